@@ -1,0 +1,225 @@
+"""A stream of live corrections by the simulated user, through the services: does the model learn, and forget nothing?
+
+`python -m benchmarks.live_learning --json [--interactions 60] [--seed 7] [--preset live] [--set lambda_lose=0.1]`
+The figures are defined in docs/METRICS.md. The user is simulated; model, training, gate and store are the real ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.report import add_common_flags, print_table
+from pocket.evaluation import Conversation, ask, retention_questions
+from pocket.simulated_user import SimulatedUser
+from pocket.tasks import Task, open_task
+from pocket.wordings import OPEN, split
+from pocket.world import Fact, load_world
+from services.settings import Settings
+from services.workbench import Workbench, open_workbench
+from spear_core.generate import answer_all
+
+MEETINGS = 3  # each fact is met this often, in different wordings
+
+
+@dataclass
+class Tally:
+    """What happened, by interaction."""
+
+    first_right: list[bool] = field(default_factory=list)
+    hinted: int = 0
+    revised_right: int = 0
+    corrected: list[Fact] = field(default_factory=list)
+    same: list[bool] = field(default_factory=list)
+    paraphrase: list[float] = field(default_factory=list)
+    end_to_end: list[float] = field(default_factory=list)
+    seconds_to_live: list[float] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    rounds: int = 0
+    refused: int = 0
+
+
+def stream(interactions: int, rng: random.Random) -> list[tuple[Fact, str]]:
+    """Half-known facts with their wordings, each met MEETINGS times, shuffled."""
+    world = load_world()
+    facts = rng.sample([f for f in world.facts if f.half_known], -(-interactions // MEETINGS))
+    met = [(f, wording) for f in facts for wording in rng.sample(split(OPEN[f.relation], held_out=False), MEETINGS)]
+    rng.shuffle(met)
+    return met[:interactions]
+
+
+class Study:
+    def __init__(self, bench: Workbench, seed: int, noise: float) -> None:
+        self.bench = bench
+        self.world = load_world()
+        self.user = SimulatedUser(seed, noise)
+        self.tally = Tally()
+
+    def answers(self, conversations: Sequence[Conversation], *, frozen: bool = False) -> list[str]:
+        """Greedy answers of what serves now, or of the untouched model; outside the conversations of the stream."""
+        engine = self.bench.engine
+        model = engine.twins.base if frozen else engine.twins.serving.model
+        return answer_all(
+            model,
+            engine.loaded.tokenizer,
+            conversations,
+            context_tokens=engine.loaded.context_tokens,
+            max_new_tokens=engine.max_new_tokens,
+            batch_size=64,
+        )
+
+    def share_right(self, tasks: Sequence[Task], *, frozen: bool = False) -> float:
+        replies = self.answers([ask(t.question) for t in tasks], frozen=frozen)
+        return sum(t.verdict(r) for t, r in zip(tasks, replies, strict=True)) / len(tasks)
+
+    def held_out(self, fact: Fact) -> list[Task]:
+        return [open_task(self.world, fact, wording) for wording in split(OPEN[fact.relation], held_out=True)]
+
+    def meet(self, fact: Fact, wording: str) -> None:
+        """One interaction: ask; where wrong, hint and judge revisions; where confirmed, let it be learned and ask again."""
+        task, tally = open_task(self.world, fact, wording), self.tally
+        chat, feedback = self.bench.chat, self.bench.feedback
+        conversation = chat.new_conversation()
+        reply = list(chat.reply(conversation.id, task.question))[-1]
+        tally.first_right.append(task.verdict(reply.text))
+        if self.user.finds_right(task, reply.text):
+            return
+        correction = self.user.correct(task)
+        tally.hinted += 1
+        said, confirmed = reply, False
+        for attempt in range(self.bench.engine.config.num_revisions):
+            said = list(chat.revise(said.id, correction.hint(said.text)))[-1]
+            if self.user.finds_right(task, said.text):
+                confirmed = True
+                break
+            feedback.still_wrong(said.id)
+        tally.revised_right += task.verdict(said.text)
+        if not confirmed:
+            tally.end_to_end.append(self.share_right(self.held_out(fact)))
+            return
+        started = time.monotonic()
+        feedback.better(said.id)
+        self._learn()
+        next(iter(chat.reply(chat.new_conversation(learn=False).id, task.question)))
+        tally.seconds_to_live.append(time.monotonic() - started)
+        tally.corrected.append(fact)
+        tally.same.append(self.share_right([task]) == 1.0)
+        tally.paraphrase.append(self.share_right(self.held_out(fact)))
+        tally.end_to_end.append(tally.paraphrase[-1])
+
+    def _learn(self) -> None:
+        engine = self.bench.engine
+        last = engine.store.last_round(engine.base)
+        before = last.id if last else 0
+        self.bench.learning.run_pending()
+        for r in engine.store.rounds(engine.base, limit=10):
+            if r.id > before and r.status in ("promoted", "discarded"):
+                self.tally.rounds += 1
+                self.tally.refused += r.status == "discarded"
+                self.tally.steps.append(int(r.figures.get("steps", 0)))
+
+    def figures(self, met: Sequence[tuple[Fact, str]]) -> dict[str, Any]:
+        t = self.tally
+        third = max(1, len(t.first_right) // 3)
+        last_third = [open_task(self.world, f, w) for f, w in met[-third:]]
+        retention = retention_questions()
+        facts = list({f.key: f for f, _ in met}.values())
+        half_known = [task for f in facts for task in self.held_out(f)]
+        kept, kept_frozen = self.share_right(retention), self.share_right(retention, frozen=True)
+        learned, learned_frozen = self.share_right(half_known), self.share_right(half_known, frozen=True)
+        weight = len(retention) / (len(retention) + len(half_known))
+        early = t.corrected[: max(1, len(t.corrected) // 3)]
+        lasting = self.share_right([task for f in early for task in self.held_out(f)]) if early else 0.0
+        overall = weight * kept + (1 - weight) * learned
+        overall_frozen = weight * kept_frozen + (1 - weight) * learned_frozen
+        seconds = sorted(t.seconds_to_live) or [0.0]
+        return {
+            "interactions": len(t.first_right),
+            "corrections": len(t.corrected),
+            "revision_success": _share(t.revised_right, t.hinted),
+            "learned_same": _mean(t.same),
+            "learned_paraphrase": _mean(t.paraphrase),
+            "end_to_end": _mean(t.end_to_end),
+            "lasting": lasting,
+            "retention": kept,
+            "retention_drop": 100 * (kept_frozen - kept),
+            "first_try_gain": 100 * (_mean(t.first_right[-third:]) - self.share_right(last_third, frozen=True)),
+            "overall_gain": 100 * (overall - overall_frozen),
+            "half_known_after": learned,
+            "half_known_frozen": learned_frozen,
+            "seconds_to_live_p50": statistics.median(seconds),
+            "seconds_to_live_p95": seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))],
+            "rounds_refused": _share(t.refused, t.rounds),
+            "steps_median": statistics.median(t.steps) if t.steps else 0,
+            "retention_questions": len(retention),
+        }
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    changes = {key: _value(value) for key, _, value in (item.partition("=") for item in arguments.set)}
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(
+            model=arguments.model, data_folder=Path(folder), preset=arguments.preset, threads=arguments.threads, seed=arguments.seed, spear=changes
+        )
+        bench = open_workbench(settings, start_jobs=False)
+        try:
+            bench.learning.prepare()
+            study = Study(bench, arguments.seed, arguments.noise)
+            met = stream(arguments.interactions, random.Random(arguments.seed))
+            for number, (fact, wording) in enumerate(met, start=1):
+                study.meet(fact, wording)
+                if number % 10 == 0:
+                    t = study.tally
+                    done = f"{number}/{len(met)}: {len(t.corrected)} corrections, same {_mean(t.same):.2f}, paraphrase {_mean(t.paraphrase):.2f}"
+                    print(f"{done}, median {statistics.median(t.seconds_to_live or [0]):.1f} s", file=sys.stderr, flush=True)
+            return {**study.figures(met), "seed": arguments.seed, "preset": arguments.preset, "noise": arguments.noise, "changes": changes}
+        finally:
+            bench.close()
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_common_flags(parser)
+    parser.add_argument("--interactions", type=int, default=60)
+    parser.add_argument("--noise", type=float, default=0.0, help="share of the simulated user's verdicts that is flipped")
+    parser.add_argument("--preset", default="live")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one key of the preset (repeatable)")
+    arguments = parser.parse_args()
+    figures = run(arguments)
+    if arguments.json:
+        print(json.dumps(figures))
+    else:
+        print_table(["figure", "value"], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in figures.items()])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""What the app remembers: one SQLite file through sqlite-utils. No torch, no UI, no HTTP."""
+
+from feedback_store.errors import StoreCorrupt, StoreError, StoreUnavailable, TracesWithdrawn, UnknownRecord
+from feedback_store.records import (
+    Adapter,
+    Conversation,
+    Event,
+    Hint,
+    Message,
+    NewAdapter,
+    NewTrace,
+    Round,
+    Trace,
+)
+from feedback_store.store import Store
+
+__all__ = [
+    "Adapter",
+    "Conversation",
+    "Event",
+    "Hint",
+    "Message",
+    "NewAdapter",
+    "NewTrace",
+    "Round",
+    "Store",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreUnavailable",
+    "Trace",
+    "TracesWithdrawn",
+    "UnknownRecord",
+]

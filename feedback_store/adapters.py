@@ -1,0 +1,175 @@
+"""Adapters of each base model: which exist, which one is active, and the way back. Files are the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from feedback_store.connection import now_utc, to_json
+from feedback_store.errors import StoreError, TracesWithdrawn
+from feedback_store.records import Adapter, NewAdapter
+from feedback_store.rounds import Rounds
+
+
+class Adapters(Rounds):
+    """The part of the store that serving and rollback need. Version 0 is the bare base model."""
+
+    def promote(
+        self,
+        round_id: int,
+        adapter: NewAdapter,
+        *,
+        figures: Mapping[str, Any],
+        verdict: str,
+        proof: Mapping[str, Any] | None,
+        replayed: int,
+        trained_ids: Collection[str] | None = None,
+    ) -> Adapter:
+        """End a round well, in one transaction: adapter stored, traces trained, round promoted, adapter active.
+
+        With `trained_ids`, only those traces become trained and the round's other ones (over a cap, say) skipped;
+        where one of them was withdrawn meanwhile, nothing happens and TracesWithdrawn is raised. Raises UnknownRecord,
+        and StoreError for a round that has ended, another base, a number used before or a parent that was rolled back.
+        """
+        with self._transaction(write=True):
+            current = self._require_running(round_id)
+            if current.base != adapter.base:
+                raise StoreError(f"round {round_id} is of base {current.base}, the adapter of {adapter.base}")
+            if trained_ids is not None:
+                claimed = {trace.id for trace in self.still_claimed(round_id)}
+                gone = set(trained_ids) - claimed
+                if gone:
+                    raise TracesWithdrawn(
+                        f"{len(gone)} of the traces that round {round_id} trained on were taken back meanwhile"
+                    )
+                for trace_id in claimed - set(trained_ids):
+                    self._execute("UPDATE traces SET status = 'skipped' WHERE id = ?", [trace_id])
+            self._insert_adapter(adapter, round_id)
+            self.finish_round(
+                round_id,
+                "promoted",
+                adapter_version=adapter.version,
+                figures=figures,
+                verdict=verdict,
+                proof=proof,
+                replayed=replayed,
+            )
+            self._activate(adapter.base, adapter.version)  # the last write: all it stands on is there
+            return self.adapter(adapter.base, adapter.version)
+
+    def add_adapter(self, adapter: NewAdapter) -> Adapter:
+        """Store an adapter that no round made, such as a merge, and make it active. Raises as `promote`."""
+        with self._transaction(write=True):
+            self._insert_adapter(adapter, None)
+            self._activate(adapter.base, adapter.version)
+            return self.adapter(adapter.base, adapter.version)
+
+    def adapter(self, base: str, version: int) -> Adapter:
+        """Raises UnknownRecord; version 0 has no row."""
+        with self._transaction(write=False):
+            return self._record(Adapter, "SELECT * FROM adapters WHERE base = ? AND version = ?", [base, version])
+
+    def adapters(self, base: str) -> list[Adapter]:
+        """Newest first."""
+        with self._transaction(write=False):
+            return self._records(Adapter, "SELECT * FROM adapters WHERE base = ? ORDER BY version DESC", [base])
+
+    def active_version(self, base: str) -> int:
+        """0 where the bare base model answers."""
+        with self._transaction(write=False):
+            return self._value("SELECT version FROM active_adapters WHERE base = ?", [base]) or 0
+
+    def next_version(self, base: str) -> int:
+        """One above every number ever stored for `base`, rolled-back and pruned ones included."""
+        with self._transaction(write=False):
+            return int(self._value("SELECT coalesce(max(version), 0) + 1 FROM adapters WHERE base = ?", [base]))
+
+    def set_active(self, base: str, version: int) -> None:
+        """Make any stored version active, or 0. Raises UnknownRecord, and StoreError for a pruned one.
+
+        A rolled-back version comes back with what it stands on: its rounds' traces count as trained again.
+        """
+        with self._transaction(write=True):
+            if version and self.adapter(base, version).status == "pruned":
+                raise StoreError(f"adapter v{version} was pruned: its files are gone")
+            for adapter in self._lineage(base, version):
+                self._execute(
+                    "UPDATE traces SET status = 'trained' WHERE round_id = ? AND status = 'rolled_back'",
+                    [adapter.round_id],
+                )
+                self._execute(
+                    "UPDATE adapters SET status = 'kept' WHERE base = ? AND version = ? AND status = 'rolled_back'",
+                    [base, adapter.version],
+                )
+            self._activate(base, version)
+
+    def roll_back(self, base: str) -> int:
+        """Undo the active adapter: its parent is active again, or the nearest one below that was not pruned.
+
+        The undone adapter and the traces of its round become rolled_back. Returns the new active version. Raises
+        StoreError when no adapter is active.
+        """
+        with self._transaction(write=True):
+            active = self.active_version(base)
+            if not active:
+                raise StoreError("there is nothing to take back: the base model answers without an adapter")
+            target = 0
+            for adapter in self._lineage(base, active):
+                if adapter.version != active and adapter.status != "pruned":
+                    target = adapter.version
+                    break
+                self._execute(
+                    "UPDATE traces SET status = 'rolled_back' WHERE round_id = ? AND status = 'trained'",
+                    [adapter.round_id],
+                )
+            self._execute("UPDATE adapters SET status = 'rolled_back' WHERE base = ? AND version = ?", [base, active])
+            self._activate(base, target)
+            return target
+
+    def set_pinned(self, base: str, version: int, pinned: bool) -> None:
+        """Keep an adapter from being pruned, or no longer. Raises UnknownRecord."""
+        with self._transaction(write=True):
+            self.adapter(base, version)
+            self._execute("UPDATE adapters SET pinned = ? WHERE base = ? AND version = ?", [int(pinned), base, version])
+
+    def mark_pruned(self, base: str, version: int) -> None:
+        """Record, before deleting its files, that an adapter is gone. Its number is never used again.
+
+        Raises UnknownRecord, and StoreError for the active or a pinned one.
+        """
+        with self._transaction(write=True):
+            if self.adapter(base, version).pinned or version == self.active_version(base):
+                raise StoreError(f"adapter v{version} is pinned or active and stays")
+            self._execute("UPDATE adapters SET status = 'pruned' WHERE base = ? AND version = ?", [base, version])
+
+    def _insert_adapter(self, adapter: NewAdapter, round_id: int | None) -> None:
+        if adapter.version < self.next_version(adapter.base):
+            raise StoreError(f"adapter number {adapter.version} was used before; next is next_version()")
+        # The person took the parent back while this one trained on top of it
+        if adapter.parent_version and self.adapter(adapter.base, adapter.parent_version).status == "rolled_back":
+            raise StoreError(f"adapter v{adapter.version} stands on v{adapter.parent_version}, which was rolled back")
+        row = {
+            "base": adapter.base,
+            "version": adapter.version,
+            "parent_version": adapter.parent_version,
+            "folder": adapter.folder,
+            "sha256": adapter.sha256,
+            "round_id": round_id,
+            "status": "kept",
+            "figures": to_json(adapter.figures),
+            "created_at_utc": now_utc(),
+        }
+        self._insert("adapters", row)
+
+    def _lineage(self, base: str, version: int) -> list[Adapter]:
+        """The adapter of that version, its parent, and so on down to the base model, which has none."""
+        line: list[Adapter] = []
+        while version:
+            line.append(self.adapter(base, version))
+            version = line[-1].parent_version
+        return line
+
+    def _activate(self, base: str, version: int) -> None:
+        self._execute("DELETE FROM active_adapters WHERE base = ?", [base])
+        if version:
+            self._insert("active_adapters", {"base": base, "version": version})

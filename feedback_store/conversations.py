@@ -1,0 +1,257 @@
+"""Conversations, messages, votes, hints, verdicts and the event log. No traces, no learning."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from feedback_store.connection import Connection, new_id, now_utc, to_json
+from feedback_store.errors import StoreError
+from feedback_store.records import KINDS, ROLES, VERDICTS, Conversation, Event, Hint, Message, require
+
+
+class Conversations(Connection):
+    """The part of the store that a chat page needs."""
+
+    def create_conversation(self, title: str = "", learn: bool = True) -> Conversation:
+        conversation_id = new_id()
+        with self._transaction(write=True):
+            self._insert(
+                "conversations",
+                {"id": conversation_id, "title": title, "learn": int(learn), "created_at_utc": now_utc()},
+            )
+            return self.conversation(conversation_id)
+
+    def conversation(self, conversation_id: str) -> Conversation:
+        """Raises UnknownRecord."""
+        with self._transaction(write=False):
+            return self._record(Conversation, "SELECT * FROM conversations WHERE id = ?", [conversation_id])
+
+    def conversations(self) -> list[Conversation]:
+        """All of them, newest first."""
+        with self._transaction(write=False):
+            return self._records(Conversation, "SELECT * FROM conversations ORDER BY seq DESC")
+
+    def rename_conversation(self, conversation_id: str, title: str) -> Conversation:
+        """Raises UnknownRecord."""
+        with self._transaction(write=True):
+            self._execute("UPDATE conversations SET title = ? WHERE id = ?", [title, conversation_id])
+            return self.conversation(conversation_id)
+
+    def set_learn(self, conversation_id: str, learn: bool) -> Conversation:
+        """Say whether traces of this conversation may train. Raises UnknownRecord.
+
+        False takes claimed traces back from their running round: they wait, pending, until it is True again.
+        """
+        with self._transaction(write=True):
+            self._execute("UPDATE conversations SET learn = ? WHERE id = ?", [int(learn), conversation_id])
+            if not learn:
+                self._execute(
+                    "UPDATE traces SET status = 'pending', round_id = NULL "
+                    "WHERE conversation_id = ? AND status = 'claimed'",
+                    [conversation_id],
+                )
+            return self.conversation(conversation_id)
+
+    def delete_conversation(self, conversation_id: str) -> None:
+        """Delete it with its messages, votes and hints. Raises UnknownRecord.
+
+        Its traces stay listed without references; those that are not trained are withdrawn. Its events stay without
+        the words they quoted.
+        """
+        with self._transaction(write=True):
+            self.conversation(conversation_id)
+            self._execute(
+                "UPDATE traces SET status = 'withdrawn' WHERE status != 'trained' AND (conversation_id = ? "
+                "OR subject_id IN (SELECT id FROM messages WHERE conversation_id = ?))",
+                [conversation_id, conversation_id],
+            )
+            self._execute(
+                "UPDATE events SET data = '{}' WHERE message_id IN (SELECT id FROM messages WHERE conversation_id = ?)",
+                [conversation_id],
+            )
+            self._execute("DELETE FROM conversations WHERE id = ?", [conversation_id])
+
+    def add_message(
+        self,
+        conversation_id: str,
+        role: str,
+        text: str,
+        *,
+        kind: str = "message",
+        parent_id: str | None = None,
+        revises_id: str | None = None,
+        hint: str | None = None,
+        adapter_version: int = 0,
+        complete: bool = True,
+        message_id: str | None = None,
+    ) -> Message:
+        """Append a message; its position is the next one of the conversation.
+
+        `message_id` names it beforehand, for a reply that streams; it must be new. Raises UnknownRecord where the
+        conversation, parent or first reply is missing, StoreError for an unknown role or kind.
+        """
+        require("role", role, ROLES)
+        require("kind", kind, KINDS)
+        message_id = message_id or new_id()
+        with self._transaction(write=True):
+            self.conversation(conversation_id)
+            for reference in (parent_id, revises_id):
+                if reference is not None and self.message(reference).conversation_id != conversation_id:
+                    raise StoreError(f"message {reference} belongs to another conversation than {conversation_id}")
+            position = self._value(
+                "SELECT coalesce(max(position), -1) + 1 FROM messages WHERE conversation_id = ?", [conversation_id]
+            )
+            row = {
+                "id": message_id,
+                "conversation_id": conversation_id,
+                "position": position,
+                "role": role,
+                "kind": kind,
+                "text": text,
+                "parent_id": parent_id,
+                "revises_id": revises_id,
+                "hint": hint,
+                "adapter_version": adapter_version,
+                "complete": int(complete),
+                "created_at_utc": now_utc(),
+            }
+            self._insert("messages", row)
+            if kind == "edit":
+                self.add_event("edit", message_id, {"revises_id": revises_id, "text": text})
+            return self.message(message_id)
+
+    def update_message(
+        self,
+        message_id: str,
+        *,
+        text: str | None = None,
+        complete: bool | None = None,
+        adapter_version: int | None = None,
+    ) -> Message:
+        """Change what is given and leave the rest. Raises UnknownRecord."""
+        with self._transaction(write=True):
+            self._execute(
+                "UPDATE messages SET text = coalesce(?, text), complete = coalesce(?, complete), "
+                "adapter_version = coalesce(?, adapter_version) WHERE id = ?",
+                [text, None if complete is None else int(complete), adapter_version, message_id],
+            )
+            return self.message(message_id)
+
+    def message(self, message_id: str) -> Message:
+        """Raises UnknownRecord."""
+        with self._transaction(write=False):
+            return self._record(Message, "SELECT * FROM messages WHERE id = ?", [message_id])
+
+    def messages(self, conversation_id: str) -> list[Message]:
+        """By position; empty for an unknown conversation."""
+        with self._transaction(write=False):
+            return self._records(
+                Message, "SELECT * FROM messages WHERE conversation_id = ? ORDER BY position", [conversation_id]
+            )
+
+    def revisions_of(self, first_reply_id: str) -> list[Message]:
+        """The revisions and edits meant to replace that reply, by position."""
+        with self._transaction(write=False):
+            return self._records(
+                Message,
+                "SELECT * FROM messages WHERE revises_id = ? AND kind IN ('revision', 'edit') ORDER BY position",
+                [first_reply_id],
+            )
+
+    def set_verdict(self, message_id: str, verdict: str | None) -> bool:
+        """Record `better` or `still_wrong` on a revision, or None to reopen it. True where that changed something.
+
+        Raises UnknownRecord, and StoreError for another word.
+        """
+        require("verdict", verdict, (None, *VERDICTS))
+        with self._transaction(write=True):
+            if self.message(message_id).verdict == verdict:
+                return False
+            self._execute("UPDATE messages SET verdict = ? WHERE id = ?", [verdict, message_id])
+            self.add_event("verdict", message_id, {"verdict": verdict})
+            return True
+
+    def set_vote(self, message_id: str, value: int) -> bool:
+        """Vote 1 or -1, or 0 to take the vote back. True where that changed something: doing it twice is harmless.
+
+        Raises UnknownRecord, and StoreError for another value.
+        """
+        require("vote", value, (-1, 0, 1))
+        with self._transaction(write=True):
+            self.message(message_id)
+            if self.vote(message_id) == value:
+                return False
+            self._execute("DELETE FROM votes WHERE message_id = ?", [message_id])
+            if value:
+                self._insert("votes", {"message_id": message_id, "value": value, "voted_at_utc": now_utc()})
+            self.add_event("vote", message_id, {"value": value})
+            return True
+
+    def vote(self, message_id: str) -> int:
+        """1, -1, or 0 where nobody voted."""
+        with self._transaction(write=False):
+            return self._value("SELECT value FROM votes WHERE message_id = ?", [message_id]) or 0
+
+    def votes(self, conversation_id: str) -> dict[str, int]:
+        """Message id -> 1 or -1, for the messages that have a vote."""
+        with self._transaction(write=False):
+            rows = self._rows(
+                "SELECT v.message_id, v.value FROM votes v JOIN messages m ON m.id = v.message_id "
+                "WHERE m.conversation_id = ? ORDER BY m.position",
+                [conversation_id],
+            )
+            return {row["message_id"]: row["value"] for row in rows}
+
+    def add_hint(self, message_id: str, text: str) -> Hint:
+        """Append a hint to a reply. Raises UnknownRecord."""
+        with self._transaction(write=True):
+            self.message(message_id)
+            hint_id = self._insert("hints", {"message_id": message_id, "text": text, "created_at_utc": now_utc()})
+            self.add_event("hint", message_id, {"text": text})
+            return self._record(Hint, "SELECT * FROM hints WHERE id = ?", [hint_id])
+
+    def hints_of(self, message_id: str) -> list[Hint]:
+        """Oldest first."""
+        with self._transaction(write=False):
+            return self._records(Hint, "SELECT * FROM hints WHERE message_id = ? ORDER BY id", [message_id])
+
+    def add_event(self, kind: str, message_id: str | None, data: dict[str, Any]) -> Event:
+        """Append to the log. `data` must be plain JSON. Raises UnknownRecord for an unknown message."""
+        with self._transaction(write=True):
+            event_id = self._insert(
+                "events",
+                {"kind": kind, "message_id": message_id, "data": to_json(data), "created_at_utc": now_utc()},
+            )
+            return self._record(Event, "SELECT * FROM events WHERE id = ?", [event_id])
+
+    def events(self, since: int | None = None) -> list[Event]:
+        """The log in order of writing; with `since`, only what came after the event of that id."""
+        with self._transaction(write=False):
+            return self._records(Event, "SELECT * FROM events WHERE id > ? ORDER BY id", [since or 0])
+
+    def unobjected_replies(self, limit: int, rng_seed: int) -> list[tuple[Message, Message]]:
+        """(user message, reply) pairs to anchor on: the bare model's own first answers, to which nobody objected.
+
+        Complete, non-empty first replies to a conversation's first message, in conversations that may train, with no
+        thumbs-down and no revision or edit. A question that met an objection anywhere is left out everywhere: an anchor
+        on it would hold back its correction. A seeded choice of at most `limit`.
+        """
+        with self._transaction(write=False):
+            ids = [
+                (row["user_id"], row["reply_id"])
+                for row in self._rows(
+                    "SELECT u.id AS user_id, r.id AS reply_id FROM messages r JOIN messages u ON u.id = r.parent_id "
+                    "JOIN conversations c ON c.id = r.conversation_id "
+                    "WHERE c.learn = 1 AND u.role = 'user' AND u.position = 0 AND r.role = 'assistant' "
+                    "AND r.kind = 'message' AND r.complete = 1 AND r.adapter_version = 0 AND r.text != '' "
+                    "AND NOT EXISTS (SELECT 1 FROM messages e WHERE e.parent_id = u.id AND e.role = 'assistant' "
+                    "AND e.position < r.position) "
+                    "AND u.text NOT IN (SELECT q.text FROM messages q JOIN messages a ON a.parent_id = q.id "
+                    "WHERE a.id IN (SELECT message_id FROM votes WHERE value = -1 "
+                    "UNION SELECT revises_id FROM messages WHERE revises_id IS NOT NULL)) "
+                    "ORDER BY c.seq"
+                )
+            ]
+            random.Random(rng_seed).shuffle(ids)
+            return [(self.message(user_id), self.message(reply_id)) for user_id, reply_id in ids[: max(limit, 0)]]

@@ -1,0 +1,132 @@
+"""The schema as a list of migrations. A change is a new function at the end; none is ever edited or renamed."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+MIGRATIONS = Migrations("feedback_store")
+
+
+@MIGRATIONS()
+def m001_conversations(db: Database) -> None:
+    """Conversations, messages, votes, hints and the event log."""
+    # `seq` keeps the order of writing, which a clock does not; ids are what the outside sees.
+    db.executescript("""
+        CREATE TABLE conversations (
+            seq INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            title TEXT NOT NULL,
+            learn INTEGER NOT NULL,
+            created_at_utc TEXT NOT NULL
+        );
+        CREATE TABLE messages (
+            id TEXT PRIMARY KEY NOT NULL,
+            conversation_id TEXT NOT NULL REFERENCES conversations(id) ON DELETE CASCADE,
+            position INTEGER NOT NULL,
+            role TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            text TEXT NOT NULL,
+            parent_id TEXT REFERENCES messages(id),
+            revises_id TEXT REFERENCES messages(id),
+            hint TEXT,
+            verdict TEXT,
+            adapter_version INTEGER NOT NULL,
+            complete INTEGER NOT NULL,
+            created_at_utc TEXT NOT NULL,
+            UNIQUE (conversation_id, position)
+        );
+        CREATE INDEX messages_parent ON messages(parent_id);
+        CREATE INDEX messages_revises ON messages(revises_id);
+        CREATE TABLE votes (
+            message_id TEXT PRIMARY KEY NOT NULL REFERENCES messages(id) ON DELETE CASCADE,
+            value INTEGER NOT NULL CHECK (value IN (-1, 1)),
+            voted_at_utc TEXT NOT NULL
+        );
+        CREATE TABLE hints (
+            id INTEGER PRIMARY KEY,
+            message_id TEXT NOT NULL REFERENCES messages(id) ON DELETE CASCADE,
+            text TEXT NOT NULL,
+            created_at_utc TEXT NOT NULL
+        );
+        CREATE INDEX hints_message ON hints(message_id);
+        CREATE TABLE events (
+            id INTEGER PRIMARY KEY,
+            kind TEXT NOT NULL,
+            message_id TEXT REFERENCES messages(id) ON DELETE SET NULL,
+            data TEXT NOT NULL,
+            created_at_utc TEXT NOT NULL
+        );
+        CREATE INDEX events_message ON events(message_id);
+    """)
+
+
+@MIGRATIONS()
+def m002_learning(db: Database) -> None:
+    """Rounds, traces, adapters, the active adapter of each base model, and settings."""
+    db.executescript("""
+        CREATE TABLE rounds (
+            id INTEGER PRIMARY KEY,
+            base TEXT NOT NULL,
+            status TEXT NOT NULL,
+            started_at_utc TEXT NOT NULL,
+            finished_at_utc TEXT,
+            adapter_version INTEGER,
+            parent_version INTEGER NOT NULL,
+            wins INTEGER NOT NULL,
+            loses INTEGER NOT NULL,
+            replayed INTEGER NOT NULL DEFAULT 0,
+            figures TEXT NOT NULL DEFAULT '{}',
+            verdict TEXT NOT NULL DEFAULT '',
+            proof TEXT NOT NULL DEFAULT 'null'
+        );
+        CREATE INDEX rounds_base_status ON rounds(base, status);
+        CREATE TABLE traces (
+            seq INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            side TEXT NOT NULL,
+            conversation_id TEXT REFERENCES conversations(id) ON DELETE SET NULL,
+            message_id TEXT REFERENCES messages(id) ON DELETE SET NULL,
+            subject_id TEXT REFERENCES messages(id) ON DELETE SET NULL,
+            prompt TEXT NOT NULL,
+            completion TEXT NOT NULL,
+            confidence REAL NOT NULL,
+            source TEXT NOT NULL,
+            status TEXT NOT NULL,
+            round_id INTEGER REFERENCES rounds(id),
+            base TEXT NOT NULL,
+            created_at_utc TEXT NOT NULL
+        );
+        CREATE INDEX traces_base_status ON traces(base, status);
+        CREATE INDEX traces_round ON traces(round_id);
+        CREATE INDEX traces_conversation ON traces(conversation_id);
+        CREATE INDEX traces_message ON traces(message_id);
+        CREATE INDEX traces_subject ON traces(subject_id);
+        CREATE TABLE adapters (
+            base TEXT NOT NULL,
+            version INTEGER NOT NULL CHECK (version > 0),
+            parent_version INTEGER NOT NULL,
+            folder TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            round_id INTEGER REFERENCES rounds(id),
+            status TEXT NOT NULL,
+            pinned INTEGER NOT NULL DEFAULT 0,
+            figures TEXT NOT NULL,
+            created_at_utc TEXT NOT NULL,
+            PRIMARY KEY (base, version)
+        );
+        CREATE TABLE active_adapters (
+            base TEXT PRIMARY KEY NOT NULL,
+            version INTEGER NOT NULL,
+            FOREIGN KEY (base, version) REFERENCES adapters(base, version)
+        );
+        CREATE TABLE settings (
+            key TEXT PRIMARY KEY NOT NULL,
+            value TEXT NOT NULL
+        );
+    """)
+
+
+def known_names() -> frozenset[str]:
+    """Every migration of this version: on an empty database, all are pending."""
+    with Database(memory=True, execute_plugins=False) as empty:
+        return frozenset(migration.name for migration in MIGRATIONS.pending(empty))

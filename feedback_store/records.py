@@ -1,0 +1,149 @@
+"""The store's rows as frozen dataclasses. No behaviour beyond refusing impossible values; no SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from feedback_store.errors import StoreError
+
+ROLES = ("system", "user", "assistant")
+KINDS = ("message", "revision", "edit")
+VERDICTS = ("better", "still_wrong")
+SIDES = ("win", "lose")
+SOURCES = ("liked", "confirmed", "edited", "unfixed", "no_hint", "judged", "relapse")
+ROUND_ENDS = ("promoted", "discarded", "skipped", "interrupted")
+
+
+def require(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    """Raise StoreError unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise StoreError(f"{name} {value!r} is not one of {', '.join(map(repr, allowed))}")
+
+
+@dataclass(frozen=True)
+class Conversation:
+    id: str
+    title: str
+    learn: bool  # False: "don't learn from this chat"
+    created_at_utc: str
+
+
+@dataclass(frozen=True)
+class Message:
+    id: str
+    conversation_id: str
+    position: int  # 0, 1, 2... in the conversation
+    role: str  # system | user | assistant
+    kind: str  # message | revision | edit
+    text: str
+    parent_id: str | None  # the user message it answers
+    revises_id: str | None  # the first reply, which it is meant to replace
+    hint: str | None  # the hint that led to this revision
+    verdict: str | None  # better | still_wrong | None while open
+    adapter_version: int  # 0: the base model without any adapter
+    complete: bool  # False while the reply streams
+    created_at_utc: str
+
+
+@dataclass(frozen=True)
+class Hint:
+    id: int
+    message_id: str
+    text: str
+    created_at_utc: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the append-only log. `message_id` is None, and `data` empty, once its conversation was deleted."""
+
+    id: int
+    kind: str  # vote | hint | verdict | edit, and what callers add
+    message_id: str | None
+    data: dict[str, Any]
+    created_at_utc: str
+
+
+@dataclass(frozen=True)
+class NewTrace:
+    """One training trace to be stored: a completion to raise (win) or lower (lose), given the prompt alone.
+
+    Raises StoreError for an unknown side or source, or a confidence outside (0, 1].
+    """
+
+    side: str  # win | lose
+    conversation_id: str
+    message_id: str  # the reply or edit whose text the completion is
+    subject_id: str  # the first reply y0, which the feedback is about
+    prompt: list[dict[str, str]]  # chat messages: role, content
+    completion: str
+    confidence: float  # (0, 1]; 1.0 is a human word
+    source: str  # liked | confirmed | edited | unfixed | no_hint | judged | relapse
+    base: str  # fingerprint of the base model
+
+    def __post_init__(self) -> None:
+        require("side", self.side, SIDES)
+        require("source", self.source, SOURCES)
+        if not 0.0 < self.confidence <= 1.0:
+            raise StoreError(f"confidence {self.confidence!r} is not in (0, 1]")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A stored trace. The three message references are None once the conversation was deleted."""
+
+    id: str
+    side: str  # win | lose
+    conversation_id: str | None
+    message_id: str | None
+    subject_id: str | None
+    prompt: list[dict[str, str]]
+    completion: str
+    confidence: float
+    source: str
+    status: str  # pending | claimed | trained | withdrawn | rolled_back | skipped
+    round_id: int | None  # the round that has, or had, claimed it
+    base: str
+    created_at_utc: str
+
+
+@dataclass(frozen=True)
+class Round:
+    id: int
+    base: str
+    status: str  # running | promoted | discarded | skipped | interrupted
+    started_at_utc: str
+    finished_at_utc: str | None
+    adapter_version: int | None  # of the adapter it made, when promoted
+    parent_version: int
+    wins: int  # claimed at the start
+    loses: int
+    replayed: int
+    figures: dict[str, Any]
+    verdict: str
+    proof: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class NewAdapter:
+    base: str
+    version: int  # 1, 2, 3... per base; 0 is the bare base model and is never stored
+    parent_version: int
+    folder: str  # relative to the data folder
+    sha256: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    base: str
+    version: int
+    parent_version: int
+    folder: str
+    sha256: str
+    round_id: int | None  # None: it came from a merge
+    status: str  # kept | rolled_back | pruned
+    pinned: bool
+    figures: dict[str, Any]
+    created_at_utc: str

@@ -1,0 +1,135 @@
+"""Learning rounds: a round claims traces, and marks them or gives them back when it ends. Not the adapters it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from feedback_store.connection import now_utc, to_json
+from feedback_store.errors import StoreError
+from feedback_store.records import ROUND_ENDS, Round, Trace, require
+from feedback_store.traces import MAY_TRAIN, Traces
+
+
+class Rounds(Traces):
+    """The part of the store that the trainer needs."""
+
+    def claim_round(self, base: str, parent_version: int) -> tuple[Round, list[Trace]] | None:
+        """Start a round on every pending trace of `base` that may train, oldest first.
+
+        None when no win is pending: losing traces alone never start a round. No trace is ever claimed twice, whichever
+        thread or process asks.
+        """
+        with self._transaction(write=True):
+            wins, loses = self.count_pending(base)
+            if not wins:
+                return None
+            round_id = self._insert(
+                "rounds",
+                {
+                    "base": base,
+                    "status": "running",
+                    "started_at_utc": now_utc(),
+                    "parent_version": parent_version,
+                    "wins": wins,
+                    "loses": loses,
+                },
+            )
+            self._execute(
+                "UPDATE traces SET status = 'claimed', round_id = ? "
+                f"WHERE base = ? AND status = 'pending' AND {MAY_TRAIN}",
+                [round_id, base],
+            )
+            return self.round(round_id), self.still_claimed(round_id)
+
+    def finish_round(
+        self,
+        round_id: int,
+        status: str,
+        *,
+        adapter_version: int | None = None,
+        figures: Mapping[str, Any] | None = None,
+        verdict: str = "",
+        proof: Mapping[str, Any] | None = None,
+        replayed: int = 0,
+    ) -> Round:
+        """End a running round. Its claimed traces become trained (promoted) or skipped (discarded), or pending again.
+
+        `promoted` makes no adapter active: `promote` does that. `figures` and `proof` must be plain JSON. Raises
+        UnknownRecord, and StoreError for another status or a round that has ended.
+        """
+        require("round status", status, ROUND_ENDS)
+        with self._transaction(write=True):
+            self._require_running(round_id)
+            if status == "promoted":
+                self._execute(
+                    "UPDATE traces SET status = 'trained' WHERE round_id = ? AND status = 'claimed'", [round_id]
+                )
+            elif status == "discarded":
+                self._execute(
+                    "UPDATE traces SET status = 'skipped' WHERE round_id = ? AND status = 'claimed'", [round_id]
+                )
+            else:
+                self._execute(
+                    "UPDATE traces SET status = 'pending', round_id = NULL WHERE round_id = ? AND status = 'claimed'",
+                    [round_id],
+                )
+            self._execute(
+                "UPDATE rounds SET status = ?, finished_at_utc = ?, adapter_version = ?, replayed = ?, figures = ?, "
+                "verdict = ?, proof = ? WHERE id = ?",
+                [
+                    status,
+                    now_utc(),
+                    adapter_version,
+                    replayed,
+                    to_json(dict(figures or {})),
+                    verdict,
+                    to_json(None if proof is None else dict(proof)),
+                    round_id,
+                ],
+            )
+            return self.round(round_id)
+
+    def release_interrupted(self, base: str) -> int:
+        """At start: end every running round of `base` as interrupted. Returns their number.
+
+        Their claimed traces are pending again; withdrawn ones stay withdrawn.
+        """
+        with self._transaction(write=True):
+            running = self._rows("SELECT id FROM rounds WHERE base = ? AND status = 'running'", [base])
+            for row in running:
+                self.finish_round(row["id"], "interrupted", verdict="The program ended before the round did.")
+            return len(running)
+
+    def retrain_rolled_back(self, round_id: int) -> int:
+        """Set the rolled-back traces of a round to pending again. Returns their number. Raises UnknownRecord.
+
+        Traces of deleted conversations stay as they are.
+        """
+        with self._transaction(write=True):
+            self.round(round_id)
+            return self._execute(
+                "UPDATE traces SET status = 'pending', round_id = NULL "
+                "WHERE round_id = ? AND status = 'rolled_back' AND conversation_id IS NOT NULL",
+                [round_id],
+            )
+
+    def round(self, round_id: int) -> Round:
+        """Raises UnknownRecord."""
+        with self._transaction(write=False):
+            return self._record(Round, "SELECT * FROM rounds WHERE id = ?", [round_id])
+
+    def rounds(self, base: str, limit: int = 50) -> list[Round]:
+        """Newest first."""
+        with self._transaction(write=False):
+            return self._records(Round, "SELECT * FROM rounds WHERE base = ? ORDER BY id DESC LIMIT ?", [base, limit])
+
+    def last_round(self, base: str) -> Round | None:
+        """The newest, running or ended."""
+        return next(iter(self.rounds(base, limit=1)), None)
+
+    def _require_running(self, round_id: int) -> Round:
+        current = self.round(round_id)
+        if current.status != "running":
+            raise StoreError(f"round {round_id} has ended already: {current.status}")
+        return current

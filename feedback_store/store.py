@@ -1,0 +1,34 @@
+"""The store: conversations, traces, rounds, adapters and settings in one SQLite file. No torch, no UI."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from feedback_store.adapters import Adapters
+from feedback_store.connection import to_json
+from feedback_store.conversations import Conversations
+
+
+class Store(Conversations, Adapters):
+    """Everything the app remembers, in the SQLite file `path`, which is created where it is missing.
+
+    Threads may share one Store; every public method is one transaction, on the disk when it returns. Times are ISO
+    UTC strings. Raises StoreUnavailable or StoreCorrupt where the file cannot be opened, and any method raises
+    StoreUnavailable once the store is closed or the disk refuses.
+    """
+
+    def setting(self, key: str, default: Any = None) -> Any:
+        """The value stored under `key`, or `default`."""
+        with self._transaction(write=False):
+            value = self._value("SELECT value FROM settings WHERE key = ?", [key])
+            return default if value is None else json.loads(value)
+
+    def set_setting(self, key: str, value: Any) -> None:
+        """Store a plain JSON value under `key`."""
+        with self._transaction(write=True):
+            self._execute(
+                "INSERT INTO settings (key, value) VALUES (?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                [key, to_json(value)],
+            )

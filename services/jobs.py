@@ -1,0 +1,50 @@
+"""The scheduler: one learning job, at intervals and at once when asked. APScheduler; no learning rules."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+log = logging.getLogger(__name__)
+LEARN = "learn"
+
+
+class Jobs:
+    """Runs `learn` every `interval_seconds`, never twice at a time, and now when kicked."""
+
+    def __init__(self, learn: Callable[[], object], interval_seconds: float) -> None:
+        self._scheduler = BackgroundScheduler(
+            executors={"default": ThreadPoolExecutor(2)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+            timezone=UTC,
+        )
+        self._scheduler.add_listener(self._report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        self._scheduler.add_job(learn, "interval", seconds=interval_seconds, id=LEARN, next_run_time=datetime.now(UTC))
+
+    def start(self) -> None:
+        # "maximum number of running instances" is the normal state while a round trains; _report says it at debug level
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        self._scheduler.start()
+
+    def learn_now(self) -> None:
+        """Bring the next run forward to this moment. A run under way picks up new work before it ends."""
+        if self._scheduler.running:
+            self._scheduler.modify_job(LEARN, next_run_time=datetime.now(UTC))
+
+    def stop(self) -> None:
+        """Wait for the run under way, start no other."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
+
+    def _report(self, event: JobEvent) -> None:
+        if event.code == EVENT_JOB_ERROR:
+            log.error("job %s failed: %s", event.job_id, getattr(event, "exception", ""))
+        elif event.code == EVENT_JOB_MISSED:
+            log.warning("job %s missed its time; it runs at the next one", event.job_id)
+        else:
+            log.debug("job %s is still running", event.job_id)

@@ -1,0 +1,42 @@
+"""From feedback to labels: DESIGN's table as pure functions. x is the prompt; a hint never enters a trace."""
+
+from __future__ import annotations
+
+from feedback_store import Message, NewTrace
+from services.conversation import same_text
+
+CONFIRMED = 1.0
+UNFIXED = 0.5  # arXiv 2605.07977: a losing answer that was never fixed counts half
+
+Prompt = list[dict[str, str]]
+
+
+def _trace(side: str, base: str, prompt: Prompt, said: Message, first: Message, confidence: float, source: str) -> NewTrace:
+    return NewTrace(
+        side=side,
+        conversation_id=first.conversation_id,
+        message_id=said.id,
+        subject_id=first.id,
+        prompt=prompt,
+        completion=said.text,
+        confidence=confidence,
+        source=source,
+        base=base,
+    )
+
+
+def liked(base: str, prompt: Prompt, reply: Message) -> list[NewTrace]:
+    return [_trace("win", base, prompt, reply, reply, CONFIRMED, "liked")] if reply.text else []
+
+
+def disliked(base: str, prompt: Prompt, reply: Message, source: str = "no_hint") -> list[NewTrace]:
+    """Thumbs-down without a confirmed better answer, whether or not revisions were tried."""
+    return [_trace("lose", base, prompt, reply, reply, UNFIXED, source)] if reply.text else []
+
+
+def replaced(base: str, prompt: Prompt, first: Message, right: Message, source: str) -> list[NewTrace]:
+    """A reply replaced by a confirmed revision (`confirmed`) or by the person's own words (`edited`)."""
+    traces = [_trace("win", base, prompt, right, first, CONFIRMED, source)]
+    if first.text and not same_text(first.text, right.text):
+        traces.append(_trace("lose", base, prompt, first, first, CONFIRMED, source))
+    return traces

@@ -1,0 +1,80 @@
+"""What the services show to a screen: frozen views, no behaviour, no database rows, no tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ConversationView:
+    id: str
+    title: str
+    learn: bool  # False: "don't learn from this chat"
+    created_at_utc: str
+
+
+@dataclass(frozen=True)
+class MessageView:
+    """One message. A revision is an assistant message of kind `revision` that `revises` an earlier reply."""
+
+    id: str
+    conversation_id: str
+    role: str  # user | assistant
+    kind: str  # message | revision | edit
+    text: str
+    vote: int = 0  # 1 up, -1 down, 0 none
+    revises: str | None = None  # id of the first reply, which this revision or edit is meant to replace
+    hint: str | None = None  # the hint that led to this revision
+    verdict: str | None = None  # better | still_wrong | None while open
+    can_be_judged: bool = False  # show Better / Still wrong under it
+    adapter_version: int = 0  # 0: the base model without any adapter
+    complete: bool = True  # False while the reply streams
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The corrected prompt answered by the adapter before the round and by the one after it, both greedy."""
+
+    prompt: str
+    before: str
+    after: str
+    before_version: int
+    after_version: int
+
+
+@dataclass(frozen=True)
+class LearningStatus:
+    """The status card. `headline` and `detail` are full sentences for a person."""
+
+    phase: str  # idle | waiting | queued | training | checking | live | not_kept | paused | failed
+    headline: str
+    detail: str
+    step: int = 0
+    max_steps: int = 0
+    adapter_version: int = 0
+    seconds: float | None = None  # of the last finished round, from confirmation to live
+    proof: Proof | None = None  # of the last promoted round, until it is undone
+    can_roll_back: bool = False
+    paused: bool = False
+    pending_wins: int = 0
+    pending_loses: int = 0
+
+
+@dataclass(frozen=True)
+class AdapterView:
+    version: int
+    parent_version: int
+    status: str  # live | kept | rolled_back
+    created_at_utc: str
+    summary: str  # the gate's words
+    wins: int = 0
+    loses: int = 0
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """What the page says about the base model."""
+
+    name: str
+    parameters: int
+    examples: tuple[str, ...] = field(default=())

@@ -1,0 +1,82 @@
+"""Puts the parts together: settings in, a working bench out. The one place where services meet."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import torch
+
+from feedback_store import Store
+from services.chat import ChatService
+from services.engine import Engine
+from services.feedback import FeedbackService
+from services.jobs import Jobs
+from services.learning import LearningService
+from services.settings import Settings
+from services.views import ModelView
+from spear_core.errors import ConfigError
+from spear_core.loading import load_model
+from spear_core.traces import Encoder
+from spear_core.twins import Twins
+
+log = logging.getLogger(__name__)
+DATABASE = "spear.sqlite3"
+
+
+class Workbench:
+    """All services over one model and one data folder. `close` ends the scheduler and the database."""
+
+    def __init__(self, engine: Engine, jobs_interval_seconds: float, *, start_jobs: bool = True) -> None:
+        self.engine = engine
+        self.learning = LearningService(engine)
+        self.feedback = FeedbackService(engine, self.learning.kick)
+        self.chat = ChatService(engine, self.feedback)
+        self.model = ModelView(Path(engine.loaded.name).name, engine.loaded.parameters, tuple(engine.loaded.settings.examples))
+        self.learning.remove_files_of_unfinished_rounds()
+        self._jobs = Jobs(self.learning.run_pending, jobs_interval_seconds)
+        if start_jobs:
+            self.learning.on_kick = self._jobs.learn_now
+            threading.Thread(target=self.learning.prepare, name="prepare", daemon=True).start()
+            self._jobs.start()
+
+    def close(self) -> None:
+        """Wait for a round under way, then close the database."""
+        self._jobs.stop()
+        self.engine.store.close()
+
+
+def prepare_data_folder(folder: Path) -> Path:
+    """Create the data folder. Raises ConfigError with one sentence where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as e:
+        raise ConfigError(f"the data folder {folder} cannot be written ({e.strerror}); choose another with --data-folder") from e
+    return folder
+
+
+def open_workbench(settings: Settings, *, start_jobs: bool = True) -> Workbench:
+    """Load the model, open the store, restore the active adapter. `start_jobs=False` leaves learning to the caller.
+
+    Raises ConfigError, ModelUnavailable or StoreError, each with one sentence that says what to do.
+    """
+    config = settings.config()
+    folder = prepare_data_folder(settings.data_folder)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    loaded = load_model(settings.model, device=settings.device)
+    store = Store(folder / DATABASE)
+    engine = Engine(
+        store=store,
+        loaded=loaded,
+        twins=Twins(loaded.model, config, settings.seed),
+        encoder=Encoder(loaded.tokenizer, loaded.context_tokens),
+        config=config,
+        data_folder=folder,
+        seed=settings.seed,
+    )
+    return Workbench(engine, settings.learn_interval_seconds, start_jobs=start_jobs)

@@ -1,0 +1,70 @@
+"""Adapters on disk: an ordinary PEFT folder plus a manifest, written whole or not at all. No training, no database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from spear_core.errors import AdapterInvalid
+from spear_core.twins import AdapterState
+
+WEIGHTS = "adapter_model.safetensors"
+MANIFEST = "manifest.json"
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def save_adapter(folder: Path, state: AdapterState, lora: LoraConfig, base_name: str, manifest: dict[str, Any]) -> str:
+    """Write the PEFT folder with its manifest to a temporary name, fsync, rename. Returns the sha256 of the weights.
+
+    An unfinished folder of an earlier, killed attempt under the same name is replaced.
+    """
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    # contiguous and sorted: the same adapter gives the same bytes
+    save_file({k: state[k].contiguous() for k in sorted(state)}, temporary / WEIGHTS, metadata={"format": "pt"})
+    lora.inference_mode = True
+    lora.base_model_name_or_path = base_name
+    lora.save_pretrained(str(temporary))
+    digest = sha256_of(temporary / WEIGHTS)
+    (temporary / MANIFEST).write_text(json.dumps({**manifest, "sha256": digest}, indent=2, sort_keys=True) + "\n")
+    for file in temporary.iterdir():
+        _sync(file)
+    _sync(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    _sync(folder.parent)
+    return digest
+
+
+def load_adapter(folder: Path, sha256: str) -> AdapterState:
+    """The adapter's tensors. Raises AdapterInvalid where the folder is missing, damaged or not the recorded one."""
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise AdapterInvalid(f"adapter folder {folder.name} is missing its weights")
+    if sha256_of(weights) != sha256:
+        raise AdapterInvalid(f"adapter folder {folder.name} is damaged: its weights are not those that were recorded")
+    try:
+        return load_file(weights)
+    except SafetensorError as e:
+        raise AdapterInvalid(f"adapter folder {folder.name} cannot be read: {e}") from e

@@ -1,0 +1,122 @@
+"""How a round learns: one frozen configuration, checked once, and the named presets. No I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from spear_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class SpearConfig:
+    """Settings of one learning round. Defaults are the `live` preset; docs/LEARNING.md says how they were chosen.
+
+    Raises ConfigError for a value out of range.
+    """
+
+    # LoRA on all linear layers.
+    lora_rank: int = 8
+    lora_alpha: int = 16
+    lora_dropout: float = 0.0
+    # Optimiser: AdamW without weight decay.
+    learning_rate: float = 1e-3
+    max_grad_norm: float = 1.0
+    # Loss (REFERENCE: L = lambda_win * L_win + lambda_lose * L_lose, plus anchor_weight * KL(base || adapter)).
+    lambda_win: float = 1.0
+    lambda_lose: float = 0.0
+    margin: float = 0.3
+    tail_tokens: int = 0  # 0: all completion tokens
+    lose_mask: Literal["tail", "distinguishing"] = "distinguishing"
+    confidence_form: Literal["per_trace", "batch_mean"] = "per_trace"
+    max_lose_ratio: float = 2.0
+    num_revisions: int = 2
+    # Steps.
+    max_steps: int = 80  # of a round that stops when learned; the fixed number of a round that does not
+    judged_steps: int = 8  # of a round without any human-confirmed win
+    stop_when_learned: bool = True
+    check_every: int = 2
+    prompt_dropout: float = 0.0  # share of the question's tokens left out at random in each step
+    # Batches.
+    wins_a_step: int = 16
+    loses_a_step: int = 16
+    replay_wins: int = 8
+    anchors_a_step: int = 16
+    anchor_pool: int = 256
+    anchor_weight: float = 1.0
+    micro_batch: int = 32  # rows in one forward
+    # Gate.
+    gate_enabled: bool = True
+    gate_min_learned: float = 0.5  # of the newly confirmed wins, re-asked greedily
+    gate_max_forgotten: float = 0.1  # of the older confirmed wins that held before the round
+    gate_max_probe_kl: float = 0.1  # nats per token, against the base model
+    # Texts.
+    max_new_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        rules: list[tuple[str, bool, str]] = [
+            ("lora_rank", self.lora_rank >= 1, "at least 1"),
+            ("lora_dropout", 0 <= self.lora_dropout < 1, "in [0, 1)"),
+            ("learning_rate", 0 < self.learning_rate < 1, "in (0, 1)"),
+            ("lambda_win", self.lambda_win >= 0, "at least 0"),
+            ("lambda_lose", self.lambda_lose >= 0, "at least 0"),
+            ("margin", 0 <= self.margin < 1, "in [0, 1)"),
+            ("tail_tokens", self.tail_tokens >= 0, "at least 0 (0: all tokens)"),
+            ("lose_mask", self.lose_mask in ("tail", "distinguishing"), "tail or distinguishing"),
+            ("confidence_form", self.confidence_form in ("per_trace", "batch_mean"), "per_trace or batch_mean"),
+            ("max_lose_ratio", self.max_lose_ratio >= 0, "at least 0"),
+            ("num_revisions", 1 <= self.num_revisions <= 10, "1 to 10"),
+            ("max_steps", self.max_steps >= 1, "at least 1"),
+            ("judged_steps", self.judged_steps >= 1, "at least 1"),
+            ("check_every", self.check_every >= 1, "at least 1"),
+            ("prompt_dropout", 0 <= self.prompt_dropout < 1, "in [0, 1)"),
+            ("wins_a_step", self.wins_a_step >= 1, "at least 1"),
+            ("loses_a_step", self.loses_a_step >= 1, "at least 1"),
+            ("micro_batch", self.micro_batch >= 1, "at least 1"),
+            ("anchor_weight", self.anchor_weight >= 0, "at least 0"),
+            ("max_new_tokens", 1 <= self.max_new_tokens <= 8192, "1 to 8192"),
+        ]
+        for name, holds, allowed in rules:
+            if not holds:
+                raise ConfigError(f"spear.{name} = {getattr(self, name)!r} is not allowed; it must be {allowed}")
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some keys changed. Raises ConfigError for an unknown key, with a suggestion."""
+        known = [f.name for f in dataclasses.fields(self)]
+        for key in changes:
+            if key not in known:
+                close = difflib.get_close_matches(key, known, n=1)
+                raise ConfigError(f"unknown key spear.{key}" + (f"; did you mean {close[0]}?" if close else ""))
+        return dataclasses.replace(self, **changes)
+
+
+PRESETS: dict[str, SpearConfig] = {
+    # For a person correcting a model one answer at a time.
+    "live": SpearConfig(),
+    # The authors' published settings (REFERENCE.md, arXiv 2605.07977): fixed steps, unlikelihood, no anchors.
+    "paper": SpearConfig(
+        lora_rank=16,
+        lora_alpha=32,
+        lora_dropout=0.1,
+        learning_rate=5e-5,
+        lambda_lose=0.1,
+        margin=0.3,
+        lose_mask="tail",
+        confidence_form="batch_mean",
+        max_steps=5,
+        stop_when_learned=False,
+        replay_wins=0,
+        anchors_a_step=0,
+        anchor_weight=0.0,
+        max_new_tokens=256,
+    ),
+}
+
+
+def preset(name: str, **changes: Any) -> SpearConfig:
+    """A named preset, with some keys changed. Raises ConfigError for an unknown name or key."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; there are: {', '.join(PRESETS)}")
+    return PRESETS[name].replace(**changes)

@@ -1,0 +1,141 @@
+"""The gate: may this adapter go live? Measures before and after a round, and says the verdict in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from spear_core.config import SpearConfig
+from spear_core.forward import completion_logits, mask_of, micro_batches
+from spear_core.losses import token_logps
+from spear_core.trainer import Anchors, is_learned
+from spear_core.traces import Encoded
+
+SMALL_P = 0.05  # a rejected answer this improbable need not fall further
+LOOP_SHARE = 0.2  # fewer distinct words than this share of a long reply: it goes round in circles
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What the gate compares. Log-probabilities are means per token, in nats."""
+
+    win_logp: float
+    rejected_p: float  # mean probability of the tokens that made the losing answers wrong
+    learned: tuple[bool, ...]  # newly confirmed wins whose greedy re-ask gives the confirmed answer
+    held: tuple[bool, ...]  # older confirmed wins, likewise
+    older_nll: float
+    probe_kl: float  # KL(base || adapter) on the probes
+    probe_changed: float  # share of probe tokens where the greedy choice is another than the base's
+    finite: bool
+
+    def figures(self) -> dict[str, float]:
+        return {
+            "win_logp": round(self.win_logp, 4),
+            "rejected_p": round(self.rejected_p, 4),
+            "learned": sum(self.learned),
+            "confirmed": len(self.learned),
+            "older_held": sum(self.held),
+            "older": len(self.held),
+            "older_nll": round(self.older_nll, 4),
+            "probe_kl": round(self.probe_kl, 5),
+            "probe_changed": round(self.probe_changed, 4),
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    passed: bool
+    words: str
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+@torch.no_grad()
+def measure(
+    model: Any,
+    wins: Sequence[Encoded],
+    loses: Sequence[Encoded],
+    older: Sequence[Encoded],
+    probes: Anchors,
+    pad_id: int,
+    micro_batch: int,
+) -> Measures:
+    """Everything the gate needs to know of one adapter, by teacher forcing."""
+    learned: list[bool] = []
+    win_logps: list[float] = []
+    for part in micro_batches(wins, micro_batch):
+        logits, targets, present = completion_logits(model, part, pad_id)
+        logps = token_logps(logits, targets)
+        win_logps += ((logps * present).sum(-1) / present.sum(-1)).tolist()
+        learned += [hit for hit, e in zip(is_learned(logits, targets, present), part, strict=True) if e.confirmed]
+    rejected: list[float] = []
+    for part in micro_batches([e for e in loses if any(e.mask)], micro_batch):
+        logits, targets, _ = completion_logits(model, part, pad_id)
+        mask = mask_of(part, targets.shape[1], logits.device)
+        rejected += ((token_logps(logits, targets).exp() * mask).sum(-1) / mask.sum(-1)).tolist()
+    held: list[bool] = []
+    older_nll: list[float] = []
+    for part in micro_batches(older, micro_batch):
+        logits, targets, present = completion_logits(model, part, pad_id)
+        held += is_learned(logits, targets, present)
+        older_nll += (-(token_logps(logits, targets) * present).sum(-1) / present.sum(-1)).tolist()
+    kl, changed, tokens = 0.0, 0.0, 0
+    for part in micro_batches(probes.examples, micro_batch):
+        base = probes.base_logps(model, part, pad_id)
+        logits, _, present = completion_logits(model, part, pad_id)
+        logps = torch.log_softmax(logits.float(), -1)
+        kl += float(((base.exp() * (base - logps)).sum(-1) * present).sum())
+        changed += float(((base.argmax(-1) != logps.argmax(-1)) & present).sum())
+        tokens += int(present.sum())
+    finite = all(bool(torch.isfinite(p).all()) for n, p in model.named_parameters() if "lora_" in n)
+    return Measures(
+        win_logp=_mean(win_logps),
+        rejected_p=_mean(rejected),
+        learned=tuple(learned),
+        held=tuple(held),
+        older_nll=_mean(older_nll),
+        probe_kl=kl / max(tokens, 1),
+        probe_changed=changed / max(tokens, 1),
+        finite=finite,
+    )
+
+
+def is_degenerate(reply: str) -> bool:
+    """Empty, or a loop: a long reply with hardly any distinct words."""
+    words = reply.split()
+    return not words or (len(words) >= 20 and len(set(words)) / len(words) < LOOP_SHARE)
+
+
+def decide(before: Measures, after: Measures, replies: Sequence[str], config: SpearConfig) -> Verdict:
+    """DESIGN's gate: (a) the new traces moved the right way, (b) what was learned and known holds, (c) sanity."""
+    share = f"{100 * after.probe_changed:.1f} %"
+    if not after.finite or not math.isfinite(after.win_logp) or not math.isfinite(after.probe_kl):
+        return Verdict(False, "Not kept: the training broke the adapter's numbers.")
+    if any(is_degenerate(r) for r in replies):
+        return Verdict(False, "Not kept: its replies came out empty or went round in circles.")
+    if not config.gate_enabled:
+        return Verdict(True, "Kept without a check: the gate is switched off.")
+    if after.win_logp <= before.win_logp and not all(after.learned):
+        return Verdict(False, "Not kept: the right answer did not become more likely.")
+    if after.rejected_p > before.rejected_p and after.rejected_p > SMALL_P:
+        return Verdict(False, "Not kept: the rejected answer became more likely.")
+    if after.learned and sum(after.learned) < config.gate_min_learned * len(after.learned):
+        return Verdict(False, f"Not kept: asked again, it still got {len(after.learned) - sum(after.learned)} of {len(after.learned)} corrections wrong.")
+    lost = sum(was and not still for was, still in zip(before.held, after.held, strict=True))
+    if lost > max(1, config.gate_max_forgotten * sum(before.held)):
+        return Verdict(False, f"Not kept: it would have forgotten {lost} of your {sum(before.held)} earlier confirmations.")
+    if after.probe_kl > config.gate_max_probe_kl:
+        return Verdict(False, f"Not kept: it would have changed answers nobody complained about ({share} of their words).")
+    if len(after.learned) == sum(after.learned) == 1:
+        learned = "your correction is learned"
+    elif after.learned:
+        learned = f"{sum(after.learned)} of {len(after.learned)} corrections are learned"
+    else:
+        learned = "the better answer became more likely"
+    return Verdict(True, f"Kept: {learned}; older answers unchanged ({share}).")

@@ -1,0 +1,130 @@
+"""Replies: streamed for a chat, in batches for re-asking. Transformers' own generate; no training, no storage."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
+
+from spear_core.prompts import encode_prompt, end_token_ids
+from spear_core.traces import Messages
+
+_FIRST_TOKEN_TIMEOUT_SECONDS = 600.0
+
+
+class _Stop(StoppingCriteria):
+    """Ends a generation when the event is set."""
+
+    def __init__(self, event: threading.Event) -> None:
+        self.event = event
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]
+        return torch.full((input_ids.shape[0],), self.event.is_set(), device=input_ids.device)
+
+
+def _sampling(temperature: float, top_p: float) -> dict[str, Any]:
+    if temperature <= 0:
+        return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    return {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+
+
+def _pad_id(tokenizer: Any) -> int:
+    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_token_ids(tokenizer)[0]
+
+
+def stream_reply(
+    model: Any,
+    tokenizer: Any,
+    messages: Messages,
+    *,
+    context_tokens: int,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_p: float = 0.95,
+    stop: threading.Event | None = None,
+) -> Iterator[str]:
+    """Yield the reply as it grows (each item is the whole text so far). Temperature 0 is greedy.
+
+    The conversation is cut from its oldest side to fit. `stop` ends it early. An error in generation is raised here.
+    """
+    new_tokens = min(max_new_tokens, context_tokens // 2)
+    ids = encode_prompt(tokenizer, list(messages), max_tokens=context_tokens - new_tokens)
+    device = next(model.parameters()).device
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, timeout=_FIRST_TOKEN_TIMEOUT_SECONDS, skip_special_tokens=True)
+    stop = stop or threading.Event()
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            inputs = torch.tensor([ids], device=device)
+            with torch.inference_mode():
+                model.generate(
+                    input_ids=inputs,
+                    attention_mask=torch.ones_like(inputs),
+                    max_new_tokens=new_tokens,
+                    eos_token_id=end_token_ids(tokenizer),
+                    pad_token_id=_pad_id(tokenizer),
+                    streamer=streamer,
+                    stopping_criteria=StoppingCriteriaList([_Stop(stop)]),
+                    **_sampling(temperature, top_p),
+                )
+        except BaseException as e:
+            failure.append(e)
+            streamer.end()
+
+    worker = threading.Thread(target=work, name="reply", daemon=True)
+    worker.start()
+    text = ""
+    try:
+        for piece in streamer:
+            if piece:
+                text += piece
+                yield text.strip()
+    finally:
+        stop.set()
+        worker.join()
+    if failure:
+        raise failure[0]
+
+
+def answer_all(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Messages],
+    *,
+    context_tokens: int,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_p: float = 0.95,
+    batch_size: int = 32,
+) -> list[str]:
+    """Replies to many prompts, in their order; batches go by length so that little is padded."""
+    new_tokens = min(max_new_tokens, context_tokens // 2)
+    encoded = [encode_prompt(tokenizer, list(p), max_tokens=context_tokens - new_tokens) for p in prompts]
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+    replies = [""] * len(encoded)
+    device = next(model.parameters()).device
+    pad = _pad_id(tokenizer)
+    ends = set(end_token_ids(tokenizer))
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
+        width = max(len(encoded[i]) for i in part)
+        ids = torch.tensor([[pad] * (width - len(encoded[i])) + encoded[i] for i in part], device=device)
+        attention = torch.tensor([[0] * (width - len(encoded[i])) + [1] * len(encoded[i]) for i in part], device=device)
+        with torch.inference_mode():
+            out = model.generate(
+                input_ids=ids,
+                attention_mask=attention,
+                max_new_tokens=new_tokens,
+                eos_token_id=sorted(ends),
+                pad_token_id=pad,
+                **_sampling(temperature, top_p),
+            )
+        for row, i in enumerate(part):
+            new = out[row, width:].tolist()
+            cut = next((at for at, token in enumerate(new) if token in ends), len(new))
+            replies[i] = tokenizer.decode(new[:cut], skip_special_tokens=True).strip()
+    return replies

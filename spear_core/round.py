@@ -1,0 +1,120 @@
+"""One learning round: train the twin, judge it at the gate, retry once more gently. No database, no publishing."""
+
+from __future__ import annotations
+
+import logging
+import random
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from spear_core.config import SpearConfig
+from spear_core.gate import Measures, Verdict, decide, measure
+from spear_core.generate import answer_all
+from spear_core.trainer import Anchors, Material, Progress, Report, Trainer
+from spear_core.traces import Encoder, Messages, Trace
+from spear_core.twins import AdapterState, Twins
+
+log = logging.getLogger(__name__)
+OLDER_CHECKED = 64  # older confirmed wins the gate re-asks
+REPLIES_CHECKED = 4
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """The new adapter where `verdict.passed`, and everything worth recording either way."""
+
+    state: AdapterState | None
+    verdict: Verdict
+    report: Report
+    before: Measures
+    after: Measures
+    attempts: int
+    seconds: float
+    proof: tuple[Messages, str, str] | None  # prompt, greedy answer before, greedy answer after
+
+    def figures(self) -> dict[str, Any]:
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {
+            **asdict(self.report),
+            "attempts": self.attempts,
+            "round_seconds": round(self.seconds, 3),
+            "peak_bytes": peak_bytes,
+            "before": self.before.figures(),
+            "after": self.after.figures(),
+        }
+
+
+@dataclass
+class Learner:
+    """What stays the same from round to round: the twins, the encoder, the anchors and the gate's probes."""
+
+    twins: Twins
+    encoder: Encoder
+    config: SpearConfig
+    anchors: Anchors
+    probes: Anchors
+    pad_id: int
+    pace: Callable[[], None] = lambda: None
+
+    def answer(self, prompts: Sequence[Messages]) -> list[str]:
+        """Greedy answers of the training twin."""
+        return answer_all(
+            self.twins.training,
+            self.encoder.tokenizer,
+            prompts,
+            context_tokens=self.encoder.context_tokens,
+            max_new_tokens=self.config.max_new_tokens,
+        )
+
+    def run_round(
+        self,
+        current: AdapterState | None,
+        wins: Sequence[Trace],
+        loses: Sequence[Trace],
+        replay: Sequence[Trace],
+        seed: int,
+        on_step: Callable[[Progress], None] = lambda p: None,
+        on_check: Callable[[], None] = lambda: None,
+    ) -> RoundResult:
+        """Train on top of `current` (None: the base) and judge. Raises TrainingFailed where the numbers break."""
+        started = time.monotonic()
+        cfg = self.config
+        encoded_wins = [self.encoder.trace(w) for w in wins]
+        encoded_loses = [self.encoder.losing(t, wins, cfg) for t in loses]
+        older = [self.encoder.trace(r) for r in replay]
+        checked = older if len(older) <= OLDER_CHECKED else random.Random(seed).sample(older, OLDER_CHECKED)
+        prompt_ids = {e.prompt_ids for e in encoded_wins}
+        material = Material(encoded_wins, encoded_loses, older, self.anchors.without(prompt_ids))
+        trainer = Trainer(self.twins.training, cfg, self.pad_id, frozenset(self.encoder.tokenizer.all_special_ids), self.pace)
+
+        def measured() -> Measures:
+            return measure(self.twins.training, encoded_wins, encoded_loses, checked, self.probes, self.pad_id, cfg.micro_batch)
+
+        self.twins.load(current)
+        before = measured()
+        shown = wins[-1].prompt if wins else None
+        before_text = self.answer([shown])[0] if shown else ""
+        for attempt, rate in enumerate((cfg.learning_rate, cfg.learning_rate / 2), start=1):
+            self.twins.load(current)
+            report = trainer.train(material, seed, on_step, rate)
+            on_check()
+            after = measured()
+            asked = [w.prompt for w in wins[-REPLIES_CHECKED:]]
+            replies = self.answer(asked) if asked else []
+            verdict = decide(before, after, replies, cfg)
+            log.info("round attempt %d: %d steps, %s", attempt, report.steps, verdict.words)
+            if verdict.passed or report.skipped:
+                break
+        return RoundResult(
+            state=self.twins.state() if verdict.passed else None,
+            verdict=verdict,
+            report=report,
+            before=before,
+            after=after,
+            attempts=attempt,
+            seconds=time.monotonic() - started,
+            proof=(shown, before_text, replies[-1]) if shown else None,
+        )

@@ -1,0 +1,100 @@
+"""One copy of the base weights, two models over it: one serves, one trains. No files, no threads of its own.
+
+`copy.deepcopy` with every base parameter and buffer pre-placed in `memo` gives a second module tree on the same
+tensors; each tree gets its own LoRA. (One PeftModel with `set_adapter` across threads does not work: it is shared
+state and flips `requires_grad`.)
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor
+
+from spear_core.config import SpearConfig
+from spear_core.errors import AdapterInvalid
+
+AdapterState = dict[str, Tensor]
+
+
+def share_base(base: Any) -> Any:
+    """A second module tree on the very same parameters and buffers."""
+    memo: dict[int, Any] = {id(t): t for t in (*base.parameters(), *base.buffers())}
+    return copy.deepcopy(base, memo)
+
+
+def lora_config(config: SpearConfig) -> LoraConfig:
+    """LoRA on all linear layers except the head (REFERENCE.md, the authors' settings; sizes from the config)."""
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules="all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What replies are made with: a model that never changes, and the version of its adapter (0: the base alone)."""
+
+    model: Any
+    version: int
+
+
+class Twins:
+    """The serving and the training model over one base. `publish` swaps what serves; a reply under way keeps its own."""
+
+    def __init__(self, base: Any, config: SpearConfig, seed: int) -> None:
+        self.base = base
+        self.config = config
+        self.seed = seed
+        self.training: PeftModel = self._new_tree()
+        self.training.eval()
+        self._initial = self.state()
+        self._serving = Serving(base, 0)
+
+    def _new_tree(self) -> PeftModel:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)  # the same first adapter for the same seed
+            return get_peft_model(share_base(self.base), lora_config(self.config))
+
+    @property
+    def serving(self) -> Serving:
+        return self._serving
+
+    def state(self) -> AdapterState:
+        """A copy of the training adapter's tensors (PEFT's names)."""
+        return {k: v.detach().clone() for k, v in get_peft_model_state_dict(self.training).items()}
+
+    def load(self, state: AdapterState | None) -> None:
+        """Put an adapter into the training twin; None is the untouched first adapter (the base model's behaviour)."""
+        load_state(self.training, self._initial if state is None else state)
+
+    def publish(self, state: AdapterState | None, version: int) -> None:
+        """Serve an adapter from the next reply on. Replies under way finish with the model they began with."""
+        if state is None:
+            self._serving = Serving(self.base, 0)
+            return
+        tree = self._new_tree()
+        load_state(tree, state)
+        tree.requires_grad_(False)
+        tree.eval()
+        self._serving = Serving(tree, version)
+
+
+def load_state(model: PeftModel, state: AdapterState) -> None:
+    """Raises AdapterInvalid where names or shapes are not this model's."""
+    expected = get_peft_model_state_dict(model)
+    if expected.keys() != state.keys():
+        odd = sorted(expected.keys() ^ state.keys())[0]
+        raise AdapterInvalid(f"the adapter does not fit this model: tensor {odd} is missing or extra")
+    for name, tensor in expected.items():
+        if tensor.shape != state[name].shape:
+            raise AdapterInvalid(f"the adapter does not fit this model: {name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}")
+    set_peft_model_state_dict(model, state)

@@ -1,0 +1,190 @@
+"""The file itself: durability, threads, damage, migrations."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from store_desk import Desk
+from sqlite_utils import Database
+
+import feedback_store
+from feedback_store import Store, StoreCorrupt, StoreUnavailable
+from feedback_store.migrations import MIGRATIONS
+
+ROOT = Path(feedback_store.__file__).parents[1]
+
+VOTER = """
+import sys
+from feedback_store import NewTrace, Store
+store = Store(sys.argv[1])
+chat = store.create_conversation().id
+while True:
+    reply = store.add_message(chat, "assistant", "x" * 2000).id
+    store.set_vote(reply, 1)
+    store.add_traces([NewTrace("win", chat, reply, reply, [], "x", 1.0, "liked", "base")])
+    print(reply, flush=True)
+"""
+
+
+@pytest.mark.parametrize("acknowledged", [1, 17, 60])
+def test_a_kill_loses_no_acknowledged_vote_and_doubles_none(path: Path, acknowledged: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", VOTER, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        printed = [process.stdout.readline().strip() for _ in range(acknowledged)]
+        process.send_signal(signal.SIGKILL)
+        printed += [line.strip() for line in process.stdout if line.endswith("\n")]
+    assert all(len(message_id) == 32 for message_id in printed)
+    with Store(path) as store:
+        votes = store.votes(store.conversations()[0].id)
+        traced = Counter(trace.subject_id for trace in store.traces())
+        cast = Counter(event.message_id for event in store.events())
+    for message_id in printed:
+        assert (votes[message_id], cast[message_id], traced[message_id]) == (1, 1, 1)
+    assert len(votes) - len(printed) in (0, 1)  # the one the kill may have caught before it was printed
+
+
+def test_every_commit_is_flushed_to_a_write_ahead_log(store: Store, path: Path) -> None:
+    pragmas = {name: store._value(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "foreign_keys")}
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}  # 2 is FULL
+
+
+def test_threads_may_share_one_store(store: Store, desk: Desk) -> None:
+    talk = desk.talk()
+    failures: list[Exception] = []
+
+    def write() -> None:
+        try:
+            for _ in range(15):
+                store.add_message(talk.conversation_id, "user", "x")
+                assert store.messages(talk.conversation_id)[-1].text == "x"
+        except Exception as e:
+            failures.append(e)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert failures == []
+    assert [m.position for m in store.messages(talk.conversation_id)] == list(range(62))
+
+
+def test_many_first_openers_make_one_schema(path: Path) -> None:
+    failures: list[Exception] = []
+    start = threading.Barrier(4)
+
+    def open_and_close() -> None:
+        try:
+            start.wait(timeout=10)
+            Store(path).close()
+        except Exception as e:
+            failures.append(e)
+
+    threads = [threading.Thread(target=open_and_close) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert failures == []
+    with sqlite3.connect(path) as raw:
+        names = [row[0] for row in raw.execute("SELECT name FROM _sqlite_migrations ORDER BY id")]
+    assert names == ["m001_conversations", "m002_learning"]
+
+
+def test_what_was_stored_is_there_after_reopening(store: Store, desk: Desk, path: Path) -> None:
+    talk = desk.talk()
+    talk.add("win")
+    adapter = desk.promoted()
+    store.set_vote(talk.reply.id, 1)
+    store.set_setting("paused", True)
+    store.set_setting("paused", False)
+    before = (store.conversations(), store.messages(talk.conversation_id), store.traces(), store.events())
+    store.close()
+    with Store(str(path)) as again:
+        assert before == (again.conversations(), again.messages(talk.conversation_id), again.traces(), again.events())
+        assert again.vote(talk.reply.id) == 1 and again.adapters(adapter.base) == [adapter]
+        assert again.setting("paused", True) is False and again.setting("absent", [1]) == [1]
+
+
+def test_migrations_applied_twice_are_harmless(store: Store, desk: Desk, path: Path) -> None:
+    talk = desk.talk()
+    store.close()
+    db = Database(path)
+    schema = db.schema
+    MIGRATIONS.apply(db)
+    assert db.schema == schema and len(MIGRATIONS.applied(db)) == 2
+    db.close()
+    with Store(path) as again:
+        assert again.message(talk.reply.id) == talk.reply
+
+
+def test_a_file_of_a_newer_program_is_left_alone(store: Store, path: Path) -> None:
+    store.close()
+    with sqlite3.connect(path) as raw:
+        raw.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('feedback_store', 'm999_x', '')"
+        )
+    with pytest.raises(StoreUnavailable, match=r"m999_x.*update the program"):
+        Store(path)
+
+
+def test_a_file_of_garbage_is_named_and_left_as_it_was(path: Path) -> None:
+    path.parent.mkdir()
+    garbage = os.urandom(20_000)
+    path.write_bytes(garbage)
+    with pytest.raises(StoreCorrupt) as caught:
+        Store(path)
+    assert str(path) in str(caught.value) and "move it away" in str(caught.value)
+    assert path.read_bytes() == garbage
+
+
+def test_a_damaged_page_is_found_when_opening(store: Store, desk: Desk, path: Path) -> None:
+    for _ in range(30):
+        desk.talk("x" * 500)
+    page_size = store._value("PRAGMA page_size")
+    store.close()  # the log is written back into the file
+    content = bytearray(path.read_bytes())
+    assert len(content) > 12 * page_size
+    content[page_size : 12 * page_size] = b"\xa5" * (11 * page_size)  # page 1 is the schema
+    path.write_bytes(content)
+    with pytest.raises(StoreCorrupt, match="damaged"):
+        Store(path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StoreUnavailable, match="choose another data folder") as caught:
+        Store(tmp_path / "file" / "data" / "feedback.db")
+    assert str(tmp_path / "file" / "data") in str(caught.value)
+
+
+def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="cannot be opened") as caught:
+        Store(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_locked_file_is_said_to_be_locked(store: Store, path: Path) -> None:
+    with Store(path, busy_timeout_seconds=0.05) as other, store._transaction(write=True):
+        with pytest.raises(StoreUnavailable, match="locked"):
+            other.create_conversation()
+        assert other.conversations() == []  # reading goes on
+    with Store(path) as later:
+        assert later.create_conversation().id
+
+
+def test_a_closed_store_says_so(store: Store) -> None:
+    store.close()
+    store.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        store.conversations()

@@ -1,0 +1,288 @@
+"""Traces: added, withdrawn, claimed by rounds, given back, replayed."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from store_desk import BASE, Desk
+
+from feedback_store import NewTrace, Store, StoreError, Trace, UnknownRecord
+
+
+def test_traces_are_added_all_or_none(store: Store, desk: Desk) -> None:
+    talk = desk.talk()
+    with pytest.raises(UnknownRecord):
+        store.add_traces([talk.trace(), replace(talk.trace(), message_id="nobody")])
+    assert store.traces() == []
+    added = store.add_traces([talk.trace("win"), talk.trace("lose")])
+    assert store.traces() == added
+    assert [(t.side, t.status, t.round_id, t.confidence) for t in added] == [
+        ("win", "pending", None, 1.0),
+        ("lose", "pending", None, 1.0),
+    ]
+
+
+@pytest.mark.parametrize("wrong", [{"side": "draw"}, {"source": "guess"}, {"confidence": 0.0}, {"confidence": 1.01}])
+def test_an_impossible_trace_is_refused(wrong: dict[str, object]) -> None:
+    right = NewTrace("win", "c", "m", "m", [], "text", 0.5, "judged", BASE)
+    with pytest.raises(StoreError, match=next(iter(wrong))):
+        replace(right, **wrong)
+
+
+def test_traces_are_found_by_what_is_asked(store: Store, desk: Desk) -> None:
+    one, two = desk.talk(), desk.talk()
+    a, b = one.add("win", "lose")
+    [c] = two.add("win", base="base-b")
+    store.withdraw_traces(two.reply.id)
+    assert [t.id for t in store.traces(base=BASE)] == [a.id, b.id]
+    assert [t.id for t in store.traces(side="win")] == [a.id, c.id]
+    assert [t.id for t in store.traces(status="withdrawn")] == [c.id]
+    assert [t.id for t in store.traces(subject_id=one.reply.id, side="lose")] == [b.id]
+    assert [t.id for t in store.traces(limit=1)] == [a.id]
+    assert [t.id for t in store.traces(limit=2, newest_first=True)] == [c.id, b.id]
+
+
+def test_a_withdrawn_vote_never_reaches_training(store: Store, desk: Desk) -> None:
+    taken_back, stands = desk.talk("one"), desk.talk("two")
+    taken_back.add("win", "lose")
+    [win] = stands.add("win")
+    assert store.withdraw_traces(taken_back.reply.id) == (2, 0)
+    claim = store.claim_round(BASE, 0)
+    assert claim is not None and [t.id for t in claim[1]] == [win.id]
+    store.finish_round(claim[0].id, "interrupted")
+    assert store.count_pending(BASE) == (1, 0)
+
+
+def test_a_running_round_notices_what_is_withdrawn(store: Store, desk: Desk) -> None:
+    one, two = desk.talk("one"), desk.talk("two")
+    one.add("win")
+    two.add("win")
+    claim = store.claim_round(BASE, 0)
+    assert claim is not None
+    assert store.withdraw_traces(one.reply.id) == (1, 0)
+    assert [t.subject_id for t in store.still_claimed(claim[0].id)] == [two.reply.id]
+    store.finish_round(claim[0].id, "promoted", adapter_version=1)
+    assert desk.statuses() == ["withdrawn", "trained"]
+
+
+def test_withdrawing_counts_what_already_trained_and_leaves_it_listed(store: Store, desk: Desk) -> None:
+    talk = desk.talk()
+    talk.add("win", "lose")
+    desk.promoted()
+    talk.add("lose")
+    assert store.withdraw_traces(talk.reply.id) == (1, 2)
+    assert desk.statuses() == ["trained", "trained", "withdrawn"]
+
+
+@pytest.mark.parametrize("ended", ["discarded", "rolled back"])
+def test_withdrawn_feedback_of_an_undone_round_cannot_be_asked_for_again(store: Store, desk: Desk, ended: str) -> None:
+    talk = desk.talk()
+    talk.add("win")
+    if ended == "discarded":
+        claim = store.claim_round(BASE, 0)
+        assert claim is not None
+        round_id = store.finish_round(claim[0].id, "discarded").id
+    else:
+        round_id = desk.promoted().round_id or 0
+        store.roll_back(BASE)
+    assert store.withdraw_traces(talk.reply.id) == (1, 0)
+    assert store.retrain_rolled_back(round_id) == 0
+    assert desk.statuses() == ["withdrawn"]
+
+
+def test_a_new_word_replaces_the_old_one_at_once(store: Store, desk: Desk) -> None:
+    talk = desk.talk()
+    talk.add("lose")
+    with pytest.raises(UnknownRecord):
+        store.replace_traces(talk.reply.id, [replace(talk.trace(), conversation_id="nobody")])
+    assert desk.statuses() == ["pending"]
+    [new] = store.replace_traces(talk.reply.id, [talk.trace("win")])
+    assert [(t.side, t.status) for t in store.traces()] == [("lose", "withdrawn"), ("win", "pending")]
+    assert store.traces(status="pending") == [new]
+
+
+def test_a_round_claims_every_pending_trace_of_its_own_base(store: Store, desk: Desk) -> None:
+    talk = desk.talk()
+    mine = talk.add("win", "lose", "lose")
+    talk.add("win", base="base-b")
+    assert store.count_pending(BASE) == (1, 2)
+    claim = store.claim_round(BASE, parent_version=4)
+    assert claim is not None
+    started, traces = claim
+    assert (started.status, started.wins, started.loses, started.parent_version) == ("running", 1, 2, 4)
+    assert (started.finished_at_utc, started.proof, started.figures) == (None, None, {})
+    assert [t.id for t in traces] == [t.id for t in mine]
+    assert {(t.status, t.round_id) for t in traces} == {("claimed", started.id)}
+    assert store.count_pending(BASE) == (0, 0) and store.count_pending("base-b") == (1, 0)
+    assert store.claim_round(BASE, 4) is None
+
+
+def test_losing_traces_alone_start_no_round(store: Store, desk: Desk) -> None:
+    desk.talk().add("lose", "lose")
+    assert store.claim_round(BASE, 0) is None
+    assert store.rounds(BASE) == [] and desk.statuses() == ["pending", "pending"]
+
+
+def test_a_conversation_that_must_not_teach_is_left_alone(store: Store, desk: Desk) -> None:
+    private, open_ = desk.talk("private", learn=False), desk.talk("open")
+    private.add("win")
+    assert store.count_pending(BASE) == (0, 0) and store.claim_round(BASE, 0) is None
+    [win] = open_.add("win")
+    claim = store.claim_round(BASE, 0)
+    assert claim is not None and [t.id for t in claim[1]] == [win.id]
+    store.set_learn(open_.conversation_id, False)
+    assert store.still_claimed(claim[0].id) == []
+    store.set_learn(private.conversation_id, True)
+    assert store.count_pending(BASE) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "becomes", "keeps_round"),
+    [
+        ("promoted", "trained", True),
+        ("discarded", "skipped", True),
+        ("skipped", "pending", False),
+        ("interrupted", "pending", False),
+    ],
+)
+def test_traces_follow_the_end_of_their_round(
+    store: Store, desk: Desk, status: str, becomes: str, keeps_round: bool
+) -> None:
+    desk.talk().add("win", "lose")
+    claim = store.claim_round(BASE, 0)
+    assert claim is not None
+    ended = store.finish_round(
+        claim[0].id, status, figures={"kl": 0.25}, verdict="why", proof={"before": "a", "after": "b"}, replayed=3
+    )
+    assert (ended.status, ended.figures, ended.verdict, ended.replayed) == (status, {"kl": 0.25}, "why", 3)
+    assert ended.proof == {"before": "a", "after": "b"}
+    assert ended.finished_at_utc is not None and ended.finished_at_utc >= ended.started_at_utc
+    assert desk.statuses() == [becomes, becomes]
+    assert {t.round_id for t in store.traces()} == {ended.id if keeps_round else None}
+    with pytest.raises(StoreError, match="ended already"):
+        store.finish_round(ended.id, "promoted")
+
+
+def test_a_round_ends_only_in_a_way_that_exists(store: Store, desk: Desk) -> None:
+    desk.talk().add("win")
+    claim = store.claim_round(BASE, 0)
+    assert claim is not None
+    with pytest.raises(StoreError, match="won"):
+        store.finish_round(claim[0].id, "won")
+    with pytest.raises(UnknownRecord):
+        store.finish_round(999, "discarded")
+    assert store.round(claim[0].id).status == "running"
+
+
+def test_rounds_come_newest_first_per_base(store: Store, desk: Desk) -> None:
+    assert store.last_round(BASE) is None
+    ids = []
+    for base in (BASE, "base-b", BASE):
+        desk.talk().add("win", base=base)
+        claim = store.claim_round(base, 0)
+        assert claim is not None
+        ids.append(claim[0].id)
+    assert [r.id for r in store.rounds(BASE)] == [ids[2], ids[0]]
+    assert [r.id for r in store.rounds(BASE, limit=1)] == [ids[2]]
+    last = store.last_round("base-b")
+    assert last is not None and last.id == ids[1]
+
+
+def test_interrupted_rounds_give_back_all_but_the_withdrawn(store: Store, desk: Desk, path: Path) -> None:
+    one, two = desk.talk("one"), desk.talk("two")
+    one.add("win")
+    two.add("win")
+    elsewhere = desk.talk()
+    elsewhere.add("win", base="base-b")
+    claim = store.claim_round(BASE, 0)
+    assert claim is not None and store.claim_round("base-b", 0) is not None
+    store.withdraw_traces(two.reply.id)
+    store.close()
+    with Store(path) as reopened:
+        assert reopened.release_interrupted(BASE) == 1
+        assert reopened.release_interrupted(BASE) == 0
+        assert [t.status for t in reopened.traces()] == ["pending", "withdrawn", "claimed"]
+        assert reopened.round(claim[0].id).status == "interrupted"
+
+
+def test_two_stores_never_claim_a_trace_twice(store: Store, desk: Desk, path: Path) -> None:
+    talk = desk.talk()
+    total, claimed, failures = 60, [], []
+    lock, done = threading.Lock(), threading.Event()
+
+    def claim_until_done(mine: Store) -> None:
+        try:
+            while True:
+                last_look = done.is_set()
+                claim = mine.claim_round(BASE, 0)
+                if claim is not None:
+                    with lock:
+                        claimed.extend((t.id, claim[0].id) for t in claim[1])
+                elif last_look:
+                    return
+        except Exception as e:  # a thread's error must fail the test, not vanish
+            failures.append(e)
+
+    with Store(path) as other:
+        threads = [threading.Thread(target=claim_until_done, args=(s,)) for s in (store, other, store, other)]
+        for thread in threads:
+            thread.start()
+        for _ in range(total // 3):
+            talk.add("win", "lose", "win")
+        done.set()
+        for thread in threads:
+            thread.join(timeout=30)
+    assert failures == []
+    assert len(claimed) == total and len(dict(claimed)) == total
+    assert {(t.id, t.round_id) for t in store.traces(status="claimed")} == set(claimed)
+
+
+def trained_win(desk: Desk, question: str, completion: str = "Paris", confidence: float = 1.0) -> Trace:
+    [trace] = desk.talk(question).add("win", completion=completion, confidence=confidence)
+    desk.promoted()
+    return trace
+
+
+def test_replay_takes_only_standing_human_wins(store: Store, desk: Desk) -> None:
+    good = trained_win(desk, "good")
+    trained_win(desk, "judged", confidence=0.5)
+    excluded = trained_win(desk, "excluded")
+    private = desk.talk("private")
+    private.add("win", "lose")
+    desk.promoted()
+    store.set_learn(private.conversation_id, False)
+    trained_win(desk, "undone")
+    store.roll_back(BASE)
+    desk.talk("elsewhere").add("win", base="base-b")
+    desk.promoted("base-b")
+    desk.talk("pending").add("win")
+    assert {t.id for t in store.replay_wins(BASE, 10, [], 0)} == {good.id, excluded.id}
+    assert [t.id for t in store.replay_wins(BASE, 10, {excluded.id}, 0)] == [good.id]
+
+
+def test_replay_repeats_only_the_latest_word_on_a_prompt(store: Store, desk: Desk) -> None:
+    trained_win(desk, "q", "old")
+    newer = trained_win(desk, "q", "newer")
+    assert [t.id for t in store.replay_wins(BASE, 10, [], 0)] == [newer.id]
+    newest = desk.talk("q")
+    newest.add("win", completion="newest")
+    assert store.replay_wins(BASE, 10, [], 0) == []  # the latest word waits for its round
+    claim = store.claim_round(BASE, 2)
+    assert claim is not None and store.replay_wins(BASE, 10, [], 0) == []
+    store.withdraw_traces(newest.reply.id)
+    assert [t.id for t in store.replay_wins(BASE, 10, [], 0)] == [newer.id]
+
+
+def test_the_choice_of_replay_follows_the_seed(store: Store, desk: Desk) -> None:
+    for i in range(12):
+        desk.talk(f"question {i}").add("win")
+    desk.promoted()
+
+    def ids(seed: int) -> list[str]:
+        return [t.id for t in store.replay_wins(BASE, 5, [], seed)]
+
+    assert ids(1) == ids(1) and len(set(ids(1))) == 5
+    assert ids(1) != ids(2)

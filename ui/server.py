@@ -1,0 +1,109 @@
+"""Serving the page: bind the port first, then one uvicorn server in the main thread, closed cleanly by a signal."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from spear_core.errors import SpearError
+from ui.page import look
+
+# The browser itself refuses other hosts: no font, script, picture (not even one in a model's Markdown) or request leaves.
+# Gradio's own page needs inline scripts and styles, and compiles the `js=` of events.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "media-src 'self' data: blob:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+    )
+)
+HEADERS = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+SHUTDOWN_SECONDS = 3  # open event streams are cut after this
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the port before anything slow happens. Raises SpearError with one sentence where it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)  # a second process is refused from here on
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SpearError(f"Port {port} on {host} is in use; choose another one with --port.") from error
+        raise SpearError(f"Cannot listen on {host}:{port}: {error.strerror or error}.") from error
+    return listener
+
+
+class SecurityHeaders:
+    """Adds HEADERS to every HTTP response. Plain ASGI, so that streamed responses stay streamed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class _Server(uvicorn.Server):
+    """Calls `ready` once it accepts requests; a signal ends `run` normally instead of being raised again."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self.ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def serve(page: gr.Blocks, listener: socket.socket, ready: Callable[[str], Any]) -> None:
+    """Serve `page` on `listener` until SIGINT or SIGTERM. `ready` gets the address when requests are accepted."""
+    host, port = listener.getsockname()[:2]
+    app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(SecurityHeaders)
+    app = gr.mount_gradio_app(
+        app, page, path="/", server_name=host, server_port=port, footer_links=[], run_history=False, ssr_mode=False, **look()
+    )
+    config = uvicorn.Config(
+        app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS, ws="none", lifespan="on", access_log=False
+    )
+    shown_host = f"[{host}]" if ":" in host else host
+    _Server(config, lambda: ready(f"http://{shown_host}:{port}")).run(sockets=[listener])

@@ -1,0 +1,163 @@
+"""The status card: what became of a correction, the proof, and the buttons that undo and pause. Rendering is pure."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from services.views import AdapterView, LearningStatus
+from ui.edge import at_the_edge
+
+if TYPE_CHECKING:
+    from services.workbench import Workbench
+
+POLL_INTERVAL_SECONDS = 1.0
+STAGES = (("queued", "Queued"), ("training", "Training"), ("checking", "Checked"), ("live", "Live"))
+PILLS = {
+    "idle": "Ready",
+    "waiting": "Waiting",
+    "queued": "Queued",
+    "training": "Training",
+    "checking": "Checking",
+    "live": "Live",
+    "not_kept": "Not kept",
+    "paused": "Paused",
+    "failed": "Failed",
+}
+SHARED = "One adapter, shared by everyone who uses this instance."
+HISTORY_LENGTH = 5
+
+
+def _stepper(status: LearningStatus) -> str:
+    """Queued -> Training -> Checked -> Live, with the present stage marked; for a round that ended badly, where it ended."""
+    names = [name for name, _ in STAGES]
+    if status.phase not in (*names, "not_kept"):
+        return ""
+    position = names.index("checking" if status.phase == "not_kept" else status.phase)
+    items = []
+    for i, (name, label) in enumerate(STAGES):
+        if i < position or status.phase == "live":
+            state = "done"
+        else:
+            state = ("stopped" if status.phase == "not_kept" else "now") if i == position else "next"
+        if name == "training" and state == "now" and status.max_steps:
+            label = f"Step {status.step} of {status.max_steps}"
+        if name == "live" and status.phase == "not_kept":
+            label = "Not kept"
+        if name == "live" and state == "done":
+            label = f"Live v{status.adapter_version}"
+        items.append(f'<li class="{state}">{escape(label)}</li>')
+    return f'<ol class="stages">{"".join(items)}</ol>'
+
+
+def _bar(status: LearningStatus) -> str:
+    if status.phase != "training" or not status.max_steps:
+        return ""
+    percent = round(100 * min(1.0, status.step / status.max_steps))
+    return (
+        f'<div class="bar" role="progressbar" aria-valuenow="{status.step}" aria-valuemin="0" '
+        f'aria-valuemax="{status.max_steps}" aria-label="Training step"><span style="width:{percent}%"></span></div>'
+    )
+
+
+def _version(number: int) -> str:
+    return f"v{number}" if number else "the base model"
+
+
+def _proof(status: LearningStatus) -> str:
+    if status.proof is None:
+        return ""
+    proof = status.proof
+    return (
+        '<div class="proof"><h4>Proof: the same question, before and after</h4>'
+        f'<p class="prompt">{escape(proof.prompt)}</p>'
+        f'<dl><dt>Before <small>{_version(proof.before_version)}</small></dt>'
+        f'<dd class="before">{escape(proof.before)}</dd>'
+        f'<dt>Now <small>{_version(proof.after_version)}</small></dt><dd class="after">{escape(proof.after)}</dd></dl></div>'
+    )
+
+
+def _history(adapters: list[AdapterView]) -> str:
+    if not adapters:
+        return ""
+    words = {"live": "live", "kept": "kept", "rolled_back": "undone"}
+    rows = "".join(
+        f"<li><b>v{a.version}</b> <i>{escape(words.get(a.status, a.status))}</i> {escape(a.summary)}</li>"
+        for a in adapters[:HISTORY_LENGTH]
+    )
+    return f'<details class="history"><summary>Earlier adapters</summary><ul>{rows}</ul></details>'
+
+
+def card_html(status: LearningStatus, adapters: list[AdapterView]) -> str:
+    """The whole card as HTML; every word that came from a person or a model is escaped."""
+    took = f" It took {status.seconds:.0f} s." if status.phase == "live" and status.seconds is not None else ""
+    return (
+        f'<section class="card phase-{escape(status.phase)}" aria-live="polite" data-phase="{escape(status.phase)}" '
+        f'data-version="{status.adapter_version}">'
+        f'<header><h3>Learning</h3><span class="pill">{escape(PILLS.get(status.phase, status.phase))}</span></header>'
+        f'<p class="headline">{escape(status.headline)}</p>{_stepper(status)}{_bar(status)}'
+        f'<p class="detail">{escape(status.detail)}{took}</p>{_proof(status)}{_history(adapters)}'
+        f'<p class="shared">{SHARED}</p></section>'
+    )
+
+
+class StatusCard:
+    """The card with its buttons. `build` lays it out inside an open Blocks; `wire` connects the events."""
+
+    def __init__(self, workbench: Workbench) -> None:
+        self.learning = workbench.learning
+
+    def build(self) -> None:
+        status = self.learning.status()
+        self.card = gr.HTML(self._render(status), elem_id="status-card")
+        with gr.Row(elem_id="status-buttons"):
+            self.undo = gr.Button("Undo: back to the previous adapter", size="sm", visible=status.can_roll_back)
+            self.pause = gr.Button(self._pause_label(status), size="sm", variant="secondary")
+        self.shown = gr.State("")
+
+    def wire(self, page: gr.Blocks) -> None:
+        outputs = [self.card, self.undo, self.pause, self.shown]
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        timer = gr.Timer(POLL_INTERVAL_SECONDS)
+        timer.tick(self.refresh, [self.shown], outputs, queue=False, **quiet)  # a plain request: cheap, every second
+        page.load(self.redraw, None, outputs, **quiet)
+        self.undo.click(self.roll_back, None, outputs, **quiet)
+        self.pause.click(self.toggle_pause, None, outputs, **quiet)
+
+    def _render(self, status: LearningStatus) -> str:
+        return card_html(status, self.learning.adapters())
+
+    @staticmethod
+    def _pause_label(status: LearningStatus) -> str:
+        return "Resume learning" if status.paused else "Pause learning"
+
+    def redraw(self) -> tuple[Any, ...]:
+        status = self.learning.status()
+        card = self._render(status)
+        return card, gr.update(visible=status.can_roll_back), self._pause_label(status), self._signature(status)
+
+    @staticmethod
+    def _signature(status: LearningStatus) -> str:
+        return repr(status)
+
+    @at_the_edge
+    def refresh(self, shown: str) -> Any:
+        """The timer's tick: nothing is sent while nothing changed."""
+        if self._signature(self.learning.status()) == shown:
+            return gr.skip()
+        return self.redraw()
+
+    @at_the_edge
+    def roll_back(self) -> Any:
+        self.learning.roll_back()
+        return self.redraw()
+
+    @at_the_edge
+    def toggle_pause(self) -> Any:
+        if self.learning.status().paused:
+            self.learning.resume()
+        else:
+            self.learning.pause()
+        return self.redraw()
