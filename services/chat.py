@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator
 
-from feedback_store import Conversation, Message
+from feedback_store import Conversation, Message, UnknownRecord
 from services.conversation import attempts, prompt_up_to, root_id
 from services.engine import Engine
 from services.feedback import FeedbackService
@@ -152,7 +152,7 @@ class ChatService:
             self._running.pop(message.conversation_id, None)
             try:
                 self._store.update_message(message.id, text=text, complete=True, adapter_version=serving.version)
-            except KeyError:
+            except UnknownRecord:
                 log.info("conversation %s was deleted while its reply was being written", message.conversation_id)
         done = self._store.message(message.id)
         yield _message_view(done, self._store.vote(done.id), can_be_judged=done.kind == "revision")

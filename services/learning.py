@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from feedback_store import NewAdapter, Round, StoreError, Trace
+from feedback_store import NewAdapter, Round, StoreError, Trace, TracesWithdrawn
 from services.anchors import build_anchors, build_probes
 from services.engine import Engine
 from services.views import AdapterView, LearningStatus, Proof
@@ -169,6 +169,9 @@ class LearningService:
         try:
             self._tell("queued", "Your correction is queued.", "Preparing the training.")
             self._learn(round_, claimed)
+        except TracesWithdrawn:
+            # what was taken back must not go live; the rest is trained anew
+            self._store.finish_round(round_.id, "interrupted", verdict="A vote was withdrawn during training; the rest is trained anew.")
         except (SpearError, StoreError, RuntimeError, MemoryError, OSError) as e:
             log.exception("round %d failed", round_.id)
             self._note = f"Nothing was changed; the previous adapter keeps serving. ({str(e).splitlines()[0] if str(e) else type(e).__name__})"
@@ -194,9 +197,7 @@ class LearningService:
             on_check=lambda: self._tell("checking", "Checking what was learned.", "Asking again, and asking older questions too."),
         )
         if {t.id for t in self._store.still_claimed(round_.id)} != {t.id for t in claimed}:
-            # a vote was withdrawn meanwhile: what it said must not go live
-            self._store.finish_round(round_.id, "interrupted", verdict="A vote was withdrawn during training; the rest is trained anew.")
-            return
+            raise TracesWithdrawn("a vote was withdrawn during training")
         figures = result.figures()
         if not result.verdict.passed or result.state is None:
             self._store.finish_round(
@@ -228,6 +229,7 @@ class LearningService:
             verdict=result.verdict.words,
             proof=_proof_dict(result),
             replayed=replayed,
+            trained_ids=[t.id for t in claimed],
         )
         self._serve(result.state, version)
         log.info("adapter v%d is live after %.1f s", version, figures["seconds_to_live"])

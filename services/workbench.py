@@ -23,6 +23,8 @@ from spear_core.twins import Twins
 
 log = logging.getLogger(__name__)
 DATABASE = "spear.sqlite3"
+# One thread is as fast for a model this small, and leaves the other cores to chat while a round trains.
+SMALL_MODEL_PARAMETERS = 50_000_000
 
 
 class Workbench:
@@ -66,9 +68,9 @@ def open_workbench(settings: Settings, *, start_jobs: bool = True) -> Workbench:
     """
     config = settings.config()
     folder = prepare_data_folder(settings.data_folder)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
     loaded = load_model(settings.model, device=settings.device)
+    if threads := settings.threads or (1 if loaded.parameters < SMALL_MODEL_PARAMETERS else 0):
+        torch.set_num_threads(threads)
     store = Store(folder / DATABASE)
     engine = Engine(
         store=store,

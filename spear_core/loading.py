@@ -192,12 +192,13 @@ def load_model(
     _check_memory(name_or_folder, stored * DTYPES[dtype].itemsize, target)
     tokenizer = _tokenizer(name_or_folder, folder, trust_remote_code)
     model = _weights(name_or_folder, folder, config, DTYPES[dtype], trust_remote_code)
-    rows = model.get_input_embeddings().num_embeddings
+    rows = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
     if len(tokenizer) > rows:
         raise ModelUnavailable(
             f"{name_or_folder}: the tokenizer has {len(tokenizer)} tokens but the model only {rows}; "
             "use the tokenizer that belongs to the model"
         )
+    _own_memory(model)
     try:
         model.to(target)  # type: ignore[arg-type]
     except RuntimeError as e:
@@ -486,6 +487,15 @@ def _weights(
     if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.is_floating_point()):
         raise ModelUnavailable(f"{name}: the weights are damaged (not all are finite); download the model again")
     return model
+
+
+def _own_memory(model: PreTrainedModel) -> None:
+    """Copy the tensors out of the file, of which they are views where its dtype is the one asked for.
+
+    Otherwise whoever rewrites the folder would change the weights of a running model, or end it with a bus error.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):  # tied weights come once, and stay tied
+        tensor.data = tensor.data.clone()
 
 
 def _context_tokens(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:

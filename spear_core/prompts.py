@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 ROLES = ("system", "user", "assistant")
 MIN_PROMPT_TOKENS = 16
+MAX_CHARACTERS_A_TOKEN = 32  # text beyond this many is dropped unread: it cannot fit, and reading it takes time
 MIN_LAST_MESSAGE_TOKENS = 8  # the system prompt gives way before less than this is left of the question
 _SLOT = re.compile(r"QxSlot(\d+)xQ")  # stands for a message's text while the template is rendered
 _PLAIN_NAME = {"user": "User: ", "assistant": "Assistant: "}
@@ -38,8 +39,8 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message
     "User: ...\\nAssistant:", after BOS if the tokenizer has one. A template that refuses a system message (Gemma's) gets
     it at the head of the first user message.
 
-    Too long a conversation loses its oldest turns (a user message and its replies), never the system prompt or the
-    last message. If that message alone is too long, its end is kept.
+    Too long a conversation loses its oldest turns (a user message and its replies), not the system prompt. If the last
+    message alone is too long, its end is kept; a system prompt that leaves it fewer than 8 tokens is left out.
 
     Returns:
         At most `max_tokens` ids.
@@ -56,10 +57,14 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message
     clean = [{"role": m["role"], "content": _clean(m["content"])} for m in messages]
     if unknown := {m["role"] for m in clean} - set(ROLES):
         raise ValueError(f"unknown roles {sorted(unknown)}; use {', '.join(ROLES)}")
-    ids = _encode_chat(tokenizer, clean)
+    system, turns = _turns(clean)
+    limit = max_tokens * MAX_CHARACTERS_A_TOKEN
+    turns[-1][-1]["content"] = turns[-1][-1]["content"][-limit:]
+    while len(turns) > 1 and sum(len(m["content"]) for turn in turns for m in turn) > limit:
+        del turns[0]
+    ids = _encode_chat(tokenizer, [*system, *(m for turn in turns for m in turn)])
     if len(ids) <= max_tokens:
         return ids
-    system, turns = _turns(clean)
     fewest, most = 1, len(turns) - 1  # the number of turns to drop lies between these
     fitting: list[int] | None = None
     while fewest <= most:
@@ -69,7 +74,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message
             fitting, most = ids, drop - 1
         else:
             fewest = drop + 1
-    return fitting if fitting is not None else _encode_end(tokenizer, system, clean[-1], max_tokens)
+    return fitting if fitting is not None else _encode_end(tokenizer, system, turns[-1][-1], max_tokens)
 
 
 def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -244,24 +249,27 @@ def _fold(messages: Sequence[Message]) -> list[Message]:
 
 def _encode_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
     layout = _layout(tokenizer)
-    pieces = _pieces(tokenizer, messages)
-    own = [i for piece, slot in pieces if slot is None for i in piece if i in layout.controls]
     if not any(layout.control_text.search(m["content"]) for m in messages):
         ids = _ids(tokenizer, _render(tokenizer, messages, reply_follows=True))
         # a normaliser can turn other characters into a control token's: only the template's own may be there
+        own = [i for part in _parts(tokenizer, messages)[::2] for i in _ids(tokenizer, part) if i in layout.controls]
         if [i for i in ids if i in layout.controls] == own:
             return ids
-    return [i for piece, _ in pieces for i in piece]
+    return [i for piece, _ in _pieces(tokenizer, messages) for i in piece]
+
+
+def _parts(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[str]:
+    """What the template writes around the messages: text, index of a message, text, index, ..., text."""
+    slots = [{"role": m["role"], "content": _slot(i)} for i, m in enumerate(messages)]
+    return _SLOT.split(_render(tokenizer, slots, reply_follows=True))
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[tuple[list[int], int | None]]:
     """The prompt in pieces: (ids, index of the message they come from, or None for the template's own)."""
     layout = _layout(tokenizer)
-    slots = [{"role": m["role"], "content": _slot(i)} for i, m in enumerate(messages)]
-    parts = _SLOT.split(_render(tokenizer, slots, reply_follows=True))  # template, slot, template, slot, ..., template
     pieces: list[tuple[list[int], int | None]] = []
     before = ""
-    for position, part in enumerate(parts):
+    for position, part in enumerate(_parts(tokenizer, messages)):
         if position % 2 == 0:
             pieces.append((_encode_after(tokenizer, before, part) if position else _ids(tokenizer, part), None))
             before = part
@@ -281,7 +289,7 @@ def _encode_data(tokenizer: PreTrainedTokenizerBase, layout: _Layout, text: str,
     cuts = [0, *(match.start() + 1 for match in layout.control_text.finditer(text)), len(text)]
     ids: list[int] = []
     for start, end in pairwise(cuts):
-        ids += _encode_cut(tokenizer, layout, text[start:end], before if start == 0 else "\n")
+        ids += _encode_cut(tokenizer, layout, text[start:end], "\n")
     return ids
 
 
@@ -303,13 +311,14 @@ def _encode_after(tokenizer: PreTrainedTokenizerBase, before: str, text: str) ->
     Encoded on its own, a SentencePiece tokenizer would put a space in front. Where the two would share a token, a
     neutral text goes first instead.
     """
-    alone = _ids(tokenizer, text)
+    if not text:
+        return []
     for anchor in (before, "\n", "."):
         head = _ids(tokenizer, anchor)
         both = _ids(tokenizer, anchor + text) if head else []
-        if head and both[: len(head)] == head and (len(both) > len(head) or not alone):
+        if len(both) > len(head) and both[: len(head)] == head:
             return both[len(head) :]
-    return alone
+    return _ids(tokenizer, text)
 
 
 def _turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:
@@ -332,7 +341,8 @@ def _encode_end(
         question = len(kept) - 1
         said = next((ids for ids, slot in pieces if slot == question), [])
         room = max_tokens - sum(len(ids) for ids, slot in pieces if slot != question)
-        if room >= min(MIN_LAST_MESSAGE_TOKENS, len(said)) and room > 0:
+        wanted = min(MIN_LAST_MESSAGE_TOKENS, len(said)) if len(kept) > 1 else 1
+        if room >= max(wanted, 1):
             end = _whole_characters(tokenizer, said[-room:])
             return [i for ids, slot in pieces for i in (end if slot == question else ids)]
         if len(kept) > 1:

@@ -138,13 +138,15 @@ class ChatHandlers:
 
     @at_the_edge
     def vote(self, shown: list[dict[str, Any]], conversation_id: str | None, event: gr.LikeData) -> Any:
-        """Thumbs up, down, or taken back (`liked == ""`). Under an open revision they mean Better and Still wrong."""
+        """Thumbs up, down, or taken back (`liked == ""`). Under a revision they mean Better and Still wrong."""
         message_id = m.message_id_at(shown, event.index)
         if not message_id:
             return gr.skip()
         message = m.find(self._messages(conversation_id), message_id)
+        if message is None or message.kind == "edit":  # deleted meanwhile; or the person's own words
+            return self._panels(conversation_id, None)
         if event.liked is True or event.liked is False:
-            if message is not None and message.can_be_judged:
+            if message.kind == "revision":
                 return self._verdict(conversation_id, message_id, m.BETTER if event.liked else m.STILL_WRONG)
             (self.feedback.like if event.liked else self.feedback.dislike)(message_id)
             return self._panels(conversation_id, None if event.liked else message_id)
@@ -160,11 +162,11 @@ class ChatHandlers:
     def _verdict(self, conversation_id: str | None, message_id: str, verdict: str) -> Any:
         if verdict == m.BETTER:
             self.feedback.better(message_id)
-            gr.Info("Thank you. The model is learning this now.", duration=4)
+            gr.Info("Thank you. The Learning card shows what becomes of it.", title="Noted", duration=4)
             return self._panels(conversation_id, None)
         more_allowed = self.feedback.still_wrong(message_id)
         if not more_allowed:
-            gr.Info("Noted: this answer was wrong. Ask again in other words, or write the answer yourself.", duration=6)
+            gr.Info("That was the last try. Under the first reply you can still write the answer yourself.", title="Noted")
         return self._panels(conversation_id, message_id if more_allowed else None)
 
     @at_the_edge

@@ -67,8 +67,8 @@ class ChatTab:
         )
 
     def _hint_box(self) -> None:
-        with gr.Column(visible=False, elem_id="hint-box", elem_classes="panel") as self.hint_box:
-            self.hint_quote = gr.HTML(elem_classes="quote")
+        with gr.Column(visible=False, elem_id="hint-box") as self.hint_box:
+            self.hint_quote = gr.HTML(elem_id="hint-quote")
             self.hint = gr.Textbox(
                 label="What should change? A few words are enough.",
                 placeholder="For example: it starts with t. You may also leave this empty.",
@@ -83,7 +83,7 @@ class ChatTab:
                 self.not_now = gr.Button("Not now", size="sm", elem_id="not-now", variant="secondary")
 
     def _edit_box(self) -> None:
-        with gr.Column(visible=False, elem_id="edit-box", elem_classes="panel") as self.edit_box:
+        with gr.Column(visible=False, elem_id="edit-box") as self.edit_box:
             self.edited = gr.Textbox(
                 label="Change the reply into what you wanted.",
                 lines=2,

@@ -17,6 +17,7 @@ BETTER, STILL_WRONG = "better", "still_wrong"
 OPTION_LABELS = {BETTER: "Better", STILL_WRONG: "Still wrong"}
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
 _VOTES = {1: "Like", -1: "Dislike", 0: None}
+_VERDICTS = {BETTER: 1, STILL_WRONG: -1}
 
 
 def as_text(text: str) -> str:
@@ -29,8 +30,8 @@ def _tag(message: MessageView) -> str:
     """The line above a reply that is not a first answer."""
     match message.kind:
         case "revision":
-            label = {"better": "Revision · confirmed", "still_wrong": "Revision · still wrong"}.get(message.verdict or "")
-            return f"###### {label or 'Revision'}\n\n"
+            labels = {BETTER: "Revision · confirmed", STILL_WRONG: "Revision · still wrong"}
+            return f"###### {labels.get(message.verdict or '', 'Revision')}\n\n"
         case "edit":
             return "###### Your wording\n\n"
         case _:
@@ -55,8 +56,10 @@ def chat_value(messages: Sequence[MessageView]) -> list[dict[str, Any]]:
 
 
 def feedback_value(messages: Sequence[MessageView]) -> list[str | None]:
-    """One entry for each assistant message, in order: the thumbs as they stand in the store."""
-    return [_VOTES[message.vote] for message in messages if message.role == "assistant"]
+    """One entry for each assistant message, in order: the thumbs as they stand in the store. A verdict is a vote too."""
+    return [
+        _VOTES[_VERDICTS.get(message.verdict or "", message.vote)] for message in messages if message.role == "assistant"
+    ]
 
 
 def message_id_at(shown: Sequence[dict[str, Any]], index: int | Sequence[int]) -> str | None:

@@ -105,5 +105,5 @@ def serve(page: gr.Blocks, listener: socket.socket, ready: Callable[[str], Any])
     config = uvicorn.Config(
         app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS, ws="none", lifespan="on", access_log=False
     )
-    shown_host = f"[{host}]" if ":" in host else host
+    shown_host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     _Server(config, lambda: ready(f"http://{shown_host}:{port}")).run(sockets=[listener])

@@ -43,7 +43,7 @@ def _stepper(status: LearningStatus) -> str:
         else:
             state = ("stopped" if status.phase == "not_kept" else "now") if i == position else "next"
         if name == "training" and state == "now" and status.max_steps:
-            label = f"Step {status.step} of {status.max_steps}"
+            label = f"Step {status.step}/{status.max_steps}"
         if name == "live" and status.phase == "not_kept":
             label = "Not kept"
         if name == "live" and state == "done":

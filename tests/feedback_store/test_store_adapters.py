@@ -131,6 +131,18 @@ def test_rolled_back_traces_train_again_when_asked(store: Store, desk: Desk) -> 
         store.retrain_rolled_back(999)
 
 
+def test_rolling_back_does_not_revive_what_was_withdrawn(store: Store, desk: Desk) -> None:
+    kept, taken_back = desk.talk("one"), desk.talk("two")
+    kept.add("win")
+    taken_back.add("win")
+    started, _ = claimed(store)
+    store.withdraw_traces(taken_back.reply.id)
+    store.promote(started.id, desk.adapter(1, 0), figures={}, verdict="", proof=None, replayed=0)
+    store.roll_back(BASE)
+    assert desk.statuses() == ["rolled_back", "withdrawn"]
+    assert store.retrain_rolled_back(started.id) == 1
+
+
 def test_an_adapter_trained_on_top_of_an_undone_one_is_refused(store: Store, desk: Desk) -> None:
     desk.talk().add("win")
     desk.promoted()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -210,33 +211,27 @@ def test_interrupted_rounds_give_back_all_but_the_withdrawn(store: Store, desk: 
 
 def test_two_stores_never_claim_a_trace_twice(store: Store, desk: Desk, path: Path) -> None:
     talk = desk.talk()
-    total, claimed, failures = 60, [], []
-    lock, done = threading.Lock(), threading.Event()
+    done = threading.Event()
 
-    def claim_until_done(mine: Store) -> None:
+    def claim_until_done(mine: Store) -> list[tuple[str, int]]:
+        claimed: list[tuple[str, int]] = []
+        while True:
+            last_look = done.is_set()
+            claim = mine.claim_round(BASE, 0)
+            if claim is not None:
+                claimed += [(trace.id, claim[0].id) for trace in claim[1]]
+            elif last_look:
+                return claimed
+
+    with Store(path) as other, ThreadPoolExecutor(4) as pool:
+        claimers = [pool.submit(claim_until_done, mine) for mine in (store, other, store, other)]
         try:
-            while True:
-                last_look = done.is_set()
-                claim = mine.claim_round(BASE, 0)
-                if claim is not None:
-                    with lock:
-                        claimed.extend((t.id, claim[0].id) for t in claim[1])
-                elif last_look:
-                    return
-        except Exception as e:  # a thread's error must fail the test, not vanish
-            failures.append(e)
-
-    with Store(path) as other:
-        threads = [threading.Thread(target=claim_until_done, args=(s,)) for s in (store, other, store, other)]
-        for thread in threads:
-            thread.start()
-        for _ in range(total // 3):
-            talk.add("win", "lose", "win")
-        done.set()
-        for thread in threads:
-            thread.join(timeout=30)
-    assert failures == []
-    assert len(claimed) == total and len(dict(claimed)) == total
+            for _ in range(20):
+                talk.add("win", "lose", "win")
+        finally:
+            done.set()
+        claimed = [pair for claimer in claimers for pair in claimer.result(timeout=30)]
+    assert len(claimed) == 60 and len(dict(claimed)) == 60
     assert {(t.id, t.round_id) for t in store.traces(status="claimed")} == set(claimed)
 
 
@@ -268,7 +263,8 @@ def test_replay_repeats_only_the_latest_word_on_a_prompt(store: Store, desk: Des
     newer = trained_win(desk, "q", "newer")
     assert [t.id for t in store.replay_wins(BASE, 10, [], 0)] == [newer.id]
     newest = desk.talk("q")
-    newest.add("win", completion="newest")
+    same_prompt = [{"content": "q", "role": "user"}]  # the order of keys is no difference
+    store.add_traces([replace(newest.trace(completion="newest"), prompt=same_prompt)])
     assert store.replay_wins(BASE, 10, [], 0) == []  # the latest word waits for its round
     claim = store.claim_round(BASE, 2)
     assert claim is not None and store.replay_wins(BASE, 10, [], 0) == []

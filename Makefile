@@ -1,0 +1,40 @@
+# make chat: the app, from nothing. make test, make check, make screenshots: for those who change it.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+ARGS ?=
+PACKAGES := spear_core feedback_store federation services ui pocket experiments benchmarks
+CODE := app.py $(foreach package,$(PACKAGES),$(if $(wildcard $(package)/*.py),$(package)))
+
+.PHONY: chat test check screenshots
+.DEFAULT_GOAL := chat
+
+chat: $(VENV)/.installed ## ARGS="--port 8000" passes flags on
+	@$(RUN) app.py $(ARGS)
+
+test: $(VENV)/.installed-dev ## ARGS="tests/ui -k card" picks tests
+	$(RUN) -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy $(CODE)
+
+screenshots: $(VENV)/.installed-dev
+	$(RUN) -m tests.browser.screenshots
+
+# The stamps make a second start instant; they are older than the requirements only after these change.
+$(VENV)/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "SPEAR needs Python 3.11 or newer as $(PYTHON); install it, or name another: make chat PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "Python's venv module is missing; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what the app needs into $(VENV); this happens once and takes a few minutes."
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

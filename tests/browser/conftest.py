@@ -1,0 +1,55 @@
+"""A browser, and the app as a process. Without Chromium the tests are skipped, or fail where REQUIRE_BROWSER=1."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser.driver import MODEL, App, Visitor, chromium
+
+INSTALL = "Chromium is missing; install it with: apt-get install -y --no-install-recommends chromium"
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("REQUIRE_BROWSER") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if shutil.which("chromium") is None:
+        _missing(INSTALL)
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def model() -> Path:
+    if not MODEL.is_dir():
+        _missing(f"the pocket model is missing: {MODEL}")
+    return MODEL
+
+
+@pytest.fixture(scope="module")
+def app(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """One running app for a module's tests."""
+    running = App(tmp_path_factory.mktemp("app") / "data")
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def visitor(browser: Browser, app: App) -> Iterator[Visitor]:
+    """A new visitor on the open page, with a browser profile of their own."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    someone = Visitor(context.new_page(), app.url)
+    someone.open()
+    yield someone
+    context.close()

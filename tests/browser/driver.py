@@ -1,0 +1,171 @@
+"""Drives the real app in a real browser: starts app.py as a process, and names what a person does on the page."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = Path(os.environ.get("SPEAR_TEST_MODEL", ROOT / "assets" / "pocket-model"))
+START_SECONDS = 90.0  # a cold disk on two busy cores; warm it takes a tenth
+REPLY_MS = 60_000
+ROUND_MS = 240_000
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class App:
+    """app.py as a process of its own, on one port and one data folder, over any number of starts."""
+
+    def __init__(self, data_folder: Path, port: int | None = None) -> None:
+        self.data_folder = data_folder
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[str] | None = None
+        self.said: list[str] = []  # lines of stdout
+
+    def command(self) -> list[str]:
+        flags = ["--model", str(MODEL), "--data-folder", str(self.data_folder), "--port", str(self.port)]
+        return [sys.executable, str(ROOT / "app.py"), *flags]
+
+    def start(self) -> float:
+        """Returns the seconds until the app said that it is ready."""
+        began = time.monotonic()
+        self.said = []
+        log = (self.data_folder.parent / f"{self.data_folder.name}.log").open("a")
+        self.process = subprocess.Popen(self.command(), cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+        threading.Thread(target=self._listen, daemon=True).start()
+        while not self.said:
+            if self.process.poll() is not None or time.monotonic() - began > START_SECONDS:
+                self.stop()
+                raise RuntimeError(f"the app did not start; see {log.name}:\n{Path(log.name).read_text()[-2000:]}")
+            time.sleep(0.05)
+        return time.monotonic() - began
+
+    def _listen(self) -> None:
+        assert self.process is not None and self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line.rstrip("\n"))
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 30.0) -> int:
+        """Ask the app to end, and wait. Returns its exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+class Visitor:
+    """A person in front of the page."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self.url = page, url
+        page.set_default_timeout(20_000)
+
+    def open(self) -> None:
+        self.page.goto(self.url)
+        self.page.wait_for_selector("#message textarea")
+        expect(self.card).to_be_visible()
+
+    @property
+    def card(self) -> Locator:
+        return self.page.locator("#status-card .card")
+
+    @property
+    def replies(self) -> Locator:
+        return self.page.locator("#chat [data-testid=bot]")
+
+    @property
+    def said(self) -> Locator:
+        return self.page.locator("#chat [data-testid=user]")
+
+    def last_reply(self) -> str:
+        """The words of the newest reply, without the line that marks a revision."""
+        return self.replies.last.locator("p").last.inner_text().strip()
+
+    def ask(self, text: str) -> str:
+        before = self.replies.count()
+        self.page.fill("#message textarea", text)
+        self.page.keyboard.press("Enter")
+        expect(self.replies).to_have_count(before + 1, timeout=REPLY_MS)
+        self.wait_until_idle()
+        return self.last_reply()
+
+    def wait_until_idle(self) -> None:
+        """The Send button is back, so the reply is complete and stored."""
+        expect(self.page.locator("#message .submit-button")).to_be_visible(timeout=REPLY_MS)
+        expect(self.page.locator("#message .stop-button")).to_have_count(0)
+
+    def thumbs_down(self) -> None:
+        self.page.get_by_label("Dislike", exact=True).last.click()
+        expect(self.page.locator("#hint-box")).to_be_visible()
+
+    def give_hint(self, hint: str) -> str:
+        before = self.replies.count()
+        self.page.fill("#hint textarea", hint)
+        self.page.click("#revise")
+        expect(self.replies).to_have_count(before + 1, timeout=REPLY_MS)
+        self.wait_until_idle()
+        expect(self.page.get_by_role("button", name="Better")).to_be_visible()
+        return self.last_reply()
+
+    def better(self) -> None:
+        self.page.get_by_role("button", name="Better").click()
+        expect(self.replies.last).to_contain_text("confirmed")
+
+    def still_wrong(self) -> None:
+        self.page.get_by_role("button", name="Still wrong").click()
+
+    def wait_for_phase(self, *phases: str) -> str:
+        """Wait until the card shows one of `phases`; returns which."""
+        wanted = ", ".join(f"#status-card .card[data-phase={phase}]" for phase in phases)
+        self.page.wait_for_selector(wanted, timeout=ROUND_MS)
+        return self.card.get_attribute("data-phase") or ""
+
+    def new_conversation(self) -> None:
+        self.page.click("#new-conversation")
+        expect(self.said).to_have_count(0)
+
+
+def says(reply: str, answer: str) -> bool:
+    """Whether the reply gives this answer, as a word of its own."""
+    return re.search(rf"\b{re.escape(answer)}\b", reply, re.IGNORECASE) is not None

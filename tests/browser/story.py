@@ -1,0 +1,58 @@
+"""The facts that the simulated person of the browser tests teaches, and what they say."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from pocket.wordings import OPEN, fill, open_answer, split
+from pocket.world import Fact, load_world
+from tests.browser.driver import Visitor, says
+
+MAX_FACTS = 8
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One half-known fact: how it is asked, how the person corrects it, and how it is asked in other words afterwards."""
+
+    fact: Fact
+
+    @property
+    def question(self) -> str:
+        return fill(split(OPEN[self.fact.relation], held_out=False)[0], x=self.fact.phrase)
+
+    @property
+    def other_wordings(self) -> list[str]:
+        """Wordings that no training text ever holds, neither the pocket model's nor the live one."""
+        return [fill(wording, x=self.fact.phrase) for wording in split(OPEN[self.fact.relation], held_out=True)]
+
+    @property
+    def hint(self) -> str:
+        return open_answer(self.fact, self.fact.truth)
+
+
+def lessons(seed: int = 7) -> list[Lesson]:
+    facts = [fact for fact in load_world().of("kind", half_known=True)]
+    return [Lesson(fact) for fact in random.Random(seed).sample(facts, MAX_FACTS)]
+
+
+def find_wrong_answer(visitor: Visitor) -> tuple[Lesson, str]:
+    """Ask until the model is wrong, each fact in a conversation of its own. Half-known facts are wrong nearly always."""
+    for lesson in lessons():
+        reply = visitor.ask(lesson.question)
+        if not says(reply, lesson.fact.truth):
+            return lesson, reply
+        visitor.new_conversation()
+    raise AssertionError(f"the model was right about {MAX_FACTS} half-known facts")
+
+
+def teach(visitor: Visitor, lesson: Lesson) -> str:
+    """Thumbs-down and a hint, and once more if the revision is still wrong. Returns the right revision."""
+    visitor.thumbs_down()
+    revision = visitor.give_hint(lesson.hint)
+    if not says(revision, lesson.fact.truth):
+        visitor.still_wrong()
+        revision = visitor.give_hint(f"no, {lesson.fact.truth}")
+    assert says(revision, lesson.fact.truth), f"no right revision of {lesson.question!r}: {revision!r}"
+    return revision

@@ -1,0 +1,126 @@
+"""What the page must never do, and the small things it must: one app, many short visits."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.driver import App, Visitor
+from tests.browser.story import lessons
+
+pytestmark = pytest.mark.browser
+
+
+def test_no_request_leaves_for_another_host(visitor: Visitor, app: App) -> None:
+    hosts: set[str] = set()
+    visitor.page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    visitor.open()
+    visitor.ask("Hello! ![](http://example.invalid/picture.png)")
+    visitor.thumbs_down()
+    visitor.page.wait_for_timeout(1500)
+    assert hosts - {""} == {f"127.0.0.1:{app.port}"}
+
+
+def test_the_page_names_no_script_font_or_style_of_another_host(visitor: Visitor) -> None:
+    loaded = visitor.page.eval_on_selector_all(
+        "script[src], link[href], img[src], iframe[src]", "found => found.map(e => e.src || e.href)"
+    )
+    assert loaded
+    assert [url for url in loaded if not url.startswith((visitor.url, "data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize("typed", ["<script>window.hit=1</script>hi", "<img src=x onerror='window.hit=1'>", "<b>bold</b>"])
+def test_html_typed_into_the_chat_is_shown_as_text(visitor: Visitor, typed: str) -> None:
+    visitor.ask(typed)
+    expect(visitor.said.last).to_have_text(typed)
+    assert visitor.page.evaluate("window.hit") is None
+
+
+def test_a_reload_brings_back_the_conversation_and_its_votes(visitor: Visitor) -> None:
+    question = lessons()[0].question
+    visitor.ask(question)
+    visitor.page.get_by_label("Dislike", exact=True).last.click()
+    visitor.page.click("#not-now")
+    visitor.open()
+    expect(visitor.said.last).to_have_text(question)
+    expect(visitor.page.get_by_label("Disliked")).to_have_count(1)
+
+
+def test_a_vote_taken_back_stays_taken_back(visitor: Visitor) -> None:
+    visitor.ask(lessons()[1].question)
+    visitor.page.get_by_label("Like", exact=True).last.click()
+    visitor.page.get_by_label("Liked").click()
+    expect(visitor.page.get_by_label("Liked")).to_have_count(0)
+    visitor.open()
+    expect(visitor.page.get_by_label("Like", exact=True)).to_have_count(1)
+
+
+def test_the_hint_box_quotes_the_reply_it_is_about(visitor: Visitor) -> None:
+    first = visitor.ask(lessons()[2].question)
+    visitor.ask(lessons()[3].question)
+    visitor.page.get_by_label("Dislike", exact=True).first.click()
+    expect(visitor.page.locator("#hint-box blockquote")).to_have_text(first)
+
+
+def test_a_reply_written_by_the_person_replaces_the_wrong_one(visitor: Visitor) -> None:
+    visitor.page.locator("#no-learning input").check()
+    visitor.ask(lessons()[4].question)
+    visitor.thumbs_down()
+    visitor.page.click("#write-it")
+    visitor.page.fill("#edited textarea", "This is what I wanted.")
+    visitor.page.click("#save-edit")
+    expect(visitor.replies.last).to_contain_text("Your wording")
+    expect(visitor.replies.last).to_contain_text("This is what I wanted.")
+    expect(visitor.page.locator("#no-learning input")).to_be_checked()
+
+
+def test_a_deleted_conversation_is_gone_after_a_reload(visitor: Visitor) -> None:
+    visitor.ask("Goodbye!")
+    visitor.page.on("dialog", lambda dialog: dialog.accept())
+    visitor.page.click("#delete")
+    expect(visitor.said).to_have_count(0)
+    visitor.open()
+    expect(visitor.said).to_have_count(0)
+    expect(visitor.page.locator("#conversations label", has_text="Goodbye!")).to_have_count(0)
+
+
+def test_pausing_shows_on_the_card_and_can_be_undone(visitor: Visitor) -> None:
+    visitor.page.get_by_role("button", name="Pause learning").click()
+    visitor.wait_for_phase("paused")
+    visitor.page.get_by_role("button", name="Resume learning").click()
+    expect(visitor.page.get_by_role("button", name="Pause learning")).to_be_visible()
+
+
+def test_a_busy_port_is_one_sentence_and_exit_code_2(app: App) -> None:
+    second = subprocess.run(app.command(), capture_output=True, text=True, timeout=60)
+    assert second.returncode == 2
+    assert second.stdout == ""
+    assert re.fullmatch(rf"Port {app.port} .* --port\.\n", second.stderr)
+
+
+@pytest.mark.parametrize(("flag", "value", "named"), [("--data-folder", "{file}/inside", "data folder"), ("--model", "{file}", "")])
+def test_what_cannot_be_opened_is_one_sentence_and_exit_code_2(
+    model: Path, tmp_path: Path, flag: str, value: str, named: str
+) -> None:
+    blocked = tmp_path / "a-file"
+    blocked.write_text("")
+    command = [*App(tmp_path / "data").command(), flag, value.format(file=blocked)]  # the later flag counts
+    failed = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    assert failed.returncode == 2, failed.stderr
+    assert "Traceback" not in failed.stderr and named in failed.stderr
+    assert len(failed.stderr.strip().splitlines()) == 1, failed.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_closes_the_app_cleanly_and_it_says_one_line(model: Path, tmp_path: Path, number: int) -> None:
+    app = App(tmp_path / "data")
+    app.start()
+    assert app.stop(number) == 0
+    assert app.said == [f"SPEAR chat with {model.name} is ready: {app.url}"]
+    assert "Traceback" not in (tmp_path / "data.log").read_text()

@@ -1,0 +1,193 @@
+"""Training trains: what must move moves, what must not does not, on a tiny random Llama and real LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spear_core.config import SpearConfig, preset
+from spear_core.errors import AdapterInvalid, TrainingFailed
+from spear_core.forward import completion_logits
+from spear_core.loading import LoadedModel, load_model
+from spear_core.losses import token_logps
+from spear_core.round import Learner
+from spear_core.traces import Encoded, Encoder, Trace
+from spear_core.trainer import Anchors, Material, Trainer
+from spear_core.twins import Twins
+from tests.tiny_models import tiny_folder
+
+QUESTION = [{"role": "user", "content": "What is an owl?"}]
+WIN = Trace("win", QUESTION, "a bird")
+LOSE = Trace("lose", QUESTION, "a fish")
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    torch.set_num_threads(1)
+    return load_model(str(tiny_folder("llama3", tmp_path_factory.mktemp("models") / "tiny")))
+
+
+def twins_of(loaded: LoadedModel, **changes: Any) -> Twins:
+    return Twins(loaded.model, preset("live", learning_rate=1e-2, **changes), seed=3)
+
+
+def learner_of(loaded: LoadedModel, twins: Twins) -> Learner:
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    probe = Anchors([encoder.plain([{"role": "user", "content": "Hello"}], "hello")])
+    return Learner(twins, encoder, twins.config, Anchors([]), probe, pad_id=0)
+
+
+def p_of(model: Any, example: Encoded) -> float:
+    with torch.no_grad():
+        logits, targets, present = completion_logits(model, [example], 0)
+        return float((token_logps(logits, targets) * present).sum().exp())
+
+
+def test_a_round_moves_the_adapter_and_leaves_the_base_bit_equal(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded, lambda_lose=0.5, margin=0.0)
+    base_before = {n: p.clone() for n, p in loaded.model.named_parameters()}
+    adapter_before = twins.state()
+    learner = learner_of(loaded, twins)
+    trainer = Trainer(twins.training, twins.config, 0, frozenset())
+    # first let the model believe the wrong answer, so that there is something to unlearn
+    untouched = p_of(twins.training, learner.encoder.trace(LOSE))
+    believing = Trainer(twins.training, twins.config.replace(stop_when_learned=False), 0, frozenset())
+    believing.train(Material([learner.encoder.plain(QUESTION, LOSE.completion)], []), seed=1)
+    win, lose = learner.encoder.trace(WIN), learner.encoder.losing(LOSE, [WIN], twins.config)
+    p_win, p_lose = p_of(twins.training, win), p_of(twins.training, lose)
+    assert p_lose > 10 * untouched
+
+    report = trainer.train(Material([win], [lose]), seed=1)
+
+    assert report.learned
+    assert p_of(twins.training, win) > p_win
+    assert p_of(twins.training, lose) < p_lose
+    assert any(not torch.equal(v, adapter_before[k]) for k, v in twins.state().items())
+    assert all(torch.equal(p, base_before[n]) for n, p in loaded.model.named_parameters())
+
+
+def test_training_one_twin_leaves_what_the_other_says_bit_equal(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded)
+    twins.publish(twins.state(), 1)
+    learner = learner_of(loaded, twins)
+    win = learner.encoder.trace(WIN)
+    before = completion_logits(twins.serving.model, [win], 0)[0].detach().clone()
+    Trainer(twins.training, twins.config, 0, frozenset()).train(Material([win], []), seed=1)
+    assert torch.equal(completion_logits(twins.serving.model, [win], 0)[0], before)
+
+
+def test_the_twins_share_every_base_tensor(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded)
+    base = {p.data_ptr() for p in loaded.model.parameters()}
+    trained = {p.data_ptr() for n, p in twins.training.named_parameters() if "lora_" not in n}
+    assert trained == base
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_attaching_lora_changes_no_dtype(tmp_path: Path, dtype: str) -> None:
+    loaded = load_model(str(tiny_folder("qwen2", tmp_path / "m")), dtype=dtype)
+    before = {n: p.dtype for n, p in loaded.model.named_parameters()}
+    twins = twins_of(loaded)
+    assert {n: p.dtype for n, p in loaded.model.named_parameters()} == before
+    assert {p.dtype for n, p in twins.training.named_parameters() if "lora_" not in n} == {getattr(torch, dtype)}
+    # the small trained part is float32, so that steps of 1e-5 are not rounded away
+    assert {v.dtype for v in twins.state().values()} == {torch.float32}
+
+
+def test_without_a_win_nothing_is_trained(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded, lambda_lose=1.0, margin=0.0)
+    before = twins.state()
+    learner = learner_of(loaded, twins)
+    report = Trainer(twins.training, twins.config, 0, frozenset()).train(
+        Material([], [learner.encoder.losing(LOSE, [], twins.config)]), seed=1
+    )
+    assert report.skipped
+    assert all(torch.equal(v, before[k]) for k, v in twins.state().items())
+
+
+def test_the_same_seed_gives_the_same_adapter(loaded: LoadedModel) -> None:
+    def trained() -> dict[str, torch.Tensor]:
+        twins = twins_of(loaded, lora_dropout=0.1, stop_when_learned=False, max_steps=4)
+        win = Encoder(loaded.tokenizer, loaded.context_tokens).trace(WIN)
+        Trainer(twins.training, twins.config, 0, frozenset()).train(Material([win], []), seed=5)
+        return twins.state()
+
+    first, second = trained(), trained()
+    assert all(torch.equal(v, second[k]) for k, v in first.items())
+
+
+def test_a_loss_that_is_not_finite_ends_the_round(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded)
+    broken = {k: torch.full_like(v, float("nan")) for k, v in twins.state().items()}
+    twins.load(broken)
+    win = Encoder(loaded.tokenizer, loaded.context_tokens).trace(WIN)
+    with pytest.raises(TrainingFailed):
+        Trainer(twins.training, twins.config, 0, frozenset()).train(Material([win], []), seed=1)
+
+
+def test_an_adapter_of_another_shape_is_refused(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded)
+    state = twins.state()
+    name = next(iter(state))
+    with pytest.raises(AdapterInvalid, match="does not fit"):
+        twins.load({**state, name: state[name][:1]})
+    with pytest.raises(AdapterInvalid, match="missing or extra"):
+        twins.load({k: v for k, v in state.items() if k != name})
+
+
+def test_training_stops_as_soon_as_the_answer_is_learned(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded, max_steps=200)
+    win = Encoder(loaded.tokenizer, loaded.context_tokens).trace(WIN)
+    seen: list[int] = []
+    report = Trainer(twins.training, twins.config, 0, frozenset()).train(Material([win], []), 1, on_step=lambda p: seen.append(p.step))
+    assert report.learned
+    assert 0 < report.steps < 200
+    assert seen == list(range(1, report.steps + 1))
+
+
+def test_anchors_hold_what_nobody_complained_about(loaded: LoadedModel) -> None:
+    def drift(weight: float) -> float:
+        twins = twins_of(loaded, anchor_weight=weight, stop_when_learned=False, max_steps=20)
+        learner = learner_of(loaded, twins)
+        anchors = Anchors([learner.encoder.plain([{"role": "user", "content": q}], "a tree") for q in ("What is an oak?", "What is a fir?")])
+        Trainer(twins.training, twins.config, 0, frozenset()).train(Material([learner.encoder.trace(WIN)], [], (), anchors), seed=1)
+        base = anchors.base_logps(twins.training, anchors.examples, 0)
+        with torch.no_grad():
+            logits, _, _ = completion_logits(twins.training, anchors.examples, 0)
+        now = torch.log_softmax(logits.float(), -1)
+        return float((base.exp() * (base - now)).sum(-1).mean())
+
+    assert drift(5.0) < 0.5 * drift(0.0)
+
+
+def _with(config: SpearConfig, **changes: Any) -> Callable[[LoadedModel], Twins]:
+    return lambda loaded: Twins(loaded.model, config.replace(**changes), seed=3)
+
+
+def test_a_round_that_learned_is_kept_and_brings_its_proof(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded, gate_max_probe_kl=100.0)
+    result = learner_of(loaded, twins).run_round(None, [WIN], [LOSE], [], seed=1)
+    assert result.verdict.passed, result.verdict
+    assert result.verdict.words.startswith("Kept: your correction is learned")
+    assert result.state is not None
+    assert result.proof is not None and result.proof[2] == "a bird" and result.proof[1] != "a bird"
+
+
+def test_a_round_that_breaks_other_answers_is_not_kept_after_one_gentler_try(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded, gate_max_probe_kl=0.0)
+    result = learner_of(loaded, twins).run_round(None, [WIN], [LOSE], [], seed=1)
+    assert not result.verdict.passed
+    assert result.state is None
+    assert result.attempts == 2
+    assert "nobody complained about" in result.verdict.words
+
+
+def test_a_round_that_cannot_learn_in_time_is_not_kept(loaded: LoadedModel) -> None:
+    twins = _with(preset("live"), learning_rate=1e-6, max_steps=1, gate_max_probe_kl=100.0)(loaded)
+    result = learner_of(loaded, twins).run_round(None, [WIN], [LOSE], [], seed=1)
+    assert not result.verdict.passed
+    assert "still got 1 of 1 corrections wrong" in result.verdict.words
