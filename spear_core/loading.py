@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import torch
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import (
@@ -368,7 +368,7 @@ def _causal_config(name: str, folder: Path, raw: dict[str, Any], trust_remote_co
     if not known and not trust_remote_code:
         if "auto_map" in raw:
             raise ModelUnavailable(
-                f"{name} needs Python code that comes with it; start with --trust-remote-code only if you trust its author"
+                f"{name} needs Python code of its own; start with --trust-remote-code only if you trust its author"
             )
         raise ModelUnavailable(
             f"{name} is of type {raw.get('model_type')!r}, which this transformers does not know; "
@@ -442,8 +442,8 @@ def _check_memory(name: str, weight_bytes: int, device: torch.device) -> None:
     available = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if weight_bytes * MEMORY_MARGIN > available:
         raise ModelUnavailable(
-            f"{name} needs about {weight_bytes * MEMORY_MARGIN / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are "
-            "free; close other programs or choose a smaller model"
+            f"{name} needs about {weight_bytes * MEMORY_MARGIN / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB "
+            "are free; close other programs or choose a smaller model"
         )
 
 

@@ -36,8 +36,8 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message
 
     With a chat template, exactly what `apply_chat_template` gives, unless a message contains a control token's text.
     Then template and messages are encoded apart, so that such text stays text. Without a template:
-    "User: ...\\nAssistant:", after BOS if the tokenizer has one. A template that refuses a system message (Gemma's) gets
-    it at the head of the first user message.
+    "User: ...\\nAssistant:", after BOS if the tokenizer has one. A template that refuses a system message (Gemma's)
+    gets it at the head of the first user message.
 
     Too long a conversation loses its oldest turns (a user message and its replies), not the system prompt. If the last
     message alone is too long, its end is kept; a system prompt that leaves it fewer than 8 tokens is left out.
@@ -226,9 +226,8 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, 
         if all(m["content"].strip() in text for m in attempt if m["role"] == "system"):
             return text
         refusal = None  # it dropped the system message in silence; the folded conversation has none
-    raise ConfigError(
-        f"the model's chat template refuses this conversation ({' '.join(str(refusal).split())[:160]}); use another model"
-    ) from refusal
+    reason = " ".join(str(refusal).split())[:160]
+    raise ConfigError(f"the model's chat template refuses this conversation ({reason}); use another model") from refusal
 
 
 def _fold(messages: Sequence[Message]) -> list[Message]:
@@ -289,7 +288,7 @@ def _encode_data(tokenizer: PreTrainedTokenizerBase, layout: _Layout, text: str,
     cuts = [0, *(match.start() + 1 for match in layout.control_text.finditer(text)), len(text)]
     ids: list[int] = []
     for start, end in pairwise(cuts):
-        ids += _encode_cut(tokenizer, layout, text[start:end], "\n")
+        ids += _encode_cut(tokenizer, layout, text[start:end], before if start == 0 else "\n")
     return ids
 
 

@@ -142,8 +142,10 @@ class ChatTab:
         self.delete.click(do.delete, [self.conversation], everything, js=CONFIRM_DELETE, **fast)
         self.no_learning.input(do.set_learn, [self.conversation, self.no_learning], [self.no_learning], **fast)
 
-        self.chat.like(do.vote, [self.chat, self.conversation], panels, **fast)
-        self.chat.option_select(do.judge, [self.conversation], panels, **fast)
+        # Votes are taken one after the other and none is dropped: a second click means the opposite of the first.
+        votes: dict[str, Any] = {**QUIET, "concurrency_id": "votes", "concurrency_limit": 1, "trigger_mode": "multiple"}
+        self.chat.like(do.vote, [self.chat, self.conversation], panels, **votes)
+        self.chat.option_select(do.judge, [self.conversation], panels, **votes)
         for close in (self.not_now, self.cancel):
             close.click(do.show, [self.conversation], everything, **fast)
         editing = [self.hint_box, self.edit_box, self.edited]

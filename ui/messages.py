@@ -21,9 +21,16 @@ _VERDICTS = {BETTER: 1, STILL_WRONG: -1}
 
 
 def as_text(text: str) -> str:
-    """Markdown in which HTML stays text: outside code, where Markdown does this itself, `<` and `&` are escaped."""
+    """Markdown in which HTML and pictures stay text: a picture would be a request to whatever host the text names.
+
+    Code is left as it is: Markdown escapes it by itself.
+    """
     parts = _CODE.split(text)  # every second part is code
-    return "".join(part if i % 2 else html.escape(part, quote=False) for i, part in enumerate(parts))
+    return "".join(part if i % 2 else _defused(part) for i, part in enumerate(parts))
+
+
+def _defused(markdown: str) -> str:
+    return html.escape(markdown, quote=False).replace("![", "!\\[")
 
 
 def _tag(message: MessageView) -> str:

@@ -47,9 +47,10 @@ def find_wrong_answer(visitor: Visitor) -> tuple[Lesson, str]:
     raise AssertionError(f"the model was right about {MAX_FACTS} half-known facts")
 
 
-def teach(visitor: Visitor, lesson: Lesson) -> str:
+def teach(visitor: Visitor, lesson: Lesson, box_is_open: bool = False) -> str:
     """Thumbs-down and a hint, and once more if the revision is still wrong. Returns the right revision."""
-    visitor.thumbs_down()
+    if not box_is_open:
+        visitor.thumbs_down()
     revision = visitor.give_hint(lesson.hint)
     if not says(revision, lesson.fact.truth):
         visitor.still_wrong()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
 from spear_core.errors import ConfigError, PromptTooLong
@@ -176,6 +177,30 @@ def test_prompt_plus_completion_is_the_template_with_the_reply_in_it(tokenizers:
     whole = tokenizer.apply_chat_template([*asked, assistant(said)], return_dict=False)
     ids = encode_prompt(tokenizer, asked, max_tokens=ROOMY) + encode_completion(tokenizer, said)
     assert ids == whole[: len(ids)]
+
+
+def test_a_reply_right_after_a_control_token_gets_the_space_that_sentencepiece_puts_there(
+    tokenizers: dict[str, Any],
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tokenizers["gemma2"].name_or_path)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.chat_template = (
+        "{% for m in messages %}<start_of_turn>{{ m['content'] }}<end_of_turn>{% endfor %}"
+        "{% if add_generation_prompt %}<start_of_turn>{% endif %}"
+    )
+    whole = tokenizer.apply_chat_template([user("Vera?"), assistant("Oslo.")], return_dict=False)
+    assert tokenizer.tokenize("<start_of_turn>Oslo.")[1].startswith("\u2581")
+    ids = encode_prompt(tokenizer, [user("Vera?")], max_tokens=ROOMY) + encode_completion(tokenizer, "Oslo.")
+    assert ids == whole
+
+
+@pytest.mark.parametrize(("kind", "token"), [("gemma2", "<unk>"), ("wordpiece", "[UNK]")])
+def test_the_unknown_token_is_for_unknown_characters_and_not_for_its_own_name(
+    tokenizers: dict[str, Any], kind: str, token: str
+) -> None:
+    tokenizer = tokenizers[kind]
+    assert tokenizer.unk_token_id not in encode_text(tokenizer, f"Vera {token} {token}")
+    assert tokenizer.unk_token_id in encode_text(tokenizer, "Vera \u4e2d")
 
 
 def test_without_a_template_the_prompt_and_the_reply_make_one_plain_text(tokenizers: dict[str, Any]) -> None:
