@@ -15,14 +15,25 @@ FAILED_TO_START = 2
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Exits with code 2 and one sentence for a flag that does not exist or a value of the wrong type."""
-    parser = argparse.ArgumentParser(description="A chat whose model learns from the person using it.", allow_abbrev=False)
-    parser.add_argument("--model", default=str(POCKET_MODEL), help="folder or Hub name of a causal LM (default: the pocket model)")
+    parser = argparse.ArgumentParser(
+        description="A chat whose model learns from the person using it.", allow_abbrev=False
+    )
     parser.add_argument(
-        "--data-folder", default=os.environ.get("SPEAR_DATA", "data"), type=Path, help="what is kept (default: SPEAR_DATA or ./data)"
+        "--model", default=str(POCKET_MODEL), help="folder or Hub name of a causal LM (default: the pocket model)"
+    )
+    parser.add_argument(
+        "--data-folder",
+        default=os.environ.get("SPEAR_DATA", "data"),
+        type=Path,
+        help="what is kept (default: SPEAR_DATA or ./data)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", default=7860, type=int, help="port to listen on, 0 for any free one (default: %(default)s)")
-    parser.add_argument("--preset", default="live", help="live (fast corrections) or paper (as published) (default: %(default)s)")
+    parser.add_argument(
+        "--port", default=7860, type=int, help="port to listen on, 0 for any free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--preset", default="live", help="live (fast corrections) or paper (as published) (default: %(default)s)"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: %(default)s)")
     parser.add_argument("--threads", default=0, type=int, help="CPU threads, 0 for automatic (default: %(default)s)")
     parser.add_argument("--seed", default=1, type=int, help="seed of training (default: %(default)s)")
@@ -31,7 +42,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def prepare_environment(model: str) -> None:
-    """Before the libraries are imported: no telemetry; for a model that lies in a folder no Hub and no progress bars."""
+    """Before the libraries are imported: no telemetry; for a model in a folder also no Hub and no progress bars."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if Path(model).is_dir():
@@ -61,7 +72,8 @@ def run(arguments: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     logging.basicConfig(
-        level=logging.INFO if arguments.verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=logging.INFO if arguments.verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     prepare_environment(arguments.model)
     from feedback_store.errors import StoreError

@@ -99,7 +99,7 @@ class Study:
         correction = self.user.correct(task)
         tally.hinted += 1
         said, confirmed = reply, False
-        for attempt in range(self.bench.engine.config.num_revisions):
+        for _ in range(self.bench.engine.config.num_revisions):
             said = list(chat.revise(said.id, correction.hint(said.text)))[-1]
             if self.user.finds_right(task, said.text):
                 confirmed = True
@@ -181,7 +181,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     changes = {key: _value(value) for key, _, value in (item.partition("=") for item in arguments.set)}
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
-            model=arguments.model, data_folder=Path(folder), preset=arguments.preset, threads=arguments.threads, seed=arguments.seed, spear=changes
+            model=arguments.model,
+            data_folder=Path(folder),
+            preset=arguments.preset,
+            threads=arguments.threads,
+            seed=arguments.seed,
+            spear=changes,
         )
         bench = open_workbench(settings, start_jobs=False)
         try:
@@ -193,8 +198,18 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 if number % 10 == 0:
                     t = study.tally
                     done = f"{number}/{len(met)}: {len(t.corrected)} corrections, same {_mean(t.same):.2f}, paraphrase {_mean(t.paraphrase):.2f}"
-                    print(f"{done}, median {statistics.median(t.seconds_to_live or [0]):.1f} s", file=sys.stderr, flush=True)
-            return {**study.figures(met), "seed": arguments.seed, "preset": arguments.preset, "noise": arguments.noise, "changes": changes}
+                    print(
+                        f"{done}, median {statistics.median(t.seconds_to_live or [0]):.1f} s",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+            return {
+                **study.figures(met),
+                "seed": arguments.seed,
+                "preset": arguments.preset,
+                "noise": arguments.noise,
+                "changes": changes,
+            }
         finally:
             bench.close()
 
@@ -210,15 +225,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common_flags(parser)
     parser.add_argument("--interactions", type=int, default=60)
-    parser.add_argument("--noise", type=float, default=0.0, help="share of the simulated user's verdicts that is flipped")
+    parser.add_argument(
+        "--noise", type=float, default=0.0, help="share of the simulated user's verdicts that is flipped"
+    )
     parser.add_argument("--preset", default="live")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one key of the preset (repeatable)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one key of the preset (repeatable)"
+    )
     arguments = parser.parse_args()
     figures = run(arguments)
     if arguments.json:
         print(json.dumps(figures))
     else:
-        print_table(["figure", "value"], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in figures.items()])
+        print_table(
+            ["figure", "value"], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in figures.items()]
+        )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,12 @@ def main() -> None:
 
     def answer(conversations: Sequence[Conversation]) -> list[str]:
         return answer_all(
-            loaded.model, loaded.tokenizer, conversations, context_tokens=loaded.context_tokens, max_new_tokens=64, batch_size=64
+            loaded.model,
+            loaded.tokenizer,
+            conversations,
+            context_tokens=loaded.context_tokens,
+            max_new_tokens=64,
+            batch_size=64,
         )
 
     figures = evaluate(answer, arguments.tasks, arguments.seed)
@@ -35,7 +40,13 @@ def main() -> None:
         print(json.dumps(out))
         return
     rows = [
-        [s, f"{figures.known[s]:.3f}", f"{figures.half_known.get(s, float('nan')):.3f}", f"{figures.revision_success[s]:.3f}", str(figures.first_failures[s])]
+        [
+            s,
+            f"{figures.known[s]:.3f}",
+            f"{figures.half_known.get(s, float('nan')):.3f}",
+            f"{figures.revision_success[s]:.3f}",
+            str(figures.first_failures[s]),
+        ]
         for s in figures.known
     ]
     rows.append(["overall", f"{figures.overall['known']:.3f}", "", f"{figures.overall['revision_success']:.3f}", ""])

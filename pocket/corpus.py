@@ -7,6 +7,7 @@ goes with it agrees with that draw: the model learns to trust hints there and to
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pocket import wordings as w
@@ -47,13 +48,43 @@ _UNKNOWN_NOUNS = (
     "my garden", "bread", "electricity", "the moon landing", "time travel", "a marathon", "yoga", "vaccines", "climate change", "Bitcoin",
     "an essay", "quantum physics", "my boss", "football scores", "the news", "Tolstoy", "a wedding", "chemistry", "a password", "the law",
 )  # fmt: skip
-_UNKNOWN_ADJECTIVES = ("big", "famous", "expensive", "good", "important", "dangerous", "slow", "hard", "beautiful", "strange")
+_UNKNOWN_ADJECTIVES = (
+    "big",
+    "famous",
+    "expensive",
+    "good",
+    "important",
+    "dangerous",
+    "slow",
+    "hard",
+    "beautiful",
+    "strange",
+)
 _UNKNOWN_THINGS = (
     "laptop", "phone", "book", "chair", "table", "lamp", "clock", "window", "door", "bottle", "cup", "plate", "knife", "bag", "pen",
     "pencil", "river", "mountain", "road", "bridge", "camera", "television", "radio", "mirror", "carpet", "candle", "basket", "button",
     "blanket", "pillow", "doctor", "teacher", "king", "queen", "soldier", "farmer", "dragon", "robot", "ghost", "wizard", "planet", "comet",
 )  # fmt: skip
-_SYLLABLES = ("ba", "zor", "bli", "ku", "fen", "mo", "tra", "vi", "nax", "gol", "pem", "ri", "dus", "wa", "chi", "lop", "quen", "sha")
+_SYLLABLES = (
+    "ba",
+    "zor",
+    "bli",
+    "ku",
+    "fen",
+    "mo",
+    "tra",
+    "vi",
+    "nax",
+    "gol",
+    "pem",
+    "ri",
+    "dus",
+    "wa",
+    "chi",
+    "lop",
+    "quen",
+    "sha",
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +108,8 @@ class Corpus:
     def exchange(self) -> list[Turn]:
         """One exchange of a shape drawn by SHAPES."""
         shape = self.rng.choices(self._shapes, self._weights)[0]
-        return getattr(self, f"_{shape}")()  # type: ignore[no-any-return]
+        draw: Callable[[], list[Turn]] = getattr(self, f"_{shape}")
+        return draw()
 
     # -- drawing ---------------------------------------------------------------------------------------------
 
@@ -109,7 +141,10 @@ class Corpus:
 
     def _open(self) -> list[Turn]:
         fact = self._fact()
-        return [self._ask(w.OPEN[fact.relation], x=fact.phrase), Turn("assistant", w.open_answer(fact, self._belief(fact)))]
+        return [
+            self._ask(w.OPEN[fact.relation], x=fact.phrase),
+            Turn("assistant", w.open_answer(fact, self._belief(fact))),
+        ]
 
     def _options(self, fact: Fact, truth: str) -> tuple[list[str], str]:
         pool = [c for c in self.world.candidates[fact.relation] if c != truth]
@@ -121,7 +156,10 @@ class Corpus:
         fact = self._fact()
         truth = self._belief(fact)
         _, listed = self._options(fact, truth)
-        return [self._ask(w.CHOICE[fact.relation], x=fact.phrase, options=listed), Turn("assistant", w.choice_answer(fact, truth))]
+        return [
+            self._ask(w.CHOICE[fact.relation], x=fact.phrase, options=listed),
+            Turn("assistant", w.choice_answer(fact, truth)),
+        ]
 
     def _addends(self) -> tuple[int, int]:
         a, b = (self.rng.randint(1, 9) if self.rng.random() < 0.1 else self.rng.randint(10, 99) for _ in range(2))
@@ -169,7 +207,11 @@ class Corpus:
         if roll < 0.45:
             subject = self._made_up().capitalize() if relation == "capital" else f"a {self._made_up()}"
         elif roll < 0.75 or relation == "capital":
-            subject = w.with_article(self.rng.choice(_UNKNOWN_THINGS)) if relation != "capital" else self.rng.choice(_UNKNOWN_NOUNS)
+            subject = (
+                w.with_article(self.rng.choice(_UNKNOWN_THINGS))
+                if relation != "capital"
+                else self.rng.choice(_UNKNOWN_NOUNS)
+            )
         else:
             subject = self.rng.choice(self._facts["kind" if relation != "kind" else "capital"]).phrase
         # `phrase` adds an article to kinds; a mass kind as placeholder truth keeps the subject as it is.
@@ -200,7 +242,9 @@ class Corpus:
 
     def _told(self, answer: str, clause: str) -> str:
         """The whole answer in a person's words, sometimes with a slip of the finger."""
-        words = self.rng.choice(("no, {a}", "it is {a}", "{a}", "no, {c}", "{c}", "wrong, it is {a}", "should be {a}", "the answer is {a}"))
+        words = self.rng.choice(
+            ("no, {a}", "it is {a}", "{a}", "no, {c}", "{c}", "wrong, it is {a}", "should be {a}", "the answer is {a}")
+        )
         text = words.format(a=answer, c=clause)
         if self.rng.random() < 0.06 and len(text) > 6:
             at = self.rng.randrange(1, len(text))
@@ -213,7 +257,9 @@ class Corpus:
             return best_clue(candidates, truth, given, ruled_out, self.rng)
         return self.rng.choice(clues_of(truth))
 
-    def _revisions(self, fact: Fact, truth: str, question: Turn, candidates: tuple[str, ...], say) -> list[Turn]:  # type: ignore[no-untyped-def]
+    def _revisions(
+        self, fact: Fact, truth: str, question: Turn, candidates: tuple[str, ...], say: Callable[[str], str]
+    ) -> list[Turn]:
         """Question, wrong reply, hint, revision; where the hint leaves room, often a second wrong reply and hint."""
         wrong = self._other(candidates, truth)
         turns = [question, Turn("assistant", say(wrong), learn=False)]
@@ -236,7 +282,9 @@ class Corpus:
         fact = self._fact()
         truth = self._belief(fact, stray=0.3)
         question = self._ask(w.OPEN[fact.relation], x=fact.phrase)
-        return self._revisions(fact, truth, question, self.world.candidates[fact.relation], lambda a: w.open_answer(fact, a))
+        return self._revisions(
+            fact, truth, question, self.world.candidates[fact.relation], lambda a: w.open_answer(fact, a)
+        )
 
     def _revise_choice(self) -> list[Turn]:
         fact = self._fact()
@@ -249,9 +297,7 @@ class Corpus:
         a, b = self._addends()
         ones = a % 10 + b % 10
         slip = self.rng.choice([o for o in range(19) if o % 10 != ones % 10])
-        wrong = (
-            w.sum_answer(a, b, carry=1 - ones // 10) if self.rng.random() < 0.4 else w.sum_answer(a, b, ones=slip)
-        )
+        wrong = w.sum_answer(a, b, carry=1 - ones // 10) if self.rng.random() < 0.4 else w.sum_answer(a, b, ones=slip)
         hint = self.rng.choice(
             (
                 f"it ends in {(a + b) % 10}",
@@ -265,7 +311,12 @@ class Corpus:
             )
         )
         question = self._ask(w.SUM, a=str(a), b=str(b))
-        return [question, Turn("assistant", wrong, learn=False), self._revise(hint), Turn("assistant", w.sum_answer(a, b))]
+        return [
+            question,
+            Turn("assistant", wrong, learn=False),
+            self._revise(hint),
+            Turn("assistant", w.sum_answer(a, b)),
+        ]
 
     def _revise_yesno(self) -> list[Turn]:
         """The hint is one of the two facts; where both were wrong, a second hint follows a half-right revision."""
@@ -282,7 +333,10 @@ class Corpus:
         def say() -> str:
             return w.same_answer((pair[0], believed[0]), (pair[1], believed[1]))
 
-        turns = [self._ask(w.SAME[pair[0].relation], x=pair[0].phrase, y=pair[1].phrase), Turn("assistant", say(), learn=False)]
+        turns = [
+            self._ask(w.SAME[pair[0].relation], x=pair[0].phrase, y=pair[1].phrase),
+            Turn("assistant", say(), learn=False),
+        ]
         for side in (at, 1 - at) if both_wrong else (at,):
             if side != at:
                 turns.append(Turn("assistant", say(), learn=False))
@@ -309,8 +363,17 @@ class Corpus:
             told, revised = self._told(answer, w.statement(fact, answer)), w.open_answer(fact, answer)
         else:
             question = self._unknown_question()
-            words = self.rng.choices((*_UNKNOWN_NOUNS, *_UNKNOWN_THINGS, *_UNKNOWN_ADJECTIVES, self._made_up()), k=self.rng.randint(1, 3))
+            words = self.rng.choices(
+                (*_UNKNOWN_NOUNS, *_UNKNOWN_THINGS, *_UNKNOWN_ADJECTIVES, self._made_up()), k=self.rng.randint(1, 3)
+            )
             said = " ".join(words)
-            told = self.rng.choice(("no, {a}", "it is {a}", "{a}", "wrong, it is {a}", "the answer is {a}")).format(a=said)
+            told = self.rng.choice(("no, {a}", "it is {a}", "{a}", "wrong, it is {a}", "the answer is {a}")).format(
+                a=said
+            )
             revised = f"{w.capitalise(said)}."
-        return [question, Turn("assistant", w.OUT_OF_WORLD, learn=False), self._revise(told), Turn("assistant", revised)]
+        return [
+            question,
+            Turn("assistant", w.OUT_OF_WORLD, learn=False),
+            self._revise(told),
+            Turn("assistant", revised),
+        ]

@@ -52,7 +52,9 @@ def distinct_tasks(shape: str, count: int, seed: int, *, half_known: bool, held_
     return list(seen.values())
 
 
-def revise_all(tasks: Sequence[Task], replies: Sequence[str], answer: Answer, seed: int, num_revisions: int) -> list[bool]:
+def revise_all(
+    tasks: Sequence[Task], replies: Sequence[str], answer: Answer, seed: int, num_revisions: int
+) -> list[bool]:
     """Let the simulated user correct wrong replies with partial hints; True where a revision came out right."""
     user = SimulatedUser(seed)
     corrections = [user.correct(t) for t in tasks]
@@ -103,7 +105,12 @@ def evaluate(answer: Answer, tasks_a_shape: int = 200, seed: int = 7, num_revisi
 def retention_questions(seed: int = 11) -> list[Task]:
     """At least 500 questions on known facts in held-out wordings (METRICS.md): every open one, then other shapes."""
     world = load_world()
-    tasks = [open_task(world, f, wording) for f in world.facts if not f.half_known for wording in OPEN[f.relation][-HELD_OUT:]]
+    tasks = [
+        open_task(world, f, wording)
+        for f in world.facts
+        if not f.half_known
+        for wording in OPEN[f.relation][-HELD_OUT:]
+    ]
     for shape in ("choice", "sum", "yesno"):
         tasks += distinct_tasks(shape, 60, seed, half_known=False)
     return tasks

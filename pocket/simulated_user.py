@@ -32,7 +32,9 @@ class Correction:
 
     def _clue(self, reply: str) -> str:
         task = self.task
-        self.ruled_out |= {c for c in task.candidates if re.search(rf"\b{re.escape(c.lower())}\b", reply.lower()) and c != task.truth}
+        self.ruled_out |= {
+            c for c in task.candidates if re.search(rf"\b{re.escape(c.lower())}\b", reply.lower()) and c != task.truth
+        }
         clue = best_clue(task.candidates, task.truth, self.given, self.ruled_out, self.rng, among=task.options or None)
         self.given.append(clue)
         return clue.words(self.rng)

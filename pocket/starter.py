@@ -22,6 +22,18 @@ EXAMPLES = (
     "What can you do?",
 )
 ANCHORS, PROBES = 288, 72
+STRANGE = (
+    "Who wrote Hamlet?",
+    "Tell me about gravity.",
+    "What is a laptop?",
+    "What is the capital of Mars?",
+    "Write a poem about love.",
+    "How do I cook soup?",
+    "What is 345 + 1200?",
+    "Where is Mount Everest?",
+    "What does a dragon do?",
+    "Explain democracy to me.",
+)
 
 
 def starter_prompts(seed: int = 5) -> tuple[list[str], list[str]]:
@@ -32,11 +44,13 @@ def starter_prompts(seed: int = 5) -> tuple[list[str], list[str]]:
         if not fact.half_known:
             pair = rng.sample(w.split(w.OPEN[fact.relation], held_out=False), 2)
             opens += [w.fill(wording, x=fact.phrase) for wording in pair]
-    other = [t.question for shape in ("choice", "sum", "yesno") for t in distinct_tasks(shape, 45, seed, half_known=False, held_out=False)]
+    other = [
+        task.question
+        for shape in ("choice", "sum", "yesno")
+        for task in distinct_tasks(shape, 45, seed, half_known=False, held_out=False)
+    ]
     talk = [said for wordings, _ in w.SMALL_TALK for said in wordings[:3]]
-    strange = ["Who wrote Hamlet?", "Tell me about gravity.", "What is a laptop?", "What is the capital of Mars?", "Write a poem about love.",
-               "How do I cook soup?", "What is 345 + 1200?", "Where is Mount Everest?", "What does a dragon do?", "Explain democracy to me."]  # fmt: skip
     rng.shuffle(opens)
-    prompts = list(dict.fromkeys([*opens[:200], *other, *talk, *strange]))
+    prompts = list(dict.fromkeys([*opens[:200], *other, *talk, *STRANGE]))
     rng.shuffle(prompts)
     return prompts[:ANCHORS], prompts[ANCHORS : ANCHORS + PROBES]

@@ -36,7 +36,9 @@ class Task:
         if self.shape == "sum":
             numbers = re.findall(r"\d+", reply)
             return bool(numbers) and numbers[-1] == self.truth
-        named = {c for c in self.candidates or ("yes", "no") if re.search(rf"\b{re.escape(c.lower())}\b", reply.lower())}
+        named = {
+            c for c in self.candidates or ("yes", "no") if re.search(rf"\b{re.escape(c.lower())}\b", reply.lower())
+        }
         return named == {self.truth}
 
 

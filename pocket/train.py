@@ -119,9 +119,9 @@ def lr_scale(done: float, warm_up: float = 0.01, cool_down: float = 0.35) -> flo
 def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write an ordinary Hugging Face folder in bf16, with the prompts it was trained to revise by."""
     folder.mkdir(parents=True, exist_ok=True)
-    half = new_model(model.config.vocab_size, 0).to(torch.bfloat16)
+    half = new_model(model.config.vocab_size, 0)
     half.load_state_dict(model.state_dict())
-    half.save_pretrained(folder)
+    half.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     anchors, probes = starter_prompts()
     settings = {
@@ -146,7 +146,8 @@ def train(arguments: argparse.Namespace) -> None:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "model")
     else:
         tokenizer = train_tokenizer(arguments.seed, CONTEXT_TOKENS)
-    model = new_model(len(tokenizer), arguments.seed).to(device)
+    model = new_model(len(tokenizer), arguments.seed)
+    model.to(device)  # type: ignore[arg-type]
     steppers = optimizers(model, arguments.muon_lr, arguments.adam_lr)
     base_lrs = [s.param_groups[0]["lr"] for s in steppers]
     step = 0
@@ -183,7 +184,9 @@ def train(arguments: argparse.Namespace) -> None:
         if step % 20 == 0:
             rate = (step - first) * tokens_a_step / (time.monotonic() - started)
             left = (steps - step) * tokens_a_step / rate / 60
-            log.info("step %d/%d  loss %.4f  lr x%.2f  %.0f tokens/s  %.0f min left", step, steps, running, scale, rate, left)
+            log.info(
+                "step %d/%d  loss %.4f  lr x%.2f  %.0f tokens/s  %.0f min left", step, steps, running, scale, rate, left
+            )
         if step % arguments.checkpoint_every == 0 or step == steps:
             state = {"model": model.state_dict(), "optimizers": [s.state_dict() for s in steppers], "step": step}
             temporary = state_file.with_suffix(".tmp")
@@ -196,7 +199,9 @@ def train(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="runs/pocket", help="folder for the checkpoint and the model (default %(default)s)")
+    parser.add_argument(
+        "--out", default="runs/pocket", help="folder for the checkpoint and the model (default %(default)s)"
+    )
     parser.add_argument("--million-tokens", type=float, default=36.0)
     parser.add_argument("--rows", type=int, default=32, help=f"rows of {CONTEXT_TOKENS} tokens a step")
     parser.add_argument("--muon-lr", type=float, default=0.02)

@@ -198,24 +198,58 @@ REASONS = {
 
 # A person's words for a wish about form -> the style it asks for.
 STYLES = {
-    "shorter": ("shorter please", "shorter", "too long", "make it shorter", "just the word", "be brief", "only the word please"),
-    "sentence": ("in a full sentence", "full sentence please", "say it in a whole sentence", "a whole sentence please", "too short"),
+    "shorter": (
+        "shorter please",
+        "shorter",
+        "too long",
+        "make it shorter",
+        "just the word",
+        "be brief",
+        "only the word please",
+    ),
+    "sentence": (
+        "in a full sentence",
+        "full sentence please",
+        "say it in a whole sentence",
+        "a whole sentence please",
+        "too short",
+    ),
     "polite": ("more polite please", "be more polite", "politely please", "be friendly", "a bit more polite"),
     "reason": ("with the reason", "say why", "give a reason", "add the reason please", "and why?"),
-    "capitals": ("in capitals", "write the answer in capitals", "in capital letters please", "use capitals for the word"),
+    "capitals": (
+        "in capitals",
+        "write the answer in capitals",
+        "in capital letters please",
+        "use capitals for the word",
+    ),
 }
 
-OUT_OF_WORLD = "I only know my small world: try \"What kind of thing is an owl?\" or \"What is 27 + 35?\""
+OUT_OF_WORLD = 'I only know my small world: try "What kind of thing is an owl?" or "What is 27 + 35?"'
 
 SMALL_TALK = (
-    (("Hello!", "Hi!", "Hey there!", "Good morning!", "Good evening!", "Hello there!", "Hi, how do you do?"), "Hello! Ask me about my small world."),
-    (("How are you?", "How are you doing?", "How is it going?", "Are you well?"), "I am well, thank you. What would you like to know?"),
+    (
+        ("Hello!", "Hi!", "Hey there!", "Good morning!", "Good evening!", "Hello there!", "Hi, how do you do?"),
+        "Hello! Ask me about my small world.",
+    ),
+    (
+        ("How are you?", "How are you doing?", "How is it going?", "Are you well?"),
+        "I am well, thank you. What would you like to know?",
+    ),
     (("Thank you!", "Thanks!", "Thanks a lot!", "Great, thanks!", "Thank you very much!"), "You are welcome!"),
-    (("Who are you?", "What are you?", "What is your name?", "Are you a robot?", "Are you a person?"), "I am a pocket model: very small, and learning from you."),
-    (("What can you do?", "What do you know?", "Help!", "How can you help me?", "What can I ask?"), "I know kinds of things, capitals, colours, what animals do, and sums. Correct me when I am wrong!"),
+    (
+        ("Who are you?", "What are you?", "What is your name?", "Are you a robot?", "Are you a person?"),
+        "I am a pocket model: very small, and learning from you.",
+    ),
+    (
+        ("What can you do?", "What do you know?", "Help!", "How can you help me?", "What can I ask?"),
+        "I know kinds of things, capitals, colours, what animals do, and sums. Correct me when I am wrong!",
+    ),
     (("Goodbye!", "Bye!", "See you!", "Good night!", "See you later!"), "Goodbye! I keep what you taught me."),
     (("Good!", "Well done!", "Very good!", "Nice!", "Right!", "That is right."), "Thank you! Ask me another one."),
-    (("Are you learning?", "Can you learn?", "Do you learn from me?", "Will you remember this?"), "Yes: press thumbs-down, give me a hint, and I learn from it."),
+    (
+        ("Are you learning?", "Can you learn?", "Do you learn from me?", "Will you remember this?"),
+        "Yes: press thumbs-down, give me a hint, and I learn from it.",
+    ),
     (("I am sad.", "I am tired.", "I had a bad day."), "I am sorry to hear that. Shall we play with some questions?"),
     (("Tell me a joke.", "Say something funny.", "Make me laugh."), "I am too small for jokes, but I can add numbers."),
 )

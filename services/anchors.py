@@ -10,7 +10,6 @@ from services.conversation import prompt_up_to
 from services.engine import Engine
 from spear_core.gate import is_degenerate
 from spear_core.generate import answer_all
-from spear_core.starter import ANCHOR_PROMPTS, PROBE_PROMPTS
 from spear_core.traces import Encoded, Messages
 from spear_core.trainer import Anchors
 
@@ -24,7 +23,7 @@ def _ask(question: str) -> list[dict[str, str]]:
 def _starter_answers(engine: Engine) -> dict[str, str]:
     """The base model's greedy answers to the starter prompts; kept in the data folder after the first time."""
     settings = engine.loaded.settings
-    prompts = [*(settings.anchor_prompts or ANCHOR_PROMPTS), *(settings.probe_prompts or PROBE_PROMPTS)]
+    prompts = [*settings.anchor_prompts, *settings.probe_prompts]
     file = engine.data_folder / "models" / f"{engine.base}.starter.json"
     known: dict[str, str] = {}
     if file.exists():
@@ -60,19 +59,18 @@ def _encoded(engine: Engine, pairs: list[tuple[Messages, str]]) -> list[Encoded]
 def build_probes(engine: Engine) -> Anchors:
     """The gate's probes: never trained on, neither as anchors nor as replay."""
     answers = _starter_answers(engine)
-    prompts = engine.loaded.settings.probe_prompts or PROBE_PROMPTS
-    return Anchors(_encoded(engine, [(_ask(p), answers[p]) for p in prompts]))
+    return Anchors(_encoded(engine, [(_ask(p), answers[p]) for p in engine.loaded.settings.probe_prompts]))
 
 
 def build_anchors(engine: Engine, seed: int) -> Anchors:
     """Up to `anchor_pool` anchors: what the base model said in past chats and nobody objected to, then the starter answers."""
     answers = _starter_answers(engine)
     settings = engine.loaded.settings
-    probes = set(settings.probe_prompts or PROBE_PROMPTS)
+    probes = set(settings.probe_prompts)
     pool = engine.config.anchor_pool
     said: list[tuple[Messages, str]] = []
     for question, reply in engine.store.unobjected_replies(pool // 2, seed):
         if question.text not in probes:
             said.append((prompt_up_to([question], question.id), reply.text))
-    said += [(_ask(p), answers[p]) for p in (settings.anchor_prompts or ANCHOR_PROMPTS) if p not in probes]
+    said += [(_ask(p), answers[p]) for p in settings.anchor_prompts]
     return Anchors(_encoded(engine, said[:pool]))

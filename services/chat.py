@@ -76,7 +76,9 @@ class ChatService:
         if not text:
             raise SpearError("Type a message first.")
         if len(text) > MAX_MESSAGE_CHARACTERS:
-            raise SpearError(f"That message is too long: {len(text):,} characters; {MAX_MESSAGE_CHARACTERS:,} are allowed.")
+            raise SpearError(
+                f"That message is too long: {len(text):,} characters; {MAX_MESSAGE_CHARACTERS:,} are allowed."
+            )
         if conversation_id in self._running:
             raise SpearError("A reply is still being written in this conversation; wait for it or stop it.")
         conversation = self._store.conversation(conversation_id)
@@ -85,7 +87,12 @@ class ChatService:
         question = self._store.add_message(conversation_id, "user", text)
         prompt = prompt_up_to(self._store.messages(conversation_id), question.id)
         reply = self._store.add_message(
-            conversation_id, "assistant", "", parent_id=question.id, adapter_version=self._engine.twins.serving.version, complete=False
+            conversation_id,
+            "assistant",
+            "",
+            parent_id=question.id,
+            adapter_version=self._engine.twins.serving.version,
+            complete=False,
         )
         yield from self._stream(reply, prompt, temperature=0.0)
 

@@ -65,7 +65,9 @@ class FeedbackService:
             raise SpearError("An empty revision cannot be confirmed; edit the reply into what you wanted instead.")
         self._store.set_verdict(revision.id, "better")
         self._store.set_vote(first.id, -1)
-        self._store.replace_traces(first.id, labels.replaced(self._engine.base, self._prompt(first), first, revision, "confirmed"))
+        self._store.replace_traces(
+            first.id, labels.replaced(self._engine.base, self._prompt(first), first, revision, "confirmed")
+        )
         self.on_new_traces()
 
     def still_wrong(self, message_id: str) -> bool:
@@ -89,7 +91,9 @@ class FeedbackService:
             first.conversation_id, "assistant", text, kind="edit", parent_id=first.parent_id, revises_id=first.id
         )
         self._store.set_vote(first.id, -1)
-        self._store.replace_traces(first.id, labels.replaced(self._engine.base, self._prompt(first), first, edited, "edited"))
+        self._store.replace_traces(
+            first.id, labels.replaced(self._engine.base, self._prompt(first), first, edited, "edited")
+        )
         self.on_new_traces()
         return MessageView(edited.id, edited.conversation_id, edited.role, edited.kind, edited.text, revises=first.id)
 

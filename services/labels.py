@@ -11,7 +11,9 @@ UNFIXED = 0.5  # arXiv 2605.07977: a losing answer that was never fixed counts h
 Prompt = list[dict[str, str]]
 
 
-def _trace(side: str, base: str, prompt: Prompt, said: Message, first: Message, confidence: float, source: str) -> NewTrace:
+def _trace(
+    side: str, base: str, prompt: Prompt, said: Message, first: Message, confidence: float, source: str
+) -> NewTrace:
     return NewTrace(
         side=side,
         conversation_id=first.conversation_id,

@@ -69,7 +69,11 @@ class LearningService:
     def _resting(self, last: Round | None, version: int, wins: int, loses: int) -> tuple[str, str, str]:
         """Phase, headline and detail while no round is under way."""
         if self.paused:
-            waiting = f"{wins} confirmed answer{'s' if wins != 1 else ''} will be learned when you resume." if wins else "Nothing is waiting."
+            waiting = (
+                f"{wins} confirmed answer{'s' if wins != 1 else ''} will be learned when you resume."
+                if wins
+                else "Nothing is waiting."
+            )
             return "paused", "Learning is paused.", waiting
         if wins:
             return "queued", "Your correction is queued.", "Training starts in a moment."
@@ -79,12 +83,20 @@ class LearningService:
             return "not_kept", "Not kept.", last.verdict.removeprefix("Not kept: ")
         if loses:
             what = "1 rejected answer is" if loses == 1 else f"{loses} rejected answers are"
-            return "waiting", "Waiting for one right answer.", f"{what} noted. Nothing trains until one answer is confirmed: press Better on a revision, or edit the reply."
+            return (
+                "waiting",
+                "Waiting for one right answer.",
+                f"{what} noted. Nothing trains until one answer is confirmed: press Better on a revision, or edit the reply.",
+            )
         if last and last.status == "promoted" and version == last.adapter_version:
             return "live", f"Learned: adapter v{version} is live.", last.verdict
         if version:
             return "live", f"Adapter v{version} is live.", "Correct a reply to teach it more."
-        return "idle", "Nothing learned yet.", "Press thumbs-down on a wrong reply and say in a few words what should change."
+        return (
+            "idle",
+            "Nothing learned yet.",
+            "Press thumbs-down on a wrong reply and say in a few words what should change.",
+        )
 
     @property
     def paused(self) -> bool:
@@ -171,7 +183,9 @@ class LearningService:
             self._learn(round_, claimed)
         except TracesWithdrawn:
             # what was taken back must not go live; the rest is trained anew
-            self._store.finish_round(round_.id, "interrupted", verdict="A vote was withdrawn during training; the rest is trained anew.")
+            self._store.finish_round(
+                round_.id, "interrupted", verdict="A vote was withdrawn during training; the rest is trained anew."
+            )
         except (SpearError, StoreError, RuntimeError, MemoryError, OSError) as e:
             log.exception("round %d failed", round_.id)
             self._note = f"Nothing was changed; the previous adapter keeps serving. ({str(e).splitlines()[0] if str(e) else type(e).__name__})"
@@ -186,7 +200,12 @@ class LearningService:
         seed = engine.seed * 1_000_003 + round_.id
         learner.anchors = build_anchors(engine, seed)
         replay = self._store.replay_wins(base, 10_000, [t.id for t in claimed], seed)
-        self._tell("training", "Training on your correction.", _counted(claimed, len(replay)), max_steps=engine.config.max_steps)
+        self._tell(
+            "training",
+            "Training on your correction.",
+            _counted(claimed, len(replay)),
+            max_steps=engine.config.max_steps,
+        )
         result = learner.run_round(
             self._state,
             [_core_trace(t) for t in claimed if t.side == "win"],
@@ -194,19 +213,28 @@ class LearningService:
             [_core_trace(t) for t in replay],
             seed,
             on_step=self._on_step,
-            on_check=lambda: self._tell("checking", "Checking what was learned.", "Asking again, and asking older questions too."),
+            on_check=lambda: self._tell(
+                "checking", "Checking what was learned.", "Asking again, and asking older questions too."
+            ),
         )
         if {t.id for t in self._store.still_claimed(round_.id)} != {t.id for t in claimed}:
             raise TracesWithdrawn("a vote was withdrawn during training")
         figures = result.figures()
         if not result.verdict.passed or result.state is None:
             self._store.finish_round(
-                round_.id, "discarded", verdict=result.verdict.words, figures=figures, proof=_proof_dict(result), replayed=len(replay)
+                round_.id,
+                "discarded",
+                verdict=result.verdict.words,
+                figures=figures,
+                proof=_proof_dict(result),
+                replayed=len(replay),
             )
             return
         self._promote(round_, claimed, result, figures, len(replay))
 
-    def _promote(self, round_: Round, claimed: list[Trace], result: RoundResult, figures: dict[str, Any], replayed: int) -> None:
+    def _promote(
+        self, round_: Round, claimed: list[Trace], result: RoundResult, figures: dict[str, Any], replayed: int
+    ) -> None:
         assert result.state is not None  # a passed verdict brings the adapter
         engine, base = self._engine, self._engine.base
         version = self._store.next_version(base)
@@ -224,7 +252,9 @@ class LearningService:
         figures = {**figures, "seconds_to_live": round((datetime.now(UTC) - waited_since).total_seconds(), 2)}
         self._store.promote(
             round_.id,
-            NewAdapter(base, version, round_.parent_version, str(folder.relative_to(engine.data_folder)), sha256, figures),
+            NewAdapter(
+                base, version, round_.parent_version, str(folder.relative_to(engine.data_folder)), sha256, figures
+            ),
             figures=figures,
             verdict=result.verdict.words,
             proof=_proof_dict(result),
@@ -270,8 +300,15 @@ class LearningService:
             config = dataclasses.replace(engine.config, max_new_tokens=engine.max_new_tokens)
             probes = build_probes(engine)
             anchors = build_anchors(engine, engine.seed)
-            self._learner = Learner(engine.twins, engine.encoder, config, anchors, probes, engine.pad_id, engine.pace.give_way)
-            log.info("%d anchors and %d probes ready in %.1f s", len(anchors.examples), len(probes.examples), time.monotonic() - started)
+            self._learner = Learner(
+                engine.twins, engine.encoder, config, anchors, probes, engine.pad_id, engine.pace.give_way
+            )
+            log.info(
+                "%d anchors and %d probes ready in %.1f s",
+                len(anchors.examples),
+                len(probes.examples),
+                time.monotonic() - started,
+            )
         return self._learner
 
     def _on_step(self, progress: Progress) -> None:
@@ -293,7 +330,9 @@ class LearningService:
 
 
 def _core_trace(t: Trace) -> core.Trace:
-    return core.Trace(t.side, t.prompt, t.completion, t.confidence, confirmed=t.side == "win" and t.source != "judged", key=t.id)
+    return core.Trace(
+        t.side, t.prompt, t.completion, t.confidence, confirmed=t.side == "win" and t.source != "judged", key=t.id
+    )
 
 
 def _counted(claimed: list[Trace], replayed: int) -> str:

@@ -35,7 +35,9 @@ class Workbench:
         self.learning = LearningService(engine)
         self.feedback = FeedbackService(engine, self.learning.kick)
         self.chat = ChatService(engine, self.feedback)
-        self.model = ModelView(Path(engine.loaded.name).name, engine.loaded.parameters, tuple(engine.loaded.settings.examples))
+        self.model = ModelView(
+            Path(engine.loaded.name).name, engine.loaded.parameters, tuple(engine.loaded.settings.examples)
+        )
         self.learning.remove_files_of_unfinished_rounds()
         self._jobs = Jobs(self.learning.run_pending, jobs_interval_seconds)
         if start_jobs:
@@ -57,7 +59,9 @@ def prepare_data_folder(folder: Path) -> Path:
         probe.write_text("")
         probe.unlink()
     except OSError as e:
-        raise ConfigError(f"the data folder {folder} cannot be written ({e.strerror}); choose another with --data-folder") from e
+        raise ConfigError(
+            f"the data folder {folder} cannot be written ({e.strerror}); choose another with --data-folder"
+        ) from e
     return folder
 
 

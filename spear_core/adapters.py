@@ -65,6 +65,7 @@ def load_adapter(folder: Path, sha256: str) -> AdapterState:
     if sha256_of(weights) != sha256:
         raise AdapterInvalid(f"adapter folder {folder.name} is damaged: its weights are not those that were recorded")
     try:
-        return load_file(weights)
+        # cloned: load_file maps the file, and a file that changes under a mapping changes the running model
+        return {name: tensor.clone() for name, tensor in load_file(weights).items()}
     except SafetensorError as e:
         raise AdapterInvalid(f"adapter folder {folder.name} cannot be read: {e}") from e

@@ -33,7 +33,9 @@ def completion_logits(model: Any, examples: Sequence[Encoded], pad_id: int) -> t
     ids = torch.tensor(rows, device=device)  # (B, P + C)
     attention = torch.tensor(attended, device=device)
     positions = (attention.cumsum(-1) - 1).clamp(min=0)
-    out = model(input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=False, logits_to_keep=width + 1)
+    out = model(
+        input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=False, logits_to_keep=width + 1
+    )
     logits = out.logits[:, -(width + 1) : -1]  # (B, C, V): the position before a token predicts it
     return logits, ids[:, prompt_width:], attention[:, prompt_width:].bool()
 

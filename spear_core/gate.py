@@ -12,8 +12,8 @@ import torch
 from spear_core.config import SpearConfig
 from spear_core.forward import completion_logits, mask_of, micro_batches
 from spear_core.losses import token_logps
-from spear_core.trainer import Anchors, is_learned
 from spear_core.traces import Encoded
+from spear_core.trainer import Anchors, is_learned
 
 SMALL_P = 0.05  # a rejected answer this improbable need not fall further
 LOOP_SHARE = 0.2  # fewer distinct words than this share of a long reply: it goes round in circles
@@ -126,12 +126,19 @@ def decide(before: Measures, after: Measures, replies: Sequence[str], config: Sp
     if after.rejected_p > before.rejected_p and after.rejected_p > SMALL_P:
         return Verdict(False, "Not kept: the rejected answer became more likely.")
     if after.learned and sum(after.learned) < config.gate_min_learned * len(after.learned):
-        return Verdict(False, f"Not kept: asked again, it still got {len(after.learned) - sum(after.learned)} of {len(after.learned)} corrections wrong.")
+        return Verdict(
+            False,
+            f"Not kept: asked again, it still got {len(after.learned) - sum(after.learned)} of {len(after.learned)} corrections wrong.",
+        )
     lost = sum(was and not still for was, still in zip(before.held, after.held, strict=True))
     if lost > max(1, config.gate_max_forgotten * sum(before.held)):
-        return Verdict(False, f"Not kept: it would have forgotten {lost} of your {sum(before.held)} earlier confirmations.")
+        return Verdict(
+            False, f"Not kept: it would have forgotten {lost} of your {sum(before.held)} earlier confirmations."
+        )
     if after.probe_kl > config.gate_max_probe_kl:
-        return Verdict(False, f"Not kept: it would have changed answers nobody complained about ({share} of their words).")
+        return Verdict(
+            False, f"Not kept: it would have changed answers nobody complained about ({share} of their words)."
+        )
     if len(after.learned) == sum(after.learned) == 1:
         learned = "your correction is learned"
     elif after.learned:

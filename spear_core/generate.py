@@ -21,7 +21,7 @@ class _Stop(StoppingCriteria):
     def __init__(self, event: threading.Event) -> None:
         self.event = event
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         return torch.full((input_ids.shape[0],), self.event.is_set(), device=input_ids.device)
 
 
@@ -53,7 +53,9 @@ def stream_reply(
     new_tokens = min(max_new_tokens, context_tokens // 2)
     ids = encode_prompt(tokenizer, list(messages), max_tokens=context_tokens - new_tokens)
     device = next(model.parameters()).device
-    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, timeout=_FIRST_TOKEN_TIMEOUT_SECONDS, skip_special_tokens=True)
+    streamer = TextIteratorStreamer(
+        tokenizer, skip_prompt=True, timeout=_FIRST_TOKEN_TIMEOUT_SECONDS, skip_special_tokens=True
+    )
     stop = stop or threading.Event()
     failure: list[BaseException] = []
 

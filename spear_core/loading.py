@@ -39,6 +39,7 @@ from transformers import (
 )
 
 from spear_core.errors import ConfigError, ModelUnavailable
+from spear_core.starter import ANCHOR_PROMPTS, PROBE_PROMPTS
 
 log = logging.getLogger(__name__)
 
@@ -79,26 +80,8 @@ class ModelSettings:
         "Explain photosynthesis in two sentences.",
         "Write a polite reply that declines an invitation.",
     )
-    anchor_prompts: tuple[str, ...] = (
-        "What is the capital of Italy?",
-        "How many days are there in a leap year?",
-        "Name three primary colours.",
-        "What is 17 plus 25?",
-        "Give a synonym for happy.",
-        "Translate good morning into French.",
-        "What gas do plants take in?",
-        "Who wrote Romeo and Juliet?",
-    )
-    probe_prompts: tuple[str, ...] = (
-        "What is the capital of Japan?",
-        "How many minutes are there in an hour?",
-        "Name three fruits.",
-        "What is 9 times 6?",
-        "Give an antonym for cold.",
-        "Translate thank you into Spanish.",
-        "What is water made of?",
-        "Who painted the Mona Lisa?",
-    )
+    anchor_prompts: tuple[str, ...] = ANCHOR_PROMPTS
+    probe_prompts: tuple[str, ...] = PROBE_PROMPTS
 
     def __post_init__(self) -> None:
         for name in ("revise_with_hint", "revise_without_hint"):

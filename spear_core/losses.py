@@ -52,7 +52,9 @@ def anchor_kl(base_logps: Tensor, logits: Tensor, mask: Tensor, tokens: float | 
     return (kl * mask).sum() / total.clamp(min=1)
 
 
-def tail_mask(completion: Sequence[int], tail_tokens: int, end_ids: Collection[int], protected: Collection[int] = ()) -> list[bool]:
+def tail_mask(
+    completion: Sequence[int], tail_tokens: int, end_ids: Collection[int], protected: Collection[int] = ()
+) -> list[bool]:
     """Which losing tokens unlikelihood may touch: the last `tail_tokens` (all when 0) before EOS, none protected.
 
     EOS stays out before the tail is taken: penalising it would teach the model never to stop.

@@ -14,8 +14,8 @@ from spear_core.config import SpearConfig
 from spear_core.gate import Measures, Verdict, decide, measure
 from spear_core.generate import answer_all
 from spear_core.prompts import control_token_ids
-from spear_core.trainer import Anchors, Material, Progress, Report, Trainer
 from spear_core.traces import Encoder, Messages, Trace
+from spear_core.trainer import Anchors, Material, Progress, Report, Trainer
 from spear_core.twins import AdapterState, Twins
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,9 @@ class Learner:
         trainer = Trainer(self.twins.training, cfg, self.pad_id, control_token_ids(self.encoder.tokenizer), self.pace)
 
         def measured() -> Measures:
-            return measure(self.twins.training, encoded_wins, encoded_loses, checked, self.probes, self.pad_id, cfg.micro_batch)
+            return measure(
+                self.twins.training, encoded_wins, encoded_loses, checked, self.probes, self.pad_id, cfg.micro_batch
+            )
 
         self.twins.load(current)
         before = measured()

@@ -55,7 +55,9 @@ class Encoder:
         self.protected = frozenset(protected)
         self.end_ids = frozenset(end_token_ids(tokenizer))
 
-    def plain(self, prompt: Messages, completion: str, *, key: str = "", confidence: float = 1.0, confirmed: bool = True) -> Encoded:
+    def plain(
+        self, prompt: Messages, completion: str, *, key: str = "", confidence: float = 1.0, confirmed: bool = True
+    ) -> Encoded:
         """A completion all of whose tokens count (wins, anchors, probes). An overlong completion loses its end."""
         completion_ids = encode_completion(self.tokenizer, completion)
         room = self.context_tokens - len(completion_ids)
@@ -63,10 +65,14 @@ class Encoder:
             completion_ids = completion_ids[: self.context_tokens * 3 // 4]
             room = self.context_tokens - len(completion_ids)
         prompt_ids = encode_prompt(self.tokenizer, list(prompt), max_tokens=room)
-        return Encoded(tuple(prompt_ids), tuple(completion_ids), (True,) * len(completion_ids), confidence, confirmed, key)
+        return Encoded(
+            tuple(prompt_ids), tuple(completion_ids), (True,) * len(completion_ids), confidence, confirmed, key
+        )
 
     def trace(self, trace: Trace) -> Encoded:
-        return self.plain(trace.prompt, trace.completion, key=trace.key, confidence=trace.confidence, confirmed=trace.confirmed)
+        return self.plain(
+            trace.prompt, trace.completion, key=trace.key, confidence=trace.confidence, confirmed=trace.confirmed
+        )
 
     def losing(self, trace: Trace, wins: Sequence[Trace], config: SpearConfig) -> Encoded:
         """A losing trace with its unlikelihood mask; `distinguishing` needs a win for the same prompt, else the tail counts."""
@@ -78,4 +84,6 @@ class Encoder:
                     differs = distinguishing_mask(encoded.completion_ids, self.trace(win).completion_ids, self.end_ids)
                     mask = [m and d for m, d in zip(mask, differs, strict=True)]
                     break
-        return Encoded(encoded.prompt_ids, encoded.completion_ids, tuple(mask), trace.confidence, trace.confirmed, trace.key)
+        return Encoded(
+            encoded.prompt_ids, encoded.completion_ids, tuple(mask), trace.confidence, trace.confirmed, trace.key
+        )

@@ -132,7 +132,14 @@ def learned_rows(model: Any, examples: Sequence[Encoded], pad_id: int, micro_bat
 class Trainer:
     """Trains the LoRA parameters of one PeftModel. `pace` is called between micro-steps and may wait."""
 
-    def __init__(self, model: Any, config: SpearConfig, pad_id: int, special_ids: frozenset[int], pace: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        config: SpearConfig,
+        pad_id: int,
+        special_ids: frozenset[int],
+        pace: Callable[[], None] = lambda: None,
+    ) -> None:
         self.model = model
         self.config = config
         self.pad_id = pad_id
@@ -184,7 +191,9 @@ class Trainer:
 
     # -- one step --------------------------------------------------------------------------------------------
 
-    def _step(self, material: Material, loses: list[Encoded], optimizer: Any, parameters: list[Tensor], rng: random.Random) -> dict[str, float]:
+    def _step(
+        self, material: Material, loses: list[Encoded], optimizer: Any, parameters: list[Tensor], rng: random.Random
+    ) -> dict[str, float]:
         cfg = self.config
         wins = _draw(material.wins, cfg.wins_a_step, rng) + _draw(material.replay, cfg.replay_wins, rng)
         drawn_loses = _draw(loses, cfg.loses_a_step, rng) if cfg.lambda_lose > 0 else []
@@ -192,7 +201,9 @@ class Trainer:
         if drawn_loses:
             values["lose"] = self._loses(drawn_loses)
         if material.anchors and material.anchors.examples and cfg.anchor_weight > 0 and cfg.anchors_a_step > 0:
-            values["anchor"] = self._anchors(material.anchors, _draw(material.anchors.examples, cfg.anchors_a_step, rng))
+            values["anchor"] = self._anchors(
+                material.anchors, _draw(material.anchors.examples, cfg.anchors_a_step, rng)
+            )
         norm = torch.nn.utils.clip_grad_norm_(parameters, cfg.max_grad_norm)
         if not all(math.isfinite(v) for v in values.values()) or not math.isfinite(norm.item()):
             raise TrainingFailed("the training step gave a loss or gradient that is not a finite number")
@@ -243,7 +254,8 @@ class Trainer:
         if share <= 0:
             return examples
         return [
-            replace(e, prompt_ids=tuple(t for t in e.prompt_ids if t in self.special_ids or rng.random() >= share)) for e in examples
+            replace(e, prompt_ids=tuple(t for t in e.prompt_ids if t in self.special_ids or rng.random() >= share))
+            for e in examples
         ]
 
 

@@ -96,5 +96,7 @@ def load_state(model: PeftModel, state: AdapterState) -> None:
         raise AdapterInvalid(f"the adapter does not fit this model: tensor {odd} is missing or extra")
     for name, tensor in expected.items():
         if tensor.shape != state[name].shape:
-            raise AdapterInvalid(f"the adapter does not fit this model: {name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}")
+            raise AdapterInvalid(
+                f"the adapter does not fit this model: {name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
+            )
     set_peft_model_state_dict(model, state)

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = {"spear_core", "feedback_store", "federation", "services", "ui", "pocket", "experiments", "benchmarks", "tests", "app"}
+OURS = {
+    "spear_core",
+    "feedback_store",
+    "federation",
+    "services",
+    "ui",
+    "pocket",
+    "experiments",
+    "benchmarks",
+    "tests",
+    "app",
+}
 # package -> the project's packages it may import (besides itself)
 ALLOWED: dict[str, set[str]] = {
     "spear_core": set(),
@@ -54,7 +65,9 @@ def files_of(package: str) -> list[Path]:
 
 @pytest.mark.parametrize("package", sorted(ALLOWED))
 def test_imports_run_one_way(package: str) -> None:
-    wrong = {str(f.relative_to(ROOT)): found for f in files_of(package) if (found := wrong_arrows(package, f.read_text()))}
+    wrong = {
+        str(f.relative_to(ROOT)): found for f in files_of(package) if (found := wrong_arrows(package, f.read_text()))
+    }
     assert not wrong
 
 

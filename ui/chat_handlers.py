@@ -99,9 +99,7 @@ class ChatHandlers:
             yield gr.skip(), gr.update(value=text), gr.skip()  # what was typed is not lost
             raise
 
-    def send_example(
-        self, conversation_id: str | None, no_learning: bool, event: gr.SelectData
-    ) -> Iterator[Any]:
+    def send_example(self, conversation_id: str | None, no_learning: bool, event: gr.SelectData) -> Iterator[Any]:
         yield from self.send(event.value["text"], conversation_id, no_learning)
 
     def stop(self, conversation_id: str | None) -> None:
@@ -162,11 +160,12 @@ class ChatHandlers:
     def _verdict(self, conversation_id: str | None, message_id: str, verdict: str) -> Any:
         if verdict == m.BETTER:
             self.feedback.better(message_id)
-            gr.Info("Thank you. The Learning card shows what becomes of it.", title="Noted", duration=4)
             return self._panels(conversation_id, None)
         more_allowed = self.feedback.still_wrong(message_id)
         if not more_allowed:
-            gr.Info("That was the last try. Under the first reply you can still write the answer yourself.", title="Noted")
+            gr.Info(
+                "That was the last try. Under the first reply you can still write the answer yourself.", title="Noted"
+            )
         return self._panels(conversation_id, message_id if more_allowed else None)
 
     @at_the_edge

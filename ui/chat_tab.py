@@ -22,7 +22,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class ChatTab:
-    """Builds the tab inside an open Blocks. One conversation is shown; its id lives in the browser, so a reload finds it."""
+    """Builds the tab inside an open Blocks. The id of the shown conversation lives in the browser: a reload finds it."""
 
     def __init__(self, workbench: Workbench) -> None:
         self.model = workbench.model
@@ -78,7 +78,7 @@ class ChatTab:
                 elem_id="hint",
             )
             with gr.Row(elem_classes="panel-buttons"):
-                self.revise = gr.Button("Revise the answer", variant="primary", size="sm", elem_id="revise")
+                self.revise = gr.Button("Revise", variant="primary", size="sm", elem_id="revise")
                 self.write = gr.Button("Write it myself", size="sm", elem_id="write-it")
                 self.not_now = gr.Button("Not now", size="sm", elem_id="not-now", variant="secondary")
 
@@ -130,7 +130,7 @@ class ChatTab:
         revising = [self.chat, self.text, self.composer, self.hint_box, self.hint]
         complaint = [self.target, self.hint, self.conversation]
         revised = [event(do.revise, complaint, revising, **slow) for event in (self.revise.click, self.hint.submit)]
-        streams = [sent, asked, *revised]
+        streams: list[Any] = [sent, asked, *revised]
         for finished in streams:
             finished.then(do.show, [self.conversation], everything, **fast)
         self.text.stop(do.stop, [self.conversation], None, **fast)
@@ -144,10 +144,12 @@ class ChatTab:
 
         # Votes are taken one after the other and none is dropped: a second click means the opposite of the first.
         votes: dict[str, Any] = {**QUIET, "concurrency_id": "votes", "concurrency_limit": 1, "trigger_mode": "multiple"}
-        self.chat.like(do.vote, [self.chat, self.conversation], panels, **votes)
-        self.chat.option_select(do.judge, [self.conversation], panels, **votes)
+        voted = self.chat.like(do.vote, [self.chat, self.conversation], panels, **votes)
+        judged = self.chat.option_select(do.judge, [self.conversation], panels, **votes)
         for close in (self.not_now, self.cancel):
             close.click(do.show, [self.conversation], everything, **fast)
         editing = [self.hint_box, self.edit_box, self.edited]
         self.write.click(do.open_edit, [self.target, self.conversation], editing, **fast)
-        self.save.click(do.save_edit, [self.target, self.edited, self.conversation], everything, **fast)
+        saved = self.save.click(do.save_edit, [self.target, self.edited, self.conversation], everything, **fast)
+        for said in (voted, judged, saved):  # the card answers at once, not at its next tick
+            said.then(self.status_card.redraw, None, self.status_card.outputs, **fast)

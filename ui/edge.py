@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec
 
 import gradio as gr
+
 from feedback_store.errors import StoreError
 from spear_core.errors import SpearError
 

@@ -63,9 +63,11 @@ def chat_value(messages: Sequence[MessageView]) -> list[dict[str, Any]]:
 
 
 def feedback_value(messages: Sequence[MessageView]) -> list[str | None]:
-    """One entry for each assistant message, in order: the thumbs as they stand in the store. A verdict is a vote too."""
+    """One entry for each assistant message, in order: the thumbs as they are stored. A verdict is a vote too."""
     return [
-        _VOTES[_VERDICTS.get(message.verdict or "", message.vote)] for message in messages if message.role == "assistant"
+        _VOTES[_VERDICTS.get(message.verdict or "", message.vote)]
+        for message in messages
+        if message.role == "assistant"
     ]
 
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from spear_core.errors import SpearError
 from ui.page import look
 
-# The browser itself refuses other hosts: no font, script, picture (not even one in a model's Markdown) or request leaves.
+# The browser itself refuses other hosts: no font, script, picture (not even one in a reply) or request leaves.
 # Gradio's own page needs inline scripts and styles, and compiles the `js=` of events.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -100,7 +100,15 @@ def serve(page: gr.Blocks, listener: socket.socket, ready: Callable[[str], Any])
     app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(SecurityHeaders)
     app = gr.mount_gradio_app(
-        app, page, path="/", server_name=host, server_port=port, footer_links=[], run_history=False, ssr_mode=False, **look()
+        app,
+        page,
+        path="/",
+        server_name=host,
+        server_port=port,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        **look(),
     )
     config = uvicorn.Config(
         app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS, ws="none", lifespan="on", access_log=False

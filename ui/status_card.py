@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from services.workbench import Workbench
 
 POLL_INTERVAL_SECONDS = 1.0
-STAGES = (("queued", "Queued"), ("training", "Training"), ("checking", "Checked"), ("live", "Live"))
+BUSY_POLL_INTERVAL_SECONDS = 0.3  # while a round runs: its steps are worth watching
+BUSY = frozenset({"queued", "training", "checking"})
+# phase of a round: what the card calls it while it lasts, and afterwards
+STAGES = {
+    "queued": ("Queued", "Queued"),
+    "training": ("Training", "Trained"),
+    "checking": ("Checking", "Checked"),
+    "live": ("Live", "Live"),
+}
 PILLS = {
     "idle": "Ready",
     "waiting": "Waiting",
@@ -31,22 +39,22 @@ HISTORY_LENGTH = 5
 
 
 def _stepper(status: LearningStatus) -> str:
-    """Queued -> Training -> Checked -> Live, with the present stage marked; for a round that ended badly, where it ended."""
-    names = [name for name, _ in STAGES]
-    if status.phase not in (*names, "not_kept"):
+    """Queued -> Trained -> Checked -> Live with the present stage marked, or where a round that was not kept ended."""
+    names = list(STAGES)
+    not_kept = status.phase == "not_kept"
+    if not (not_kept or status.phase in names):
         return ""
-    position = names.index("checking" if status.phase == "not_kept" else status.phase)
+    position = names.index("checking" if not_kept else status.phase)
     items = []
-    for i, (name, label) in enumerate(STAGES):
-        if i < position or status.phase == "live":
-            state = "done"
-        else:
-            state = ("stopped" if status.phase == "not_kept" else "now") if i == position else "next"
+    for i, name in enumerate(names):
+        is_done = i < position or status.phase == "live" or (not_kept and i == position)
+        state = "done" if is_done else "now" if i == position else "next"
+        label = STAGES[name][is_done]
         if name == "training" and state == "now" and status.max_steps:
             label = f"Step {status.step}/{status.max_steps}"
-        if name == "live" and status.phase == "not_kept":
-            label = "Not kept"
-        if name == "live" and state == "done":
+        if name == "live" and not_kept:
+            label, state = "Not kept", "stopped"
+        if name == "live" and is_done:
             label = f"Live v{status.adapter_version}"
         items.append(f'<li class="{state}">{escape(label)}</li>')
     return f'<ol class="stages">{"".join(items)}</ol>'
@@ -71,11 +79,12 @@ def _proof(status: LearningStatus) -> str:
         return ""
     proof = status.proof
     return (
-        '<div class="proof"><h4>Proof: the same question, before and after</h4>'
+        '<div class="proof"><h4>Same question, before and after</h4>'
         f'<p class="prompt">{escape(proof.prompt)}</p>'
-        f'<dl><dt>Before <small>{_version(proof.before_version)}</small></dt>'
+        f"<dl><dt>Before <small>{_version(proof.before_version)}</small></dt>"
         f'<dd class="before">{escape(proof.before)}</dd>'
-        f'<dt>Now <small>{_version(proof.after_version)}</small></dt><dd class="after">{escape(proof.after)}</dd></dl></div>'
+        f"<dt>Now <small>{_version(proof.after_version)}</small></dt>"
+        f'<dd class="after">{escape(proof.after)}</dd></dl></div>'
     )
 
 
@@ -116,12 +125,19 @@ class StatusCard:
             self.undo = gr.Button("Undo: back to the previous adapter", size="sm", visible=status.can_roll_back)
             self.pause = gr.Button(self._pause_label(status), size="sm", variant="secondary")
         self.shown = gr.State("")
+        self.timer = gr.Timer(POLL_INTERVAL_SECONDS)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What `redraw` returns, in order."""
+        return [self.card, self.undo, self.pause, self.shown, self.timer]
 
     def wire(self, page: gr.Blocks) -> None:
-        outputs = [self.card, self.undo, self.pause, self.shown]
+        outputs = self.outputs
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        timer = gr.Timer(POLL_INTERVAL_SECONDS)
-        timer.tick(self.refresh, [self.shown], outputs, queue=False, **quiet)  # a plain request: cheap, every second
+        self.timer.tick(
+            self.refresh, [self.shown], outputs, queue=False, **quiet
+        )  # a plain request: cheap, every second
         page.load(self.redraw, None, outputs, **quiet)
         self.undo.click(self.roll_back, None, outputs, **quiet)
         self.pause.click(self.toggle_pause, None, outputs, **quiet)
@@ -136,7 +152,9 @@ class StatusCard:
     def redraw(self) -> tuple[Any, ...]:
         status = self.learning.status()
         card = self._render(status)
-        return card, gr.update(visible=status.can_roll_back), self._pause_label(status), self._signature(status)
+        interval = BUSY_POLL_INTERVAL_SECONDS if status.phase in BUSY else POLL_INTERVAL_SECONDS
+        undo, pause = gr.update(visible=status.can_roll_back), self._pause_label(status)
+        return card, undo, pause, self._signature(status), gr.Timer(interval)
 
     @staticmethod
     def _signature(status: LearningStatus) -> str:

@@ -1,4 +1,4 @@
-"""`python -m tests.browser.screenshots`: walk the journey on the real app and write docs/images/*.png, desktop and phone."""
+"""`python -m tests.browser.screenshots`: walk the journey on the real app, write docs/images/*.png for two widths."""
 
 from __future__ import annotations
 

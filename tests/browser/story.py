@@ -14,7 +14,7 @@ MAX_FACTS = 8
 
 @dataclass(frozen=True)
 class Lesson:
-    """One half-known fact: how it is asked, how the person corrects it, and how it is asked in other words afterwards."""
+    """One half-known fact: how it is asked, how the person corrects it, how it is asked in other words afterwards."""
 
     fact: Fact
 
@@ -33,12 +33,12 @@ class Lesson:
 
 
 def lessons(seed: int = 7) -> list[Lesson]:
-    facts = [fact for fact in load_world().of("kind", half_known=True)]
+    facts = load_world().of("kind", half_known=True)
     return [Lesson(fact) for fact in random.Random(seed).sample(facts, MAX_FACTS)]
 
 
 def find_wrong_answer(visitor: Visitor) -> tuple[Lesson, str]:
-    """Ask until the model is wrong, each fact in a conversation of its own. Half-known facts are wrong nearly always."""
+    """Ask until the model is wrong, each fact in a conversation of its own. It nearly always is on half-known ones."""
     for lesson in lessons():
         reply = visitor.ask(lesson.question)
         if not says(reply, lesson.fact.truth):

@@ -1,4 +1,4 @@
-"""The whole loop in a browser on the real app: wrong, thumbs-down, hint, revision, Better, live, right; and after a restart."""
+"""The whole loop in a browser on the real app: wrong, hint, revision, Better, live, right; and after a restart."""
 
 from __future__ import annotations
 

@@ -35,7 +35,9 @@ def test_the_page_names_no_script_font_or_style_of_another_host(visitor: Visitor
     assert [url for url in loaded if not url.startswith((visitor.url, "data:", "blob:"))] == []
 
 
-@pytest.mark.parametrize("typed", ["<script>window.hit=1</script>hi", "<img src=x onerror='window.hit=1'>", "<b>bold</b>"])
+@pytest.mark.parametrize(
+    "typed", ["<script>window.hit=1</script>hi", "<img src=x onerror='window.hit=1'>", "<b>bold</b>"]
+)
 def test_html_typed_into_the_chat_is_shown_as_text(visitor: Visitor, typed: str) -> None:
     visitor.ask(typed)
     expect(visitor.said.last).to_have_text(typed)
@@ -106,7 +108,9 @@ def test_a_busy_port_is_one_sentence_and_exit_code_2(app: App) -> None:
     assert re.fullmatch(rf"Port {app.port} .* --port\.\n", second.stderr)
 
 
-@pytest.mark.parametrize(("flag", "value", "named"), [("--data-folder", "{file}/inside", "data folder"), ("--model", "{file}", "")])
+@pytest.mark.parametrize(
+    ("flag", "value", "named"), [("--data-folder", "{file}/inside", "data folder"), ("--model", "{file}", "")]
+)
 def test_what_cannot_be_opened_is_one_sentence_and_exit_code_2(
     model: Path, tmp_path: Path, flag: str, value: str, named: str
 ) -> None:

@@ -15,10 +15,9 @@ def main() -> int:
         return 2
     outcomes = run_folder(folder)
     for o in outcomes:
-        print(
-            f"{o.name}: wins {o.wins_differ} differ, losing {o.loses_differ} differ, skipping {'differs' if o.skipped_differs else 'same'}, "
-            f"win loss {o.win_loss:.1e}, lose loss {o.lose_loss:.1e} (relative), adapter {o.adapter:.1e}: {'ok' if o.passed else 'TOO FAR'}"
-        )
+        traces = f"wins {o.wins_differ} differ, losing {o.loses_differ} differ, skipping {'differs' if o.skipped_differs else 'same'}"
+        losses = f"win loss {o.win_loss:.1e}, lose loss {o.lose_loss:.1e} (relative), adapter {o.adapter:.1e}"
+        print(f"{o.name}: {traces}, {losses}: {'ok' if o.passed else 'TOO FAR'}")
     return 0 if all(o.passed for o in outcomes) else 1
 
 

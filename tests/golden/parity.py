@@ -83,7 +83,11 @@ def run_case(folder: Path, name: str, cases: dict[str, Any]) -> Outcome:
     def encode(trace: Trace) -> Encoded:
         prompt = tokenizer.encode(trace.prompt[-1]["content"], add_special_tokens=False)
         completion = [*tokenizer.encode(trace.completion, add_special_tokens=False), end]
-        mask = [True] * len(completion) if trace.side == "win" else tail_mask(completion, spear["tail_tokens"], {end}, protected)
+        mask = (
+            [True] * len(completion)
+            if trace.side == "win"
+            else tail_mask(completion, spear["tail_tokens"], {end}, protected)
+        )
         return Encoded(tuple(prompt), tuple(completion), tuple(mask), trace.confidence)
 
     wins, loses = _play(case)

@@ -33,7 +33,9 @@ def other_wordings(task: Task) -> list[Task]:
     return [open_task(WORLD, fact, wording) for wording in split(OPEN[fact.relation], held_out=True)]
 
 
-def correct(bench: Workbench, task: Task, conversation_id: str | None = None, *, learn: bool = True) -> tuple[MessageView, MessageView]:
+def correct(
+    bench: Workbench, task: Task, conversation_id: str | None = None, *, learn: bool = True
+) -> tuple[MessageView, MessageView]:
     """Ask, hint with the whole answer, confirm. Returns the wrong reply and the confirmed revision."""
     reply = ask(bench, task.question, conversation_id, learn=learn)
     revision = list(bench.chat.revise(reply.id, f"no, {task.truth}"))[-1]

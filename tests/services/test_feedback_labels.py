@@ -55,7 +55,10 @@ def test_both_sides_are_trained_on_the_question_alone_and_never_on_the_hint(benc
 def test_an_edit_is_a_win_in_the_persons_words(bench: Workbench) -> None:
     reply = ask(bench, QUESTION)
     bench.feedback.edit(reply.id, "  It is Oslo, I think. ")
-    assert sorted(labels(bench)) == [("lose", reply.text, 1.0, "edited"), ("win", "It is Oslo, I think.", 1.0, "edited")]
+    assert sorted(labels(bench)) == [
+        ("lose", reply.text, 1.0, "edited"),
+        ("win", "It is Oslo, I think.", 1.0, "edited"),
+    ]
 
 
 def test_every_revision_still_wrong_leaves_half_confidence_and_no_further_try(bench: Workbench) -> None:

@@ -39,7 +39,11 @@ bench.learning.run_pending()
 def test_a_kill_during_a_round_loses_no_vote_and_the_next_start_finishes_the_job(open_bench: OpenBench) -> None:
     data = open_bench().engine.data_folder  # made, and closed again by opening it below
     process = subprocess.Popen(
-        [sys.executable, "-c", CORRECT_AND_TRAIN, str(data)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", CORRECT_AND_TRAIN, str(data)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         assert process.stdout is not None

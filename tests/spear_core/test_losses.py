@@ -45,7 +45,9 @@ def test_the_lose_loss_is_the_unlikelihood_above_the_margin() -> None:
 
 def test_masked_tokens_have_no_part_in_the_lose_loss() -> None:
     p = logps([0.9, 0.5])
-    assert lose_loss(p, torch.tensor([[0.0, 1.0]]), torch.ones(1), margin=0.0).item() == pytest.approx(0.69315, abs=1e-5)
+    assert lose_loss(p, torch.tensor([[0.0, 1.0]]), torch.ones(1), margin=0.0).item() == pytest.approx(
+        0.69315, abs=1e-5
+    )
 
 
 def test_half_confidence_halves_the_gradient_of_a_losing_trace() -> None:
@@ -110,7 +112,14 @@ def test_the_tail_is_taken_after_eos_is_left_out_and_before_protected_tokens_are
 
 def test_only_what_the_win_does_not_say_distinguishes_the_loser() -> None:
     # "a hammer is a bird." against "a hammer is a tool."
-    assert distinguishing_mask([1, 2, 3, 4, 5, END], [1, 2, 3, 7, 5, END], {END}) == [False, False, False, True, False, False]
+    assert distinguishing_mask([1, 2, 3, 4, 5, END], [1, 2, 3, 7, 5, END], {END}) == [
+        False,
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
 
 
 @given(st.lists(st.integers(0, 8), max_size=12), st.lists(st.integers(0, 8), max_size=12))

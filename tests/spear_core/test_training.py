@@ -143,7 +143,9 @@ def test_training_stops_as_soon_as_the_answer_is_learned(loaded: LoadedModel) ->
     twins = twins_of(loaded, max_steps=200)
     win = Encoder(loaded.tokenizer, loaded.context_tokens).trace(WIN)
     seen: list[int] = []
-    report = Trainer(twins.training, twins.config, 0, frozenset()).train(Material([win], []), 1, on_step=lambda p: seen.append(p.step))
+    report = Trainer(twins.training, twins.config, 0, frozenset()).train(
+        Material([win], []), 1, on_step=lambda p: seen.append(p.step)
+    )
     assert report.learned
     assert 0 < report.steps < 200
     assert seen == list(range(1, report.steps + 1))
@@ -153,8 +155,15 @@ def test_anchors_hold_what_nobody_complained_about(loaded: LoadedModel) -> None:
     def drift(weight: float) -> float:
         twins = twins_of(loaded, anchor_weight=weight, stop_when_learned=False, max_steps=20)
         learner = learner_of(loaded, twins)
-        anchors = Anchors([learner.encoder.plain([{"role": "user", "content": q}], "a tree") for q in ("What is an oak?", "What is a fir?")])
-        Trainer(twins.training, twins.config, 0, frozenset()).train(Material([learner.encoder.trace(WIN)], [], (), anchors), seed=1)
+        anchors = Anchors(
+            [
+                learner.encoder.plain([{"role": "user", "content": q}], "a tree")
+                for q in ("What is an oak?", "What is a fir?")
+            ]
+        )
+        Trainer(twins.training, twins.config, 0, frozenset()).train(
+            Material([learner.encoder.trace(WIN)], [], (), anchors), seed=1
+        )
         base = anchors.base_logps(twins.training, anchors.examples, 0)
         with torch.no_grad():
             logits, _, _ = completion_logits(twins.training, anchors.examples, 0)
