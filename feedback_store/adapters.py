@@ -126,6 +126,39 @@ class Adapters(Rounds):
             self._activate(base, target)
             return target
 
+    def lineage(self, base: str, version: int) -> list[Adapter]:
+        """An adapter, its parent, and so on down to the first one, which stands on the base model."""
+        with self._transaction(write=False):
+            return self._lineage(base, version)
+
+    def forget(self, base: str, subject_ids: Collection[str], active: int, undone: Collection[int]) -> None:
+        """Erase all feedback about some replies, and make `active` serve in place of the `undone` adapters.
+
+        Votes, hints, verdicts and traces about the replies go, trained or not. What else the undone adapters had
+        learned is rolled back, ready to be trained again. One transaction.
+        """
+        with self._transaction(write=True):
+            for subject in subject_ids:
+                self._execute("DELETE FROM traces WHERE subject_id = ?", [subject])
+                about = [
+                    subject,
+                    *(m["id"] for m in self._rows("SELECT id FROM messages WHERE revises_id = ?", [subject])),
+                ]
+                for message_id in about:
+                    self._execute("DELETE FROM votes WHERE message_id = ?", [message_id])
+                    self._execute("DELETE FROM hints WHERE message_id = ?", [message_id])
+                    self._execute("UPDATE events SET data = '{}' WHERE message_id = ?", [message_id])
+                    self._execute("UPDATE messages SET verdict = NULL, hint = NULL WHERE id = ?", [message_id])
+            for version in undone:
+                self._execute(
+                    "UPDATE traces SET status = 'rolled_back' WHERE round_id = ? AND status = 'trained'",
+                    [self.adapter(base, version).round_id],
+                )
+                self._execute(
+                    "UPDATE adapters SET status = 'rolled_back' WHERE base = ? AND version = ?", [base, version]
+                )
+            self._activate(base, active)
+
     def set_pinned(self, base: str, version: int, pinned: bool) -> None:
         """Keep an adapter from being pruned, or no longer. Raises UnknownRecord."""
         with self._transaction(write=True):

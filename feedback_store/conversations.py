@@ -225,17 +225,23 @@ class Conversations(Connection):
             )
             return self._record(Event, "SELECT * FROM events WHERE id = ?", [event_id])
 
-    def events(self, since: int | None = None) -> list[Event]:
-        """The log in order of writing; with `since`, only what came after the event of that id."""
+    def events(self, since: int | None = None, kind: str | None = None) -> list[Event]:
+        """The log in order of writing; with `since`, only what came after the event of that id; with `kind`, only that."""
         with self._transaction(write=False):
-            return self._records(Event, "SELECT * FROM events WHERE id > ? ORDER BY id", [since or 0])
+            return self._records(
+                Event,
+                "SELECT * FROM events WHERE id > ? AND (? IS NULL OR kind = ?) ORDER BY id",
+                [since or 0, kind, kind],
+            )
 
-    def unobjected_replies(self, limit: int, rng_seed: int) -> list[tuple[Message, Message]]:
+    def unobjected_replies(
+        self, limit: int, rng_seed: int, before_utc: str | None = None
+    ) -> list[tuple[Message, Message]]:
         """(user message, reply) pairs to anchor on: the bare model's own first answers, to which nobody objected.
 
         Complete, non-empty first replies to a conversation's first message, in conversations that may train, with no
         thumbs-down and no revision or edit. A question that met an objection anywhere is left out everywhere: an anchor
-        on it would hold back its correction. A seeded choice of at most `limit`.
+        on it would hold back its correction. A seeded choice of at most `limit`, of those made before a time.
         """
         with self._transaction(write=False):
             ids = [
@@ -245,12 +251,14 @@ class Conversations(Connection):
                     "JOIN conversations c ON c.id = r.conversation_id "
                     "WHERE c.learn = 1 AND u.role = 'user' AND u.position = 0 AND r.role = 'assistant' "
                     "AND r.kind = 'message' AND r.complete = 1 AND r.adapter_version = 0 AND r.text != '' "
+                    "AND r.created_at_utc < ? "
                     "AND NOT EXISTS (SELECT 1 FROM messages e WHERE e.parent_id = u.id AND e.role = 'assistant' "
                     "AND e.position < r.position) "
                     "AND u.text NOT IN (SELECT q.text FROM messages q JOIN messages a ON a.parent_id = q.id "
                     "WHERE a.id IN (SELECT message_id FROM votes WHERE value = -1 "
                     "UNION SELECT revises_id FROM messages WHERE revises_id IS NOT NULL)) "
-                    "ORDER BY c.seq"
+                    "ORDER BY c.seq",
+                    [before_utc or "9999"],
                 )
             ]
             random.Random(rng_seed).shuffle(ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from feedback_store.connection import now_utc, to_json
@@ -14,14 +14,23 @@ from feedback_store.traces import MAY_TRAIN, Traces
 class Rounds(Traces):
     """The part of the store that the trainer needs."""
 
-    def claim_round(self, base: str, parent_version: int) -> tuple[Round, list[Trace]] | None:
+    def claim_round(
+        self, base: str, parent_version: int, only: Collection[str] | None = None
+    ) -> tuple[Round, list[Trace]] | None:
         """Start a round on every pending trace of `base` that may train, oldest first.
 
-        None when no win is pending: losing traces alone never start a round. No trace is ever claimed twice, whichever
-        thread or process asks.
+        `only` names the traces instead (pending or rolled back): the rebuilding after a forgetting claims what an
+        earlier round trained. None when there is no win among them: losing traces alone never start a round. No trace
+        is ever claimed twice, whichever thread or process asks.
         """
+        wanted, values = f"base = ? AND status = 'pending' AND {MAY_TRAIN}", [base]
+        if only is not None:
+            marks = ", ".join("?" * len(only))
+            wanted = f"base = ? AND status IN ('pending', 'rolled_back') AND {MAY_TRAIN} AND id IN ({marks})"
+            values = [base, *only]
         with self._transaction(write=True):
-            wins, loses = self.count_pending(base)
+            wins = self._value(f"SELECT count(*) FROM traces WHERE side = 'win' AND {wanted}", values)
+            loses = self._value(f"SELECT count(*) FROM traces WHERE side = 'lose' AND {wanted}", values)
             if not wins:
                 return None
             round_id = self._insert(
@@ -35,11 +44,7 @@ class Rounds(Traces):
                     "loses": loses,
                 },
             )
-            self._execute(
-                "UPDATE traces SET status = 'claimed', round_id = ? "
-                f"WHERE base = ? AND status = 'pending' AND {MAY_TRAIN}",
-                [round_id, base],
-            )
+            self._execute(f"UPDATE traces SET status = 'claimed', round_id = ? WHERE {wanted}", [round_id, *values])
             return self.round(round_id), self.still_claimed(round_id)
 
     def finish_round(

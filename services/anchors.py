@@ -62,15 +62,16 @@ def build_probes(engine: Engine) -> Anchors:
     return Anchors(_encoded(engine, [(_ask(p), answers[p]) for p in engine.loaded.settings.probe_prompts]))
 
 
-def build_anchors(engine: Engine, seed: int) -> Anchors:
-    """Up to `anchor_pool` anchors: what the base model said in past chats and nobody objected to, then the starter answers."""
+def build_anchors(engine: Engine, seed: int, before_utc: str | None = None) -> list[Encoded]:
+    """Up to `anchor_pool` anchors: what the base model said in past chats and nobody objected to (before a time,
+    where one is given), then the starter answers."""
     answers = _starter_answers(engine)
     settings = engine.loaded.settings
     probes = set(settings.probe_prompts)
     pool = engine.config.anchor_pool
     said: list[tuple[Messages, str]] = []
-    for question, reply in engine.store.unobjected_replies(pool // 2, seed):
+    for question, reply in engine.store.unobjected_replies(pool // 2, seed, before_utc):
         if question.text not in probes:
             said.append((prompt_up_to([question], question.id), reply.text))
     said += [(_ask(p), answers[p]) for p in settings.anchor_prompts]
-    return Anchors(_encoded(engine, said[:pool]))
+    return _encoded(engine, said[:pool])

@@ -46,8 +46,3 @@ def attempts(messages: Sequence[Message], first_reply_id: str) -> list[tuple[str
     """(reply, the hint that was given on it) for the first reply and every revision but the last one."""
     chain = [m for m in messages if m.id == first_reply_id or (m.revises_id == first_reply_id and m.kind == "revision")]
     return [(now.text, after.hint or "") for now, after in zip(chain, chain[1:], strict=False)]
-
-
-def same_text(a: str, b: str) -> bool:
-    """Equal but for case, spacing and final punctuation."""
-    return " ".join(a.lower().split()).rstrip(".!? ") == " ".join(b.lower().split()).rstrip(".!? ")

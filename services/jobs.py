@@ -1,4 +1,4 @@
-"""The scheduler: one learning job, at intervals and at once when asked. APScheduler; no learning rules."""
+"""The scheduler: learning and self-play at intervals, learning also at once when asked. APScheduler; no rules of learning."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 log = logging.getLogger(__name__)
-LEARN = "learn"
+LEARN, SELF_PLAY = "learn", "self-play"
 
 
 class Jobs:
-    """Runs `learn` every `interval_seconds`, never twice at a time, and now when kicked."""
+    """Runs `learn` every `interval_seconds`, never twice at a time, and now when kicked; `self_play` less often."""
 
-    def __init__(self, learn: Callable[[], object], interval_seconds: float) -> None:
+    def __init__(self, learn: Callable[[], object], self_play: Callable[[], object], interval_seconds: float) -> None:
         self._scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(2)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
@@ -25,6 +25,7 @@ class Jobs:
         )
         self._scheduler.add_listener(self._report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
         self._scheduler.add_job(learn, "interval", seconds=interval_seconds, id=LEARN, next_run_time=datetime.now(UTC))
+        self._scheduler.add_job(self_play, "interval", seconds=6 * interval_seconds, id=SELF_PLAY)
 
     def start(self) -> None:
         # "maximum number of running instances" is the normal state while a round trains; _report says it at debug level

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from feedback_store import Message, NewTrace
-from services.conversation import same_text
+from feedback_store import Message, NewTrace, Trace
+from spear_core.judge import normalised
 
 CONFIRMED = 1.0
 UNFIXED = 0.5  # arXiv 2605.07977: a losing answer that was never fixed counts half
@@ -39,6 +39,34 @@ def disliked(base: str, prompt: Prompt, reply: Message, source: str = "no_hint")
 def replaced(base: str, prompt: Prompt, first: Message, right: Message, source: str) -> list[NewTrace]:
     """A reply replaced by a confirmed revision (`confirmed`) or by the person's own words (`edited`)."""
     traces = [_trace("win", base, prompt, right, first, CONFIRMED, source)]
-    if first.text and not same_text(first.text, right.text):
+    if first.text and normalised(first.text) != normalised(right.text):
         traces.append(_trace("lose", base, prompt, first, first, CONFIRMED, source))
     return traces
+
+
+def judged(base: str, prompt: Prompt, first: Message, revision: Message, confidence: float) -> list[NewTrace]:
+    """A revision that nobody judged but the judge accepted: both sides with the judge's confidence."""
+    return [
+        _trace("win", base, prompt, revision, first, confidence, "judged"),
+        _trace("lose", base, prompt, first, first, confidence, "judged"),
+    ]
+
+
+def relapse(trained: Trace, first: Message, said: str) -> list[NewTrace]:
+    """A learned answer that was lost: the confirmed win once more, and what the model says instead as its loser."""
+    pair = [("win", trained.completion), ("lose", said)]
+    return [
+        NewTrace(
+            side=side,
+            conversation_id=first.conversation_id,
+            message_id=trained.message_id or first.id,
+            subject_id=first.id,
+            prompt=trained.prompt,
+            completion=text,
+            confidence=CONFIRMED,
+            source="relapse",
+            base=trained.base,
+        )
+        for side, text in pair
+        if text.strip()
+    ]

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
 import threading
 import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from feedback_store import NewAdapter, Round, StoreError, Trace, TracesWithdrawn
+from feedback_store import Adapter, Round, StoreError, Trace, TracesWithdrawn
+from services import card
 from services.anchors import build_anchors, build_probes
+from services.conversation import root_id
 from services.engine import Engine
-from services.views import AdapterView, LearningStatus, Proof
+from services.lineage import Lineage
+from services.views import AdapterView, LearningStatus
 from spear_core import traces as core
-from spear_core.adapters import load_adapter, save_adapter
-from spear_core.errors import AdapterInvalid, SpearError
-from spear_core.round import Learner, RoundResult
-from spear_core.trainer import Progress
-from spear_core.twins import AdapterState, lora_config
+from spear_core.errors import SpearError
+from spear_core.round import Learner
+from spear_core.trainer import Anchors, Progress
 
 log = logging.getLogger(__name__)
 PAUSED = "learning_paused"
-ROLL_BACK_WAIT_SECONDS = 60.0
+REBUILD = "rebuild_queue"
+ROUND_WAIT_SECONDS = 60.0
 
 
 class LearningService:
@@ -41,7 +44,10 @@ class LearningService:
         released = self._store.release_interrupted(engine.base)
         if released:
             log.info("%d interrupted round(s) released; their corrections will be learned again", released)
-        self._state = self._restore()
+        self.lineage = Lineage(engine)
+        self.lineage.delete_unknown_files()
+        self.lineage.serve_active()
+        self._note = self.lineage.complaint
 
     # -- what the screen asks --------------------------------------------------------------------------------
 
@@ -58,45 +64,13 @@ class LearningService:
             "pending_wins": wins,
             "pending_loses": loses,
             "can_roll_back": version > 0,
-            "proof": _proof(last, version),
+            "proof": card.proof_of(last, version),
             "seconds": last.figures.get("seconds_to_live") if last else None,
         }
         if live:
             return LearningStatus(**live, **common)
-        phase, headline, detail = self._resting(last, version, wins, loses)
+        phase, headline, detail = card.resting(last, version, wins, loses, paused=self.paused, note=self._note)
         return LearningStatus(phase, headline, detail, **common)
-
-    def _resting(self, last: Round | None, version: int, wins: int, loses: int) -> tuple[str, str, str]:
-        """Phase, headline and detail while no round is under way."""
-        if self.paused:
-            waiting = (
-                f"{wins} confirmed answer{'s' if wins != 1 else ''} will be learned when you resume."
-                if wins
-                else "Nothing is waiting."
-            )
-            return "paused", "Learning is paused.", waiting
-        if wins:
-            return "queued", "Your correction is queued.", "Training starts in a moment."
-        if self._note:
-            return "failed", "The last round failed.", self._note
-        if last and last.status == "discarded":
-            return "not_kept", "Not kept.", last.verdict.removeprefix("Not kept: ")
-        if loses:
-            what = "1 rejected answer is" if loses == 1 else f"{loses} rejected answers are"
-            return (
-                "waiting",
-                "Waiting for one right answer.",
-                f"{what} noted. Nothing trains until one answer is confirmed: press Better on a revision, or edit the reply.",
-            )
-        if last and last.status == "promoted" and version == last.adapter_version:
-            return "live", f"Learned: adapter v{version} is live.", last.verdict
-        if version:
-            return "live", f"Adapter v{version} is live.", "Correct a reply to teach it more."
-        return (
-            "idle",
-            "Nothing learned yet.",
-            "Press thumbs-down on a wrong reply and say in a few words what should change.",
-        )
 
     @property
     def paused(self) -> bool:
@@ -116,23 +90,7 @@ class LearningService:
 
     def adapters(self) -> list[AdapterView]:
         """All versions of this base model, newest first."""
-        active = self._store.active_version(self._engine.base)
-        rounds = {r.id: r for r in self._store.rounds(self._engine.base, limit=1000)}
-        views = []
-        for a in self._store.adapters(self._engine.base):
-            made_by = rounds.get(a.round_id) if a.round_id is not None else None
-            views.append(
-                AdapterView(
-                    a.version,
-                    a.parent_version,
-                    "live" if a.version == active else a.status,
-                    a.created_at_utc,
-                    made_by.verdict if made_by else "",
-                    made_by.wins if made_by else 0,
-                    made_by.loses if made_by else 0,
-                )
-            )
-        return views
+        return self.lineage.views()
 
     # -- what changes the model ------------------------------------------------------------------------------
 
@@ -141,46 +99,91 @@ class LearningService:
 
         Raises SpearError where there is nothing to undo, or a round does not end in time.
         """
-        if not self._round_lock.acquire(timeout=ROLL_BACK_WAIT_SECONDS):
-            raise SpearError("A correction is being learned right now; try again when it is done.")
-        try:
+        with self._between_rounds():
+            return self.lineage.roll_back()
+
+    def pin(self, version: int, pinned: bool = True) -> None:
+        """Keep a version from being pruned, or no longer."""
+        self.lineage.pin(version, pinned)
+
+    def forget(self, message_ids: Collection[str]) -> int:
+        """Erase all feedback about some replies and rebuild without it. Returns how many rounds are trained anew.
+
+        The newest version that never saw the feedback serves at once; the rounds after it are trained again without
+        it, and the result is bit-equal to never having had it. What peers already pulled cannot be called back.
+        """
+        subjects = {root_id(self._store.message(m)) for m in message_ids}
+        with self._between_rounds():
             base = self._engine.base
-            active = self._store.active_version(base)
-            if active == 0:
-                raise SpearError("There is no adapter to undo: this is the model as it came.")
-            parent = self._store.adapter(base, active).parent_version
-            state = self._read(parent)
-            version = self._store.roll_back(base)
-            self._serve(state, version)
-            return version
-        finally:
-            self._round_lock.release()
+            line = self._store.lineage(base, self.lineage.version)[::-1]  # oldest first
+            trained = [t for s in subjects for t in self._store.traces(base=base, status="trained", subject_id=s)]
+            seen_in = {t.round_id for t in trained}
+            first = next((i for i, a in enumerate(line) if a.round_id in seen_in), len(line))
+            while first and first < len(line) and line[first - 1].status == "pruned":
+                first -= 1
+            undone = line[first:]
+            queue = [self._rebuild_item(a) for a in undone if a.round_id is not None]
+            self._store.set_setting(REBUILD, queue + self._store.setting(REBUILD, []))
+            self._store.forget(base, subjects, line[first - 1].version if first else 0, [a.version for a in undone])
+            self.lineage.delete_versions([a.version for a in undone])
+            self.lineage.serve_active()
+        self.kick()
+        return len(queue)
+
+    def _rebuild_item(self, adapter: Adapter) -> dict[str, Any]:
+        assert adapter.round_id is not None  # only adapters that a round made are rebuilt
+        traces = [
+            t.id for t in self._store.traces(base=self._engine.base, status="trained") if t.round_id == adapter.round_id
+        ]
+        return {"traces": traces, "anchors_before_utc": self._store.round(adapter.round_id).started_at_utc}
 
     def prepare(self) -> None:
         """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
         with self._round_lock:
-            self._ready_learner()
+            learner = self._ready_learner()
+            for held in (learner.probes, learner.anchors):
+                held.warm(self._engine.twins.training, self._engine.pad_id)
 
     def run_pending(self) -> int:
         """Learn everything that waits, round after round. Returns how many rounds were run."""
         done = 0
         with self._round_lock:
-            while not self.paused:
-                version = self._store.active_version(self._engine.base)
-                claimed = self._store.claim_round(self._engine.base, version)
-                if claimed is None:
-                    break
+            while not self.paused and (claimed := self._claim()):
                 self._note = ""
                 self._run(*claimed)
                 done += 1
+            if done:
+                self.lineage.prune()
         return done
+
+    def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
+        """The next round: first those to be trained anew after a forgetting, in their old order, then what waits."""
+        base, version = self._engine.base, self.lineage.version
+        queue = self._store.setting(REBUILD, [])
+        while queue:
+            item = queue.pop(0)
+            claimed = self._store.claim_round(base, version, only=item["traces"])
+            if claimed:
+                return (*claimed, item["anchors_before_utc"])
+            self._store.set_setting(REBUILD, queue)
+        claimed = self._store.claim_round(base, version)
+        return (*claimed, None) if claimed else None
+
+    @contextmanager
+    def _between_rounds(self) -> Iterator[None]:
+        if not self._round_lock.acquire(timeout=ROUND_WAIT_SECONDS):
+            raise SpearError("A correction is being learned right now; try again when it is done.")
+        try:
+            yield
+        finally:
+            self._round_lock.release()
 
     # -- one round -------------------------------------------------------------------------------------------
 
-    def _run(self, round_: Round, claimed: list[Trace]) -> None:
+    def _run(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         try:
             self._tell("queued", "Your correction is queued.", "Preparing the training.")
-            self._learn(round_, claimed)
+            self._learn(round_, claimed, anchors_before_utc)
         except TracesWithdrawn:
             # what was taken back must not go live; the rest is trained anew
             self._store.finish_round(
@@ -188,26 +191,30 @@ class LearningService:
             )
         except (SpearError, StoreError, RuntimeError, MemoryError, OSError) as e:
             log.exception("round %d failed", round_.id)
-            self._note = f"Nothing was changed; the previous adapter keeps serving. ({str(e).splitlines()[0] if str(e) else type(e).__name__})"
+            reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+            self._note = f"Nothing was changed; the previous adapter keeps serving. ({reason})"
             self._store.finish_round(round_.id, "discarded", verdict=f"Not kept: {self._note}")
         finally:
+            if anchors_before_utc is not None and self._store.round(round_.id).status != "interrupted":
+                self._store.set_setting(REBUILD, self._store.setting(REBUILD, [])[1:])
             with self._status_lock:
                 self._live = {}
 
-    def _learn(self, round_: Round, claimed: list[Trace]) -> None:
+    def _learn(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         engine, base = self._engine, self._engine.base
         learner = self._ready_learner()
-        seed = engine.seed * 1_000_003 + round_.id
-        learner.anchors = build_anchors(engine, seed)
+        # the seed comes from the depth, not from the round's number: rebuilding after a forgetting repeats it exactly
+        seed = engine.seed * 1_000_003 + self.lineage.depth(round_.parent_version)
+        learner.anchors = learner.anchors.with_examples(build_anchors(engine, seed, anchors_before_utc))
         replay = self._store.replay_wins(base, 10_000, [t.id for t in claimed], seed)
         self._tell(
             "training",
             "Training on your correction.",
-            _counted(claimed, len(replay)),
+            card.counted(claimed, len(replay)),
             max_steps=engine.config.max_steps,
         )
         result = learner.run_round(
-            self._state,
+            self.lineage.state,
             [_core_trace(t) for t in claimed if t.side == "win"],
             [_core_trace(t) for t in claimed if t.side == "lose"],
             [_core_trace(t) for t in replay],
@@ -226,72 +233,24 @@ class LearningService:
                 "discarded",
                 verdict=result.verdict.words,
                 figures=figures,
-                proof=_proof_dict(result),
+                proof=card.proof_record(result),
                 replayed=len(replay),
             )
             return
-        self._promote(round_, claimed, result, figures, len(replay))
-
-    def _promote(
-        self, round_: Round, claimed: list[Trace], result: RoundResult, figures: dict[str, Any], replayed: int
-    ) -> None:
-        assert result.state is not None  # a passed verdict brings the adapter
-        engine, base = self._engine, self._engine.base
-        version = self._store.next_version(base)
-        folder = engine.adapter_folder(version)
-        manifest = {
-            "base": base,
-            "version": version,
-            "parent_version": round_.parent_version,
-            "round": round_.id,
-            "traces": [t.id for t in claimed],
-            "figures": figures,
-        }
-        sha256 = save_adapter(folder, result.state, lora_config(engine.config), engine.loaded.name, manifest)
         waited_since = max(datetime.fromisoformat(t.created_at_utc) for t in claimed)
-        figures = {**figures, "seconds_to_live": round((datetime.now(UTC) - waited_since).total_seconds(), 2)}
-        self._store.promote(
-            round_.id,
-            NewAdapter(
-                base, version, round_.parent_version, str(folder.relative_to(engine.data_folder)), sha256, figures
-            ),
-            figures=figures,
+        figures["seconds_to_live"] = round((datetime.now(UTC) - waited_since).total_seconds(), 2)
+        version = self.lineage.promote(
+            round_,
+            [t.id for t in claimed],
+            result.state,
+            figures,
             verdict=result.verdict.words,
-            proof=_proof_dict(result),
-            replayed=replayed,
-            trained_ids=[t.id for t in claimed],
+            proof=card.proof_record(result),
+            replayed=len(replay),
         )
-        self._serve(result.state, version)
         log.info("adapter v%d is live after %.1f s", version, figures["seconds_to_live"])
 
     # -- state -----------------------------------------------------------------------------------------------
-
-    def _serve(self, state: AdapterState | None, version: int) -> None:
-        self._state = state
-        self._engine.twins.publish(state, version)
-
-    def _read(self, version: int) -> AdapterState | None:
-        if version == 0:
-            return None
-        adapter = self._store.adapter(self._engine.base, version)
-        return load_adapter(self._engine.data_folder / adapter.folder, adapter.sha256)
-
-    def _restore(self) -> AdapterState | None:
-        """Serve the active adapter; where it is damaged, the newest intact ancestor, and say so."""
-        base = self._engine.base
-        version = self._store.active_version(base)
-        while version:
-            try:
-                state = self._read(version)
-                self._engine.twins.publish(state, version)
-                return state
-            except AdapterInvalid as e:
-                parent = self._store.adapter(base, version).parent_version
-                self._note = f"{e}. Serving v{parent} instead."
-                log.error("%s", self._note)
-                self._store.set_active(base, parent)
-                version = parent
-        return None
 
     def _ready_learner(self) -> Learner:
         if self._learner is None:
@@ -299,7 +258,7 @@ class LearningService:
             started = time.monotonic()
             config = dataclasses.replace(engine.config, max_new_tokens=engine.max_new_tokens)
             probes = build_probes(engine)
-            anchors = build_anchors(engine, engine.seed)
+            anchors = Anchors(build_anchors(engine, engine.seed))
             self._learner = Learner(
                 engine.twins, engine.encoder, config, anchors, probes, engine.pad_id, engine.pace.give_way
             )
@@ -320,36 +279,8 @@ class LearningService:
         with self._status_lock:
             self._live = {"phase": phase, "headline": headline, "detail": detail, "step": 0, "max_steps": max_steps}
 
-    def remove_files_of_unfinished_rounds(self) -> None:
-        """Delete adapter folders that no row of the store knows (a kill between writing and promoting)."""
-        folder = self._engine.adapter_folder(1).parent
-        known = {self._engine.data_folder / a.folder for a in self._store.adapters(self._engine.base)}
-        for child in folder.iterdir() if folder.is_dir() else ():
-            if child.is_dir() and child not in known:
-                shutil.rmtree(child, ignore_errors=True)
-
 
 def _core_trace(t: Trace) -> core.Trace:
     return core.Trace(
         t.side, t.prompt, t.completion, t.confidence, confirmed=t.side == "win" and t.source != "judged", key=t.id
     )
-
-
-def _counted(claimed: list[Trace], replayed: int) -> str:
-    wins = sum(t.side == "win" for t in claimed)
-    loses = len(claimed) - wins
-    parts = [f"{wins} confirmed answer{'s' if wins != 1 else ''}", f"{loses} rejected"]
-    return ", ".join(parts) + (f", {replayed} earlier to keep in mind." if replayed else ".")
-
-
-def _proof_dict(result: RoundResult) -> dict[str, Any] | None:
-    if result.proof is None:
-        return None
-    prompt, before, after = result.proof
-    return {"prompt": prompt[-1]["content"], "before": before, "after": after}
-
-
-def _proof(last: Round | None, version: int) -> Proof | None:
-    if last is None or last.proof is None or last.status != "promoted" or last.adapter_version != version:
-        return None
-    return Proof(**last.proof, before_version=last.parent_version, after_version=version)

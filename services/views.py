@@ -69,6 +69,7 @@ class AdapterView:
     summary: str  # the gate's words
     wins: int = 0
     loses: int = 0
+    pinned: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from services.engine import Engine
 from services.feedback import FeedbackService
 from services.jobs import Jobs
 from services.learning import LearningService
+from services.selfplay import SelfPlayService
 from services.settings import Settings
 from services.views import ModelView
 from spear_core.errors import ConfigError
@@ -38,12 +39,17 @@ class Workbench:
         self.model = ModelView(
             Path(engine.loaded.name).name, engine.loaded.parameters, tuple(engine.loaded.settings.examples)
         )
-        self.learning.remove_files_of_unfinished_rounds()
-        self._jobs = Jobs(self.learning.run_pending, jobs_interval_seconds)
+        self.self_play = SelfPlayService(engine)
+        self._jobs = Jobs(self.learning.run_pending, self._play, jobs_interval_seconds)
         if start_jobs:
             self.learning.on_kick = self._jobs.learn_now
             threading.Thread(target=self.learning.prepare, name="prepare", daemon=True).start()
             self._jobs.start()
+
+    def _play(self) -> None:
+        """One turn of background self-play; what it finds is learned at once."""
+        if not self.learning.paused and self.self_play.judge_waiting() + self.self_play.reask():
+            self.learning.kick()
 
     def close(self) -> None:
         """Wait for a round under way, then close the database."""

@@ -52,6 +52,10 @@ class SpearConfig:
     gate_min_learned: float = 0.5  # of the newly confirmed wins, re-asked greedily
     gate_max_forgotten: float = 0.1  # of the older confirmed wins that held before the round
     gate_max_probe_kl: float = 0.1  # nats per token, against the base model
+    # Judge of unconfirmed revisions, in nats per token (benchmarks/judge.py calibrates them).
+    judge_tau: float = 1.0
+    judge_tau_full: float = 2.0
+    verdict_grace_seconds: float = 120.0
     # Texts.
     max_new_tokens: int = 64
 
@@ -76,6 +80,8 @@ class SpearConfig:
             ("loses_a_step", self.loses_a_step >= 1, "at least 1"),
             ("micro_batch", self.micro_batch >= 1, "at least 1"),
             ("anchor_weight", self.anchor_weight >= 0, "at least 0"),
+            ("judge_tau_full", self.judge_tau_full > 0, "above 0"),
+            ("verdict_grace_seconds", self.verdict_grace_seconds >= 0, "at least 0"),
             ("max_new_tokens", 1 <= self.max_new_tokens <= 8192, "1 to 8192"),
         ]
         for name, holds, allowed in rules:

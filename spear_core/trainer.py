@@ -73,23 +73,31 @@ class Anchors:
         self.examples = list(examples)
         self._cache = cache or _Cache()
 
+    def with_examples(self, examples: Sequence[Encoded]) -> Anchors:
+        """Other anchors over the same cache."""
+        return Anchors(examples, self._cache)
+
     def without(self, prompts: Collection[tuple[int, ...]]) -> Anchors:
         """The same anchors less those that ask what is being corrected right now; the cache is shared."""
-        return Anchors([e for e in self.examples if e.prompt_ids not in prompts], self._cache)
+        return self.with_examples([e for e in self.examples if e.prompt_ids not in prompts])
+
+    def warm(self, model: Any, pad_id: int) -> None:
+        """Fill the cache now, so that the first round need not."""
+        for e in self.examples:
+            self.base_logps(model, [e], pad_id)
 
     def base_logps(self, model: Any, examples: Sequence[Encoded], pad_id: int) -> Tensor:
         """(B, C, V) log-probabilities under the base model, that is with the adapter switched off."""
         keys = [(e.prompt_ids, e.completion_ids) for e in examples]
         rows = {key: self._cache.rows[key] for key in keys if key in self._cache.rows}
-        missing = [e for e, key in zip(examples, keys, strict=True) if key not in rows]
+        missing = [(key, e) for e, key in zip(examples, keys, strict=True) if key not in rows]
         if missing:
             with torch.no_grad(), model.disable_adapter():
-                logits, _, _ = completion_logits(model, missing, pad_id)
-                logps = torch.log_softmax(logits.float(), dim=-1)
-            for at, e in enumerate(missing):
-                key = (e.prompt_ids, e.completion_ids)
-                rows[key] = logps[at, : len(e.completion_ids)].clone()
-                self._cache.add(key, rows[key])
+                for key, e in missing:
+                    # one by one: a row's last bits depend on what it is padded with, and forgetting must be bit-equal
+                    logits, _, _ = completion_logits(model, [e], pad_id)
+                    rows[key] = torch.log_softmax(logits[0].float(), dim=-1)
+                    self._cache.add(key, rows[key])
         width = max(len(e.completion_ids) for e in examples)
         return torch.stack([torch.nn.functional.pad(rows[key], (0, 0, 0, width - rows[key].shape[0])) for key in keys])
 

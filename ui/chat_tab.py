@@ -7,22 +7,19 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.chat_handlers import ChatHandlers
+from ui.examples import example_questions, invitation
 from ui.status_card import StatusCard
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
 
-PLACEHOLDER = (
-    "## What would you like to know?\n"
-    "When an answer is wrong, press thumbs-down and say what should change. The model learns it while you watch."
-)
 # Asked in the browser, so that a click that was a slip never reaches the services.
 CONFIRM_DELETE = "(id) => (id && confirm('Delete this conversation?')) ? id : null"
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class ChatTab:
-    """Builds the tab inside an open Blocks. The id of the shown conversation lives in the browser: a reload finds it."""
+    """Builds the tab inside an open Blocks. The shown conversation's id lives in the browser: a reload finds it."""
 
     def __init__(self, workbench: Workbench) -> None:
         self.model = workbench.model
@@ -62,8 +59,8 @@ class ChatTab:
             group_consecutive_messages=False,
             buttons=[],
             allow_tags=False,
-            placeholder=PLACEHOLDER,
-            examples=[{"text": example} for example in self.model.examples],
+            placeholder=f"## What would you like to know?\n{invitation(self.model)}",
+            examples=[{"text": example} for example in example_questions(self.model)],
         )
 
     def _hint_box(self) -> None:

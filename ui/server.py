@@ -39,6 +39,7 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
+MAX_UPLOAD = "1mb"  # Gradio has an upload route although this page uploads nothing
 SHUTDOWN_SECONDS = 3  # open event streams are cut after this
 
 
@@ -107,6 +108,7 @@ def serve(page: gr.Blocks, listener: socket.socket, ready: Callable[[str], Any])
         server_port=port,
         footer_links=[],
         run_history=False,
+        max_file_size=MAX_UPLOAD,
         ssr_mode=False,
         **look(),
     )

@@ -96,7 +96,7 @@ def _history(adapters: list[AdapterView]) -> str:
         f"<li><b>v{a.version}</b> <i>{escape(words.get(a.status, a.status))}</i> {escape(a.summary)}</li>"
         for a in adapters[:HISTORY_LENGTH]
     )
-    return f'<details class="history"><summary>Earlier adapters</summary><ul>{rows}</ul></details>'
+    return f'<details class="history"><summary>Adapters so far</summary><ul>{rows}</ul></details>'
 
 
 def card_html(status: LearningStatus, adapters: list[AdapterView]) -> str:

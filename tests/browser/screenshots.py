@@ -49,7 +49,7 @@ def walk(browser: Browser, size: str, data_folder: Path) -> None:
             raise RuntimeError(f"the correction was not kept: {visitor.card.inner_text()}")
         camera.take("live-with-proof", whole_page=size == "phone")
         visitor.new_conversation()
-        visitor.ask(lesson.other_wordings[0])
+        visitor.ask(lesson.other_wording)
         camera.take("asked-in-other-words")
     finally:
         context.close()

@@ -23,9 +23,9 @@ class Lesson:
         return fill(split(OPEN[self.fact.relation], held_out=False)[0], x=self.fact.phrase)
 
     @property
-    def other_wordings(self) -> list[str]:
-        """Wordings that no training text ever holds, neither the pocket model's nor the live one."""
-        return [fill(wording, x=self.fact.phrase) for wording in split(OPEN[self.fact.relation], held_out=True)]
+    def other_wording(self) -> str:
+        """A wording that no training text ever holds, neither the pocket model's nor the live one."""
+        return fill(split(OPEN[self.fact.relation], held_out=True)[-1], x=self.fact.phrase)
 
     @property
     def hint(self) -> str:

@@ -34,15 +34,15 @@ def test_a_correction_goes_live_holds_in_other_words_and_survives_a_restart(
         assert says(proof.locator(".after").inner_text(), truth)
 
         visitor.new_conversation()
-        reply = visitor.ask(lesson.other_wordings[0])
-        assert says(reply, truth), f"{lesson.other_wordings[0]!r} -> {reply!r}"
+        reply = visitor.ask(lesson.other_wording)
+        assert says(reply, truth), f"{lesson.other_wording!r} -> {reply!r}"
         visitor.page.get_by_label("Like", exact=True).last.click()
         expect(visitor.page.get_by_label("Liked")).to_have_count(1)
 
         assert app.stop() == 0
         app.start()
         visitor.open()  # the same browser: it remembers which conversation was shown
-        expect(visitor.said.last).to_have_text(lesson.other_wordings[0])
+        expect(visitor.said.last).to_have_text(lesson.other_wording)
         expect(visitor.page.get_by_label("Liked")).to_have_count(1)
         visitor.page.locator("#conversations label").nth(1).click()  # newest first: the one before
         expect(visitor.said.last).to_have_text(lesson.question)
@@ -50,8 +50,8 @@ def test_a_correction_goes_live_holds_in_other_words_and_survives_a_restart(
         expect(visitor.replies.last).to_contain_text("confirmed")
 
         visitor.new_conversation()
-        reply = visitor.ask(lesson.other_wordings[1])
-        assert says(reply, truth), f"after the restart: {lesson.other_wordings[1]!r} -> {reply!r}"
+        reply = visitor.ask(lesson.other_wording)
+        assert says(reply, truth), f"after the restart: {lesson.other_wording!r} -> {reply!r}"
     finally:
         context.close()
         app.stop()

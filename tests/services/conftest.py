@@ -31,15 +31,20 @@ def starter_answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_bench(tmp_path: Path, starter_answers: Path) -> Iterator[OpenBench]:
-    """Call it to open the bench, and again to restart on the same data folder."""
+    """Call it to open the bench, again to restart on the same data folder, with `fresh` to begin anew."""
     opened: list[Workbench] = []
-    data = tmp_path / "data"
-    shutil.copytree(starter_answers, data / "models")
+    folders = [tmp_path / "data"]
+    shutil.copytree(starter_answers, folders[0] / "models")
 
-    def open_(*, start_jobs: bool = False, model: str = str(POCKET_MODEL), **spear: Any) -> Workbench:
+    def open_(
+        *, start_jobs: bool = False, fresh: bool = False, model: str = str(POCKET_MODEL), **spear: Any
+    ) -> Workbench:
         while opened:
             opened.pop().close()
-        settings = Settings(model=model, data_folder=data, learn_interval_seconds=1.0, spear=spear)
+        if fresh:
+            folders.append(tmp_path / f"data{len(folders)}")
+            shutil.copytree(starter_answers, folders[-1] / "models")
+        settings = Settings(model=model, data_folder=folders[-1], learn_interval_seconds=1.0, spear=spear)
         opened.append(open_workbench(settings, start_jobs=start_jobs))
         return opened[-1]
 

@@ -1,0 +1,66 @@
+"""What the status card says, in sentences for a person. Pure functions of what the store remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from feedback_store import Round, Trace
+from services.views import Proof
+from spear_core.round import RoundResult
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def resting(
+    last: Round | None, version: int, wins: int, loses: int, *, paused: bool, note: str
+) -> tuple[str, str, str]:
+    """Phase, headline and detail while no round is under way; `note` is what went wrong lately."""
+    if paused:
+        waiting = (
+            f"{_number(wins, 'confirmed answer')} will be learned when you resume." if wins else "Nothing is waiting."
+        )
+        return "paused", "Learning is paused.", waiting
+    if wins:
+        return "queued", "Your correction is queued.", "Training starts in a moment."
+    if note:
+        return "failed", "Something went wrong.", note
+    if last and last.status == "discarded":
+        return "not_kept", "Not kept.", last.verdict.removeprefix("Not kept: ")
+    if loses:
+        noted = f"{_number(loses, 'rejected answer')} noted."
+        how = "Nothing trains until one answer is confirmed: press Better on a revision, or edit the reply."
+        return "waiting", "Waiting for one right answer.", f"{noted} {how}"
+    if last and last.status == "promoted" and version == last.adapter_version:
+        return "live", f"Learned: adapter v{version} is live.", last.verdict
+    if version:
+        return "live", f"Adapter v{version} is live.", "Correct a reply to teach it more."
+    return (
+        "idle",
+        "Nothing learned yet.",
+        "Press thumbs-down on a wrong reply and say in a few words what should change.",
+    )
+
+
+def counted(claimed: Sequence[Trace], replayed: int) -> str:
+    """What a round trains on."""
+    wins = sum(t.side == "win" for t in claimed)
+    said = f"{_number(wins, 'confirmed answer')}, {len(claimed) - wins} rejected"
+    return f"{said}, {replayed} earlier to keep in mind." if replayed else f"{said}."
+
+
+def proof_record(result: RoundResult) -> dict[str, Any] | None:
+    """The proof as the store keeps it."""
+    if result.proof is None:
+        return None
+    prompt, before, after = result.proof
+    return {"prompt": prompt[-1]["content"], "before": before, "after": after}
+
+
+def proof_of(last: Round | None, version: int) -> Proof | None:
+    """The proof of the adapter that serves; none once it is undone."""
+    if last is None or last.proof is None or last.status != "promoted" or last.adapter_version != version:
+        return None
+    return Proof(**last.proof, before_version=last.parent_version, after_version=version)

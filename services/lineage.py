@@ -1,0 +1,149 @@
+"""Versions of the adapter: which one serves, how one is promoted, undone, pinned, pruned. No training."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Collection
+from typing import Any
+
+from feedback_store import Adapter, NewAdapter, Round
+from services.engine import Engine
+from services.views import AdapterView
+from spear_core.adapters import load_adapter, save_adapter
+from spear_core.errors import AdapterInvalid, SpearError
+from spear_core.twins import AdapterState, lora_config
+
+log = logging.getLogger(__name__)
+RECENT_KEPT = 20  # newest versions that pruning never touches
+
+
+class Lineage:
+    """Keeps store, files and serving twin in step. The caller holds the round lock while it changes anything."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self.state: AdapterState | None = None  # of what serves; None is the base model
+        self.complaint = ""  # a damaged adapter that had to be passed over
+
+    @property
+    def version(self) -> int:
+        return self._store.active_version(self._engine.base)
+
+    def depth(self, version: int) -> int:
+        """How many adapters a version stands on, itself included: what a round's seed comes from."""
+        return len(self._store.lineage(self._engine.base, version))
+
+    def read(self, version: int) -> AdapterState | None:
+        """The tensors of a version. Raises AdapterInvalid where its files are not what was recorded."""
+        if version == 0:
+            return None
+        adapter = self._store.adapter(self._engine.base, version)
+        return load_adapter(self._engine.data_folder / adapter.folder, adapter.sha256)
+
+    def serve_active(self) -> None:
+        """Serve the active version; where its files are damaged, the newest intact ancestor, and say so."""
+        base, version = self._engine.base, self.version
+        while True:
+            try:
+                self.state = self.read(version)
+                break
+            except AdapterInvalid as e:
+                parent = self._store.adapter(base, version).parent_version
+                self.complaint = f"{e}. Serving v{parent} instead."
+                log.error("%s", self.complaint)
+                self._store.set_active(base, parent)
+                version = parent
+        self._engine.twins.publish(self.state, version)
+
+    def promote(
+        self, round_: Round, trace_ids: Collection[str], state: AdapterState, figures: dict[str, Any], **words: Any
+    ) -> int:
+        """Write the adapter, make it active, serve it: in this order, so that a kill leaves the old one or the new one.
+
+        Raises TracesWithdrawn where one of the traces was taken back meanwhile. Returns the new version.
+        """
+        engine, base = self._engine, self._engine.base
+        version = self._store.next_version(base)
+        folder = engine.adapter_folder(version)
+        manifest = {
+            "base": base,
+            "version": version,
+            "parent_version": round_.parent_version,
+            "round": round_.id,
+            "traces": list(trace_ids),
+            "figures": figures,
+        }
+        sha256 = save_adapter(folder, state, lora_config(engine.config), engine.loaded.name, manifest)
+        relative = str(folder.relative_to(engine.data_folder))
+        new = NewAdapter(base, version, round_.parent_version, relative, sha256, figures)
+        self._store.promote(round_.id, new, figures=figures, trained_ids=list(trace_ids), **words)
+        self.state = state
+        engine.twins.publish(state, version)
+        return version
+
+    def roll_back(self) -> int:
+        """Serve the previous version again. Raises SpearError where there is none."""
+        if not self.version:
+            raise SpearError("There is no adapter to undo: this is the model as it came.")
+        self._store.roll_back(self._engine.base)
+        self.serve_active()
+        return self.version
+
+    def pin(self, version: int, pinned: bool) -> None:
+        """A pinned version is never pruned."""
+        self._store.set_pinned(self._engine.base, version, pinned)
+
+    def prune(self) -> int:
+        """Delete files of old versions: the pinned, the RECENT_KEPT newest, the active and ever fewer older ones stay.
+
+        Of the older ones those stay whose number has a whole power of two of the distance to the newest: a history
+        that thins out. Returns how many were deleted.
+        """
+        base, active = self._engine.base, self.version
+        adapters = self._store.adapters(base)
+        newest = adapters[0].version if adapters else 0
+        deleted = 0
+        for adapter in adapters[RECENT_KEPT:]:
+            if adapter.status == "pruned" or adapter.pinned or adapter.version == active:
+                continue
+            spacing = 1 << ((newest - adapter.version) // RECENT_KEPT).bit_length()
+            if adapter.version % spacing:
+                self._store.mark_pruned(base, adapter.version)
+                self._delete_files(adapter)
+                deleted += 1
+        return deleted
+
+    def delete_versions(self, versions: Collection[int]) -> None:
+        """Delete the files of versions that must not come back."""
+        for version in versions:
+            adapter = self._store.adapter(self._engine.base, version)
+            self._store.set_pinned(self._engine.base, version, False)
+            self._store.mark_pruned(self._engine.base, version)
+            self._delete_files(adapter)
+
+    def delete_unknown_files(self) -> None:
+        """Delete adapter folders that no row knows: a kill between writing and promoting leaves one."""
+        folder = self._engine.adapter_folder(1).parent
+        known = {self._engine.data_folder / a.folder for a in self._store.adapters(self._engine.base)}
+        for child in folder.iterdir() if folder.is_dir() else ():
+            if child.is_dir() and child not in known:
+                shutil.rmtree(child, ignore_errors=True)
+
+    def _delete_files(self, adapter: Adapter) -> None:
+        shutil.rmtree(self._engine.data_folder / adapter.folder, ignore_errors=True)
+
+    def views(self) -> list[AdapterView]:
+        """All versions of this base model, newest first."""
+        active = self.version
+        rounds = {r.id: r for r in self._store.rounds(self._engine.base, limit=10_000)}
+        views = []
+        for a in self._store.adapters(self._engine.base):
+            made_by = rounds.get(a.round_id) if a.round_id is not None else None
+            status = "live" if a.version == active else a.status
+            words, wins, loses = (made_by.verdict, made_by.wins, made_by.loses) if made_by else ("", 0, 0)
+            views.append(
+                AdapterView(a.version, a.parent_version, status, a.created_at_utc, words, wins, loses, a.pinned)
+            )
+        return views
