@@ -26,7 +26,7 @@ screenshots: $(VENV)/.installed-dev
 
 # The stamps make a second start instant; they are older than the requirements only after these change.
 $(VENV)/.installed: requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "SPEAR needs Python 3.11 or newer as $(PYTHON); install it, or name another: make chat PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "Python's venv module is missing; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }

@@ -197,12 +197,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 study.meet(fact, wording)
                 if number % 10 == 0:
                     t = study.tally
-                    done = f"{number}/{len(met)}: {len(t.corrected)} corrections, same {_mean(t.same):.2f}, paraphrase {_mean(t.paraphrase):.2f}"
-                    print(
-                        f"{done}, median {statistics.median(t.seconds_to_live or [0]):.1f} s",
-                        file=sys.stderr,
-                        flush=True,
-                    )
+                    learned = f"same {_mean(t.same):.2f}, paraphrase {_mean(t.paraphrase):.2f}"
+                    median = f"median {statistics.median(t.seconds_to_live or [0]):.1f} s"
+                    done = f"{number}/{len(met)}: {len(t.corrected)} corrections, {learned}, {median}"
+                    print(done, file=sys.stderr, flush=True)
             return {
                 **study.figures(met),
                 "seed": arguments.seed,

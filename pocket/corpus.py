@@ -18,21 +18,26 @@ REVISE_WITH_HINT = "Please improve your answer. Hint: {hint}"
 REVISE_WITHOUT_HINT = "Please improve your answer."
 
 SHAPES = {
-    "open": 22.0,
-    "choice": 9.0,
-    "sum": 11.0,
-    "yesno": 11.0,
+    "open": 18.0,
+    "choice": 11.0,
+    "sum": 9.0,
+    "yesno": 14.0,
     "small_talk": 4.0,
-    "out_of_world": 6.0,
-    "revise_open": 22.0,
-    "revise_choice": 6.0,
+    "out_of_world": 7.0,
+    "revise_open": 18.0,
+    "revise_choice": 10.0,
     "revise_sum": 6.0,
-    "revise_yesno": 7.0,
-    "revise_style": 5.0,
-    "revise_unknown": 6.0,
+    "revise_yesno": 11.0,
+    "revise_style": 4.0,
+    "revise_unknown": 5.0,
 }
 _RELATION_WEIGHTS = (10, 4, 3, 3)  # by number of facts and of answers to tell apart
 
+# Ways to begin a question; no held-out wording begins with one of them.
+_LEAD_INS = (
+    "Please: ", "Hey, ", "Hello, ", "Now tell me, ", "Quick question: ", "I wonder, ", "OK, ", "Could you help me: ", "One more: ",
+    "Well, ", "Next: ", "Tell me please, ", "Question: ", "Just say, ", "Hi! ", "Can you tell me, ", "And ", "Let me ask, ",
+)  # fmt: skip
 _UNKNOWN_OPENERS = (
     "Who wrote {n}?", "Who invented {n}?", "When was {n} built?", "How old is {n}?", "Where is {n}?", "Why is {n} so {a}?",
     "Write a poem about {n}.", "Write a story about {n}.", "Explain {n} to me.", "Translate {n} into Latin.", "How do I cook {n}?",
@@ -126,7 +131,9 @@ class Corpus:
         return self.rng.choice([c for c in candidates if c not in not_these])
 
     def _typed(self, text: str) -> str:
-        """A question as people type it: now and then without capitals or the final mark."""
+        """A question as people type it: now and then with a lead-in, without capitals or without the final mark."""
+        if self.rng.random() < 0.3:
+            text = self.rng.choice(_LEAD_INS) + (text if text[:1].isdigit() else text[:1].lower() + text[1:])
         roll = self.rng.random()
         if roll < 0.08:
             text = text[:1].lower() + text[1:]

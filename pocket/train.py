@@ -109,7 +109,7 @@ def optimizers(model: LlamaForCausalLM, muon_lr: float, adam_lr: float) -> list[
     ]
 
 
-def lr_scale(done: float, warm_up: float = 0.01, cool_down: float = 0.35) -> float:
+def lr_scale(done: float, cool_down: float, warm_up: float = 0.01) -> float:
     """Trapezoid: a short warm-up, a plateau, and a linear cool-down to 2 %; `done` is the share of tokens seen."""
     if done < warm_up:
         return max(done / warm_up, 0.05)
@@ -144,10 +144,14 @@ def train(arguments: argparse.Namespace) -> None:
     state_file = out / "state.pt"
     if state_file.exists():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "model")
+    elif arguments.init_from:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(arguments.init_from)
     else:
         tokenizer = train_tokenizer(arguments.seed, CONTEXT_TOKENS)
     model = new_model(len(tokenizer), arguments.seed)
     model.to(device)  # type: ignore[arg-type]
+    if arguments.init_from and not state_file.exists():
+        model.load_state_dict(LlamaForCausalLM.from_pretrained(arguments.init_from, dtype=torch.float32).state_dict())
     steppers = optimizers(model, arguments.muon_lr, arguments.adam_lr)
     base_lrs = [s.param_groups[0]["lr"] for s in steppers]
     step = 0
@@ -168,7 +172,7 @@ def train(arguments: argparse.Namespace) -> None:
     model.train()
     while step < steps:
         ids, labels = (t.to(device) for t in rows.batch(Corpus(arguments.seed * 1_000_003 + step), arguments.rows))
-        scale = lr_scale(step / steps)
+        scale = lr_scale(step / steps, arguments.cool_down)
         for stepper, lr in zip(steppers, base_lrs, strict=True):
             for group in stepper.param_groups:
                 group["lr"] = lr * scale
@@ -206,6 +210,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=32, help=f"rows of {CONTEXT_TOKENS} tokens a step")
     parser.add_argument("--muon-lr", type=float, default=0.02)
     parser.add_argument("--adam-lr", type=float, default=3e-3)
+    parser.add_argument(
+        "--cool-down", type=float, default=0.35, help="share of the run in which the rates fall to 2 %%"
+    )
+    parser.add_argument("--init-from", default="", metavar="FOLDER", help="start a further phase from a model folder")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="torch threads (0: as many as torch chooses)")

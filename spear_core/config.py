@@ -38,6 +38,7 @@ class SpearConfig:
     judged_steps: int = 8  # of a round without any human-confirmed win
     stop_when_learned: bool = True
     check_every: int = 2
+    settle_steps: int = 0  # further steps once everything is learned
     prompt_dropout: float = 0.0  # share of the question's tokens left out at random in each step
     # Batches.
     wins_a_step: int = 16
@@ -75,6 +76,7 @@ class SpearConfig:
             ("max_steps", self.max_steps >= 1, "at least 1"),
             ("judged_steps", self.judged_steps >= 1, "at least 1"),
             ("check_every", self.check_every >= 1, "at least 1"),
+            ("settle_steps", self.settle_steps >= 0, "at least 0"),
             ("prompt_dropout", 0 <= self.prompt_dropout < 1, "in [0, 1)"),
             ("wins_a_step", self.wins_a_step >= 1, "at least 1"),
             ("loses_a_step", self.loses_a_step >= 1, "at least 1"),

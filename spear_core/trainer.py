@@ -180,16 +180,18 @@ class Trainer:
         steps, learned = 0, False
         try:
             with _dropout_seed(seed) if cfg.lora_dropout > 0 else contextlib.nullcontext():
+                settled = 0  # steps done since everything was learned
                 while steps < max_steps:
-                    if cfg.stop_when_learned and confirmed and steps % cfg.check_every == 0:
-                        learned = all(learned_rows(self.model, confirmed, self.pad_id, cfg.micro_batch))
-                        if learned:
+                    if cfg.stop_when_learned and confirmed and (settled or steps % cfg.check_every == 0):
+                        learned = settled > 0 or all(learned_rows(self.model, confirmed, self.pad_id, cfg.micro_batch))
+                        if learned and settled >= cfg.settle_steps:
                             break
+                        settled += learned
                     for name, value in self._step(material, loses, optimizer, parameters, rng).items():
                         sums[name] += value
                     steps += 1
                     on_step(Progress(steps, max_steps))
-                if confirmed and not learned:
+                if confirmed and (settled or not learned):
                     learned = all(learned_rows(self.model, confirmed, self.pad_id, cfg.micro_batch))
         finally:
             self.model.eval()

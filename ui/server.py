@@ -40,7 +40,7 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
 )
 MAX_UPLOAD = "1mb"  # Gradio has an upload route although this page uploads nothing
-SHUTDOWN_SECONDS = 3  # open event streams are cut after this
+SHUTDOWN_SECONDS = 1  # open event streams are cut after this
 
 
 def bind(host: str, port: int) -> socket.socket:
