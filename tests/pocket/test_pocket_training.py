@@ -1,0 +1,79 @@
+"""The pocket model's training script and the shipped folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from pocket.corpus import Corpus
+from pocket.tokenizer import ASSISTANT, BOS, END, train_tokenizer
+from pocket.train import CONTEXT_TOKENS, IGNORE, Rows, train
+
+SHIPPED = Path(__file__).resolve().parent.parent.parent / "assets" / "pocket-model"
+
+
+def arguments(out: Path, million_tokens: float) -> argparse.Namespace:
+    return argparse.Namespace(
+        out=str(out), million_tokens=million_tokens, rows=2, muon_lr=0.02, adam_lr=3e-3, cool_down=0.35, init_from="", seed=1,
+        device="cpu", threads=1, checkpoint_every=2, compile=False,
+    )  # fmt: skip
+
+
+def test_a_stopped_run_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
+    four_steps = 4 * 2 * CONTEXT_TOKENS / 1e6
+    train(arguments(tmp_path / "whole", four_steps))
+    stopped = arguments(tmp_path / "stopped", four_steps)
+    torch.set_num_threads(1)
+
+    class Stop(Exception):
+        pass
+
+    import pocket.train as module
+
+    original, saved = module.save_model, []
+
+    def save_and_stop(*parts: object) -> None:
+        original(*parts)  # type: ignore[arg-type]
+        saved.append(parts)
+        if len(saved) == 2:  # the first is the untrained model, the second the checkpoint at step 2
+            raise Stop
+
+    module.save_model = save_and_stop  # type: ignore[assignment]
+    try:
+        train(stopped)
+    except Stop:
+        pass
+    finally:
+        module.save_model = original
+    assert len(saved) == 2
+    train(stopped)
+    whole = load_file(tmp_path / "whole" / "model" / "model.safetensors")
+    resumed = load_file(tmp_path / "stopped" / "model" / "model.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_only_replies_to_imitate_are_labelled_and_every_row_is_full() -> None:
+    tokenizer = train_tokenizer(1, CONTEXT_TOKENS, exchanges=500)
+    ids, labels = Rows(tokenizer).batch(Corpus(3), 6)
+    assert ids.shape == labels.shape == (6, CONTEXT_TOKENS)
+    assert (ids[:, 0] == BOS).all()
+    assert ((labels == IGNORE) | (labels == ids)).all()
+    # a role token is given, never predicted; the end of a reply is predicted
+    assert (labels[ids == ASSISTANT] == IGNORE).all()
+    assert (labels == END).any()
+
+
+def test_digits_are_single_tokens_so_that_sums_line_up() -> None:
+    tokenizer = train_tokenizer(1, CONTEXT_TOKENS, exchanges=500)
+    assert [t for t in tokenizer.tokenize("27 + 35") if t.isdigit()] == ["2", "7", "3", "5"]
+
+
+def test_the_shipped_model_is_an_ordinary_folder_of_at_most_30_megabytes() -> None:
+    assert (SHIPPED / "model.safetensors").stat().st_size <= 30e6
+    tensors = load_file(SHIPPED / "model.safetensors")
+    assert {t.dtype for t in tensors.values()} == {torch.bfloat16}
+    for name in ("config.json", "tokenizer.json", "chat_template.jinja", "spear.json", "README.md"):
+        assert (SHIPPED / name).exists(), name
