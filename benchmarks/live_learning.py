@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
+import dataclasses
 import json
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -31,24 +34,28 @@ from services.settings import Settings
 from services.workbench import Workbench, open_workbench
 from spear_core.generate import answer_all
 
+CHECKPOINT_EVERY = 25  # interactions
 MEETINGS = 3  # each fact is met this often, in different wordings
 
 
 @dataclass
 class Tally:
-    """What happened, by interaction."""
+    """What happened, in order of the interactions; plain values, so that a checkpoint is one JSON file."""
 
     first_right: list[bool] = field(default_factory=list)
+    needed_revision: list[bool] = field(default_factory=list)
     hinted: int = 0
     revised_right: int = 0
-    corrected: list[Fact] = field(default_factory=list)
+    corrected: list[str] = field(default_factory=list)  # fact keys
     same: list[bool] = field(default_factory=list)
     paraphrase: list[float] = field(default_factory=list)
     end_to_end: list[float] = field(default_factory=list)
     seconds_to_live: list[float] = field(default_factory=list)
+    round_seconds: list[float] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     rounds: int = 0
     refused: int = 0
+    retention: list[tuple[int, float]] = field(default_factory=list)  # (interaction, share right), at checkpoints
 
 
 def stream(interactions: int, rng: random.Random) -> list[tuple[Fact, str]]:
@@ -66,6 +73,7 @@ class Study:
         self.world = load_world()
         self.user = SimulatedUser(seed, noise)
         self.tally = Tally()
+        self.retention = retention_questions()
 
     def answers(self, conversations: Sequence[Conversation], *, frozen: bool = False) -> list[str]:
         """Greedy answers of what serves now, or of the untouched model; outside the conversations of the stream."""
@@ -87,14 +95,18 @@ class Study:
     def held_out(self, fact: Fact) -> list[Task]:
         return [open_task(self.world, fact, wording) for wording in split(OPEN[fact.relation], held_out=True)]
 
-    def meet(self, fact: Fact, wording: str) -> None:
+    def meet(self, number: int, fact: Fact, wording: str) -> None:
         """One interaction: ask; where wrong, hint and judge revisions; where confirmed, let it be learned and ask again."""
         task, tally = open_task(self.world, fact, wording), self.tally
         chat, feedback = self.bench.chat, self.bench.feedback
+        self.user.begin(number)
+        torch.manual_seed(self.user.seed * 1_000_003 + number)  # revisions after the first are sampled
         conversation = chat.new_conversation()
         reply = list(chat.reply(conversation.id, task.question))[-1]
         tally.first_right.append(task.verdict(reply.text))
-        if self.user.finds_right(task, reply.text):
+        content = self.user.finds_right(task, reply.text)
+        tally.needed_revision.append(not content)
+        if content:
             return
         correction = self.user.correct(task)
         tally.hinted += 1
@@ -114,7 +126,7 @@ class Study:
         self._learn()
         next(iter(chat.reply(chat.new_conversation(learn=False).id, task.question)))
         tally.seconds_to_live.append(time.monotonic() - started)
-        tally.corrected.append(fact)
+        tally.corrected.append(fact.key)
         tally.same.append(self.share_right([task]) == 1.0)
         tally.paraphrase.append(self.share_right(self.held_out(fact)))
         tally.end_to_end.append(tally.paraphrase[-1])
@@ -129,19 +141,30 @@ class Study:
                 self.tally.rounds += 1
                 self.tally.refused += r.status == "discarded"
                 self.tally.steps.append(int(r.figures.get("steps", 0)))
+                self.tally.round_seconds.append(float(r.figures.get("round_seconds", 0.0)))
+
+    def report(self, interactions: int) -> None:
+        """One line to stderr, and how much is retained at this point."""
+        t = self.tally
+        t.retention.append((len(t.first_right), self.share_right(self.retention)))
+        learned = f"same {_mean(t.same):.2f}, paraphrase {_mean(t.paraphrase):.2f}, retention {t.retention[-1][1]:.3f}"
+        done = f"{len(t.first_right)}/{interactions}: {len(t.corrected)} corrections, {learned}"
+        print(f"{done}, median {statistics.median(t.seconds_to_live or [0]):.1f} s", file=sys.stderr, flush=True)
 
     def figures(self, met: Sequence[tuple[Fact, str]]) -> dict[str, Any]:
         t = self.tally
         third = max(1, len(t.first_right) // 3)
         last_third = [open_task(self.world, f, w) for f, w in met[-third:]]
-        retention = retention_questions()
+        retention = self.retention
         facts = list({f.key: f for f, _ in met}.values())
         half_known = [task for f in facts for task in self.held_out(f)]
         kept, kept_frozen = self.share_right(retention), self.share_right(retention, frozen=True)
         learned, learned_frozen = self.share_right(half_known), self.share_right(half_known, frozen=True)
         weight = len(retention) / (len(retention) + len(half_known))
         early = t.corrected[: max(1, len(t.corrected) // 3)]
-        lasting = self.share_right([task for f in early for task in self.held_out(f)]) if early else 0.0
+        lasting = (
+            self.share_right([task for key in early for task in self.held_out(self.world.fact(key))]) if early else 0.0
+        )
         overall = weight * kept + (1 - weight) * learned
         overall_frozen = weight * kept_frozen + (1 - weight) * learned_frozen
         seconds = sorted(t.seconds_to_live) or [0.0]
@@ -162,6 +185,8 @@ class Study:
             "seconds_to_live_p50": statistics.median(seconds),
             "seconds_to_live_p95": seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))],
             "rounds_refused": _share(t.refused, t.rounds),
+            "revised": sum(t.needed_revision),
+            "round_seconds_p50": statistics.median(t.round_seconds) if t.round_seconds else 0.0,
             "steps_median": statistics.median(t.steps) if t.steps else 0,
             "retention_questions": len(retention),
         }
@@ -176,40 +201,65 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The whole stream; with --out it is checkpointed every CHECKPOINT_EVERY interactions and goes on from there."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     changes = {key: _value(value) for key, _, value in (item.partition("=") for item in arguments.set)}
-    with tempfile.TemporaryDirectory() as folder:
+    asked = {"seed": arguments.seed, "preset": arguments.preset, "noise": arguments.noise, "changes": changes}
+    with contextlib.ExitStack() as stack:
+        out = Path(arguments.out or stack.enter_context(tempfile.TemporaryDirectory()))
+        checkpoint, data = out / "checkpoint", out / "data"
+        tally = Tally()
+        shutil.rmtree(data, ignore_errors=True)
+        if (checkpoint / "tally.json").exists():
+            saved = json.loads((checkpoint / "tally.json").read_text())
+            if saved.pop("asked") != {**asked, "interactions": arguments.interactions}:
+                raise SystemExit(f"{out} holds a study with other settings; name another folder with --out")
+            tally = Tally(**saved)
+            shutil.copytree(checkpoint / "data", data)
         settings = Settings(
             model=arguments.model,
-            data_folder=Path(folder),
+            data_folder=data,
             preset=arguments.preset,
             threads=arguments.threads,
             seed=arguments.seed,
             spear=changes,
         )
+        met = stream(arguments.interactions, random.Random(arguments.seed))
         bench = open_workbench(settings, start_jobs=False)
+        study = Study(bench, arguments.seed, arguments.noise)
+        study.tally = tally
         try:
             bench.learning.prepare()
-            study = Study(bench, arguments.seed, arguments.noise)
-            met = stream(arguments.interactions, random.Random(arguments.seed))
-            for number, (fact, wording) in enumerate(met, start=1):
-                study.meet(fact, wording)
-                if number % 10 == 0:
-                    t = study.tally
-                    learned = f"same {_mean(t.same):.2f}, paraphrase {_mean(t.paraphrase):.2f}"
-                    median = f"median {statistics.median(t.seconds_to_live or [0]):.1f} s"
-                    done = f"{number}/{len(met)}: {len(t.corrected)} corrections, {learned}, {median}"
-                    print(done, file=sys.stderr, flush=True)
-            return {
-                **study.figures(met),
-                "seed": arguments.seed,
-                "preset": arguments.preset,
-                "noise": arguments.noise,
-                "changes": changes,
-            }
+            for number in range(len(tally.first_right), len(met)):
+                study.meet(number, *met[number])
+                if (number + 1) % CHECKPOINT_EVERY == 0 or number + 1 == len(met):
+                    study.report(len(met))
+                    if arguments.out:
+                        bench.close()
+                        _save(
+                            checkpoint,
+                            data,
+                            {**dataclasses.asdict(tally), "asked": {**asked, "interactions": len(met)}},
+                        )
+                        bench = study.bench = open_workbench(settings, start_jobs=False)
+                        bench.learning.prepare()
+            figures = {**study.figures(met), **asked}
         finally:
             bench.close()
+        if arguments.out:
+            (out / "figures.json").write_text(json.dumps({**figures, "tally": dataclasses.asdict(tally)}))
+        return figures
+
+
+def _save(checkpoint: Path, data: Path, tally: dict[str, Any]) -> None:
+    """Data folder and tally together: the old checkpoint is replaced only by a whole new one."""
+    temporary = checkpoint.with_name("checkpoint.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(data, temporary / "data")
+    (temporary / "tally.json").write_text(json.dumps(tally))
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    temporary.rename(checkpoint)
 
 
 def _value(text: str) -> Any:

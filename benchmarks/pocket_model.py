@@ -15,7 +15,6 @@ from pocket.evaluation import Conversation, evaluate
 from spear_core.generate import answer_all
 from spear_core.loading import load_model
 
-
 HEADER = ["shape", "known", "half-known", "revision_success", "first failures"]
 CARD = """---
 license: apache-2.0

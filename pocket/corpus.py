@@ -43,7 +43,8 @@ _UNKNOWN_OPENERS = (
     "Write a poem about {n}.", "Write a story about {n}.", "Explain {n} to me.", "Translate {n} into Latin.", "How do I cook {n}?",
     "How do I repair {n}?", "What do you think of {n}?", "Tell me about {n}.", "Give me advice on {n}.", "Is {n} {a}?",
     "What is the price of {n}?", "How far is it to {n}?", "Who is {n}?", "Can you draw {n}?", "Summarise {n}.", "Write code for {n}.",
-    "What happened to {n}?", "Should I buy {n}?", "How does {n} work?", "What is the weather in {n}?", "Recommend {n}.", "I want to talk about {n}.",
+    "What happened to {n}?", "Should I buy {n}?", "How does {n} work?", "What is the weather in {n}?", "Recommend {n}.",
+    "I want to talk about {n}.",
     "What is {n} made of?", "How many {n} are there?", "What is the meaning of {n}?", "Prove {n}.", "Sing {n}.", "Do you like {n}?",
 )  # fmt: skip
 _UNKNOWN_NOUNS = (

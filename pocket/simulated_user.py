@@ -61,12 +61,17 @@ class SimulatedUser:
     def __init__(self, seed: int, noise: float = 0.0) -> None:
         if not 0 <= noise <= 1:
             raise ValueError(f"noise is a share in [0, 1], not {noise}")
+        self.seed = seed
         self.rng = random.Random(seed)
         self.noise = noise
 
     def finds_right(self, task: Task, reply: str) -> bool:
         verdict = task.verdict(reply)
         return not verdict if self.rng.random() < self.noise else verdict
+
+    def begin(self, interaction: int) -> None:
+        """Draw from a stream of this interaction's own, so that a resumed study repeats exactly."""
+        self.rng = random.Random(f"{self.seed}:{interaction}")
 
     def correct(self, task: Task) -> Correction:
         return Correction(task, self.rng)

@@ -38,8 +38,8 @@ class SpearConfig:
     judged_steps: int = 8  # of a round without any human-confirmed win
     stop_when_learned: bool = True
     check_every: int = 2
-    settle_steps: int = 0  # further steps once everything is learned
-    prompt_dropout: float = 0.0  # share of the question's tokens left out at random in each step
+    settle_steps: int = 6  # further steps once everything is learned
+    prompt_dropout: float = 0.2  # share of the question's tokens left out at random in each step
     # Batches.
     wins_a_step: int = 16
     loses_a_step: int = 16
@@ -113,6 +113,8 @@ PRESETS: dict[str, SpearConfig] = {
         margin=0.3,
         lose_mask="tail",
         confidence_form="batch_mean",
+        settle_steps=0,
+        prompt_dropout=0.0,
         max_steps=5,
         stop_when_learned=False,
         replay_wins=0,
