@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_desk import Desk
+from tests.feedback_store.store_desk import Desk
 
 from feedback_store import Store
 

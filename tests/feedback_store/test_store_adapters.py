@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from store_desk import BASE, Desk
+from tests.feedback_store.store_desk import BASE, Desk
 
 from feedback_store import Round, Store, StoreError, Trace, TracesWithdrawn, UnknownRecord
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from store_desk import Desk
+from tests.feedback_store.store_desk import Desk
 
 from feedback_store import Store, StoreError, UnknownRecord
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from sqlite_utils import Database
-from store_desk import Desk
+from tests.feedback_store.store_desk import Desk
 
 import feedback_store
 from feedback_store import Store, StoreCorrupt, StoreUnavailable

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from store_desk import BASE, Desk
+from tests.feedback_store.store_desk import BASE, Desk
 
 from feedback_store import NewTrace, Store, StoreError, Trace, UnknownRecord
 

@@ -17,9 +17,9 @@ def ask(bench: Workbench, text: str, conversation_id: str | None = None, *, lear
     return list(bench.chat.reply(conversation_id, text))[-1]
 
 
-def wrong_task(bench: Workbench, skip: int = 0) -> Task:
+def wrong_task(bench: Workbench, skip: int = 0, relation: str = "kind") -> Task:
     """A half-known fact that the bench's model gets wrong now; `skip` leaves out the first ones found."""
-    for fact in WORLD.of("kind", half_known=True) + WORLD.of("capital", half_known=True):
+    for fact in WORLD.of(relation, half_known=True):
         task = open_task(WORLD, fact, OPEN[fact.relation][0])
         if not task.verdict(ask(bench, task.question, learn=False).text):
             if not skip:

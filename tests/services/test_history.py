@@ -62,7 +62,7 @@ def test_forgetting_the_only_correction_brings_the_base_model_back_and_leaves_no
 
 def test_what_remains_of_a_forgetting_is_rebuilt_after_a_restart(open_bench: OpenBench) -> None:
     bench = open_bench()
-    first, second = wrong_task(bench, 0), wrong_task(bench, 1)
+    first, second = wrong_task(bench), wrong_task(bench, relation="capital")
     reply, _ = correct(bench, first)
     learn_all(bench)
     correct(bench, second)

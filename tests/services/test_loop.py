@@ -74,10 +74,10 @@ def test_the_scheduler_learns_without_being_asked(open_bench: OpenBench) -> None
     task = wrong_task(bench)
     correct(bench, task)
     phases, deadline = set(), time.monotonic() + 120
-    while bench.learning.status().adapter_version == 0 and time.monotonic() < deadline:
-        phases.add(bench.learning.status().phase)
+    while (status := bench.learning.status()).phase != "live" and time.monotonic() < deadline:
+        phases.add(status.phase)
         time.sleep(0.02)
-    assert bench.learning.status().phase == "live"
+    assert (status.phase, status.adapter_version) == ("live", 1)
     assert "training" in phases
     assert task.verdict(ask(bench, task.question).text)
 

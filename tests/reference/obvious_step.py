@@ -1,0 +1,45 @@
+"""The obvious training step: each side a full forward, logits over the whole vocabulary everywhere. Slow on purpose.
+
+It is what the fast step (spear_core/scoring.py) is compared with: by the tests for equality, by
+`python -m benchmarks.train_step` for speed and memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spear_core.losses import lose_loss, win_loss
+from spear_core.traces import Encoded
+
+
+def obvious_logps(model: Any, examples: Sequence[Encoded], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of all tokens but the first, and the loss mask: (B, T-1) each. Padded on the right."""
+    device = next(model.parameters()).device
+    width = max(len(e.prompt_ids) + len(e.completion_ids) for e in examples)
+    ids = torch.full((len(examples), width), pad_id, device=device)
+    attended = torch.zeros(len(examples), width, dtype=torch.long, device=device)
+    mask = torch.zeros(len(examples), width, device=device)
+    for row, e in enumerate(examples):
+        start, end = len(e.prompt_ids), len(e.prompt_ids) + len(e.completion_ids)
+        ids[row, :end] = torch.tensor([*e.prompt_ids, *e.completion_ids], device=device)
+        attended[row, :end] = 1
+        mask[row, start:end] = torch.tensor(e.mask, dtype=torch.float32, device=device)
+    logits = model(input_ids=ids, attention_mask=attended, use_cache=False).logits  # (B, T, V)
+    logps = torch.log_softmax(logits[:, :-1].float(), dim=-1)  # (B, T-1, V)
+    return logps.gather(-1, ids[:, 1:].unsqueeze(-1)).squeeze(-1), mask[:, 1:]
+
+
+def obvious_losses(
+    model: Any, wins: Sequence[Encoded], loses: Sequence[Encoded], pad_id: int, margin: float
+) -> tuple[Tensor, Tensor]:
+    """(L_win, L_lose) of arXiv 2605.07977 for a batch; one forward a side."""
+    out = []
+    for side in (wins, loses):
+        logps, mask = obvious_logps(model, side, pad_id)
+        confidence = torch.tensor([e.confidence for e in side], device=logps.device)
+        out.append(win_loss(logps, mask, confidence) if side is wins else lose_loss(logps, mask, confidence, margin))
+    return out[0], out[1]
