@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from feedback_store import Round, Trace
-from services.views import Proof
+from services.views import LearnedView, Proof
 from spear_core.round import RoundResult
 
 
@@ -64,3 +64,40 @@ def proof_of(last: Round | None, version: int) -> Proof | None:
     if last is None or last.proof is None or last.status != "promoted" or last.adapter_version != version:
         return None
     return Proof(**last.proof, before_version=last.parent_version, after_version=version)
+
+
+_STATUS = {
+    "pending": "waiting",
+    "claimed": "waiting",
+    "trained": "learned",
+    "rolled_back": "undone",
+    "skipped": "not kept",
+    "withdrawn": "withdrawn",
+}
+
+
+def learned_views(traces: Sequence[Trace], limit: int) -> list[LearnedView]:
+    """The latest word on each reply, newest first; withdrawn feedback only where nothing followed it."""
+    by_subject: dict[str, list[Trace]] = {}
+    for trace in traces:
+        if trace.subject_id is not None:
+            by_subject.setdefault(trace.subject_id, []).append(trace)
+    views = []
+    for subject, about in by_subject.items():
+        standing = [t for t in about if t.status != "withdrawn"] or about
+        wins = [t for t in standing if t.side == "win"]
+        loses = [t for t in standing if t.side == "lose"]
+        last = (wins or loses)[-1]
+        views.append(
+            LearnedView(
+                subject,
+                last.prompt[-1]["content"],
+                wins[-1].completion if wins else "",
+                loses[-1].completion if loses else "",
+                last.source,
+                _STATUS[last.status],
+                last.confidence,
+                last.created_at_utc,
+            )
+        )
+    return sorted(views, key=lambda v: v.created_at_utc, reverse=True)[:limit]

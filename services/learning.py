@@ -17,7 +17,7 @@ from services.anchors import build_anchors, build_probes
 from services.conversation import root_id
 from services.engine import Engine
 from services.lineage import Lineage
-from services.views import AdapterView, LearningStatus
+from services.views import AdapterView, LearnedView, LearningStatus
 from spear_core import traces as core
 from spear_core.errors import SpearError
 from spear_core.round import Learner
@@ -91,6 +91,10 @@ class LearningService:
     def adapters(self) -> list[AdapterView]:
         """All versions of this base model, newest first."""
         return self.lineage.views()
+
+    def learned(self, limit: int = 200) -> list[LearnedView]:
+        """What people said about replies and what became of it, newest first."""
+        return card.learned_views(self._store.traces(base=self._engine.base), limit)
 
     # -- what changes the model ------------------------------------------------------------------------------
 

@@ -61,6 +61,20 @@ class LearningStatus:
 
 
 @dataclass(frozen=True)
+class LearnedView:
+    """One piece of feedback and what became of it, newest first in lists. `message_id` is what `forget` takes."""
+
+    message_id: str
+    question: str
+    right: str  # the confirmed answer; empty where only a rejected one is known
+    wrong: str  # the rejected answer; empty for a liked reply
+    source: str  # liked | confirmed | edited | unfixed | no_hint | judged | relapse
+    status: str  # waiting | learned | undone | not kept | withdrawn
+    confidence: float
+    created_at_utc: str
+
+
+@dataclass(frozen=True)
 class AdapterView:
     version: int
     parent_version: int

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.feedback_store.store_desk import Desk
 
 from feedback_store import Store
+from tests.feedback_store.store_desk import Desk
 
 
 @pytest.fixture

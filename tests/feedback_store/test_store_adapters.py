@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.feedback_store.store_desk import BASE, Desk
 
 from feedback_store import Round, Store, StoreError, Trace, TracesWithdrawn, UnknownRecord
+from tests.feedback_store.store_desk import BASE, Desk
 
 
 def claimed(store: Store, parent: int = 0) -> tuple[Round, list[Trace]]:

@@ -7,9 +7,9 @@ import re
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.feedback_store.store_desk import Desk
 
 from feedback_store import Store, StoreError, UnknownRecord
+from tests.feedback_store.store_desk import Desk
 
 # As a list: an alphabet that merges both would hardly ever draw a surrogate
 ANY_TEXT = st.lists(st.characters() | st.sampled_from("\x00\ud800\udfff\n'\""), max_size=40).map("".join)

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from sqlite_utils import Database
-from tests.feedback_store.store_desk import Desk
 
 import feedback_store
 from feedback_store import Store, StoreCorrupt, StoreUnavailable
 from feedback_store.migrations import MIGRATIONS
+from tests.feedback_store.store_desk import Desk
 
 ROOT = Path(feedback_store.__file__).parents[1]
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.feedback_store.store_desk import BASE, Desk
 
 from feedback_store import NewTrace, Store, StoreError, Trace, UnknownRecord
+from tests.feedback_store.store_desk import BASE, Desk
 
 
 def test_traces_are_added_all_or_none(store: Store, desk: Desk) -> None:
