@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 from feedback_store import Message, NewTrace, Trace
 from spear_core.judge import normalised
 
@@ -50,6 +53,28 @@ def judged(base: str, prompt: Prompt, first: Message, revision: Message, confide
         _trace("win", base, prompt, revision, first, confidence, "judged"),
         _trace("lose", base, prompt, first, first, confidence, "judged"),
     ]
+
+
+def latest_word(claimed: Sequence[Trace]) -> list[Trace]:
+    """Of contradicting traces the newest: one win a prompt, and no losing trace that says what the win says.
+
+    `claimed` is oldest first, as the store gives it.
+    """
+    win_of = {to_key(t): t for t in claimed if t.side == "win"}
+    kept = []
+    for trace in claimed:
+        win = win_of.get(to_key(trace))
+        if trace.side == "win" and trace is not win:
+            continue
+        if trace.side == "lose" and win and normalised(trace.completion) == normalised(win.completion):
+            continue
+        kept.append(trace)
+    return kept
+
+
+def to_key(trace: Trace) -> str:
+    """Equal for traces on the same prompt."""
+    return json.dumps(trace.prompt, sort_keys=True)
 
 
 def relapse(trained: Trace, first: Message, said: str) -> list[NewTrace]:

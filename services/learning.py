@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from feedback_store import Adapter, Round, StoreError, Trace, TracesWithdrawn
-from services import card
+from services import card, labels
 from services.anchors import build_anchors, build_probes
 from services.conversation import root_id
 from services.engine import Engine
@@ -211,16 +211,17 @@ class LearningService:
         seed = engine.seed * 1_000_003 + self.lineage.depth(round_.parent_version)
         learner.anchors = learner.anchors.with_examples(build_anchors(engine, seed, anchors_before_utc))
         replay = self._store.replay_wins(base, 10_000, [t.id for t in claimed], seed)
+        taught = labels.latest_word(claimed)
         self._tell(
             "training",
             "Training on your correction.",
-            card.counted(claimed, len(replay)),
+            card.counted(taught, len(replay)),
             max_steps=engine.config.max_steps,
         )
         result = learner.run_round(
             self.lineage.state,
-            [_core_trace(t) for t in claimed if t.side == "win"],
-            [_core_trace(t) for t in claimed if t.side == "lose"],
+            [_core_trace(t) for t in taught if t.side == "win"],
+            [_core_trace(t) for t in taught if t.side == "lose"],
             [_core_trace(t) for t in replay],
             seed,
             on_step=self._on_step,
@@ -245,7 +246,7 @@ class LearningService:
         figures["seconds_to_live"] = round((datetime.now(UTC) - waited_since).total_seconds(), 2)
         version = self.lineage.promote(
             round_,
-            [t.id for t in claimed],
+            [t.id for t in taught],
             result.state,
             figures,
             verdict=result.verdict.words,

@@ -52,6 +52,7 @@ class SpearConfig:
     gate_enabled: bool = True
     gate_min_learned: float = 0.5  # of the newly confirmed wins, re-asked greedily
     gate_max_forgotten: float = 0.1  # of the older confirmed wins that held before the round
+    gate_max_older_nll_rise: float = 0.5  # nats per token, mean over the older confirmed wins
     gate_max_probe_kl: float = 0.1  # nats per token, against the base model
     # Judge of unconfirmed revisions, in nats per token (benchmarks/judge.py calibrates them).
     judge_tau: float = 1.0

@@ -135,6 +135,8 @@ def decide(before: Measures, after: Measures, replies: Sequence[str], config: Sp
         return Verdict(
             False, f"Not kept: it would have forgotten {lost} of your {sum(before.held)} earlier confirmations."
         )
+    if after.older_nll > before.older_nll + config.gate_max_older_nll_rise:
+        return Verdict(False, "Not kept: your earlier confirmations would have become much less certain.")
     if after.probe_kl > config.gate_max_probe_kl:
         return Verdict(
             False, f"Not kept: it would have changed answers nobody complained about ({share} of their words)."

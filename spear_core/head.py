@@ -23,7 +23,9 @@ def chunk_tokens(vocabulary: int) -> int:
 
 class _TargetLogps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
         logps = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
         hits = torch.empty(hidden.shape[0], dtype=torch.bool, device=hidden.device)
         jacobian = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None

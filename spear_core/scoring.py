@@ -7,6 +7,7 @@ and the head alone the logits of the model's own forward. Where one fails, the s
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from spear_core.traces import Encoded
 log = logging.getLogger(__name__)
 # relative difference of hidden states above which two ways to compute them are not the same way
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
+LARGE_LOGITS = 1000.0
 # what an architecture without the trick may raise when it is tried
 REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError, ImportError)
 
@@ -105,13 +107,12 @@ def checkpointed(model: Any) -> Iterator[None]:
 
 def _score(causal: Any, able: Ability, examples: Sequence[Encoded], pad_id: int, every_token: bool) -> Scores:
     device = next(causal.parameters()).device
-    packed = pack(examples, pad_id, device, share_prompts=able.packs, every_token=every_token)
-    if able.packs and (packed.ids.shape[0] == len(examples) or _too_long(packed, able)):
-        # nothing is shared, or a window would have to be cut into the mask: the model's own mask does
-        packed = pack(examples, pad_id, device, share_prompts=False, every_token=every_token)
-        inputs = _inputs(packed, share=False)
-    else:
-        inputs = _inputs(packed, share=able.packs, dtype=causal.dtype)
+    longest = max(len(e.prompt_ids) + len(e.completion_ids) for e in examples)
+    # a window that cuts into these rows would have to be cut into the mask too, layer by layer: left to the model
+    share = able.packs and (able.window is None or longest <= able.window)
+    packed = pack(examples, pad_id, device, share_prompts=share, every_token=every_token)
+    share = share and packed.ids.shape[0] < len(examples)
+    inputs = _inputs(packed, share=share, dtype=causal.dtype)
     if able.plain_head:
         hidden = _backbone(causal)(**inputs).last_hidden_state  # (R, T, H)
         logps, hits = target_logps(hidden[packed.rows, packed.columns], causal.get_output_embeddings(), packed.targets)
@@ -133,10 +134,6 @@ def _inputs(packed: Packed, *, share: bool, dtype: torch.dtype = torch.float32) 
         return {"input_ids": packed.ids, "attention_mask": mask, "position_ids": packed.positions, "use_cache": False}
     # padding on the right is out of every token's sight; positions are the model's own business
     return {"input_ids": packed.ids, "attention_mask": packed.present.long(), "use_cache": False}
-
-
-def _too_long(packed: Packed, able: Ability) -> bool:
-    return able.window is not None and int(packed.positions.max()) >= able.window
 
 
 def _causal(model: Any) -> Any:
@@ -198,19 +195,48 @@ def _packs(causal: Any, trial: Sequence[Encoded]) -> bool:
 
 
 def _plain_head(causal: Any, example: Encoded) -> bool:
+    """Are the model's own logits the head's linear map, for states as they come and for enormous ones?
+
+    Soft caps (Gemma 2: 30 tanh(logit / 30)) leave small logits almost alone, so small ones prove nothing.
+    """
     head = causal.get_output_embeddings()
     if type(head) is not nn.Linear or any(p.requires_grad for p in head.parameters()):
         return False
-    alone = pack([example], 0, next(causal.parameters()).device, every_token=True)
-    states = _backbone(causal)(input_ids=alone.ids, use_cache=False).last_hidden_state
-    return _same(head(states), causal(input_ids=alone.ids, use_cache=False).logits)
+    ids = pack([example], 0, next(causal.parameters()).device).ids
+    states = _backbone(causal)(input_ids=ids, use_cache=False).last_hidden_state
+    enormous = LARGE_LOGITS / float(head(states).float().std().clamp(min=1e-6))
+    for factor in (1.0, enormous):
+        own = _with_scaled_states(causal, factor)(input_ids=ids, use_cache=False).logits
+        if not _same(head(states * factor), own):
+            return False
+    return True
+
+
+class _ScaledStates(nn.Module):
+    def __init__(self, backbone: Any, factor: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.factor = factor
+
+    def forward(self, *arguments: Any, **inputs: Any) -> Any:
+        out = self.backbone(*arguments, **inputs)
+        out["last_hidden_state"] = out.last_hidden_state * self.factor
+        return out
+
+
+def _with_scaled_states(causal: Any, factor: float) -> Any:
+    """The same model with its head fed larger states. A shallow copy: whoever else uses the model notices nothing."""
+    other = copy.copy(causal)
+    other._modules = dict(causal._modules)
+    other._modules[causal.base_model_prefix] = _ScaledStates(_backbone(causal), factor)
+    return other
 
 
 def _same(left: Tensor, right: Tensor) -> bool:
     if left.shape != right.shape:
         return False
-    left, right = left.float(), right.float()
     tolerance = TOLERANCE.get(right.dtype, 1e-3)
+    left, right = left.float(), right.float()
     return bool(((left - right).norm(dim=-1) <= tolerance * right.norm(dim=-1).clamp(min=1e-6)).all())
 
 

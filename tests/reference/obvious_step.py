@@ -37,9 +37,13 @@ def obvious_losses(
     model: Any, wins: Sequence[Encoded], loses: Sequence[Encoded], pad_id: int, margin: float
 ) -> tuple[Tensor, Tensor]:
     """(L_win, L_lose) of arXiv 2605.07977 for a batch; one forward a side."""
-    out = []
-    for side in (wins, loses):
-        logps, mask = obvious_logps(model, side, pad_id)
-        confidence = torch.tensor([e.confidence for e in side], device=logps.device)
-        out.append(win_loss(logps, mask, confidence) if side is wins else lose_loss(logps, mask, confidence, margin))
-    return out[0], out[1]
+    win_logps, win_mask = obvious_logps(model, wins, pad_id)
+    lose_logps, lose_mask = obvious_logps(model, loses, pad_id)
+    return (
+        win_loss(win_logps, win_mask, _confidence(wins, win_logps.device)),
+        lose_loss(lose_logps, lose_mask, _confidence(loses, lose_logps.device), margin),
+    )
+
+
+def _confidence(examples: Sequence[Encoded], device: torch.device) -> Tensor:
+    return torch.tensor([e.confidence for e in examples], device=device)

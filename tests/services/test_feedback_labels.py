@@ -176,3 +176,25 @@ def test_a_reader_who_goes_away_leaves_what_was_said(bench: Workbench) -> None:
     kept = bench.chat.messages(conversation.id)[-1]
     assert kept.complete and kept.text == seen.text
     assert ask(bench, QUESTION, conversation.id).complete, "the conversation goes on"
+
+
+def test_of_two_opposite_corrections_the_latest_word_is_learned(bench: Workbench) -> None:
+    task = wrong_task(bench)
+    first = ask(bench, task.question)
+    bench.feedback.edit(first.id, "It is a fish.")
+    second = ask(bench, task.question)
+    bench.feedback.edit(second.id, "It is a bird.")
+    bench.learning.run_pending()
+    assert ask(bench, task.question).text == "It is a bird."
+    third = ask(bench, task.question)
+    bench.feedback.edit(third.id, "It is a fish.")
+    assert bench.learning.run_pending() == 1
+    assert ask(bench, task.question).text == "It is a fish."
+
+
+def test_forty_votes_on_one_reply_leave_the_last_one(bench: Workbench) -> None:
+    reply = ask(bench, QUESTION)
+    for _ in range(20):
+        bench.feedback.like(reply.id)
+        bench.feedback.dislike(reply.id)
+    assert labels(bench) == [("lose", reply.text, 0.5, "no_hint")]
