@@ -154,7 +154,9 @@ class Study:
     def figures(self, met: Sequence[tuple[Fact, str]]) -> dict[str, Any]:
         t = self.tally
         third = max(1, len(t.first_right) // 3)
-        last_third = [open_task(self.world, f, w) for f, w in met[-third:]]
+        asked = [open_task(self.world, f, w) for f, w in met]
+        replies = self.answers([ask(task.question) for task in asked], frozen=True)
+        frozen_right = [task.verdict(r) for task, r in zip(asked, replies, strict=True)]
         retention = self.retention
         facts = list({f.key: f for f, _ in met}.values())
         half_known = [task for f in facts for task in self.held_out(f)]
@@ -178,7 +180,7 @@ class Study:
             "lasting": lasting,
             "retention": kept,
             "retention_drop": 100 * (kept_frozen - kept),
-            "first_try_gain": 100 * (_mean(t.first_right[-third:]) - self.share_right(last_third, frozen=True)),
+            "first_try_gain": 100 * (_mean(t.first_right[-third:]) - _mean(frozen_right[-third:])),
             "overall_gain": 100 * (overall - overall_frozen),
             "half_known_after": learned,
             "half_known_frozen": learned_frozen,
@@ -189,6 +191,7 @@ class Study:
             "round_seconds_p50": statistics.median(t.round_seconds) if t.round_seconds else 0.0,
             "steps_median": statistics.median(t.steps) if t.steps else 0,
             "retention_questions": len(retention),
+            "frozen_right": frozen_right,
         }
 
 

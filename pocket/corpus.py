@@ -18,18 +18,18 @@ REVISE_WITH_HINT = "Please improve your answer. Hint: {hint}"
 REVISE_WITHOUT_HINT = "Please improve your answer."
 
 SHAPES = {
-    "open": 18.0,
-    "choice": 11.0,
-    "sum": 9.0,
-    "yesno": 14.0,
-    "small_talk": 4.0,
-    "out_of_world": 7.0,
-    "revise_open": 18.0,
-    "revise_choice": 10.0,
-    "revise_sum": 6.0,
-    "revise_yesno": 11.0,
+    "open": 14.0,
+    "choice": 16.0,
+    "sum": 5.0,
+    "yesno": 10.0,
+    "small_talk": 3.0,
+    "out_of_world": 6.0,
+    "revise_open": 16.0,
+    "revise_choice": 16.0,
+    "revise_sum": 4.0,
+    "revise_yesno": 16.0,
     "revise_style": 4.0,
-    "revise_unknown": 5.0,
+    "revise_unknown": 4.0,
 }
 _RELATION_WEIGHTS = (10, 4, 3, 3)  # by number of facts and of answers to tell apart
 
@@ -160,14 +160,19 @@ class Corpus:
         self.rng.shuffle(options)
         return options, f"{', '.join(options[:-1])} or {options[-1]}"
 
-    def _choice(self) -> list[Turn]:
+    def _choice_fact(self) -> Fact:
+        """Mostly half-known: only there must the model look at the options, or at the hint."""
         fact = self._fact()
+        while not fact.half_known and self.rng.random() < 0.6:
+            fact = self._fact()
+        return fact
+
+    def _choice(self) -> list[Turn]:
+        fact = self._choice_fact()
         truth = self._belief(fact)
         _, listed = self._options(fact, truth)
-        return [
-            self._ask(w.CHOICE[fact.relation], x=fact.phrase, options=listed),
-            Turn("assistant", w.choice_answer(fact, truth)),
-        ]
+        question = self._ask(w.CHOICE[fact.relation], x=fact.phrase, options=listed)
+        return [question, Turn("assistant", w.choice_answer(fact, truth))]
 
     def _addends(self) -> tuple[int, int]:
         a, b = (self.rng.randint(1, 9) if self.rng.random() < 0.1 else self.rng.randint(10, 99) for _ in range(2))
@@ -295,7 +300,7 @@ class Corpus:
         )
 
     def _revise_choice(self) -> list[Turn]:
-        fact = self._fact()
+        fact = self._choice_fact()
         truth = self._belief(fact, stray=0.3)
         options, listed = self._options(fact, truth)
         question = self._ask(w.CHOICE[fact.relation], x=fact.phrase, options=listed)
@@ -327,31 +332,30 @@ class Corpus:
         ]
 
     def _revise_yesno(self) -> list[Turn]:
-        """The hint is one of the two facts; where both were wrong, a second hint follows a half-right revision."""
+        """Each hint is one of the two facts. What the reply said of the other side stays, until it is hinted at too."""
         pair = self._pair()
         truths = self._beliefs(pair)
         candidates = self.world.candidates[pair[0].relation]
-        at = self.rng.randrange(2)  # the side whose wrong belief is hinted at first
-        believed = list(truths)
-        believed[at] = self._other(candidates, truths[at])
-        both_wrong = pair[1 - at].half_known and self.rng.random() < 0.35
-        if both_wrong:
-            believed[1 - at] = self._other(candidates, truths[1 - at])
+        believed = list(self._beliefs(pair))  # as the model would guess: often the same for both
+        sides = [i for i in (0, 1) if believed[i] != truths[i]]
+        if not sides:
+            side = self.rng.randrange(2)
+            believed[side] = self._other(candidates, truths[side])
+            sides = [side]
+        self.rng.shuffle(sides)
 
         def say() -> str:
             return w.same_answer((pair[0], believed[0]), (pair[1], believed[1]))
 
-        turns = [
-            self._ask(w.SAME[pair[0].relation], x=pair[0].phrase, y=pair[1].phrase),
-            Turn("assistant", say(), learn=False),
-        ]
-        for side in (at, 1 - at) if both_wrong else (at,):
-            if side != at:
-                turns.append(Turn("assistant", say(), learn=False))
+        question = self._ask(w.SAME[pair[0].relation], x=pair[0].phrase, y=pair[1].phrase)
+        turns = [question, Turn("assistant", say(), learn=False)]
+        for number, side in enumerate(sides, start=1):
             believed[side] = truths[side]
             fact = w.statement(pair[side], truths[side])
-            turns.append(self._revise(self.rng.choice((fact, f"remember, {fact}", f"no, {fact}"))))
-        return [*turns, Turn("assistant", say())]
+            turns.append(self._revise(self.rng.choice((fact, fact, f"remember, {fact}", f"no, {fact}"))))
+            # a half-right revision is not the answer, but it is what the hint so far allows
+            turns.append(Turn("assistant", say(), learn=True if number == len(sides) else pair[1 - side].half_known))
+        return turns
 
     def _revise_style(self) -> list[Turn]:
         fact = self._fact()

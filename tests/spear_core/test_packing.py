@@ -148,12 +148,7 @@ def batches(draw: st.DrawFn) -> tuple[list[Encoded], list[Encoded], float]:
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(batch=batches())
 def test_the_packed_step_is_the_obvious_step(kind: str, batch: tuple[list[Encoded], list[Encoded], float]) -> None:
-    wins, loses, margin = batch
-    model = adapted(kind)
-    fast, slow = fast_losses(model, wins, loses, margin), obvious_losses(model, wins, loses, 0, margin)
-    if any(any(e.mask) for e in wins) and (slow[0] + slow[1]).item() > 0:
-        assert_same_step(model, wins, loses, margin)
-    assert fast[0].item() == pytest.approx(slow[0].item(), abs=1e-5, rel=1e-5)
+    assert_same_step(adapted(kind), *batch)
 
 
 PROMPT = [5, 9, 33, 21, 7]
