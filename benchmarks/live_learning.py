@@ -281,6 +281,9 @@ def main() -> None:
     )
     parser.add_argument("--preset", default="live")
     parser.add_argument(
+        "--out", default="", metavar="FOLDER", help="keep checkpoints and figures here, and resume from them"
+    )
+    parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one key of the preset (repeatable)"
     )
     arguments = parser.parse_args()

@@ -78,7 +78,8 @@ def random_pairs(
     def tokens(count: int) -> tuple[int, ...]:
         return tuple(rng.randrange(vocabulary) for _ in range(count))
 
-    wins, loses = [], []
+    wins: list[Encoded] = []
+    loses: list[Encoded] = []
     for _ in range(pairs):
         prompt = tokens(prompt_tokens)
         for side in (wins, loses):
