@@ -11,23 +11,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pocket import wordings as w
-from pocket.hints import Clue, best_clue, clues_of, consistent
+from pocket.hints import Clue, best_clue, clues_of, consistent, digit_hint
 from pocket.world import RELATIONS, Fact, World, load_world
 
 REVISE_WITH_HINT = "Please improve your answer. Hint: {hint}"
 REVISE_WITHOUT_HINT = "Please improve your answer."
 
 SHAPES = {
-    "open": 14.0,
-    "choice": 16.0,
-    "sum": 5.0,
-    "yesno": 10.0,
+    "open": 11.0,
+    "choice": 10.0,
+    "sum": 9.0,
+    "yesno": 8.0,
     "small_talk": 3.0,
     "out_of_world": 6.0,
-    "revise_open": 16.0,
+    "revise_open": 14.0,
     "revise_choice": 16.0,
-    "revise_sum": 4.0,
-    "revise_yesno": 16.0,
+    "revise_sum": 11.0,
+    "revise_yesno": 24.0,
     "revise_style": 4.0,
     "revise_unknown": 4.0,
 }
@@ -307,22 +307,21 @@ class Corpus:
         return self._revisions(fact, truth, question, tuple(options), lambda a: w.choice_answer(fact, a))
 
     def _revise_sum(self) -> list[Turn]:
+        """One step went wrong (a digit sum, mostly by one, or the carry); the hint gives a digit, a step or the answer."""
         a, b = self._addends()
         ones = a % 10 + b % 10
-        slip = self.rng.choice([o for o in range(19) if o % 10 != ones % 10])
-        wrong = w.sum_answer(a, b, carry=1 - ones // 10) if self.rng.random() < 0.4 else w.sum_answer(a, b, ones=slip)
-        hint = self.rng.choice(
-            (
-                f"it ends in {(a + b) % 10}",
-                f"it ends with {(a + b) % 10}",
-                f"the last digit is {(a + b) % 10}",
-                f"it starts with {str(a + b)[0]}",
-                f"the first digit is {str(a + b)[0]}",
-                f"the ones make {ones}",
-                f"it is {a + b}",
-                f"no, {a + b}",
-            )
-        )
+        tens = a // 10 + b // 10 + ones // 10
+        off = self.rng.choice((-1, 1, -1, 1, -2, 2))
+        roll = self.rng.random()
+        if roll < 0.45:
+            wrong = w.sum_answer(a, b, tens=tens + off if tens + off >= 0 else tens + 1)
+        elif roll < 0.75:
+            wrong = w.sum_answer(a, b, ones=ones + off if ones + off >= 0 else ones + 1)
+        else:
+            wrong = w.sum_answer(a, b, carry=1 - ones // 10)
+        said, truth = wrong.rpartition(" ")[2], str(a + b)
+        told = self.rng.choice((f"the ones make {ones}", f"it is {truth}", f"no, {truth}"))
+        hint = told if self.rng.random() < 0.25 else digit_hint(truth, said, (), self.rng)
         question = self._ask(w.SUM, a=str(a), b=str(b))
         return [
             question,

@@ -43,6 +43,20 @@ class Clue:
         return rng.choice(_PHRASES[self.kind]).format(v=self.value)
 
 
+def digit_hint(truth: str, said: str, told: Collection[str], rng: random.Random) -> str:
+    """One digit of a number, first of all one that was said wrong: at most half of the digits of any sum from 10 up."""
+    hints = [
+        (("it ends in {d}", "it ends with {d}", "the last digit is {d}"), -1),
+        (("it starts with {d}", "the first digit is {d}"), 0),
+    ]
+    if len(truth) == 3:
+        hints.insert(1, (("the middle digit is {d}", "the digit in the middle is {d}"), 1))
+    fresh = [(p, at) for p, at in hints if not any(phrase.format(d=truth[at]) in told for phrase in p)] or hints
+    wrong = [(p, at) for p, at in fresh if len(said) != len(truth) or said[at] != truth[at]]
+    phrases, at = (wrong or fresh)[0]
+    return rng.choice(phrases).format(d=truth[at])
+
+
 @cache
 def clues_of(answer: str) -> tuple[Clue, ...]:
     """Every clue that may be given for an answer: none shows more than half of its characters (three at most)."""

@@ -6,7 +6,7 @@ import random
 import re
 
 from pocket import wordings as w
-from pocket.hints import Clue, best_clue
+from pocket.hints import Clue, best_clue, digit_hint
 from pocket.tasks import Task
 
 
@@ -24,7 +24,7 @@ class Correction:
         """A partial hint on this wrong reply: at most half of the answer's characters, or a fact that does not state it."""
         match self.task.shape:
             case "sum":
-                return self._sum_hint()
+                return self._sum_hint(reply)
             case "yesno":
                 return self._fact_hint(reply)
             case _:
@@ -39,9 +39,9 @@ class Correction:
         self.given.append(clue)
         return clue.words(self.rng)
 
-    def _sum_hint(self) -> str:
-        ends, starts = f"it ends in {self.task.truth[-1]}", f"it starts with {self.task.truth[0]}"
-        hint = starts if ends in self.told else ends
+    def _sum_hint(self, reply: str) -> str:
+        numbers = re.findall(r"\d+", reply)
+        hint = digit_hint(self.task.truth, numbers[-1] if numbers else "", self.told, self.rng)
         self.told.add(hint)
         return hint
 

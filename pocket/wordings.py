@@ -327,9 +327,9 @@ def same_answer(first: tuple[Fact, str], second: tuple[Fact, str]) -> str:
     return f"{capitalise(statement(*first))}. {capitalise(statement(*second))}. Answer: {verdict}"
 
 
-def sum_answer(a: int, b: int, *, ones: int | None = None, carry: int | None = None) -> str:
-    """Two-digit addition worked digit by digit; `ones` and `carry` plant an error where given."""
+def sum_answer(a: int, b: int, *, ones: int | None = None, carry: int | None = None, tens: int | None = None) -> str:
+    """Two-digit addition worked digit by digit; `ones`, `carry` and `tens` plant an error where given."""
     ones = a % 10 + b % 10 if ones is None else ones
     carry = ones // 10 if carry is None else carry
-    tens = a // 10 + b // 10 + carry
+    tens = a // 10 + b // 10 + carry if tens is None else tens
     return f"{a % 10} + {b % 10} = {ones}. {a // 10} + {b // 10} + {carry} = {tens}. Answer: {tens * 10 + ones % 10}"

@@ -115,6 +115,15 @@ def control_token_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     return _layout(tokenizer).controls
 
 
+def template_token_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """All ids that the template itself writes around a user's message: control tokens, role names, line ends.
+
+    What may be left out of a question must not be among them.
+    """
+    frame = _encode_chat(tokenizer, [{"role": "user", "content": ""}])
+    return control_token_ids(tokenizer) | frozenset(frame)
+
+
 def revision_messages(
     prompt: Sequence[Message], attempts: Sequence[tuple[str, str | None]], settings: ModelSettings
 ) -> list[Message]:

@@ -13,7 +13,7 @@ from typing import Any
 from spear_core.config import SpearConfig
 from spear_core.gate import Measures, Verdict, decide, measure
 from spear_core.generate import answer_all
-from spear_core.prompts import control_token_ids
+from spear_core.prompts import template_token_ids
 from spear_core.traces import Encoder, Messages, Trace
 from spear_core.trainer import Anchors, Material, Progress, Report, Trainer
 from spear_core.twins import AdapterState, Twins
@@ -89,7 +89,7 @@ class Learner:
         checked = older if len(older) <= OLDER_CHECKED else random.Random(seed).sample(older, OLDER_CHECKED)
         prompt_ids = {e.prompt_ids for e in encoded_wins}
         material = Material(encoded_wins, encoded_loses, older, self.anchors.without(prompt_ids))
-        trainer = Trainer(self.twins.training, cfg, self.pad_id, control_token_ids(self.encoder.tokenizer), self.pace)
+        trainer = Trainer(self.twins.training, cfg, self.pad_id, template_token_ids(self.encoder.tokenizer), self.pace)
 
         def measured() -> Measures:
             return measure(

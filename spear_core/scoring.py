@@ -91,13 +91,13 @@ def checkpointed(model: Any) -> Iterator[None]:
     causal = _causal(model)
     layers = [m for m in causal.modules() if isinstance(m, GradientCheckpointingLayer)]
     before = [layer.training for layer in layers]
-    causal.gradient_checkpointing_enable({"use_reentrant": False})
+    causal.activation_checkpointing_enable({"use_reentrant": False})
     for layer in layers:
         layer.training = True
     try:
         yield
     finally:
-        causal.gradient_checkpointing_disable()
+        causal.activation_checkpointing_disable()
         for layer, was in zip(layers, before, strict=True):
             layer.training = was
 

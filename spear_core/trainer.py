@@ -145,13 +145,13 @@ class Trainer:
         model: Any,
         config: SpearConfig,
         pad_id: int,
-        special_ids: frozenset[int],
+        template_ids: frozenset[int],
         pace: Callable[[], None] = lambda: None,
     ) -> None:
         self.model = model
         self.config = config
         self.pad_id = pad_id
-        self.special_ids = special_ids
+        self.template_ids = template_ids
         self.pace = pace
 
     def train(
@@ -264,7 +264,7 @@ class Trainer:
         if share <= 0:
             return examples
         return [
-            replace(e, prompt_ids=tuple(t for t in e.prompt_ids if t in self.special_ids or rng.random() >= share))
+            replace(e, prompt_ids=tuple(t for t in e.prompt_ids if t in self.template_ids or rng.random() >= share))
             for e in examples
         ]
 

@@ -1,4 +1,4 @@
-"""The page: header, chat tab, look. The look is a Gradio theme with system fonts, and assets/page.css."""
+"""The page: header, the two tabs, look. The look is a Gradio theme with system fonts, and assets/page.css."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.chat_tab import ChatTab
+from ui.learning_tab import LearningTab
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
@@ -46,8 +47,14 @@ def build_page(workbench: Workbench) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         gr.HTML(
             '<div class="top"><div class="brand"><b>SPEAR</b><span>a model that learns from you</span></div>'
-            f'<div class="model">{escape(model.name)} · {_parameters(model.parameters)}</div></div>',
+            f'<div class="model">{escape(model.name)}<span> · {_parameters(model.parameters)}</span></div></div>',
             elem_id="top",
         )
-        ChatTab(workbench).build(page)
+        learning = LearningTab(workbench)
+        with gr.Tabs(elem_id="pages", overflow_behavior="wrap"):
+            with gr.Tab("Chat", elem_id="chat-page") as chat_page:
+                ChatTab(workbench).build(page)
+            with gr.Tab("Learning", elem_id="learning-page") as learning_page:
+                learning.build()
+        learning.wire(opened=learning_page.select, closed=chat_page.select)
     return page

@@ -161,6 +161,10 @@ class Visitor:
         self.page.wait_for_selector(wanted, timeout=ROUND_MS)
         return self.card.get_attribute("data-phase") or ""
 
+    def open_tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name).click()
+        expect(self.page.locator(f"#{name.lower()}-page")).to_be_visible()
+
     def new_conversation(self) -> None:
         self.page.click("#new-conversation")
         expect(self.said).to_have_count(0)

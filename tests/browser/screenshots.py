@@ -51,6 +51,8 @@ def walk(browser: Browser, size: str, data_folder: Path) -> None:
         visitor.new_conversation()
         visitor.ask(lesson.other_wording)
         camera.take("asked-in-other-words")
+        visitor.open_tab("Learning")
+        camera.take("learning-tab", whole_page=size == "phone")
     finally:
         context.close()
         app.stop()

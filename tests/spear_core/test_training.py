@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from spear_core.errors import AdapterInvalid, TrainingFailed
 from spear_core.forward import completion_logits
 from spear_core.loading import LoadedModel, load_model
 from spear_core.losses import token_logps
+from spear_core.prompts import template_token_ids
 from spear_core.round import Learner
 from spear_core.traces import Encoded, Encoder, Trace
 from spear_core.trainer import Anchors, Material, Trainer
@@ -200,3 +202,15 @@ def test_a_round_that_cannot_learn_in_time_is_not_kept(loaded: LoadedModel) -> N
     result = learner_of(loaded, twins).run_round(None, [WIN], [LOSE], [], seed=1)
     assert not result.verdict.passed
     assert "still got 1 of 1 corrections wrong" in result.verdict.words
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "llama3", "gemma2"])
+def test_dropping_words_of_a_question_leaves_the_template_whole(tmp_path: Path, kind: str) -> None:
+    loaded = load_model(str(tiny_folder(kind, tmp_path / "m")))
+    template = template_token_ids(loaded.tokenizer)
+    encoded = Encoder(loaded.tokenizer, loaded.context_tokens).trace(WIN)
+    trainer = Trainer(loaded.model, preset("live", prompt_dropout=0.99), 0, template)
+    dropped = trainer._drop([encoded], random.Random(1))[0]
+    assert len(dropped.prompt_ids) < len(encoded.prompt_ids)
+    assert [t for t in encoded.prompt_ids if t in template] == [t for t in dropped.prompt_ids if t in template]
+    assert dropped.completion_ids == encoded.completion_ids

@@ -1,0 +1,246 @@
+"""Replies to many prompts at once, for revisions, re-asking and self-play. No streaming, no training, no storage.
+
+A batch is kept full: a row leaves when its reply ends, and the next prompts take the places that are free. A prompt is
+computed once for all its samples, and its keys and values are shared out. Models whose cache is not a plain one of keys
+and values (sliding windows, recurrent layers) are left to transformers' own `generate`, a batch at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+from transformers.generation.logits_process import TopPLogitsWarper
+
+from spear_core.prompts import encode_prompt, end_token_ids
+from spear_core.traces import Messages
+
+log = logging.getLogger(__name__)
+REFILL_SHARE = 0.25  # of the batch that must be free before new prompts are taken in: each time costs a forward
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How tokens are chosen and when a reply ends. Temperature 0 is greedy."""
+
+    new_tokens: int
+    end_ids: frozenset[int]
+    pad_id: int
+    temperature: float = 0.0
+    top_p: float = 0.95
+
+    def choose(self, logits: Tensor) -> Tensor:
+        """The next token of each row: (B, V) -> (B,)."""
+        if self.temperature <= 0:
+            return logits.argmax(-1)
+        scores = logits.float() / self.temperature
+        if self.top_p < 1:
+            scores = TopPLogitsWarper(self.top_p)(None, scores)  # the ids are not looked at
+        return torch.multinomial(scores.softmax(-1), 1).squeeze(-1)
+
+
+@dataclass
+class _Row:
+    prompt: int
+    tokens: list[int] = field(default_factory=list)
+
+
+@dataclass
+class _Batch:
+    """Rows under way. `seen` (B, T) marks what of the cache is a row's own; padding is on the left."""
+
+    rows: list[_Row]
+    cache: DynamicCache
+    seen: Tensor
+    last: Tensor  # (B, 1), the token to go in next
+
+
+def replies(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Messages],
+    *,
+    context_tokens: int,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_p: float = 0.95,
+    batch_size: int = 32,
+    samples: int = 1,
+) -> list[list[str]]:
+    """`samples` replies to each prompt, in the prompts' order. Conversations are cut from their oldest side to fit.
+
+    Greedy samples are all the same and computed once. At most `batch_size` rows go through the model together.
+    """
+    ends = end_token_ids(tokenizer)
+    decoding = Decoding(
+        min(max_new_tokens, context_tokens // 2),
+        frozenset(ends),
+        tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0],
+        temperature,
+        top_p,
+    )
+    encoded = [encode_prompt(tokenizer, list(p), max_tokens=context_tokens - decoding.new_tokens) for p in prompts]
+    drawn = samples if temperature > 0 else 1
+    tokens = generate_tokens(model, encoded, decoding, batch_size=batch_size, samples=drawn)
+    texts = [[tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in of_prompt] for of_prompt in tokens]
+    return [t * (samples // drawn) for t in texts]
+
+
+def answer_all(model: Any, tokenizer: Any, prompts: Sequence[Messages], **how: Any) -> list[str]:
+    """One reply to each prompt; the arguments of `replies`."""
+    return [first for first, *_ in replies(model, tokenizer, prompts, **how)]
+
+
+@torch.inference_mode()
+def generate_tokens(
+    model: Any, prompts: Sequence[Sequence[int]], decoding: Decoding, *, batch_size: int, samples: int = 1
+) -> list[list[list[int]]]:
+    """Reply tokens without the end token: per prompt, per sample."""
+    out: list[list[list[int]]] = [[] for _ in prompts]
+    # taken from the end, the longest first: what joins later is shorter and is padded to what is there
+    waiting = sorted((i for i in range(len(prompts)) for _ in range(samples)), key=lambda i: (len(prompts[i]), i))
+    if not waiting:
+        return out
+    batch: _Batch | None = None
+    while waiting or batch:
+        free = batch_size - (len(batch.rows) if batch else 0)
+        if waiting and (batch is None or free >= max(1, REFILL_SHARE * batch_size)):
+            taken = [waiting.pop() for _ in range(min(free, len(waiting)))]
+            started = _start(model, prompts, taken, decoding)
+            if started is None:
+                return _with_generate(model, prompts, decoding, batch_size, samples)
+            batch = _joined(batch, _settle(started, decoding, out))
+            continue
+        assert batch is not None  # the loop's condition, and nothing waits
+        batch = _settle(_advance(model, batch, decoding), decoding, out)
+    return out
+
+
+def _start(model: Any, prompts: Sequence[Sequence[int]], taken: list[int], decoding: Decoding) -> _Batch | None:
+    """Compute each different prompt once and choose the first tokens. None where the cache is not a plain one."""
+    device = next(model.parameters()).device
+    different = list(dict.fromkeys(taken))
+    width = max(len(prompts[i]) for i in different)
+    ids = torch.tensor(
+        [[decoding.pad_id] * (width - len(prompts[i])) + [*prompts[i]] for i in different], device=device
+    )
+    seen = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in different], device=device)
+    cache = DynamicCache(config=model.config)
+    if any(type(layer) is not DynamicLayer for layer in cache.layers):
+        return None
+    out = model(
+        input_ids=ids,
+        attention_mask=seen,
+        position_ids=(seen.cumsum(-1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    if out.past_key_values is not cache or not cache.layers or any(type(x) is not DynamicLayer for x in cache.layers):
+        return None
+    logits = out.logits[:, -1]
+    if len(taken) > len(different):
+        of_row = torch.tensor([different.index(i) for i in taken], device=device)
+        cache.batch_select_indices(of_row)
+        seen, logits = seen[of_row], logits[of_row]
+    return _Batch([_Row(i) for i in taken], cache, seen, decoding.choose(logits).unsqueeze(-1))
+
+
+def _advance(model: Any, batch: _Batch, decoding: Decoding) -> _Batch:
+    seen = torch.cat([batch.seen, batch.seen.new_ones(len(batch.rows), 1)], dim=-1)
+    logits = model(
+        input_ids=batch.last,
+        attention_mask=seen,
+        position_ids=batch.seen.sum(-1, keepdim=True),
+        past_key_values=batch.cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    return _Batch(batch.rows, batch.cache, seen, decoding.choose(logits).unsqueeze(-1))
+
+
+def _settle(batch: _Batch, decoding: Decoding, out: list[list[list[int]]]) -> _Batch | None:
+    """Hand each row its newest token, and let finished rows leave. None where none is left."""
+    stay = []
+    for place, (row, token) in enumerate(zip(batch.rows, batch.last.squeeze(-1).tolist(), strict=True)):
+        if token not in decoding.end_ids:
+            row.tokens.append(token)
+        if token in decoding.end_ids or len(row.tokens) == decoding.new_tokens:
+            out[row.prompt].append(row.tokens)
+        else:
+            stay.append(place)
+    if not stay:
+        return None
+    if len(stay) == len(batch.rows):
+        return batch
+    kept = torch.tensor(stay, device=batch.seen.device)
+    seen = batch.seen[kept]
+    unused = int(seen.any(0).int().argmax())  # columns on the left that only rows now gone had
+    batch.cache.batch_select_indices(kept)
+    _shift(batch.cache, -unused)
+    return _Batch([batch.rows[i] for i in stay], batch.cache, seen[:, unused:], batch.last[kept])
+
+
+def _joined(old: _Batch | None, new: _Batch | None) -> _Batch | None:
+    if old is None or new is None:
+        return new or old
+    width = max(old.seen.shape[1], new.seen.shape[1])
+    for part in (old, new):
+        _shift(part.cache, width - part.seen.shape[1])
+        part.seen = F.pad(part.seen, (width - part.seen.shape[1], 0))
+    for mine, theirs in zip(_layers(old.cache), _layers(new.cache), strict=True):
+        mine.keys = torch.cat([mine.keys, theirs.keys])  # (B, heads, T, D)
+        mine.values = torch.cat([mine.values, theirs.values])
+    seen, last = torch.cat([old.seen, new.seen]), torch.cat([old.last, new.last])
+    return _Batch([*old.rows, *new.rows], old.cache, seen, last)
+
+
+def _shift(cache: DynamicCache, columns: int) -> None:
+    """Add so many empty columns on the left of the cache, or take as many away where negative."""
+    if columns:
+        for layer in _layers(cache):
+            layer.keys = F.pad(layer.keys, (0, 0, columns, 0))
+            layer.values = F.pad(layer.values, (0, 0, columns, 0))
+
+
+def _layers(cache: DynamicCache) -> list[Any]:
+    """The layers of a plain cache (`_start` lets no other through), each with `keys` and `values`."""
+    return list(cache.layers)
+
+
+def _with_generate(
+    model: Any, prompts: Sequence[Sequence[int]], decoding: Decoding, batch_size: int, samples: int
+) -> list[list[list[int]]]:
+    """The same by transformers' own generate, batches by length."""
+    log.info("this model's cache is not a plain one; batches wait for their longest reply")
+    out: list[list[list[int]]] = [[] for _ in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    device = next(model.parameters()).device
+    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if decoding.temperature > 0:
+        sampling = {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
+    for start in range(0, len(order), max(1, batch_size // samples)):
+        part = order[start : start + max(1, batch_size // samples)]
+        width = max(len(prompts[i]) for i in part)
+        ids = torch.tensor([[decoding.pad_id] * (width - len(prompts[i])) + [*prompts[i]] for i in part], device=device)
+        seen = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in part], device=device)
+        made = model.generate(
+            input_ids=ids,
+            attention_mask=seen,
+            max_new_tokens=decoding.new_tokens,
+            eos_token_id=sorted(decoding.end_ids),
+            pad_token_id=decoding.pad_id,
+            num_return_sequences=samples,
+            **sampling,
+        )
+        for row, new in enumerate(made[:, width:].tolist()):
+            cut = next((at for at, token in enumerate(new) if token in decoding.end_ids), len(new))
+            out[part[row // samples]].append(new[:cut])
+    return out

@@ -1,0 +1,116 @@
+"""Taking back in a browser on the real app: Undo, Forget and its confirmation, and what was typed shown as text."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.browser.driver import ROUND_MS, App, Visitor, says
+from tests.browser.story import Lesson, find_wrong_answer, teach
+
+pytestmark = pytest.mark.browser
+
+
+def learn(visitor: Visitor, lesson: Lesson, version: int) -> None:
+    """Correct the reply that is shown and wait until this version answers with it."""
+    teach(visitor, lesson)
+    visitor.better()
+    visitor.wait_for_phase("queued", "training", "checking", "not_kept", "failed", "live")
+    assert visitor.wait_for_phase("live", "not_kept", "failed") == "live", visitor.card.inner_text()
+    expect(visitor.card).to_have_attribute("data-version", str(version))
+    reply = ask_anew(visitor, lesson.question)
+    assert says(reply, lesson.fact.truth), f"learned, yet {lesson.question!r} -> {reply!r}"
+
+
+def ask_anew(visitor: Visitor, question: str) -> str:
+    visitor.new_conversation()
+    return visitor.ask(question)
+
+
+def entries(visitor: Visitor) -> Locator:
+    return visitor.page.locator("#learned .entry")
+
+
+def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App) -> None:
+    page = visitor.page
+    visitor.open_tab("Learning")
+    expect(page.locator("#learned .empty")).to_contain_text("Nothing learned yet")
+    visitor.open_tab("Chat")
+
+    lesson, wrong = find_wrong_answer(visitor)
+    learn(visitor, lesson, version=1)
+    page.get_by_role("button", name="Undo: back to the previous adapter").click()
+    expect(visitor.card).to_have_attribute("data-version", "0")
+    expect(page.get_by_role("button", name="Undo: back to the previous adapter")).to_be_hidden()
+    assert ask_anew(visitor, lesson.question) == wrong
+
+    learn(visitor, lesson, version=2)
+    visitor.open_tab("Learning")
+    expect(entries(visitor)).to_have_count(2)
+    newest = entries(visitor).first
+    expect(newest.locator("h4")).to_have_text(lesson.question)
+    expect(newest.locator(".before")).to_have_text(wrong)
+    expect(newest.locator(".after")).to_contain_text(lesson.fact.truth)
+    expect(newest.locator(".pill")).to_have_text("learned")
+    expect(entries(visitor).nth(1).locator(".pill")).to_have_text("undone")
+    versions = page.locator("#adapters .entry")
+    expect(versions.locator("h4")).to_have_text(["v2", "v1"])
+    expect(versions.first).to_contain_text("on top of the base model")
+
+    versions.first.get_by_role("button", name="Pin").click()
+    expect(versions.first).to_contain_text("Unpin")
+    expect(versions.first.locator(".pill")).to_have_text(["pinned", "live"])
+
+    dialog = page.get_by_role("dialog")
+    newest.get_by_role("button", name="Forget").click()
+    expect(dialog).to_contain_text("What peers already pulled cannot be called back.")
+    expect(dialog.locator("blockquote")).to_have_text(lesson.question)
+    expect(dialog.get_by_role("button", name="Keep")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(entries(visitor)).to_have_count(2)
+
+    newest.get_by_role("button", name="Forget").click()
+    dialog.get_by_role("button", name="Forget").click()
+    expect(page.get_by_text("Forgotten", exact=True)).to_be_visible(timeout=ROUND_MS)
+    expect(entries(visitor)).to_have_count(1)
+    expect(entries(visitor).locator(".pill")).to_have_text("undone")
+    expect(versions.locator(".pill")).to_have_text(["deleted", "undone"])
+
+    visitor.open_tab("Chat")
+    expect(visitor.card).to_have_attribute("data-version", "0")
+    assert ask_anew(visitor, lesson.question) == wrong
+
+
+def test_html_typed_as_a_question_is_text_in_the_learning_tab(visitor: Visitor) -> None:
+    typed = '<img src=x onerror="window.hit=1"> ${window.hit=2} {{value}}'
+    visitor.ask(typed)
+    visitor.thumbs_down()
+    visitor.page.click("#not-now")
+    visitor.open_tab("Learning")
+    expect(entries(visitor).first.locator("h4")).to_have_text(typed)
+    entries(visitor).first.get_by_role("button", name="Forget").click()
+    expect(visitor.page.get_by_role("dialog").locator("blockquote")).to_have_text(typed)
+    visitor.page.keyboard.press("Escape")
+    expect(visitor.page.get_by_role("dialog")).to_be_hidden()
+    assert visitor.page.locator("#learning-page img").count() == 0
+    assert visitor.page.evaluate("window.hit") is None
+
+
+def test_the_learning_tab_asks_the_server_only_while_it_is_open(visitor: Visitor) -> None:
+    asked: set[str] = set()  # functions of the page that timers call
+    visitor.page.on("request", lambda request: asked.update(re.findall(r'"fn_index":\d+', request.post_data or "")))
+
+    def asked_by_timers() -> set[str]:
+        visitor.page.wait_for_timeout(1000)  # what a click asked is over
+        asked.clear()
+        visitor.page.wait_for_timeout(3500)
+        return set(asked)
+
+    the_card = asked_by_timers()
+    visitor.open_tab("Learning")
+    assert len(asked_by_timers() - the_card) == 1
+    visitor.open_tab("Chat")
+    assert asked_by_timers() == the_card

@@ -1,0 +1,133 @@
+"""What was learned, and the adapters, as HTML. Pure functions; every word of a person or a model is escaped.
+
+A button says what it is about in `data-` attributes; the scripts of learning_tab.py turn its click into an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from html import escape
+
+from services.views import AdapterView, LearnedView
+
+PAGE_LENGTH = 50  # entries shown at first, and added by each "Show more"
+SOURCES = {
+    "liked": "Liked reply",
+    "confirmed": "Confirmed revision",
+    "edited": "Right answer written by hand",
+    "unfixed": "No revision was right",
+    "no_hint": "Disliked, no hint given",
+    "judged": "Judged by the model itself from a hint",
+    "relapse": "Asked again in the background, and wrong again",
+}
+# status of an entry: what it means, said when the pointer rests on the pill
+LEARNED_STATUS = {
+    "waiting": "Not trained yet.",
+    "learned": "Trained, and part of the adapter that answers.",
+    "undone": "Taken back together with its adapter.",
+    "not kept": "Trained, but the result did not pass its checks.",
+    "withdrawn": "The vote was taken back before it was trained.",
+}
+# status of an adapter: what the pill says, and what it means
+ADAPTER_STATUS = {
+    "live": ("live", "This version answers now."),
+    "kept": ("kept", "An earlier version, still stored."),
+    "rolled_back": ("undone", "Taken back; it answers no more."),
+    "pruned": ("deleted", "Its files are gone."),
+}
+UNDO = "Undo: back to the previous adapter"
+EMPTY = (
+    '<div class="empty"><p><b>Nothing learned yet.</b> This is how it begins:</p><ol>'
+    "<li>Ask something in the <b>Chat</b> tab.</li>"
+    "<li>Is the answer wrong? Press thumbs-down and say in a few words what should change.</li>"
+    "<li>Press <b>Better</b> under the revision that is right. It is learned within seconds.</li></ol>"
+    "<p>Each correction then stands here, and can be forgotten again.</p></div>"
+)
+NO_ADAPTERS = '<div class="empty"><p>None yet: this is the model as it came.</p></div>'
+MORE = '<button type="button" class="sm more" data-do="more">Show more</button>'
+
+
+def _time(created_at_utc: str) -> str:
+    """The moment in UTC; a script in the page rewrites it as the visitor's own time."""
+    moment = datetime.fromisoformat(created_at_utc)
+    return f'<time datetime="{escape(created_at_utc)}">{moment:%d %b %Y, %H:%M} UTC</time>'
+
+
+def _pill(css: str, word: str, meaning: str) -> str:
+    return f'<span class="pill {escape(css.replace(" ", "-"))}" title="{escape(meaning)}">{escape(word)}</span>'
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def _answers(entry: LearnedView) -> str:
+    """The right and the rejected answer, whichever are known."""
+    rows = ""
+    if entry.wrong:
+        rows += f'<dt>Rejected</dt><dd class="before">{escape(entry.wrong)}</dd>'
+    if entry.right:
+        rows += f'<dt>{"Right" if entry.wrong else "Liked"}</dt><dd class="after">{escape(entry.right)}</dd>'
+    return f"<dl>{rows}</dl>"
+
+
+def _entry(entry: LearnedView, is_going: bool) -> str:
+    source = escape(SOURCES.get(entry.source, entry.source))
+    weight = f", counts for {entry.confidence * 100:.0f} %" if entry.confidence < 1 else ""
+    button = (
+        '<button type="button" class="sm" disabled>Forgetting…</button>'
+        if is_going
+        else f'<button type="button" class="sm" data-do="ask" data-id="{escape(entry.message_id)}" '
+        f'aria-label="Forget: {escape(entry.question)}">Forget</button>'
+    )
+    pill = _pill(entry.status, entry.status, LEARNED_STATUS.get(entry.status, ""))
+    return (
+        f'<li class="entry"><header><h4>{escape(entry.question)}</h4>{pill}</header>{_answers(entry)}'
+        f"<footer><p>{source}{weight} · {_time(entry.created_at_utc)}</p>{button}</footer></li>"
+    )
+
+
+def learned_html(entries: Sequence[LearnedView], count: int = PAGE_LENGTH, going: str | None = None) -> str:
+    """The first `count` entries; `going` is the id of the one that is being forgotten right now."""
+    shown = "".join(_entry(entry, entry.message_id == going) for entry in entries[:count])
+    listed = f"<ul>{shown}</ul>{MORE if len(entries) > count else ''}" if entries else EMPTY
+    return (
+        '<section class="card"><header><h3>What was learned</h3></header>'
+        f'<p class="detail">Your corrections and likes, newest first.</p>{listed}</section>'
+    )
+
+
+def _adapter(adapter: AdapterView) -> str:
+    word, meaning = ADAPTER_STATUS.get(adapter.status, (adapter.status, ""))
+    parent = f"v{adapter.parent_version}" if adapter.parent_version else "the base model"
+    made_of = f"{_number(adapter.wins, 'right answer')}, {adapter.loses} rejected · on top of {parent}"
+    buttons = (
+        f'<button type="button" class="sm" data-do="roll_back">{UNDO}</button>' if adapter.status == "live" else ""
+    )
+    if adapter.status != "pruned":
+        label, hint = ("Unpin", "no longer keep") if adapter.pinned else ("Pin", "never delete")
+        buttons += (
+            f'<button type="button" class="sm" data-do="pin" data-version="{adapter.version}" '
+            f'data-pinned="{str(not adapter.pinned).lower()}" '
+            f'aria-label="{label}: {hint} v{adapter.version}">{label}</button>'
+        )
+    pinned = _pill("pinned", "pinned", "Never deleted to save space.") if adapter.pinned else ""
+    summary = f"<p>{escape(adapter.summary)}</p>" if adapter.summary else ""
+    return (
+        f'<li class="entry"><header><h4>v{adapter.version}</h4>'
+        f'<span class="pills">{pinned}{_pill(adapter.status, word, meaning)}</span></header>{summary}'
+        f"<footer><p>{made_of} · {_time(adapter.created_at_utc)}</p>"
+        f'<div class="buttons">{buttons}</div></footer></li>'
+    )
+
+
+def adapters_html(adapters: Sequence[AdapterView], count: int = PAGE_LENGTH) -> str:
+    """The first `count` versions, each with its buttons."""
+    shown = "".join(map(_adapter, adapters[:count]))
+    listed = f"<ul>{shown}</ul>{MORE if len(adapters) > count else ''}" if adapters else NO_ADAPTERS
+    return (
+        '<section class="card"><header><h3>Adapters</h3></header>'
+        '<p class="detail">The adapter is the small part of the model that learns. Each training that passes its checks '
+        f"makes a new version. Old versions are deleted in time; pinned ones stay.</p>{listed}</section>"
+    )

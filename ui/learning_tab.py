@@ -1,0 +1,148 @@
+"""The Learning tab: what was learned and can be forgotten, which adapters exist. The lists are in learning_lists.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ui.edge import USER_ERRORS, at_the_edge
+from ui.learning_lists import PAGE_LENGTH, adapters_html, learned_html
+
+if TYPE_CHECKING:
+    from services.workbench import Workbench
+
+POLL_INTERVAL_SECONDS = 2.0  # only while the tab is open
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+FORGET_DIALOG = (
+    '<dialog aria-labelledby="forget-title"><h3 id="forget-title">Forget this?</h3><blockquote></blockquote>'
+    "<p>The feedback is erased, the model is rebuilt from the newest version that never saw it, and what came later is "
+    "trained again. What peers already pulled cannot be called back.</p>"
+    '<div class="buttons"><button type="button" class="sm warn" data-do="forget">Forget</button>'
+    '<button type="button" class="sm" data-do="keep" autofocus>Keep</button></div></dialog>'
+)
+# Clicks are heard on the list itself, so that entries may come and go. Gradio calls `watch` after a list was redrawn.
+_LIST_JS = """
+const tell_time = () => element.querySelectorAll('time').forEach((time) => {
+    const moment = new Date(time.dateTime), now = new Date();
+    const year = moment.getFullYear() === now.getFullYear() ? {} : {year: 'numeric'};
+    const wanted = {...year, month: 'short', day: 'numeric', hour: 'numeric', minute: '2-digit'};
+    time.textContent = moment.toLocaleString([], wanted);
+});
+tell_time();
+watch('value', tell_time);
+element.addEventListener('click', (event) => {
+    const button = event.target.closest('button[data-do]');
+    if (!button) return;
+    if (button.dataset.do === 'more') return trigger('more');
+    %s
+});
+"""
+LEARNED_JS = _LIST_JS % (
+    """
+    const dialog = document.querySelector('#forget-dialog dialog');
+    dialog.dataset.id = button.dataset.id;
+    dialog.querySelector('blockquote').textContent = button.closest('.entry').querySelector('h4').textContent;
+    dialog.showModal();
+    """
+)
+ADAPTERS_JS = _LIST_JS % (
+    """
+    if (button.dataset.do === 'roll_back') return trigger('roll_back');
+    trigger('pin', {version: Number(button.dataset.version), pinned: button.dataset.pinned === 'true'});
+    """
+)
+DIALOG_JS = """
+const dialog = element.querySelector('dialog');
+dialog.addEventListener('click', (event) => {
+    const button = event.target.closest('button[data-do]');
+    if (!button && event.target !== dialog) return;
+    dialog.close();
+    if (button?.dataset.do === 'forget') trigger('forget', {id: dialog.dataset.id});
+});
+"""
+
+
+class LearningTab:
+    """`build` lays the tab out inside an open gr.Tab; `wire` connects the events. Nothing runs while it is closed."""
+
+    def __init__(self, workbench: Workbench) -> None:
+        self.learning = workbench.learning
+
+    def build(self) -> None:
+        with gr.Row(elem_id="learning"):
+            with gr.Column(elem_id="learned-side", min_width=300):
+                self.learned = gr.HTML(elem_id="learned", js_on_load=LEARNED_JS, apply_default_css=False)
+            with gr.Column(elem_id="adapters-side", min_width=300):
+                self.adapters = gr.HTML(elem_id="adapters", js_on_load=ADAPTERS_JS, apply_default_css=False)
+        self.dialog = gr.HTML(FORGET_DIALOG, elem_id="forget-dialog", js_on_load=DIALOG_JS, apply_default_css=False)
+
+    def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
+        """`opened` and `closed` are the events of the tabs that show and hide this one."""
+        self.count = gr.State(PAGE_LENGTH)
+        self.shown = gr.State(0)
+        timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
+        lists = [self.learned, self.adapters, self.shown]
+        opened(self.open, [self.count], [*lists, timer], **QUIET)
+        closed(lambda: gr.Timer(active=False), None, [timer], **QUIET)
+        timer.tick(self.refresh, [self.shown, self.count], lists, queue=False, **QUIET)
+        for listed in (self.learned, self.adapters):
+            listed.more(self.show_more, [self.count], [*lists, self.count], **QUIET)
+        self.dialog.forget(self.forget, [self.count], lists, **QUIET)
+        self.adapters.pin(self.pin, [self.count], lists, **QUIET)
+        self.adapters.roll_back(self.roll_back, [self.count], lists, **QUIET)
+
+    # -- views -------------------------------------------------------------------------------------------------------
+
+    def redraw(self, count: int, going: str | None = None) -> tuple[str, str, int]:
+        """Both lists, and a fingerprint of what they show."""
+        entries, adapters = self.learning.learned(count + 1), self.learning.adapters()
+        fingerprint = hash((tuple(entries), tuple(adapters), count))
+        return learned_html(entries, count, going), adapters_html(adapters, count), fingerprint
+
+    @at_the_edge
+    def open(self, count: int) -> Any:
+        return *self.redraw(count), gr.Timer(active=True)
+
+    @at_the_edge
+    def refresh(self, shown: int, count: int) -> Any:
+        """The timer's tick: nothing is sent while nothing changed."""
+        drawn = self.redraw(count)
+        return gr.skip() if drawn[-1] == shown else drawn
+
+    @at_the_edge
+    def show_more(self, count: int) -> Any:
+        return *self.redraw(count + PAGE_LENGTH), count + PAGE_LENGTH
+
+    # -- actions -----------------------------------------------------------------------------------------------------
+
+    @at_the_edge
+    def forget(self, count: int, event: gr.EventData) -> Iterator[Any]:
+        """Erase one entry. It may take until a round under way has ended, so the entry says that it is going."""
+        yield self.redraw(count, going=event.id)
+        try:
+            rounds = self.learning.forget([event.id])
+        except USER_ERRORS:
+            yield self.redraw(count)
+            raise
+        gr.Info(self._forgotten(rounds), title="Forgotten")
+        yield self.redraw(count)
+
+    def _forgotten(self, rounds: int) -> str:
+        if not rounds:
+            return "No adapter had learned it, so nothing has to be trained again."
+        when = "trained again when you resume learning" if self.learning.paused else "being trained again, without it"
+        return f"What else {rounds} {'round' if rounds == 1 else 'rounds'} had taught is {when}."
+
+    @at_the_edge
+    def pin(self, count: int, event: gr.EventData) -> Any:
+        self.learning.pin(event.version, event.pinned)
+        return self.redraw(count)
+
+    @at_the_edge
+    def roll_back(self, count: int) -> Any:
+        version = self.learning.roll_back()
+        gr.Info(f"v{version} answers now." if version else "The base model answers now.", title="Undone")
+        return self.redraw(count)
