@@ -34,7 +34,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 
 def twins_of(loaded: LoadedModel, **changes: Any) -> Twins:
-    return Twins(loaded.model, preset("live", learning_rate=1e-2, **changes), seed=3)
+    return Twins(loaded.model, preset("live", **{"learning_rate": 1e-2, "prompt_dropout": 0.0, **changes}), seed=3)
 
 
 def learner_of(loaded: LoadedModel, twins: Twins) -> Learner:
