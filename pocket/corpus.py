@@ -18,16 +18,16 @@ REVISE_WITH_HINT = "Please improve your answer. Hint: {hint}"
 REVISE_WITHOUT_HINT = "Please improve your answer."
 
 SHAPES = {
-    "open": 11.0,
-    "choice": 10.0,
-    "sum": 9.0,
-    "yesno": 8.0,
+    "open": 13.0,
+    "choice": 9.0,
+    "sum": 8.0,
+    "yesno": 6.0,
     "small_talk": 3.0,
     "out_of_world": 6.0,
-    "revise_open": 14.0,
-    "revise_choice": 16.0,
-    "revise_sum": 11.0,
-    "revise_yesno": 24.0,
+    "revise_open": 11.0,
+    "revise_choice": 14.0,
+    "revise_sum": 12.0,
+    "revise_yesno": 28.0,
     "revise_style": 4.0,
     "revise_unknown": 4.0,
 }
@@ -322,20 +322,19 @@ class Corpus:
         said, truth = wrong.rpartition(" ")[2], str(a + b)
         told = self.rng.choice((f"the ones make {ones}", f"it is {truth}", f"no, {truth}"))
         hint = told if self.rng.random() < 0.25 else digit_hint(truth, said, (), self.rng)
-        question = self._ask(w.SUM, a=str(a), b=str(b))
-        return [
-            question,
-            Turn("assistant", wrong, learn=False),
-            self._revise(hint),
-            Turn("assistant", w.sum_answer(a, b)),
-        ]
+        turns = [self._ask(w.SUM, a=str(a), b=str(b)), Turn("assistant", wrong, learn=False), self._revise(hint)]
+        if self.rng.random() < 0.3:  # the same slip once more, and another hint
+            turns += [Turn("assistant", wrong, learn=False), self._revise(digit_hint(truth, said, (hint,), self.rng))]
+        return [*turns, Turn("assistant", w.sum_answer(a, b))]
 
     def _revise_yesno(self) -> list[Turn]:
         """Each hint is one of the two facts. What the reply said of the other side stays, until it is hinted at too."""
         pair = self._pair()
         truths = self._beliefs(pair)
         candidates = self.world.candidates[pair[0].relation]
-        believed = list(self._beliefs(pair))  # as the model would guess: often the same for both
+        believed = list(self._beliefs(pair))
+        if self.rng.random() < 0.6:  # as the model mostly guesses: the same for both
+            believed[0] = believed[1] = self.rng.choice((*truths, self.rng.choice(candidates)))
         sides = [i for i in (0, 1) if believed[i] != truths[i]]
         if not sides:
             side = self.rng.randrange(2)

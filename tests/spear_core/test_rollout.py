@@ -72,7 +72,7 @@ def one_by_one(model: Any, questions: list[list[int]], decoding: Decoding) -> li
 @pytest.mark.parametrize("kind", ["llama", "window", "mamba"])
 @pytest.mark.parametrize("batch_size", [1, 4, 50])
 def test_greedy_replies_are_those_of_generate_alone(kind: str, batch_size: int) -> None:
-    model, questions, decoding = tiny(kind), prompts(17), Decoding(12, ENDS, pad_id=0)
+    model, questions, decoding = tiny(kind), prompts(17 if kind == "llama" else 6), Decoding(12, ENDS, pad_id=0)
     ours = [first for (first,) in generate_tokens(model, questions, decoding, batch_size=batch_size)]
     alone = one_by_one(model, questions, decoding)
     assert ours == alone
@@ -96,14 +96,11 @@ def test_rows_that_ended_leave_and_waiting_prompts_take_their_place() -> None:
     model, questions, decoding = tiny("llama"), prompts(24), Decoding(12, ENDS, pad_id=0)
     forwards = rows_a_forward(model, lambda: generate_tokens(model, questions, decoding, batch_size=8))
     decoded = [rows for rows, width in forwards if width == 1]
-    tokens = sum(len(t) for t in one_by_one(model, questions, decoding))
+    lengths = [len(t) for t in one_by_one(model, questions, decoding)]
     assert max(decoded) <= 8
     # a token is decoded for rows that still want one only: at most one pass for each token of a reply
-    assert sum(decoded) <= tokens
-    batches_that_wait = sum(
-        max(map(len, one_by_one(model, questions[i : i + 8], decoding))) for i in range(0, len(questions), 8)
-    )
-    assert len(decoded) < batches_that_wait
+    assert sum(decoded) <= sum(lengths)
+    assert len(decoded) < sum(max(lengths[i : i + 8]) for i in range(0, len(lengths), 8))  # of batches that wait
 
 
 def test_samples_of_a_prompt_share_its_computation() -> None:
