@@ -1,0 +1,64 @@
+"""Forgetting in the store: what goes, what serves then, and how the rest is claimed again."""
+
+from __future__ import annotations
+
+from feedback_store import Store
+from tests.feedback_store.store_desk import BASE, Desk
+
+
+def test_forgetting_erases_votes_hints_verdicts_and_traces_and_undoes_what_saw_them(store: Store, desk: Desk) -> None:
+    first, second = desk.talk("Capital of France?"), desk.talk("Capital of Italy?")
+    first.add("win", "lose")
+    store.set_vote(first.reply.id, -1)
+    store.add_hint(first.reply.id, "it starts with p")
+    desk.promoted()
+    kept = second.add("win")
+    store.set_vote(second.reply.id, -1)
+    desk.promoted()
+
+    store.forget(BASE, [first.reply.id], active=0, undone=[1, 2])
+
+    assert store.active_version(BASE) == 0
+    assert {a.version: a.status for a in store.adapters(BASE)} == {1: "rolled_back", 2: "rolled_back"}
+    assert [t.id for t in store.traces()] == [kept[0].id]
+    assert store.traces()[0].status == "rolled_back"
+    assert store.vote(first.reply.id) == 0 and store.hints_of(first.reply.id) == []
+    assert store.vote(second.reply.id) == -1
+    assert not [e for e in store.events() if e.message_id == first.reply.id and e.data]
+
+
+def test_what_was_rolled_back_is_claimed_only_by_name(store: Store, desk: Desk) -> None:
+    first, second = desk.talk("Capital of France?"), desk.talk("Capital of Italy?")
+    one = first.add("win")
+    desk.promoted()
+    store.forget(BASE, [], active=0, undone=[1])
+    two = second.add("win")
+    claim = store.claim_round(BASE, 0, only=[one[0].id])
+    assert claim is not None
+    assert [t.id for t in claim[1]] == [one[0].id]
+    assert store.traces(status="pending")[0].id == two[0].id
+    assert store.claim_round(BASE, 0, only=[one[0].id]) is None, "nothing is claimed twice"
+
+
+def test_the_lineage_runs_from_the_newest_to_the_first(store: Store, desk: Desk) -> None:
+    for question in ("Capital of France?", "Capital of Italy?"):
+        desk.talk(question).add("win")
+        desk.promoted()
+    assert [a.version for a in store.lineage(BASE, 2)] == [2, 1]
+    assert store.lineage(BASE, 0) == []
+
+
+def test_replies_made_after_a_time_are_no_anchors_of_that_time(store: Store, desk: Desk) -> None:
+    early = desk.talk("Capital of France?")
+    late = desk.talk("Capital of Italy?")
+    both = {reply.id for _, reply in store.unobjected_replies(10, 1)}
+    before = {reply.id for _, reply in store.unobjected_replies(10, 1, before_utc=late.reply.created_at_utc)}
+    assert both == {early.reply.id, late.reply.id} and before == {early.reply.id}
+
+
+def test_events_can_be_asked_for_by_kind(store: Store, desk: Desk) -> None:
+    talk = desk.talk()
+    store.set_vote(talk.reply.id, 1)
+    store.add_event("judged", talk.reply.id, {"gain": 1.0})
+    assert [e.kind for e in store.events(kind="judged")] == ["judged"]
+    assert len(store.events()) > 1
