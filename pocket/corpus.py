@@ -18,18 +18,18 @@ REVISE_WITH_HINT = "Please improve your answer. Hint: {hint}"
 REVISE_WITHOUT_HINT = "Please improve your answer."
 
 SHAPES = {
-    "open": 13.0,
-    "choice": 9.0,
-    "sum": 8.0,
-    "yesno": 6.0,
-    "small_talk": 3.0,
-    "out_of_world": 6.0,
-    "revise_open": 11.0,
-    "revise_choice": 14.0,
-    "revise_sum": 12.0,
-    "revise_yesno": 28.0,
-    "revise_style": 4.0,
-    "revise_unknown": 4.0,
+    "open": 10.0,
+    "choice": 7.0,
+    "sum": 4.0,
+    "yesno": 5.0,
+    "small_talk": 2.0,
+    "out_of_world": 5.0,
+    "revise_open": 12.0,
+    "revise_choice": 18.0,
+    "revise_sum": 4.0,
+    "revise_yesno": 38.0,
+    "revise_style": 3.0,
+    "revise_unknown": 3.0,
 }
 _RELATION_WEIGHTS = (10, 4, 3, 3)  # by number of facts and of answers to tell apart
 

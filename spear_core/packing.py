@@ -6,7 +6,7 @@ over the row gives the hidden states that a pass over each prompt + completion w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,3 +104,24 @@ def pack(
     of_row = padded(segments, -1)
     found = torch.tensor(scored, dtype=torch.long, device=device).reshape(-1, 5).unbind(1)
     return Packed(padded(ids, pad_id), padded(positions, 0), of_row >= 0, of_row, *found)
+
+
+def batches_by_prompt(examples: Sequence[Encoded], size: int) -> Iterator[list[int]]:
+    """Indices of at most `size` examples at a time, those of one prompt together (unless they alone are more).
+
+    The order is that of the prompts' first appearance, so that the same draw gives the same batches.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for number, e in enumerate(examples):
+        groups.setdefault(e.prompt_ids, []).append(number)
+    batch: list[int] = []
+    for members in groups.values():
+        if batch and len(batch) + len(members) > size:
+            yield batch
+            batch = []
+        batch = [*batch, *members]
+        while len(batch) >= size:
+            yield batch[:size]
+            batch = batch[size:]
+    if batch:
+        yield batch

@@ -8,7 +8,7 @@ and values (sliding windows, recurrent layers) are left to transformers' own `ge
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,10 +73,12 @@ def replies(
     top_p: float = 0.95,
     batch_size: int = 32,
     samples: int = 1,
+    pace: Callable[[], None] = lambda: None,
 ) -> list[list[str]]:
     """`samples` replies to each prompt, in the prompts' order. Conversations are cut from their oldest side to fit.
 
     Greedy samples are all the same and computed once. At most `batch_size` rows go through the model together.
+    `pace` is called before each forward and may wait.
     """
     ends = end_token_ids(tokenizer)
     decoding = Decoding(
@@ -88,7 +90,7 @@ def replies(
     )
     encoded = [encode_prompt(tokenizer, list(p), max_tokens=context_tokens - decoding.new_tokens) for p in prompts]
     drawn = samples if temperature > 0 else 1
-    tokens = generate_tokens(model, encoded, decoding, batch_size=batch_size, samples=drawn)
+    tokens = generate_tokens(model, encoded, decoding, batch_size=batch_size, samples=drawn, pace=pace)
     texts = [[tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in of_prompt] for of_prompt in tokens]
     return [t * (samples // drawn) for t in texts]
 
@@ -100,7 +102,13 @@ def answer_all(model: Any, tokenizer: Any, prompts: Sequence[Messages], **how: A
 
 @torch.inference_mode()
 def generate_tokens(
-    model: Any, prompts: Sequence[Sequence[int]], decoding: Decoding, *, batch_size: int, samples: int = 1
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    decoding: Decoding,
+    *,
+    batch_size: int,
+    samples: int = 1,
+    pace: Callable[[], None] = lambda: None,
 ) -> list[list[list[int]]]:
     """Reply tokens without the end token: per prompt, per sample."""
     out: list[list[list[int]]] = [[] for _ in prompts]
@@ -110,6 +118,7 @@ def generate_tokens(
         return out
     batch: _Batch | None = None
     while waiting or batch:
+        pace()
         free = batch_size - (len(batch.rows) if batch else 0)
         if waiting and (batch is None or free >= max(1, REFILL_SHARE * batch_size)):
             taken = [waiting.pop() for _ in range(min(free, len(waiting)))]

@@ -68,6 +68,17 @@ def score(model: Any, examples: Sequence[Encoded], pad_id: int, *, every_token: 
     return _score(_causal(model), able, examples, pad_id, every_token)
 
 
+def completion_states(model: Any, examples: Sequence[Encoded], pad_id: int) -> Tensor:
+    """Hidden states that predict the completion tokens, example after example: (N, H). For `head.kl_from_base`.
+
+    Only where `ability(model).plain_head`: elsewhere they are not all that makes the logits.
+    """
+    causal = _causal(model)
+    packed, inputs = _prepared(causal, ability(model), examples, pad_id, every_token=True)
+    hidden = _backbone(causal)(**inputs).last_hidden_state[packed.rows, packed.columns]
+    return hidden[(packed.examples * packed.ids.shape[1] + packed.places).argsort()]
+
+
 def ability(model: Any) -> Ability:
     """What this model can take, tried out the first time it is asked. Thread-safe."""
     causal = _causal(model)
@@ -106,13 +117,7 @@ def checkpointed(model: Any) -> Iterator[None]:
 
 
 def _score(causal: Any, able: Ability, examples: Sequence[Encoded], pad_id: int, every_token: bool) -> Scores:
-    device = next(causal.parameters()).device
-    longest = max(len(e.prompt_ids) + len(e.completion_ids) for e in examples)
-    # a window that cuts into these rows would have to be cut into the mask too, layer by layer: left to the model
-    share = able.packs and (able.window is None or longest <= able.window)
-    packed = pack(examples, pad_id, device, share_prompts=share, every_token=every_token)
-    share = share and packed.ids.shape[0] < len(examples)
-    inputs = _inputs(packed, share=share, dtype=causal.dtype)
+    packed, inputs = _prepared(causal, able, examples, pad_id, every_token)
     if able.plain_head:
         hidden = _backbone(causal)(**inputs).last_hidden_state  # (R, T, H)
         logps, hits = target_logps(hidden[packed.rows, packed.columns], causal.get_output_embeddings(), packed.targets)
@@ -126,6 +131,18 @@ def _score(causal: Any, able: Ability, examples: Sequence[Encoded], pad_id: int,
         packed.unflatten(torch.ones_like(hits), shape),
         packed.unflatten(hits, shape),
     )
+
+
+def _prepared(
+    causal: Any, able: Ability, examples: Sequence[Encoded], pad_id: int, every_token: bool
+) -> tuple[Packed, dict[str, Any]]:
+    device = next(causal.parameters()).device
+    longest = max(len(e.prompt_ids) + len(e.completion_ids) for e in examples)
+    # a window that cuts into these rows would have to be cut into the mask too, layer by layer: left to the model
+    share = able.packs and (able.window is None or longest <= able.window)
+    packed = pack(examples, pad_id, device, share_prompts=share, every_token=every_token)
+    share = share and packed.ids.shape[0] < len(examples)
+    return packed, _inputs(packed, share=share, dtype=causal.dtype)
 
 
 def _inputs(packed: Packed, *, share: bool, dtype: torch.dtype = torch.float32) -> dict[str, Any]:

@@ -127,14 +127,14 @@ class LearningTab:
         except USER_ERRORS:
             yield self.redraw(count)
             raise
-        gr.Info(self._forgotten(rounds), title="Forgotten")
+        gr.Info(self._forgotten(rounds))  # a title would not be shown
         yield self.redraw(count)
 
     def _forgotten(self, rounds: int) -> str:
         if not rounds:
-            return "No adapter had learned it, so nothing has to be trained again."
+            return "Forgotten. No adapter had learned it, so nothing has to be trained again."
         when = "trained again when you resume learning" if self.learning.paused else "being trained again, without it"
-        return f"What else {rounds} {'round' if rounds == 1 else 'rounds'} had taught is {when}."
+        return f"Forgotten. What else {rounds} {'round' if rounds == 1 else 'rounds'} had taught is {when}."
 
     @at_the_edge
     def pin(self, count: int, event: gr.EventData) -> Any:
@@ -144,5 +144,5 @@ class LearningTab:
     @at_the_edge
     def roll_back(self, count: int) -> Any:
         version = self.learning.roll_back()
-        gr.Info(f"v{version} answers now." if version else "The base model answers now.", title="Undone")
+        gr.Info(f"Undone: v{version} answers now." if version else "Undone: the base model answers now.")
         return self.redraw(count)

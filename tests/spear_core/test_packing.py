@@ -34,8 +34,8 @@ from transformers import (
 from spear_core import head as head_module
 from spear_core.head import kl_from_base, target_logps
 from spear_core.losses import lose_loss, tail_mask, win_loss
-from spear_core.packing import pack
-from spear_core.scoring import ability, checkpointed, score
+from spear_core.packing import batches_by_prompt, pack
+from spear_core.scoring import ability, checkpointed, completion_states, score
 from spear_core.traces import Encoded
 from tests.reference.obvious_step import obvious_losses
 
@@ -244,6 +244,24 @@ def test_hits_are_the_greedy_answer() -> None:
         greedy = model(input_ids=torch.tensor([PROMPT])).logits[0, -1].argmax().item()
         scores = score(model, [example(PROMPT, [greedy, END]), example(PROMPT, [(greedy + 1) % V, END])], 0)
     assert scores.hits[:, 0].tolist() == [True, False]
+
+
+def test_completions_of_a_prompt_stay_in_one_batch_and_none_is_lost() -> None:
+    a, b, c = ([example(p, [9])] for p in ([1], [2], [3]))
+    # prompts 1 2 1 3 3 1: three of the first, one of the second, two of the third
+    batch = [*a, *b, *a, *c, *c, *a]
+    assert list(batches_by_prompt(batch, 4)) == [[0, 2, 5, 1], [3, 4]]
+    assert list(batches_by_prompt(batch, 3)) == [[0, 2, 5], [1, 3, 4]]
+    assert list(batches_by_prompt(batch, 2)) == [[0, 2], [5, 1], [3, 4]]  # three cannot stay together in two
+
+
+def test_completion_states_come_example_after_example() -> None:
+    model = adapted("llama")
+    batch = [example(PROMPT, [12, 40]), example(OTHER, [30, END]), example(PROMPT, [50])]
+    with torch.no_grad():
+        together = completion_states(model, batch, 0)
+        alone = torch.cat([completion_states(model, [e], 0) for e in batch])
+    assert torch.allclose(together, alone, atol=1e-5)
 
 
 # -- the head --------------------------------------------------------------------------------------------------

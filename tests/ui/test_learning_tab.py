@@ -84,7 +84,7 @@ def test_forgetting_shows_that_it_is_going_then_that_it_is_gone(tab: LearningTab
     first, last = tab.forget(PAGE_LENGTH, gr.EventData(None, {"id": "m0"}))
     assert "Forgetting…" in first[0] and "Q0?" in first[0]
     assert "Q0?" not in last[0]
-    assert said == ["What else 2 rounds had taught is being trained again, without it."]
+    assert said == ["Forgotten. What else 2 rounds had taught is being trained again, without it."]
 
 
 def test_forgetting_while_paused_says_when_the_rest_is_trained_again(
@@ -92,7 +92,7 @@ def test_forgetting_while_paused_says_when_the_rest_is_trained_again(
 ) -> None:
     learning.paused = True
     list(tab.forget(PAGE_LENGTH, gr.EventData(None, {"id": "m0"})))
-    assert said == ["What else 2 rounds had taught is trained again when you resume learning."]
+    assert said == ["Forgotten. What else 2 rounds had taught is trained again when you resume learning."]
 
 
 def test_what_cannot_be_forgotten_now_stays_and_says_why(
