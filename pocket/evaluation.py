@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pocket.corpus import REVISE_WITH_HINT
 from pocket.simulated_user import SimulatedUser
 from pocket.tasks import SHAPES, Task, draw_task, open_task
-from pocket.wordings import HELD_OUT, OPEN
+from pocket.wordings import HELD_OUT, OPEN, sum_answer
 from pocket.world import load_world
 
+FEW_FAILURES = 30
 Conversation = list[dict[str, str]]
 Answer = Callable[[Sequence[Conversation]], list[str]]
 
@@ -24,6 +26,7 @@ class Figures:
     half_known: dict[str, float]
     revision_success: dict[str, float]
     first_failures: dict[str, int]
+    planted_slips: dict[str, int]  # wrong replies made up for a shape that has too few of its own; not in `overall`
     tasks_a_shape: int
 
     @property
@@ -75,15 +78,23 @@ def revise_all(
     return right
 
 
+def planted_slip(task: Task) -> str:
+    """The working of a sum with its second digit sum one too high: a wrong reply in the model's own words."""
+    a, b = (int(number) for number in re.findall(r"\d+", task.question))
+    return sum_answer(a, b, tens=(a + b) // 10 + 1)
+
+
 def evaluate(answer: Answer, tasks_a_shape: int = 200, seed: int = 7, num_revisions: int = 2) -> Figures:
     """Known facts and half-known facts on held-out wordings, greedy; revisions of the first failures of both.
 
-    Where a shape has few failures of its own (a model that adds well), more tasks are drawn until there are some.
+    A model that adds well has no failures to revise: with fewer than FEW_FAILURES sums wrong of its own, `revision_success`
+    of sums is taken from workings with one planted slip instead, and says so.
     """
     known: dict[str, float] = {}
     half: dict[str, float] = {}
     success: dict[str, float] = {}
     failures: dict[str, int] = {}
+    planted: dict[str, int] = {}
     for shape in SHAPES:
         tasks = distinct_tasks(shape, tasks_a_shape, seed, half_known=False)
         replies = answer([ask(t.question) for t in tasks])
@@ -95,11 +106,14 @@ def evaluate(answer: Answer, tasks_a_shape: int = 200, seed: int = 7, num_revisi
         verdicts = [t.verdict(r) for t, r in zip(more, replies, strict=True)]
         half[shape] = sum(verdicts) / len(verdicts)
         wrong += [(t, r) for t, r, v in zip(more, replies, verdicts, strict=True) if not v]
-        fixed = revise_all([t for t, _ in wrong], [r for _, r in wrong], answer, seed, num_revisions)
         failures[shape] = len(wrong)
+        if shape == "sum" and len(wrong) < FEW_FAILURES:
+            wrong = [(t, planted_slip(t)) for t in tasks]
+            planted[shape] = len(wrong)
+        fixed = revise_all([t for t, _ in wrong], [r for _, r in wrong], answer, seed, num_revisions)
         success[shape] = sum(fixed) / len(fixed) if fixed else 1.0
     del half["sum"]  # sums have no half-known facts
-    return Figures(known, half, success, failures, tasks_a_shape)
+    return Figures(known, half, success, failures, planted, tasks_a_shape)
 
 
 def retention_questions(seed: int = 11) -> list[Task]:
