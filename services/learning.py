@@ -126,7 +126,7 @@ class LearningService:
             while first and first < len(line) and line[first - 1].status == "pruned":
                 first -= 1
             undone = line[first:]
-            queue = [self._rebuild_item(a) for a in undone if a.round_id is not None]
+            queue = [item for a in undone if (item := self._rebuild_item(a, subjects))]
             self._store.set_setting(REBUILD, queue + self._store.setting(REBUILD, []))
             self._store.forget(base, subjects, line[first - 1].version if first else 0, [a.version for a in undone])
             self.lineage.delete_versions([a.version for a in undone])
@@ -134,12 +134,16 @@ class LearningService:
         self.kick()
         return len(queue)
 
-    def _rebuild_item(self, adapter: Adapter) -> dict[str, Any]:
-        assert adapter.round_id is not None  # only adapters that a round made are rebuilt
-        traces = [
-            t.id for t in self._store.traces(base=self._engine.base, status="trained") if t.round_id == adapter.round_id
-        ]
-        return {"traces": traces, "anchors_before_utc": self._store.round(adapter.round_id).started_at_utc}
+    def _rebuild_item(self, adapter: Adapter, forgotten: Collection[str]) -> dict[str, Any] | None:
+        """What a round taught besides the forgotten, to be taught anew; None where no win is left of it."""
+        trained = self._store.traces(base=self._engine.base, status="trained")
+        left = [t for t in trained if t.round_id == adapter.round_id and t.subject_id not in forgotten]
+        if adapter.round_id is None or not any(t.side == "win" for t in left):
+            return None
+        return {
+            "traces": [t.id for t in left],
+            "anchors_before_utc": self._store.round(adapter.round_id).started_at_utc,
+        }
 
     def prepare(self) -> None:
         """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
