@@ -14,7 +14,7 @@ from benchmarks.report import DEFAULT_MODEL
 SECONDS = {"seconds_to_live_p50", "seconds_to_live_p95", "round_seconds_p50"}
 
 
-def study(out: Path | str, interactions: int = 6, seed: int = 3) -> dict[str, Any]:
+def study(out: Path | str, interactions: int = 4, seed: int = 3) -> dict[str, Any]:
     arguments = argparse.Namespace(
         model=DEFAULT_MODEL, threads=1, seed=seed, preset="live", noise=0.0, set=[], interactions=interactions, out=str(out)
     )  # fmt: skip
@@ -25,23 +25,23 @@ def study(out: Path | str, interactions: int = 6, seed: int = 3) -> dict[str, An
 def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     questions = live_learning.retention_questions()[::25]
     monkeypatch.setattr(live_learning, "retention_questions", lambda: questions)
-    monkeypatch.setattr(live_learning, "CHECKPOINT_EVERY", 3)
+    monkeypatch.setattr(live_learning, "CHECKPOINT_EVERY", 2)
 
 
 def test_a_study_repeats_exactly_also_when_it_was_stopped_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = study(tmp_path / "whole")
-    assert whole["interactions"] == 6 and whole["corrections"] >= 1 and whole["learned_same"] > 0
+    assert whole["interactions"] == 4 and whole["corrections"] >= 1 and whole["learned_same"] > 0
 
     meet = live_learning.Study.meet
 
-    def stop_at_the_fifth(self: Any, number: int, *parts: Any) -> None:
-        if number == 4:
+    def stop_at_the_fourth(self: Any, number: int, *parts: Any) -> None:
+        if number == 3:
             raise KeyboardInterrupt
         meet(self, number, *parts)
 
-    monkeypatch.setattr(live_learning.Study, "meet", stop_at_the_fifth)
+    monkeypatch.setattr(live_learning.Study, "meet", stop_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         study(tmp_path / "stopped")
     monkeypatch.setattr(live_learning.Study, "meet", meet)
@@ -49,9 +49,9 @@ def test_a_study_repeats_exactly_also_when_it_was_stopped_and_resumed(
 
 
 def test_a_folder_of_another_study_is_not_continued(tmp_path: Path) -> None:
-    study(tmp_path, interactions=3)
+    study(tmp_path, interactions=2)
     with pytest.raises(SystemExit, match="other settings"):
-        study(tmp_path, interactions=3, seed=4)
+        study(tmp_path, interactions=2, seed=4)
 
 
 def test_the_stream_meets_each_fact_three_times_in_different_wordings() -> None:
