@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from pocket.average import average
 from pocket.corpus import Corpus
 from pocket.tokenizer import ASSISTANT, BOS, END, train_tokenizer
 from pocket.train import CONTEXT_TOKENS, IGNORE, Rows, train
@@ -77,3 +79,13 @@ def test_the_shipped_model_is_an_ordinary_folder_of_at_most_30_megabytes() -> No
     assert {t.dtype for t in tensors.values()} == {torch.bfloat16}
     for name in ("config.json", "tokenizer.json", "chat_template.jinja", "spear.json", "README.md"):
         assert (SHIPPED / name).exists(), name
+
+
+def test_phases_are_averaged_by_their_shares(tmp_path: Path) -> None:
+    for name, value in (("a", 1.0), ("b", 3.0)):
+        (tmp_path / name).mkdir()
+        save_file({"w": torch.full((2,), value)}, tmp_path / name / "model.safetensors")
+    average({tmp_path / "a": 0.25, tmp_path / "b": 0.75}, tmp_path / "out")
+    assert load_file(tmp_path / "out" / "model.safetensors")["w"].tolist() == [2.5, 2.5]
+    with pytest.raises(ValueError, match="sum to"):
+        average({tmp_path / "a": 0.5}, tmp_path / "out")
