@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -54,8 +55,9 @@ class SpearConfig:
     gate_max_forgotten: float = 0.1  # of the older confirmed wins that held before the round
     gate_max_older_nll_rise: float = 0.5  # nats per token, mean over the older confirmed wins
     gate_max_probe_kl: float = 0.1  # nats per token, against the base model
-    # Judge of unconfirmed revisions, in nats per token (benchmarks/judge.py calibrates them).
-    judge_tau: float = 1.0
+    # Judge of unconfirmed revisions, in nats per token (benchmarks/judge.py calibrates them). Infinity accepts nothing:
+    # no threshold reached the precision asked for on hints that leave three candidates (docs/LEARNING.md).
+    judge_tau: float = math.inf
     judge_tau_full: float = 2.0
     verdict_grace_seconds: float = 120.0
     # Texts.

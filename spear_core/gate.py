@@ -24,7 +24,7 @@ class Measures:
     """What the gate compares. Log-probabilities are means per token, in nats."""
 
     win_logp: float
-    rejected_p: float  # mean probability of the tokens that made the losing answers wrong
+    rejected_p: float  # probability of all the tokens together that made a losing answer wrong, mean over the answers
     learned: tuple[bool, ...]  # newly confirmed wins whose greedy re-ask gives the confirmed answer
     held: tuple[bool, ...]  # older confirmed wins, likewise
     older_nll: float
@@ -78,7 +78,7 @@ def measure(
     for part in micro_batches([e for e in loses if any(e.mask)], micro_batch):
         logits, targets, _ = completion_logits(model, part, pad_id)
         mask = mask_of(part, targets.shape[1], logits.device)
-        rejected += ((token_logps(logits, targets).exp() * mask).sum(-1) / mask.sum(-1)).tolist()
+        rejected += (token_logps(logits, targets) * mask).sum(-1).exp().tolist()
     held: list[bool] = []
     older_nll: list[float] = []
     for part in micro_batches(older, micro_batch):
