@@ -34,7 +34,7 @@ consistent with it. On these it guesses, trusts hints, and can be taught.
 
 ## Figures
 
-Held-out wordings, greedy, {tasks} questions a shape; `revision_success` with at most two partial hints that each leave three candidate
+Held-out wordings, greedy, {tasks} questions a shape (`--seed {seed}`; checkpoints were compared and chosen on seed 7); `revision_success` with at most two partial hints that each leave three candidate
 answers or more, overall over the model's own first failures; where it has too few of its own (sums), the shape's figure is taken from
 workings with one planted slip. Measured by `python -m benchmarks.pocket_model --write-card`;
 chance on half-known facts is 0.25 for a choice and 0.5 for yes/no.
@@ -57,9 +57,9 @@ TRAINING = (
 )
 
 
-def card(parameters: int, rows: list[list[str]], tasks: int) -> str:
+def card(parameters: int, rows: list[list[str]], tasks: int, seed: int) -> str:
     table = "\n".join("| " + " | ".join(row) + " |" for row in (HEADER, ["---"] * len(HEADER), *rows))
-    return CARD.format(parameters=parameters, tasks=tasks, table=table, training=TRAINING)
+    return CARD.format(parameters=parameters, tasks=tasks, seed=seed, table=table, training=TRAINING)
 
 
 def main() -> None:
@@ -97,7 +97,7 @@ def main() -> None:
     rows.append(["overall", f"{figures.overall['known']:.3f}", "", f"{figures.overall['revision_success']:.3f}", ""])
     if arguments.write_card:
         (Path(arguments.model) / "README.md").write_text(
-            card(loaded.parameters, rows, arguments.tasks), encoding="utf-8"
+            card(loaded.parameters, rows, arguments.tasks, arguments.seed), encoding="utf-8"
         )
     if arguments.json:
         print(json.dumps(out))

@@ -19,7 +19,7 @@ from spear_core.traces import Messages
 log = logging.getLogger(__name__)
 MAX_MESSAGE_CHARACTERS = 100_000
 TITLE_CHARACTERS = 48
-REVISION_TEMPERATURE = 0.5  # of revisions after the first; the paper's 0.8 cost more right answers than it found
+REVISION_TEMPERATURE = 0.5  # of revisions after the first; the paper has 0.8, and the two have not been compared
 
 
 class ChatService:
