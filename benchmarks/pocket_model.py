@@ -34,7 +34,8 @@ consistent with it. On these it guesses, trusts hints, and can be taught.
 
 ## Figures
 
-Held-out wordings, greedy, {tasks} questions a shape (`--seed {seed}`; checkpoints were compared and chosen on seed 7); `revision_success` with at most two partial hints that each leave three candidate
+Held-out wordings, greedy, {tasks} questions a shape (`--seed {seed}`; checkpoints were compared and chosen on seed 7);
+`revision_success` with at most two partial hints that each leave three candidate
 answers or more, overall over the model's own first failures; where it has too few of its own (sums), the shape's figure is taken from
 workings with one planted slip. Measured by `python -m benchmarks.pocket_model --write-card`;
 chance on half-known facts is 0.25 for a choice and 0.5 for yes/no.
