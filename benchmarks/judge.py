@@ -16,10 +16,10 @@ from benchmarks.report import add_common_flags, print_table
 from pocket.evaluation import ask, distinct_tasks
 from pocket.simulated_user import SimulatedUser
 from pocket.tasks import SHAPES
-from spear_core.generate import answer_all
 from spear_core.judge import Case, calibrate, gains, is_clean
 from spear_core.loading import LoadedModel, load_model
 from spear_core.prompts import revision_messages
+from spear_core.rollout import answer_all
 from spear_core.traces import Encoder
 
 

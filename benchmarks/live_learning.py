@@ -32,7 +32,7 @@ from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
 from services.settings import Settings
 from services.workbench import Workbench, open_workbench
-from spear_core.generate import answer_all
+from spear_core.rollout import answer_all
 
 CHECKPOINT_EVERY = 25  # interactions
 MEETINGS = 3  # each fact is met this often, in different wordings

@@ -24,7 +24,7 @@ from pocket.tasks import Task, open_task
 from pocket.world import load_world
 from services.settings import Settings
 from services.workbench import Workbench, open_workbench
-from spear_core.generate import answer_all
+from spear_core.rollout import answer_all
 
 WISHES = 6
 UNSEEN = 60

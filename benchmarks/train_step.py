@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import runpy
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,9 +28,8 @@ from spear_core.losses import lose_loss, win_loss
 from spear_core.scoring import ability, checkpointed, score
 from spear_core.traces import Encoded
 from spear_core.twins import lora_config
+from tests.reference.obvious_step import obvious_losses
 
-# run by its path: packages and benchmarks import nothing from tests, but this is what we say that we are faster than
-OBVIOUS = Path(__file__).resolve().parent.parent / "tests" / "reference" / "obvious_step.py"
 CUT_LAYERS = 4
 MARGIN = 0.0  # no losing token is left out: the most work there can be
 LAMBDA_LOSE = 0.1
@@ -51,9 +48,8 @@ def our_losses(model: Any, wins: Sequence[Encoded], loses: Sequence[Encoded]) ->
     )
 
 
-def obvious_losses() -> Losses:
-    function = runpy.run_path(str(OBVIOUS))["obvious_losses"]
-    return lambda model, wins, loses: function(model, wins, loses, 0, MARGIN)
+def their_losses(model: Any, wins: Sequence[Encoded], loses: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+    return obvious_losses(model, wins, loses, 0, MARGIN)
 
 
 class Side:
@@ -103,7 +99,7 @@ def compare(arguments: argparse.Namespace, layers: int) -> dict[str, Any]:
     vocabulary = int(model.config.vocab_size)
     pairs = random_pairs(vocabulary, arguments.batch, arguments.prompt, arguments.completion, arguments.seed)
     ours = Side(model, our_losses, arguments.device, arguments.checkpointing)
-    obvious = Side(model, obvious_losses(), arguments.device)
+    obvious = Side(model, their_losses, arguments.device)
     sides = {"ours": ours, "obvious": obvious}
     for side in sides.values():
         side.step((pairs[0][:1], pairs[1][:1]))  # warm; makes the optimiser's state too

@@ -9,7 +9,7 @@ from pathlib import Path
 from services.conversation import prompt_up_to
 from services.engine import Engine
 from spear_core.gate import is_degenerate
-from spear_core.generate import answer_all
+from spear_core.rollout import answer_all
 from spear_core.traces import Encoded, Messages
 from spear_core.trainer import Anchors
 

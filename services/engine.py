@@ -15,15 +15,17 @@ from spear_core.loading import LoadedModel
 from spear_core.traces import Encoder
 from spear_core.twins import Twins
 
-LONGEST_WAIT_SECONDS = 0.5  # of one micro-step for replies under way, so that training never starves
+WAIT_PER_WORK = 2.0  # while replies stream, training rests this many times as long as its last piece of work took
+LONGEST_WAIT_SECONDS = 30.0
 
 
 class Pace:
-    """Lets training wait while a reply streams: `replying` around a reply, `give_way` between micro-steps."""
+    """Lets training wait while a reply streams: `replying` around a reply, `give_way` between pieces of work."""
 
     def __init__(self) -> None:
         self._replies = 0
         self._quiet = threading.Condition()
+        self._resumed = threading.local()  # .at: when this thread last went back to work
 
     @contextmanager
     def replying(self) -> Iterator[None]:
@@ -37,11 +39,17 @@ class Pace:
                 self._quiet.notify_all()
 
     def give_way(self) -> None:
-        """Wait until no reply streams, at most LONGEST_WAIT_SECONDS."""
-        deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+        """Wait until no reply streams, but at most WAIT_PER_WORK times as long as this thread's last piece of work.
+
+        So replies keep most of the machine, and training, however slow its steps, a third of its time.
+        """
+        now = time.monotonic()
+        worked = now - getattr(self._resumed, "at", now)
+        deadline = now + min(WAIT_PER_WORK * worked, LONGEST_WAIT_SECONDS)
         with self._quiet:
             while self._replies and (left := deadline - time.monotonic()) > 0:
                 self._quiet.wait(left)
+        self._resumed.at = time.monotonic()
 
 
 @dataclass

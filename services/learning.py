@@ -150,7 +150,7 @@ class LearningService:
         with self._round_lock:
             learner = self._ready_learner()
             for held in (learner.probes, learner.anchors):
-                held.warm(self._engine.twins.training, self._engine.pad_id)
+                held.warm(self._engine.twins.training, self._engine.pad_id, self._engine.pace.give_way)
 
     def run_pending(self) -> int:
         """Learn everything that waits, round after round. Returns how many rounds were run."""

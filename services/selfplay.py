@@ -13,8 +13,8 @@ from feedback_store import Message
 from services import labels
 from services.conversation import prompt_up_to
 from services.engine import Engine
-from spear_core.generate import answer_all
 from spear_core.judge import Case, gains, judge, normalised
+from spear_core.rollout import answer_all
 
 log = logging.getLogger(__name__)
 REASKED_AT_A_TIME = 8

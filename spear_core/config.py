@@ -49,6 +49,7 @@ class SpearConfig:
     anchor_pool: int = 256
     anchor_weight: float = 1.0
     micro_batch: int = 32  # rows in one forward
+    gradient_checkpointing: bool = False  # compute activations twice instead of keeping them: slower, less memory
     # Gate.
     gate_enabled: bool = True
     gate_min_learned: float = 0.5  # of the newly confirmed wins, re-asked greedily

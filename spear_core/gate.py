@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from spear_core.config import SpearConfig
-from spear_core.forward import completion_logits, mask_of, micro_batches
-from spear_core.losses import token_logps
+from spear_core.packing import batches_by_prompt
+from spear_core.scoring import predict, score_rows
 from spear_core.traces import Encoded
-from spear_core.trainer import Anchors, is_learned
+from spear_core.trainer import Anchors
 
 SMALL_P = 0.05  # a rejected answer this improbable need not fall further
 LOOP_SHARE = 0.2  # fewer distinct words than this share of a long reply: it goes round in circles
@@ -65,41 +65,28 @@ def measure(
     probes: Anchors,
     pad_id: int,
     micro_batch: int,
+    pace: Callable[[], None] = lambda: None,
 ) -> Measures:
-    """Everything the gate needs to know of one adapter, by teacher forcing."""
-    learned: list[bool] = []
-    win_logps: list[float] = []
-    for part in micro_batches(wins, micro_batch):
-        logits, targets, present = completion_logits(model, part, pad_id)
-        logps = token_logps(logits, targets)
-        win_logps += ((logps * present).sum(-1) / present.sum(-1)).tolist()
-        learned += [hit for hit, e in zip(is_learned(logits, targets, present), part, strict=True) if e.confirmed]
-    rejected: list[float] = []
-    for part in micro_batches([e for e in loses if any(e.mask)], micro_batch):
-        logits, targets, _ = completion_logits(model, part, pad_id)
-        mask = mask_of(part, targets.shape[1], logits.device)
-        rejected += (token_logps(logits, targets) * mask).sum(-1).exp().tolist()
-    held: list[bool] = []
-    older_nll: list[float] = []
-    for part in micro_batches(older, micro_batch):
-        logits, targets, present = completion_logits(model, part, pad_id)
-        held += is_learned(logits, targets, present)
-        older_nll += (-(token_logps(logits, targets) * present).sum(-1) / present.sum(-1)).tolist()
-    kl, changed, tokens = 0.0, 0.0, 0
-    for part in micro_batches(probes.examples, micro_batch):
-        base = probes.base_logps(model, part, pad_id)
-        logits, _, present = completion_logits(model, part, pad_id)
-        logps = torch.log_softmax(logits.float(), -1)
-        kl += float(((base.exp() * (base - logps)).sum(-1) * present).sum())
-        changed += float(((base.argmax(-1) != logps.argmax(-1)) & present).sum())
-        tokens += int(present.sum())
+    """Everything the gate needs to know of one adapter, by teacher forcing. `pace` is called before each forward."""
+    masked = [e for e in loses if any(e.mask)]
+    rows = score_rows(model, [*wins, *masked, *older], pad_id, micro_batch, pace)
+    of_wins, of_loses = rows[: len(wins)], rows[len(wins) : len(wins) + len(masked)]
+    of_older = rows[len(wins) + len(masked) :]
+    kl, changed, tokens = 0.0, 0, 0
+    for part in batches_by_prompt(probes.examples, micro_batch):
+        pace()
+        examples = [probes.examples[i] for i in part]
+        values, same = predict(model, examples, pad_id, every_token=True).kl_from(probes.base(model, examples, pad_id))
+        kl += float(values.sum())
+        changed += int((~same).sum())
+        tokens += len(values)
     finite = all(bool(torch.isfinite(p).all()) for n, p in model.named_parameters() if "lora_" in n)
     return Measures(
-        win_logp=_mean(win_logps),
-        rejected_p=_mean(rejected),
-        learned=tuple(learned),
-        held=tuple(held),
-        older_nll=_mean(older_nll),
+        win_logp=_mean([row.mean_logp for row in of_wins]),
+        rejected_p=_mean([math.exp(row.masked_logp) for row in of_loses]),
+        learned=tuple(row.learned for row, e in zip(of_wins, wins, strict=True) if e.confirmed),
+        held=tuple(row.learned for row in of_older),
+        older_nll=_mean([-row.mean_logp for row in of_older]),
         probe_kl=kl / max(tokens, 1),
         probe_changed=changed / max(tokens, 1),
         finite=finite,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -90,43 +90,3 @@ def stream_reply(
         worker.join()
     if failure:
         raise failure[0]
-
-
-def answer_all(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[Messages],
-    *,
-    context_tokens: int,
-    max_new_tokens: int,
-    temperature: float = 0.0,
-    top_p: float = 0.95,
-    batch_size: int = 32,
-) -> list[str]:
-    """Replies to many prompts, in their order; batches go by length so that little is padded."""
-    new_tokens = min(max_new_tokens, context_tokens // 2)
-    encoded = [encode_prompt(tokenizer, list(p), max_tokens=context_tokens - new_tokens) for p in prompts]
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-    replies = [""] * len(encoded)
-    device = next(model.parameters()).device
-    pad = _pad_id(tokenizer)
-    ends = set(end_token_ids(tokenizer))
-    for start in range(0, len(order), batch_size):
-        part = order[start : start + batch_size]
-        width = max(len(encoded[i]) for i in part)
-        ids = torch.tensor([[pad] * (width - len(encoded[i])) + encoded[i] for i in part], device=device)
-        attention = torch.tensor([[0] * (width - len(encoded[i])) + [1] * len(encoded[i]) for i in part], device=device)
-        with torch.inference_mode():
-            out = model.generate(
-                input_ids=ids,
-                attention_mask=attention,
-                max_new_tokens=new_tokens,
-                eos_token_id=sorted(ends),
-                pad_token_id=pad,
-                **_sampling(temperature, top_p),
-            )
-        for row, i in enumerate(part):
-            new = out[row, width:].tolist()
-            cut = next((at for at, token in enumerate(new) if token in ends), len(new))
-            replies[i] = tokenizer.decode(new[:cut], skip_special_tokens=True).strip()
-    return replies

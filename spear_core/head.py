@@ -53,8 +53,9 @@ class _TargetLogps(torch.autograd.Function):
 
 class _BaseKL(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, base: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, base: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         kl = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
+        same = torch.empty(hidden.shape[0], dtype=torch.bool, device=hidden.device)
         jacobian = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         size = max(1, chunk_tokens(weight.shape[0]) // 2)  # two sets of logits at a time
         for start in range(0, hidden.shape[0], size):
@@ -62,11 +63,13 @@ class _BaseKL(torch.autograd.Function):
             now = F.linear(hidden[part], weight, bias).float().log_softmax(-1)  # (n, V)
             was = F.linear(base[part], weight, bias).float().log_softmax(-1)
             kl[part] = (was.exp() * (was - now)).sum(-1)
+            same[part] = was.argmax(-1) == now.argmax(-1)
             if jacobian is not None:
                 jacobian[part] = (now.exp_() - was.exp_()).to(weight.dtype) @ weight  # dKL / dlogits = p - p_base
         if jacobian is not None:
             ctx.save_for_backward(jacobian)
-        return kl
+        ctx.mark_non_differentiable(same)
+        return kl, same
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None, None]:
@@ -85,17 +88,18 @@ def target_logps(hidden: Tensor, head: nn.Linear, targets: Tensor) -> tuple[Tens
     return logps, hits
 
 
-def kl_from_base(hidden: Tensor, base: Tensor, head: nn.Linear) -> Tensor:
-    """KL(base || now) of each token in nats, from both models' hidden states: (N, H), (N, H) -> (N,).
+def kl_from_base(hidden: Tensor, base: Tensor, head: nn.Linear) -> tuple[Tensor, Tensor]:
+    """KL(base || now) of each token in nats, and whether the greedy choice is the same: (N, H), (N, H) -> (N,), (N,).
 
-    Keeping a base model's hidden states costs H / V of keeping its log-probabilities: at 0.5B 170 times less.
+    From both models' hidden states: keeping a base model's costs H / V of keeping its log-probabilities, at 0.5B 170
+    times less.
 
     Raises:
         ValueError: where the head itself is to be trained.
     """
     _check_frozen(head)
-    kl: Tensor = _BaseKL.apply(hidden, base, head.weight, head.bias)
-    return kl
+    kl, same = _BaseKL.apply(hidden, base, head.weight, head.bias)
+    return kl, same
 
 
 def _check_frozen(head: nn.Linear) -> None:

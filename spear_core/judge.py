@@ -10,13 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from spear_core.forward import completion_logits, micro_batches
 from spear_core.gate import is_degenerate
 from spear_core.loading import ModelSettings
-from spear_core.losses import token_logps
 from spear_core.prompts import revision_messages
+from spear_core.scoring import score_rows
 from spear_core.traces import Encoded, Encoder, Messages
 
 JUDGED_CONFIDENCE = 0.5  # nothing self-verified ever outweighs a human word
@@ -41,15 +38,6 @@ class Judgement:
     confidence: float
 
 
-@torch.no_grad()
-def _mean_logps(model: Any, examples: Sequence[Encoded], pad_id: int, micro_batch: int) -> list[float]:
-    out: list[float] = []
-    for part in micro_batches(examples, micro_batch):
-        logits, targets, present = completion_logits(model, part, pad_id)
-        out += ((token_logps(logits, targets) * present).sum(-1) / present.sum(-1)).tolist()
-    return out
-
-
 def gains(
     model: Any, encoder: Encoder, settings: ModelSettings, cases: Sequence[Case], pad_id: int, micro_batch: int = 64
 ) -> list[float]:
@@ -59,7 +47,7 @@ def gains(
         hinted = revision_messages(list(case.prompt), [(case.first, case.hint)], settings)
         for said in (case.revision, case.first):
             rows += [encoder.plain(hinted, said), encoder.plain(case.prompt, said)]
-    logps = _mean_logps(model, rows, pad_id, micro_batch)
+    logps = [row.mean_logp for row in score_rows(model, rows, pad_id, micro_batch)]
     return [(logps[i] - logps[i + 1]) - (logps[i + 2] - logps[i + 3]) for i in range(0, len(logps), 4)]
 
 

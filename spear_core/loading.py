@@ -38,18 +38,17 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from spear_core.dtypes import choose_dtype
 from spear_core.errors import ConfigError, ModelUnavailable
 from spear_core.starter import ANCHOR_PROMPTS, PROBE_PROMPTS
 
 log = logging.getLogger(__name__)
 
 SETTINGS_FILE = "spear.json"
-SMALL_MODEL_PARAMETERS = 200_000_000  # below this, float32 on a CPU is affordable and trains more steadily
 MEMORY_MARGIN = 1.2
 HASH_WHOLE_BYTES = 1 << 30  # weights up to 1 GiB are hashed whole, larger ones by samples
 SAMPLE_BLOCKS, SAMPLE_BYTES = 64, 1 << 20
 FALLBACK_CONTEXT_TOKENS = 2048
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Notes of whoever saved the folder; they change nothing that the model computes.
 VOLATILE_CONFIG_KEYS = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "auto_map"}
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, SafetensorError)
@@ -152,8 +151,7 @@ def load_model(
     Args:
         name_or_folder: a folder (no call leaves the machine then) or a hub id.
         device: a torch device name.
-        dtype: `float32`, `bfloat16`, `float16`, or `auto`: float32 for under 200 million parameters on a CPU, else
-            bfloat16.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto`, by what the device has in hardware (`choose_dtype`).
         offline: use only what is in the local hub cache; by default as `HF_HUB_OFFLINE` says.
         trust_remote_code: run Python code that comes with the model.
 
@@ -161,20 +159,19 @@ def load_model(
         ModelUnavailable: with one line that says what to do.
         ConfigError: for an unknown dtype or device, or a bad `spear.json`.
     """
-    if dtype != "auto" and dtype not in DTYPES:
-        raise ConfigError(f"unknown dtype {dtype}; use auto, {', '.join(DTYPES)}")
     target = _device(device)
     folder = _local_folder(name_or_folder, offline, trust_remote_code)
     raw = _read_config(name_or_folder, folder)
     settings = read_settings(folder)
     config = _causal_config(name_or_folder, folder, raw, trust_remote_code)
     files = _weight_files(name_or_folder, folder)
-    stored = sum(_parameters_in(name_or_folder, file) for file in files)
-    if dtype == "auto":
-        dtype = "float32" if stored < SMALL_MODEL_PARAMETERS and target.type == "cpu" else "bfloat16"
-    _check_memory(name_or_folder, stored * DTYPES[dtype].itemsize, target)
+    headers = [_header_of(name_or_folder, file) for file in files]
+    stored = sum(torch.Size(entry["shape"]).numel() for header in headers for entry in header.values())
+    formats = frozenset(entry["dtype"] for header in headers for entry in header.values())
+    number, why = choose_dtype(dtype, target, stored, formats)
+    _check_memory(name_or_folder, stored * number.itemsize, target)
     tokenizer = _tokenizer(name_or_folder, folder, trust_remote_code)
-    model = _weights(name_or_folder, folder, config, DTYPES[dtype], trust_remote_code)
+    model = _weights(name_or_folder, folder, config, number, trust_remote_code)
     rows = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
     if len(tokenizer) > rows:
         raise ModelUnavailable(
@@ -197,7 +194,7 @@ def load_model(
         context_tokens=_context_tokens(config, tokenizer),
         settings=settings,
     )
-    log.info("loaded %s: %d parameters, %s on %s", loaded.name, loaded.parameters, dtype, device)
+    log.info("loaded %s: %d parameters, %s on %s (%s)", loaded.name, loaded.parameters, number, device, why)
     return loaded
 
 
@@ -398,8 +395,8 @@ def _weight_files(name: str, folder: Path) -> list[Path]:
     return [folder / shard for shard in sorted(shards)]
 
 
-def _parameters_in(name: str, file: Path) -> int:
-    """Number of weights that a safetensors header promises, once the file is as long as the header says.
+def _header_of(name: str, file: Path) -> dict[str, Any]:
+    """What a safetensors header says of each tensor (dtype, shape), once the file is as long as the header says.
 
     The layout is eight bytes of header length, a JSON header, then the data (https://github.com/huggingface/safetensors).
     """
@@ -414,7 +411,7 @@ def _parameters_in(name: str, file: Path) -> int:
         end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
         if file.stat().st_size != 8 + length + end:
             raise ModelUnavailable(damaged)
-        return sum(torch.Size(entry["shape"]).numel() for entry in header.values())
+        return {name: {"dtype": str(e["dtype"]), "shape": torch.Size(e["shape"])} for name, e in header.items()}
     except (ValueError, KeyError, AttributeError, TypeError, IndexError) as e:
         raise ModelUnavailable(damaged) from e
     except OSError as e:

@@ -12,8 +12,8 @@ from typing import Any
 
 from spear_core.config import SpearConfig
 from spear_core.gate import Measures, Verdict, decide, measure
-from spear_core.generate import answer_all
 from spear_core.prompts import template_token_ids
+from spear_core.rollout import answer_all
 from spear_core.traces import Encoder, Messages, Trace
 from spear_core.trainer import Anchors, Material, Progress, Report, Trainer
 from spear_core.twins import AdapterState, Twins
@@ -68,6 +68,7 @@ class Learner:
             prompts,
             context_tokens=self.encoder.context_tokens,
             max_new_tokens=self.config.max_new_tokens,
+            pace=self.pace,
         )
 
     def run_round(
@@ -93,7 +94,14 @@ class Learner:
 
         def measured() -> Measures:
             return measure(
-                self.twins.training, encoded_wins, encoded_loses, checked, self.probes, self.pad_id, cfg.micro_batch
+                self.twins.training,
+                encoded_wins,
+                encoded_loses,
+                checked,
+                self.probes,
+                self.pad_id,
+                cfg.micro_batch,
+                self.pace,
             )
 
         self.twins.load(current)

@@ -10,7 +10,7 @@ import contextlib
 import copy
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,15 +19,18 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from spear_core.head import target_logps
+from spear_core.head import kl_from_base, target_logps
 from spear_core.losses import token_logps
-from spear_core.packing import Packed, pack
+from spear_core.packing import Packed, batches_by_prompt, pack
 from spear_core.traces import Encoded
 
 log = logging.getLogger(__name__)
 # relative difference of hidden states above which two ways to compute them are not the same way
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 LARGE_LOGITS = 1000.0
+LEARNED_LONG_TOKENS = 64  # docs/METRICS.md: longer completions count as learned by their mean log p
+LEARNED_LONG_LOGP = -0.1
+ROW_TOKENS = 64  # short prompts share a row up to this: fewer tokens of padding, still cheap attention
 # what an architecture without the trick may raise when it is tried
 REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError, ImportError)
 
@@ -54,29 +57,105 @@ class Scores:
     hits: Tensor
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What predicts N scored tokens: hidden states (N, H) where the head is plain, else logits (N, V).
+
+    They come example after example. Gradients flow into them.
+    """
+
+    packed: Packed
+    values: Tensor
+    head: nn.Linear | None
+    shape: tuple[int, int]  # (B, C)
+
+    def scores(self) -> Scores:
+        logps, hits = self._logps_and_hits()
+        return Scores(
+            self.packed.unflatten(logps, self.shape),
+            self.packed.unflatten(torch.ones_like(hits), self.shape),
+            self.packed.unflatten(hits, self.shape),
+        )
+
+    def as_base(self) -> Tensor:
+        """What `kl_from` takes as the base, and what is worth keeping of it: hidden states, or log-probabilities."""
+        return self.values.detach() if self.head is not None else self.values.detach().float().log_softmax(-1)
+
+    def kl_from(self, base: Tensor) -> tuple[Tensor, Tensor]:
+        """KL(base || now) of each scored token in nats, and whether the greedy choice is the same: (N,), (N,)."""
+        if self.head is not None:
+            return kl_from_base(self.values, base, self.head)
+        now = self.values.float().log_softmax(-1)
+        return (base.exp() * (base - now)).sum(-1), base.argmax(-1) == now.argmax(-1)
+
+    def split(self, first: int) -> tuple[Predictions, Predictions]:
+        """Those of the first examples, and those of the others."""
+        at = int((self.packed.examples < first).sum())
+        width = self.shape[1]
+        head, tail = self.packed.scored_split(at, first)
+        return (
+            Predictions(head, self.values[:at], self.head, (first, width)),
+            Predictions(tail, self.values[at:], self.head, (self.shape[0] - first, width)),
+        )
+
+    def _logps_and_hits(self) -> tuple[Tensor, Tensor]:
+        targets = self.packed.targets
+        if self.head is not None:
+            return target_logps(self.values, self.head, targets)
+        return token_logps(self.values, targets), self.values.argmax(-1) == targets
+
+
 _abilities: WeakKeyDictionary[Any, tuple[str, Ability]] = WeakKeyDictionary()
 _trying = threading.Lock()
 
 
-def score(model: Any, examples: Sequence[Encoded], pad_id: int, *, every_token: bool = False) -> Scores:
-    """Score the tokens that the examples' masks name (or every completion token), with gradients to the hidden states.
+def predict(model: Any, examples: Sequence[Encoded], pad_id: int, *, every_token: bool = False) -> Predictions:
+    """One backbone pass over the examples; scored are the tokens that their masks name (or every completion token).
 
     `model` is a causal language model, with or without PEFT around it. Completions to the same prompt share its
     computation. Raises ValueError for an example without a prompt.
     """
-    able = ability(model)
-    return _score(_causal(model), able, examples, pad_id, every_token)
+    causal, able = _causal(model), ability(model)
+    packed, inputs = _prepared(causal, able, examples, pad_id, every_token)
+    shape = (len(examples), max(len(e.completion_ids) for e in examples))
+    if able.plain_head:
+        hidden = _backbone(causal)(**inputs).last_hidden_state[packed.rows, packed.columns]  # (N, H)
+        return Predictions(packed, hidden, causal.get_output_embeddings(), shape)
+    columns, place = packed.columns.unique(return_inverse=True)
+    logits = causal(**inputs, logits_to_keep=columns).logits[packed.rows, place]  # (N, V)
+    return Predictions(packed, logits, None, shape)
 
 
-def completion_states(model: Any, examples: Sequence[Encoded], pad_id: int) -> Tensor:
-    """Hidden states that predict the completion tokens, example after example: (N, H). For `head.kl_from_base`.
+def score(model: Any, examples: Sequence[Encoded], pad_id: int, *, every_token: bool = False) -> Scores:
+    """`predict`, and the scores of what was predicted."""
+    return predict(model, examples, pad_id, every_token=every_token).scores()
 
-    Only where `ability(model).plain_head`: elsewhere they are not all that makes the logits.
-    """
-    causal = _causal(model)
-    packed, inputs = _prepared(causal, ability(model), examples, pad_id, every_token=True)
-    hidden = _backbone(causal)(**inputs).last_hidden_state[packed.rows, packed.columns]
-    return hidden[(packed.examples * packed.ids.shape[1] + packed.places).argsort()]
+
+@dataclass(frozen=True)
+class Row:
+    """One completion as a whole; log-probabilities in nats. `masked_logp` is the sum over the tokens its mask names."""
+
+    mean_logp: float
+    masked_logp: float
+    learned: bool  # METRICS.md: every token, EOS included, is the argmax; long ones by their mean log-probability
+
+
+@torch.no_grad()
+def score_rows(
+    model: Any, examples: Sequence[Encoded], pad_id: int, micro_batch: int, pace: Callable[[], None] = lambda: None
+) -> list[Row]:
+    """Every completion by teacher forcing, `micro_batch` at a time; `pace` is called before each forward."""
+    rows: dict[int, Row] = {}
+    for indices in batches_by_prompt(examples, micro_batch):
+        pace()
+        part = [examples[i] for i in indices]
+        scores = score(model, part, pad_id, every_token=True)
+        for i, e, logps, hits in zip(indices, part, scores.logps.tolist(), scores.hits.tolist(), strict=True):
+            n = len(e.completion_ids)
+            mean = sum(logps[:n]) / n
+            learned = mean >= LEARNED_LONG_LOGP if n > LEARNED_LONG_TOKENS else all(hits[:n])
+            rows[i] = Row(mean, sum(p for p, m in zip(logps, e.mask, strict=False) if m), learned)
+    return [rows[i] for i in range(len(examples))]
 
 
 def ability(model: Any) -> Ability:
@@ -116,23 +195,6 @@ def checkpointed(model: Any) -> Iterator[None]:
 # -- one pass ------------------------------------------------------------------------------------------------
 
 
-def _score(causal: Any, able: Ability, examples: Sequence[Encoded], pad_id: int, every_token: bool) -> Scores:
-    packed, inputs = _prepared(causal, able, examples, pad_id, every_token)
-    if able.plain_head:
-        hidden = _backbone(causal)(**inputs).last_hidden_state  # (R, T, H)
-        logps, hits = target_logps(hidden[packed.rows, packed.columns], causal.get_output_embeddings(), packed.targets)
-    else:
-        columns, place = packed.columns.unique(return_inverse=True)
-        logits = causal(**inputs, logits_to_keep=columns).logits[packed.rows, place]  # (N, V)
-        logps, hits = token_logps(logits, packed.targets), logits.argmax(-1) == packed.targets
-    shape = (len(examples), max(len(e.completion_ids) for e in examples))
-    return Scores(
-        packed.unflatten(logps, shape),
-        packed.unflatten(torch.ones_like(hits), shape),
-        packed.unflatten(hits, shape),
-    )
-
-
 def _prepared(
     causal: Any, able: Ability, examples: Sequence[Encoded], pad_id: int, every_token: bool
 ) -> tuple[Packed, dict[str, Any]]:
@@ -140,7 +202,8 @@ def _prepared(
     longest = max(len(e.prompt_ids) + len(e.completion_ids) for e in examples)
     # a window that cuts into these rows would have to be cut into the mask too, layer by layer: left to the model
     share = able.packs and (able.window is None or longest <= able.window)
-    packed = pack(examples, pad_id, device, share_prompts=share, every_token=every_token)
+    room = ROW_TOKENS if able.plain_head else 0  # other heads are applied to whole columns: full rows would make more
+    packed = pack(examples, pad_id, device, share_prompts=share, row_tokens=room, every_token=every_token)
     share = share and packed.ids.shape[0] < len(examples)
     return packed, _inputs(packed, share=share, dtype=causal.dtype)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
 import random
@@ -17,14 +18,13 @@ from torch import Tensor
 
 from spear_core.config import SpearConfig
 from spear_core.errors import TrainingFailed
-from spear_core.forward import completion_logits, confidence_of, mask_of, micro_batches
-from spear_core.losses import anchor_kl, lose_loss, token_logps, win_loss
+from spear_core.losses import lose_loss, win_loss
+from spear_core.packing import batches_by_prompt
+from spear_core.scoring import checkpointed, predict, score_rows
 from spear_core.traces import Encoded
 
 log = logging.getLogger(__name__)
 ANCHOR_CACHE_BYTES = 192 * 2**20
-LEARNED_LONG_TOKENS = 64  # METRICS.md: longer completions count as learned by their mean log p
-LEARNED_LONG_LOGP = -0.1
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Report:
 
 
 class _Cache:
-    """Base log-probabilities by (prompt, completion); drops the oldest beyond ANCHOR_CACHE_BYTES."""
+    """What is kept of the base model by (prompt, completion); drops the oldest beyond ANCHOR_CACHE_BYTES."""
 
     def __init__(self) -> None:
         self.rows: OrderedDict[tuple[tuple[int, ...], tuple[int, ...]], Tensor] = OrderedDict()
@@ -64,9 +64,9 @@ class _Cache:
 
 
 class Anchors:
-    """Completions whose distribution is held to the base model's, with the base's log-probabilities cached.
+    """Completions whose distribution is held to the base model's, with what makes the base's distribution cached.
 
-    The cache is bounded: at a vocabulary of 150,000 one answer is megabytes.
+    The cache is bounded: at a vocabulary of 150,000 the log-probabilities of one answer are megabytes.
     """
 
     def __init__(self, examples: Sequence[Encoded], cache: _Cache | None = None) -> None:
@@ -81,25 +81,25 @@ class Anchors:
         """The same anchors less those that ask what is being corrected right now; the cache is shared."""
         return self.with_examples([e for e in self.examples if e.prompt_ids not in prompts])
 
-    def warm(self, model: Any, pad_id: int) -> None:
+    def warm(self, model: Any, pad_id: int, pace: Callable[[], None] = lambda: None) -> None:
         """Fill the cache now, so that the first round need not."""
         for e in self.examples:
-            self.base_logps(model, [e], pad_id)
+            pace()
+            self.base(model, [e], pad_id)
 
-    def base_logps(self, model: Any, examples: Sequence[Encoded], pad_id: int) -> Tensor:
-        """(B, C, V) log-probabilities under the base model, that is with the adapter switched off."""
-        keys = [(e.prompt_ids, e.completion_ids) for e in examples]
-        rows = {key: self._cache.rows[key] for key in keys if key in self._cache.rows}
-        missing = [(key, e) for e, key in zip(examples, keys, strict=True) if key not in rows]
-        if missing:
-            with torch.no_grad(), model.disable_adapter():
-                for key, e in missing:
-                    # one by one: a row's last bits depend on what it is padded with, and forgetting must be bit-equal
-                    logits, _, _ = completion_logits(model, [e], pad_id)
-                    rows[key] = torch.log_softmax(logits[0].float(), dim=-1)
-                    self._cache.add(key, rows[key])
-        width = max(len(e.completion_ids) for e in examples)
-        return torch.stack([torch.nn.functional.pad(rows[key], (0, 0, 0, width - rows[key].shape[0])) for key in keys])
+    def base(self, model: Any, examples: Sequence[Encoded], pad_id: int) -> Tensor:
+        """What `Predictions.kl_from` needs of the base model, that is with the adapter off: (tokens, H) or (tokens, V)."""
+        rows = []
+        for e in examples:
+            key = (e.prompt_ids, e.completion_ids)
+            row = self._cache.rows.get(key)
+            if row is None:
+                with torch.no_grad(), model.disable_adapter():
+                    # one by one: a row's last bits depend on what it is packed with, and forgetting must be bit-equal
+                    row = predict(model, [e], pad_id, every_token=True).as_base().clone()
+                self._cache.add(key, row)
+            rows.append(row)
+        return torch.cat(rows)
 
 
 @dataclass(frozen=True)
@@ -118,23 +118,14 @@ def cap_loses(loses: Sequence[Encoded], wins: int, config: SpearConfig, rng: ran
     return list(loses) if len(loses) <= most else rng.sample(list(loses), most)
 
 
-def is_learned(logits: Tensor, targets: Tensor, present: Tensor) -> list[bool]:
-    """Per row: is every completion token, EOS included, the argmax; long completions by mean log p. (METRICS.md)"""
-    hits = ((logits.argmax(-1) == targets) | ~present).all(-1)
-    lengths = present.sum(-1)
-    long = lengths > LEARNED_LONG_TOKENS
-    if long.any():
-        mean = (token_logps(logits, targets) * present).sum(-1) / lengths
-        hits = torch.where(long, mean >= LEARNED_LONG_LOGP, hits)
-    return [bool(h) for h in hits]
+@dataclass(frozen=True)
+class _Part:
+    """The rows of one micro-step."""
 
-
-def learned_rows(model: Any, examples: Sequence[Encoded], pad_id: int, micro_batch: int) -> list[bool]:
-    out: list[bool] = []
-    with torch.no_grad():
-        for part in micro_batches(examples, micro_batch):
-            out += is_learned(*completion_logits(model, part, pad_id))
-    return out
+    wins: Sequence[Encoded]
+    loses: Sequence[Encoded]
+    anchors: Sequence[Encoded]
+    anchor_pool: Anchors | None
 
 
 class Trainer:
@@ -179,11 +170,11 @@ class Trainer:
         sums = {"win": 0.0, "lose": 0.0, "anchor": 0.0}
         steps, learned = 0, False
         try:
-            with _dropout_seed(seed) if cfg.lora_dropout > 0 else contextlib.nullcontext():
+            with self._modes(seed):
                 settled = 0  # steps done since everything was learned
                 while steps < max_steps:
                     if cfg.stop_when_learned and confirmed and (settled or steps % cfg.check_every == 0):
-                        learned = settled > 0 or all(learned_rows(self.model, confirmed, self.pad_id, cfg.micro_batch))
+                        learned = settled > 0 or self._all_learned(confirmed)
                         if learned and settled >= cfg.settle_steps:
                             break
                         settled += learned
@@ -192,12 +183,28 @@ class Trainer:
                     steps += 1
                     on_step(Progress(steps, max_steps))
                 if confirmed and (settled or not learned):
-                    learned = all(learned_rows(self.model, confirmed, self.pad_id, cfg.micro_batch))
+                    learned = self._all_learned(confirmed)
         finally:
             self.model.eval()
             optimizer.zero_grad(set_to_none=True)
         n = max(steps, 1)
         return Report(steps, learned, sums["win"] / n, sums["lose"] / n, sums["anchor"] / n, time.monotonic() - started)
+
+    @contextlib.contextmanager
+    def _modes(self, seed: int) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            if self.config.lora_dropout > 0:
+                stack.enter_context(_dropout_seed(seed))
+            if self.config.gradient_checkpointing:
+                stack.enter_context(checkpointed(self.model))
+            yield
+
+    def _all_learned(self, confirmed: Sequence[Encoded]) -> bool:
+        training = self.model.training
+        self.model.eval()  # as it will answer: without dropout
+        rows = score_rows(self.model, confirmed, self.pad_id, self.config.micro_batch, self.pace)
+        self.model.train(training)
+        return all(row.learned for row in rows)
 
     # -- one step --------------------------------------------------------------------------------------------
 
@@ -207,13 +214,19 @@ class Trainer:
         cfg = self.config
         wins = _draw(material.wins, cfg.wins_a_step, rng) + _draw(material.replay, cfg.replay_wins, rng)
         drawn_loses = _draw(loses, cfg.loses_a_step, rng) if cfg.lambda_lose > 0 else []
-        values = {"win": self._wins(self._drop(wins, rng)), "lose": 0.0, "anchor": 0.0}
-        if drawn_loses:
-            values["lose"] = self._loses(drawn_loses)
-        if material.anchors and material.anchors.examples and cfg.anchor_weight > 0 and cfg.anchors_a_step > 0:
-            values["anchor"] = self._anchors(
-                material.anchors, _draw(material.anchors.examples, cfg.anchors_a_step, rng)
-            )
+        pool = material.anchors if material.anchors and cfg.anchor_weight > 0 else None
+        anchors = _draw(pool.examples, cfg.anchors_a_step, rng) if pool else []
+        rows = [*self._drop([*wins, *drawn_loses], rng), *anchors]
+        sides = (0, len(wins), len(wins) + len(drawn_loses), len(rows))
+        tokens = [max(1.0, float(sum(sum(e.mask) for e in rows[a:b]))) for a, b in itertools.pairwise(sides)]
+        totals = dict(zip(("win", "lose", "anchor"), tokens, strict=True))
+        mean = sum(e.confidence for e in drawn_loses) / max(1, len(drawn_loses))
+        values = {"win": 0.0, "lose": 0.0, "anchor": 0.0}
+        for indices in batches_by_prompt(rows, cfg.micro_batch):
+            of_side = [[rows[i] for i in sorted(indices) if a <= i < b] for a, b in itertools.pairwise(sides)]
+            part = _Part(of_side[0], of_side[1], of_side[2], pool)
+            for name, value in self._part(part, totals, mean).items():
+                values[name] += value
         norm = torch.nn.utils.clip_grad_norm_(parameters, cfg.max_grad_norm)
         if not all(math.isfinite(v) for v in values.values()) or not math.isfinite(norm.item()):
             raise TrainingFailed("the training step gave a loss or gradient that is not a finite number")
@@ -221,52 +234,46 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         return values
 
-    def _wins(self, examples: list[Encoded]) -> float:
-        total, tokens = 0.0, sum(sum(e.mask) for e in examples)
-        for part in micro_batches(examples, self.config.micro_batch):
-            self.pace()
-            logits, targets, _ = completion_logits(self.model, part, self.pad_id)
-            mask = mask_of(part, targets.shape[1], logits.device)
-            loss = win_loss(token_logps(logits, targets), mask, confidence_of(part, logits.device), tokens)
-            (self.config.lambda_win * loss).backward()
-            total += loss.item()
-        return total
+    def _part(self, part: _Part, totals: dict[str, float], mean_lose_confidence: float) -> dict[str, float]:
+        """One micro-step: a backbone pass over wins, losing traces and anchors together, and its gradients."""
+        cfg = self.config
+        self.pace()
+        base = (
+            part.anchor_pool.base(self.model, part.anchors, self.pad_id) if part.anchors and part.anchor_pool else None
+        )
+        both = predict(self.model, [*part.wins, *part.loses, *part.anchors], self.pad_id)
+        wins, rest = both.split(len(part.wins))
+        loses, anchors = rest.split(len(part.loses))
+        losses: dict[str, Tensor] = {}
+        if part.wins:
+            scores = wins.scores()
+            losses["win"] = win_loss(scores.logps, scores.scored.float(), self._confidence(part.wins), totals["win"])
+        if part.loses:
+            scores, confidence = loses.scores(), self._confidence(part.loses)
+            if cfg.confidence_form == "batch_mean":
+                confidence = torch.full_like(confidence, mean_lose_confidence)
+            losses["lose"] = lose_loss(scores.logps, scores.scored.float(), confidence, cfg.margin, totals["lose"])
+        if base is not None:
+            losses["anchor"] = anchors.kl_from(base)[0].sum() / totals["anchor"]
+        weights = {"win": cfg.lambda_win, "lose": cfg.lambda_lose, "anchor": cfg.anchor_weight}
+        sum((weights[name] * loss for name, loss in losses.items()), torch.zeros(())).backward()
+        return {name: loss.item() for name, loss in losses.items()}
 
-    def _loses(self, examples: list[Encoded]) -> float:
-        total, tokens = 0.0, sum(sum(e.mask) for e in examples)
-        mean = sum(e.confidence for e in examples) / len(examples)
-        for part in micro_batches(examples, self.config.micro_batch):
-            self.pace()
-            logits, targets, _ = completion_logits(self.model, part, self.pad_id)
-            confidence = confidence_of(part, logits.device)
-            if self.config.confidence_form == "batch_mean":
-                confidence = torch.full_like(confidence, mean)
-            mask = mask_of(part, targets.shape[1], logits.device)
-            loss = lose_loss(token_logps(logits, targets), mask, confidence, self.config.margin, tokens)
-            (self.config.lambda_lose * loss).backward()
-            total += loss.item()
-        return total
-
-    def _anchors(self, anchors: Anchors, examples: list[Encoded]) -> float:
-        total, tokens = 0.0, sum(sum(e.mask) for e in examples)
-        for part in micro_batches(examples, self.config.micro_batch):
-            self.pace()
-            base = anchors.base_logps(self.model, part, self.pad_id)
-            logits, _, present = completion_logits(self.model, part, self.pad_id)
-            loss = anchor_kl(base, logits, present.float(), tokens)
-            (self.config.anchor_weight * loss).backward()
-            total += loss.item()
-        return total
+    def _confidence(self, examples: Sequence[Encoded]) -> Tensor:
+        device = next(self.model.parameters()).device
+        return torch.tensor([e.confidence for e in examples], device=device)  # (B,)
 
     def _drop(self, examples: list[Encoded], rng: random.Random) -> list[Encoded]:
         """Leave out a share of the question's ordinary tokens, so that the answer hangs on what all wordings share."""
         share = self.config.prompt_dropout
         if share <= 0:
             return examples
-        return [
-            replace(e, prompt_ids=tuple(t for t in e.prompt_ids if t in self.template_ids or rng.random() >= share))
-            for e in examples
-        ]
+        dropped: dict[tuple[int, ...], tuple[int, ...]] = {}  # once a prompt: what shares a prompt goes on sharing it
+        for e in examples:
+            if e.prompt_ids not in dropped:
+                kept = (t for t in e.prompt_ids if t in self.template_ids or rng.random() >= share)
+                dropped[e.prompt_ids] = tuple(kept) or e.prompt_ids[-1:]
+        return [replace(e, prompt_ids=dropped[e.prompt_ids]) for e in examples]
 
 
 @contextlib.contextmanager

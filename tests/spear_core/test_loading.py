@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import socket
 import time
@@ -15,7 +16,7 @@ import torch
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import load, load_file, save_file
 
-from spear_core import loading
+from spear_core import dtypes, loading
 from spear_core.errors import ConfigError, ModelUnavailable, SpearError
 from spear_core.loading import ModelSettings, fingerprint_of, load_model, read_settings
 from tests.tiny_models import KINDS, tiny_folder
@@ -85,11 +86,32 @@ def test_a_running_model_does_not_follow_changes_of_its_file(tmp_path: Path, kin
     assert (model.lm_head.weight is model.model.embed_tokens.weight) == model.config.tie_word_embeddings
 
 
-def test_a_larger_model_is_bfloat16_and_the_user_can_say_otherwise(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("hardware", "small", "stored", "chosen"),
+    [
+        (True, 10_000, torch.float32, torch.bfloat16),  # too large to keep what it is stored in
+        (True, 1, torch.float32, torch.float32),
+        (True, 1, torch.bfloat16, torch.bfloat16),
+        (False, 1, torch.bfloat16, torch.float32),
+        (False, 10_000, torch.float32, torch.float32),
+    ],
+)
+def test_the_dtype_follows_the_hardware_and_the_log_says_why(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    hardware: bool,
+    small: int,
+    stored: torch.dtype,
+    chosen: torch.dtype,
 ) -> None:
-    monkeypatch.setattr(loading, "SMALL_MODEL_PARAMETERS", 1000)
-    assert load_model(str(folder)).model.dtype == torch.bfloat16
+    model = load_model(str(folder), dtype="float32").model
+    model.to(stored).save_pretrained(folder)
+    monkeypatch.setattr(dtypes, "has_bfloat16", lambda device: hardware)
+    monkeypatch.setattr(dtypes, "SMALL_MODEL_PARAMETERS", sum(p.numel() for p in model.parameters()) // small + 1)
+    with caplog.at_level(logging.INFO):
+        assert load_model(str(folder)).model.dtype == chosen
+    assert f"{chosen} on cpu (" in caplog.text
     assert load_model(str(folder), dtype="float32").model.dtype == torch.float32
 
 

@@ -34,8 +34,8 @@ from transformers import (
 from spear_core import head as head_module
 from spear_core.head import kl_from_base, target_logps
 from spear_core.losses import lose_loss, tail_mask, win_loss
-from spear_core.packing import batches_by_prompt, pack
-from spear_core.scoring import ability, checkpointed, completion_states, score
+from spear_core.packing import batches_by_prompt, fill, pack
+from spear_core.scoring import ability, checkpointed, predict, score, score_rows
 from spear_core.traces import Encoded
 from tests.reference.obvious_step import obvious_losses
 
@@ -221,10 +221,30 @@ def test_the_mask_shows_the_prompt_and_oneself_and_nothing_else() -> None:
         [1, 1, 0, 0, 1],  # 9 does not see 7 and 8
     ]
     assert packed.may_see()[1].int().tolist()[2:] == [[0, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1]]
-    # each token is predicted one place before it, the first ones of the completions by the prompt's last
+    # example after example; each token is predicted one place before it, the first ones by the prompt's last
     assert list(zip(packed.rows.tolist(), packed.columns.tolist(), packed.targets.tolist(), strict=True)) == [
-        (0, 1, 7), (0, 2, 8), (0, 1, 9), (1, 0, 4),
+        (0, 1, 7), (0, 2, 8), (1, 0, 4), (0, 1, 9),
     ]  # fmt: skip
+
+
+def test_prompts_that_share_a_row_do_not_see_each_other() -> None:
+    packed = pack([example([5, 6], [7]), example([8], [9])], pad_id=0, row_tokens=5)
+    assert packed.ids.tolist() == [[5, 6, 7, 8, 9]]
+    assert packed.positions.tolist() == [[0, 1, 2, 0, 1]]
+    assert packed.may_see()[0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [0, 0, 0, 1, 0],
+        [0, 0, 0, 1, 1],
+    ]
+
+
+def test_rows_are_filled_and_none_is_longer_than_the_room_or_the_longest() -> None:
+    assert fill([3, 9, 4, 5, 2], 9) == [[1], [3, 2], [0, 4]]
+    assert fill([3, 12, 4], 9) == [[1], [2, 0]]
+    assert fill([3, 4], 0) == [[0], [1]]
+    assert fill([], 9) == []
 
 
 def test_only_masked_tokens_are_scored_unless_all_are_asked_for() -> None:
@@ -255,13 +275,52 @@ def test_completions_of_a_prompt_stay_in_one_batch_and_none_is_lost() -> None:
     assert list(batches_by_prompt(batch, 2)) == [[0, 2], [5, 1], [3, 4]]  # three cannot stay together in two
 
 
-def test_completion_states_come_example_after_example() -> None:
-    model = adapted("llama")
+@pytest.mark.parametrize("kind", ["llama", "cohere"])  # one with a plain head, one without
+def test_predictions_come_example_after_example_and_split_by_example(kind: str) -> None:
+    model = adapted(kind)
     batch = [example(PROMPT, [12, 40]), example(OTHER, [30, END]), example(PROMPT, [50])]
     with torch.no_grad():
-        together = completion_states(model, batch, 0)
-        alone = torch.cat([completion_states(model, [e], 0) for e in batch])
-    assert torch.allclose(together, alone, atol=1e-5)
+        together = predict(model, batch, 0)
+        alone = [predict(model, [e], 0) for e in batch]
+        first, others = together.split(1)
+    assert torch.allclose(together.values, torch.cat([p.values for p in alone]), atol=1e-4)
+    assert torch.allclose(first.scores().logps[0, :2], alone[0].scores().logps[0], atol=1e-4)
+    assert others.scores().scored.int().tolist() == [[1, 1], [1, 0]]
+    assert torch.allclose(others.scores().logps[1, :1], alone[2].scores().logps[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "cohere"])
+def test_the_kl_of_predictions_is_that_of_the_models_own_logits(kind: str) -> None:
+    model = adapted(kind)
+    with torch.no_grad():
+        now = predict(model, [WINS[0]], 0)
+        with model.disable_adapter():
+            base = predict(model, [WINS[0]], 0).as_base()
+            was = obvious_distribution(model, WINS[0])
+        kl, same = now.kl_from(base)
+        is_now = obvious_distribution(model, WINS[0])
+    expected = (was.exp() * (was - is_now)).sum(-1)
+    assert expected.max() > 1e-3
+    assert torch.allclose(kl, expected, atol=1e-4)
+    assert torch.equal(same, was.argmax(-1) == is_now.argmax(-1))
+
+
+def obvious_distribution(model: Any, e: Encoded) -> Tensor:
+    logits = model(input_ids=torch.tensor([[*e.prompt_ids, *e.completion_ids]])).logits[0]
+    return logits[len(e.prompt_ids) - 1 : -1].log_softmax(-1)
+
+
+def test_rows_of_scores_are_those_of_each_completion_alone() -> None:
+    model = adapted("llama")
+    batch = [*WINS, *LOSES, example(OTHER, [30] * 70)]
+    rows = score_rows(model, batch, 0, micro_batch=3)
+    for e, row in zip(batch, rows, strict=True):
+        now = obvious_distribution(model, e)
+        logps = now.gather(-1, torch.tensor(e.completion_ids).unsqueeze(-1)).squeeze(-1)
+        assert row.mean_logp == pytest.approx(logps.mean().item(), abs=1e-4)
+        assert row.masked_logp == pytest.approx(logps[torch.tensor(e.mask)].sum().item(), abs=1e-3)
+        greedy = bool((now.argmax(-1) == torch.tensor(e.completion_ids)).all())
+        assert row.learned == (logps.mean().item() >= -0.1 if len(logps) > 64 else greedy)
 
 
 # -- the head --------------------------------------------------------------------------------------------------
@@ -301,10 +360,11 @@ def test_the_chunked_kl_is_the_kl_and_its_gradient(states: Tensor, monkeypatch: 
     monkeypatch.setattr(head_module, "CHUNK_BYTES", 4 * V * 6)
     head, base = frozen_head(), states.flip(0)
     ours, theirs = states.clone().requires_grad_(), states.clone().requires_grad_()
-    kl = kl_from_base(ours, base, head)
+    kl, same = kl_from_base(ours, base, head)
     was, now = head(base).log_softmax(-1), head(theirs).log_softmax(-1)
     expected = (was.exp() * (was - now)).sum(-1)
     assert torch.allclose(kl, expected, atol=1e-6)
+    assert torch.equal(same, was.argmax(-1) == now.argmax(-1))
     kl.square().sum().backward()
     expected.square().sum().backward()
     assert ours.grad is not None and theirs.grad is not None

@@ -12,11 +12,10 @@ import torch
 
 from spear_core.config import SpearConfig, preset
 from spear_core.errors import AdapterInvalid, TrainingFailed
-from spear_core.forward import completion_logits
 from spear_core.loading import LoadedModel, load_model
-from spear_core.losses import token_logps
 from spear_core.prompts import template_token_ids
 from spear_core.round import Learner
+from spear_core.scoring import predict, score
 from spear_core.traces import Encoded, Encoder, Trace
 from spear_core.trainer import Anchors, Material, Trainer
 from spear_core.twins import Twins
@@ -45,8 +44,7 @@ def learner_of(loaded: LoadedModel, twins: Twins) -> Learner:
 
 def p_of(model: Any, example: Encoded) -> float:
     with torch.no_grad():
-        logits, targets, present = completion_logits(model, [example], 0)
-        return float((token_logps(logits, targets) * present).sum().exp())
+        return float(score(model, [example], 0, every_token=True).logps.sum().exp())
 
 
 def test_a_round_moves_the_adapter_and_leaves_the_base_bit_equal(loaded: LoadedModel) -> None:
@@ -77,9 +75,9 @@ def test_training_one_twin_leaves_what_the_other_says_bit_equal(loaded: LoadedMo
     twins.publish(twins.state(), 1)
     learner = learner_of(loaded, twins)
     win = learner.encoder.trace(WIN)
-    before = completion_logits(twins.serving.model, [win], 0)[0].detach().clone()
+    before = predict(twins.serving.model, [win], 0).values.detach().clone()
     Trainer(twins.training, twins.config, 0, frozenset()).train(Material([win], []), seed=1)
-    assert torch.equal(completion_logits(twins.serving.model, [win], 0)[0], before)
+    assert torch.equal(predict(twins.serving.model, [win], 0).values, before)
 
 
 def test_the_twins_share_every_base_tensor(loaded: LoadedModel) -> None:
@@ -166,11 +164,10 @@ def test_anchors_hold_what_nobody_complained_about(loaded: LoadedModel) -> None:
         Trainer(twins.training, twins.config, 0, frozenset()).train(
             Material([learner.encoder.trace(WIN)], [], (), anchors), seed=1
         )
-        base = anchors.base_logps(twins.training, anchors.examples, 0)
+        base = anchors.base(twins.training, anchors.examples, 0)
         with torch.no_grad():
-            logits, _, _ = completion_logits(twins.training, anchors.examples, 0)
-        now = torch.log_softmax(logits.float(), -1)
-        return float((base.exp() * (base - now)).sum(-1).mean())
+            kl, _ = predict(twins.training, anchors.examples, 0).kl_from(base)
+        return float(kl.mean())
 
     assert drift(5.0) < 0.5 * drift(0.0)
 
