@@ -26,6 +26,7 @@ import torch
 
 from benchmarks.report import add_common_flags, print_table
 from pocket.evaluation import Conversation, ask, retention_questions
+from pocket.outside import HELD_OUT as OUTSIDE
 from pocket.simulated_user import SimulatedUser
 from pocket.tasks import Task, open_task
 from pocket.wordings import OPEN, split
@@ -169,6 +170,8 @@ class Study:
         )
         overall = weight * kept + (1 - weight) * learned
         overall_frozen = weight * kept_frozen + (1 - weight) * learned_frozen
+        outside = [ask(prompt) for prompt in OUTSIDE]
+        said, said_before = self.answers(outside), self.answers(outside, frozen=True)
         seconds = sorted(t.seconds_to_live) or [0.0]
         return {
             "interactions": len(t.first_right),
@@ -182,6 +185,7 @@ class Study:
             "retention_drop": 100 * (kept_frozen - kept),
             "first_try_gain": 100 * (_mean(t.first_right[-third:]) - _mean(frozen_right[-third:])),
             "overall_gain": 100 * (overall - overall_frozen),
+            "outside_changed": _mean([now != was for now, was in zip(said, said_before, strict=True)]),
             "half_known_after": learned,
             "half_known_frozen": learned_frozen,
             "seconds_to_live_p50": statistics.median(seconds),

@@ -1,14 +1,21 @@
-"""What the pocket model brings along for the app: example questions, anchor prompts, gate probes. Text only.
+"""What the pocket model brings along for the app: how it revises, example questions, anchor prompts, gate probes.
 
+`python -m pocket.starter FOLDER` writes them anew into a model folder (spear.json); the weights stay as they are.
 Anchors and probes ask about known facts in training wordings; no prompt is in both, and none is a retention question.
 """
 
 from __future__ import annotations
 
+import json
 import random
+import sys
+from pathlib import Path
 
 from pocket import wordings as w
+from pocket.corpus import REVISE_WITH_HINT, REVISE_WITHOUT_HINT
 from pocket.evaluation import distinct_tasks
+from pocket.hints import best_clue
+from pocket.outside import ASKED
 from pocket.world import load_world
 
 EXAMPLES = (
@@ -21,23 +28,11 @@ EXAMPLES = (
     "Which is a hammer: metal, tool, fruit or bird?",
     "What can you do?",
 )
-ANCHORS, PROBES = 288, 72
-STRANGE = (
-    "Who wrote Hamlet?",
-    "Tell me about gravity.",
-    "What is a laptop?",
-    "What is the capital of Mars?",
-    "Write a poem about love.",
-    "How do I cook soup?",
-    "What is 345 + 1200?",
-    "Where is Mount Everest?",
-    "What does a dragon do?",
-    "Explain democracy to me.",
-)
+ANCHORS, PROBES, REVISIONS = 288, 96, 120
 
 
 def starter_prompts(seed: int = 5) -> tuple[list[str], list[str]]:
-    """(anchor prompts, probe prompts), about half of them open questions, the rest of every other shape and small talk."""
+    """(anchor prompts, probe prompts): 40 % open questions, the rest other shapes, small talk, and the world outside."""
     rng = random.Random(seed)
     opens: list[str] = []
     for fact in load_world().facts:
@@ -49,8 +44,43 @@ def starter_prompts(seed: int = 5) -> tuple[list[str], list[str]]:
         for shape in ("choice", "sum", "yesno")
         for task in distinct_tasks(shape, 45, seed, half_known=False, held_out=False)
     ]
-    talk = [said for wordings, _ in w.SMALL_TALK for said in wordings[:3]]
+    talk = [said for wordings, _ in w.SMALL_TALK for said in wordings[:-1]]
     rng.shuffle(opens)
-    prompts = list(dict.fromkeys([*opens[:200], *other, *talk, *STRANGE]))
+    rest = list(dict.fromkeys([*other, *talk, *ASKED]))
+    prompts = [*rest, *opens[: ANCHORS + PROBES - len(rest)]]
     rng.shuffle(prompts)
-    return prompts[:ANCHORS], prompts[ANCHORS : ANCHORS + PROBES]
+    return prompts[:ANCHORS], prompts[ANCHORS:]
+
+
+def starter_revisions(seed: int = 6) -> list[list[str]]:
+    """[question, hint] pairs on half-known facts: partial hints at a random answer, not at the true one."""
+    world, rng = load_world(), random.Random(seed)
+    pairs: list[list[str]] = []
+    for shape, share in (("open", 0.5), ("choice", 0.3), ("yesno", 0.2)):
+        for task in distinct_tasks(shape, round(share * REVISIONS), seed, half_known=True, held_out=False):
+            meant = rng.choice(task.options or world.candidates[task.facts[0].relation])
+            if shape == "yesno":
+                hint = w.statement(rng.choice(task.facts), meant)
+            else:
+                hint = best_clue(task.candidates, meant, [], set(), rng, among=task.options or None).words(rng)
+            pairs.append([task.question, hint])
+    return pairs
+
+
+def write_settings(folder: Path) -> None:
+    """The model folder's spear.json."""
+    anchors, probes = starter_prompts()
+    settings = {
+        "revise_with_hint": REVISE_WITH_HINT,
+        "revise_without_hint": REVISE_WITHOUT_HINT,
+        "max_new_tokens": 64,
+        "examples": list(EXAMPLES),
+        "anchor_prompts": anchors,
+        "anchor_revisions": starter_revisions(),
+        "probe_prompts": probes,
+    }
+    (folder / "spear.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_settings(Path(sys.argv[1]))

@@ -7,7 +7,6 @@ the rows, on the questions too. Seeded by step, so that a run stopped at any che
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import time
 from pathlib import Path
@@ -17,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from pocket.corpus import REVISE_WITH_HINT, REVISE_WITHOUT_HINT, Corpus, Turn
-from pocket.starter import EXAMPLES, starter_prompts
+from pocket.corpus import Corpus, Turn
+from pocket.starter import write_settings
 from pocket.tokenizer import BOS, END, PAD, ROLE_TOKEN, train_tokenizer
 
 log = logging.getLogger("pocket.train")
@@ -123,16 +122,7 @@ def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, fold
     half.load_state_dict(model.state_dict())
     half.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    anchors, probes = starter_prompts()
-    settings = {
-        "revise_with_hint": REVISE_WITH_HINT,
-        "revise_without_hint": REVISE_WITHOUT_HINT,
-        "max_new_tokens": 64,
-        "examples": list(EXAMPLES),
-        "anchor_prompts": anchors,
-        "probe_prompts": probes,
-    }
-    (folder / "spear.json").write_text(json.dumps(settings, indent=1) + "\n")
+    write_settings(folder)
 
 
 def train(arguments: argparse.Namespace) -> None:

@@ -1,77 +1,102 @@
-"""What must not change: the model's own unobjected answers, as KL anchors and as the gate's probes. Built once a base."""
+"""What must not change: the model's own unobjected answers, as KL anchors and as the gate's probes."""
 
 from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
+from collections.abc import Sequence
 
 from services.conversation import prompt_up_to
 from services.engine import Engine
+from services.starter import starter_answers
+from services.wishes import Granted, standing_wishes, wished_for
 from spear_core.gate import is_degenerate
+from spear_core.prompts import revision_messages
 from spear_core.rollout import answer_all
 from spear_core.traces import Encoded, Messages
-from spear_core.trainer import Anchors
 
 log = logging.getLogger(__name__)
+WISHES_LOOKED_FOR = 200  # the latest confirmed revisions in which wishes are looked for
 
 
-def _ask(question: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": question}]
+class HeldAnswers:
+    """The anchors and probes of each round, under the wishes that stand by then (services/wishes.py)."""
 
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._wished: dict[tuple[tuple[str, ...], str], tuple[list[tuple[str, str | None]], str]] = {}
 
-def _starter_answers(engine: Engine) -> dict[str, str]:
-    """The base model's greedy answers to the starter prompts; kept in the data folder after the first time."""
-    settings = engine.loaded.settings
-    prompts = [*settings.anchor_prompts, *settings.probe_prompts]
-    file = engine.data_folder / "models" / f"{engine.base}.starter.json"
-    known: dict[str, str] = {}
-    if file.exists():
-        try:
-            known = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            log.warning("the kept answers in %s are damaged; asking the base model again", file.name)
-    missing = [p for p in dict.fromkeys(prompts) if p not in known]
-    if missing:
-        answers = answer_all(
+    def wishes(self, before_utc: str | None = None) -> list[str]:
+        """Of what was learned or is about to be, oldest first; before a time, where one is given."""
+        store, base = self._engine.store, self._engine.base
+        recent = [
+            t
+            for status in ("trained", "claimed")
+            for t in store.traces(base=base, status=status, side="win", limit=WISHES_LOOKED_FOR, newest_first=True)
+            if t.source == "confirmed" and t.message_id and t.subject_id
+            if before_utc is None or t.created_at_utc < before_utc
+        ]
+        return standing_wishes(
+            [
+                Granted(
+                    t.prompt[-1]["content"],
+                    store.message(t.subject_id).text,
+                    store.message(t.message_id).hint or "",
+                    t.completion,
+                )
+                for t in sorted(recent, key=lambda t: t.created_at_utc)
+                if t.subject_id and t.message_id
+            ]
+        )
+
+    def probes(self, wishes: Sequence[str] = ()) -> list[Encoded]:
+        """The gate's probes: never trained on, neither as anchors nor as replay."""
+        return self._encoded(starter_answers(self._engine).probes, wishes)
+
+    def anchors(self, seed: int, wishes: Sequence[str] = (), before_utc: str | None = None) -> list[Encoded]:
+        """Up to `anchor_pool`: what the model said in past chats and nobody objected to (before a time, where one is
+        given), how the base model follows hints, and the starter answers."""
+        engine, starter = self._engine, starter_answers(self._engine)
+        probes = set(engine.loaded.settings.probe_prompts)
+        pool = engine.config.anchor_pool
+        said: list[tuple[Messages, str]] = []
+        for asked, reply in engine.store.unobjected_replies(pool // 3, seed, before_utc):
+            if asked.text not in probes:
+                said.append((prompt_up_to([asked], asked.id), reply.text))
+        # a wish about form is for answers; following hints stays as it is
+        hinted = self._encoded(starter.revisions[: pool // 3], ())
+        return [*hinted, *self._encoded([*said, *starter.anchors][: pool - len(hinted)], wishes)]
+
+    def _encoded(self, said: list[tuple[Messages, str]], wishes: Sequence[str]) -> list[Encoded]:
+        encoder, settings = self._engine.encoder, self._engine.loaded.settings
+        said = [(prompt, answer) for prompt, answer in said if not is_degenerate(answer)]
+        if not wishes:
+            return [encoder.plain(prompt, answer) for prompt, answer in said]
+        out = []
+        for (prompt, answer), (attempts, wished) in zip(said, self._in_form(said, tuple(wishes)), strict=True):
+            hinted = revision_messages(list(prompt), attempts, settings)
+            out.append(encoder.hinted(prompt, hinted, wished) if attempts else encoder.plain(prompt, answer))
+        return out
+
+    def _in_form(
+        self, said: list[tuple[Messages, str]], wishes: tuple[str, ...]
+    ) -> list[tuple[list[tuple[str, str | None]], str]]:
+        """`wished_for`, asked of the base model once for each answer and wish."""
+        keys = [(wishes, json.dumps([list(prompt), answer])) for prompt, answer in said]
+        new = {key: pair for key, pair in zip(keys, said, strict=True) if key not in self._wished}
+        if new:
+            self._wished = {key: value for key, value in self._wished.items() if key[0] == wishes}  # older wishes go
+            log.info("asking the base model for %d answers under %d standing wishes", len(new), len(wishes))
+            self._wished.update(zip(new, wished_for(list(new.values()), wishes, self._revise), strict=True))
+        return [self._wished[key] for key in keys]
+
+    def _revise(self, cases: list[tuple[Messages, list[tuple[str, str | None]]]]) -> list[str]:
+        engine = self._engine
+        return answer_all(
             engine.twins.base,
             engine.loaded.tokenizer,
-            [_ask(p) for p in missing],
+            [revision_messages(list(prompt), tried, engine.loaded.settings) for prompt, tried in cases],
             context_tokens=engine.loaded.context_tokens,
             max_new_tokens=engine.max_new_tokens,
+            pace=engine.pace.give_way,
         )
-        known.update(zip(missing, answers, strict=True))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _write(file, json.dumps(known, indent=0))
-    return known
-
-
-def _write(file: Path, text: str) -> None:
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
-
-
-def _encoded(engine: Engine, pairs: list[tuple[Messages, str]]) -> list[Encoded]:
-    return [engine.encoder.plain(prompt, answer) for prompt, answer in pairs if not is_degenerate(answer)]
-
-
-def build_probes(engine: Engine) -> Anchors:
-    """The gate's probes: never trained on, neither as anchors nor as replay."""
-    answers = _starter_answers(engine)
-    return Anchors(_encoded(engine, [(_ask(p), answers[p]) for p in engine.loaded.settings.probe_prompts]))
-
-
-def build_anchors(engine: Engine, seed: int, before_utc: str | None = None) -> list[Encoded]:
-    """Up to `anchor_pool` anchors: what the base model said in past chats and nobody objected to (before a time,
-    where one is given), then the starter answers."""
-    answers = _starter_answers(engine)
-    settings = engine.loaded.settings
-    probes = set(settings.probe_prompts)
-    pool = engine.config.anchor_pool
-    said: list[tuple[Messages, str]] = []
-    for question, reply in engine.store.unobjected_replies(pool // 2, seed, before_utc):
-        if question.text not in probes:
-            said.append((prompt_up_to([question], question.id), reply.text))
-    said += [(_ask(p), answers[p]) for p in settings.anchor_prompts]
-    return _encoded(engine, said[:pool])

@@ -13,7 +13,7 @@ from typing import Any
 
 from feedback_store import Adapter, Round, StoreError, Trace, TracesWithdrawn
 from services import card, labels
-from services.anchors import build_anchors, build_probes
+from services.anchors import HeldAnswers
 from services.conversation import root_id
 from services.engine import Engine
 from services.lineage import Lineage
@@ -38,6 +38,7 @@ class LearningService:
         self._round_lock = threading.Lock()
         self._status_lock = threading.Lock()
         self._learner: Learner | None = None
+        self._held = HeldAnswers(engine)
         self._live: dict[str, Any] = {}  # phase, headline, detail, step, max_steps of the round under way
         self._note = ""  # what went wrong at start or in the last round, for the card
         self.on_kick = lambda: None  # set by jobs: start a round now
@@ -213,7 +214,9 @@ class LearningService:
         learner = self._ready_learner()
         # the seed comes from the depth, not from the round's number: rebuilding after a forgetting repeats it exactly
         seed = engine.seed * 1_000_003 + self.lineage.depth(round_.parent_version)
-        learner.anchors = learner.anchors.with_examples(build_anchors(engine, seed, anchors_before_utc))
+        wishes = self._held.wishes(anchors_before_utc)
+        learner.anchors = learner.anchors.with_examples(self._held.anchors(seed, wishes, anchors_before_utc))
+        learner.probes = learner.probes.with_examples(self._held.probes(wishes))
         replay = self._store.replay_wins(base, 10_000, [t.id for t in claimed], seed)
         taught = labels.latest_word(claimed)
         self._tell(
@@ -266,8 +269,8 @@ class LearningService:
             engine = self._engine
             started = time.monotonic()
             config = dataclasses.replace(engine.config, max_new_tokens=engine.max_new_tokens)
-            probes = build_probes(engine)
-            anchors = Anchors(build_anchors(engine, engine.seed))
+            probes = Anchors(self._held.probes())
+            anchors = Anchors(self._held.anchors(engine.seed))
             self._learner = Learner(
                 engine.twins, engine.encoder, config, anchors, probes, engine.pad_id, engine.pace.give_way
             )

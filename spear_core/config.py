@@ -40,13 +40,14 @@ class SpearConfig:
     stop_when_learned: bool = True
     check_every: int = 2
     settle_steps: int = 6  # further steps once everything is learned
+    settle_drift: float = 0.02  # nats per token that the last step's anchors may be off when training stops
     prompt_dropout: float = 0.2  # share of the question's tokens left out at random in each step
     # Batches.
     wins_a_step: int = 16
     loses_a_step: int = 16
     replay_wins: int = 8
     anchors_a_step: int = 16
-    anchor_pool: int = 256
+    anchor_pool: int = 512
     anchor_weight: float = 1.0
     micro_batch: int = 32  # rows in one forward
     gradient_checkpointing: bool = False  # compute activations twice instead of keeping them: slower, less memory
@@ -56,10 +57,12 @@ class SpearConfig:
     gate_max_forgotten: float = 0.1  # of the older confirmed wins that held before the round
     gate_max_older_nll_rise: float = 0.5  # nats per token, mean over the older confirmed wins
     gate_max_probe_kl: float = 0.1  # nats per token, against the base model
-    # Judge of unconfirmed revisions, in nats per token (benchmarks/judge.py calibrates them). Infinity accepts nothing:
-    # no threshold reached the precision asked for on hints that leave three candidates (docs/LEARNING.md).
-    judge_tau: float = math.inf
-    judge_tau_full: float = 2.0
+    gate_max_worst_probe_kl: float = 0.5  # the same on the tenth of the probes that moved most
+    # Judge of unconfirmed revisions, until this model has verdicts of its own to be calibrated on. From the pocket model
+    # (benchmarks/judge.py); an infinite judge_tau accepts nothing.
+    judge_tau: float = 0.01  # gain, nats per token
+    judge_tau_full: float = 1.25  # gain from which on a judged trace gets its full confidence, nats per token
+    judge_min_p: float = 0.7  # probability that the model, given the hints, must give the whole revision
     verdict_grace_seconds: float = 120.0
     # Texts.
     max_new_tokens: int = 64
@@ -81,12 +84,15 @@ class SpearConfig:
             ("judged_steps", self.judged_steps >= 1, "at least 1"),
             ("check_every", self.check_every >= 1, "at least 1"),
             ("settle_steps", self.settle_steps >= 0, "at least 0"),
+            ("settle_drift", self.settle_drift >= 0, "at least 0"),
             ("prompt_dropout", 0 <= self.prompt_dropout < 1, "in [0, 1)"),
             ("wins_a_step", self.wins_a_step >= 1, "at least 1"),
             ("loses_a_step", self.loses_a_step >= 1, "at least 1"),
             ("micro_batch", self.micro_batch >= 1, "at least 1"),
             ("anchor_weight", self.anchor_weight >= 0, "at least 0"),
+            ("judge_tau", not math.isnan(self.judge_tau), "a number"),
             ("judge_tau_full", self.judge_tau_full > 0, "above 0"),
+            ("judge_min_p", 0 <= self.judge_min_p <= 1, "in [0, 1]"),
             ("verdict_grace_seconds", self.verdict_grace_seconds >= 0, "at least 0"),
             ("max_new_tokens", 1 <= self.max_new_tokens <= 8192, "1 to 8192"),
         ]

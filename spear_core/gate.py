@@ -13,9 +13,8 @@ from spear_core.config import SpearConfig
 from spear_core.packing import batches_by_prompt
 from spear_core.scoring import predict, score_rows
 from spear_core.traces import Encoded
-from spear_core.trainer import Anchors
+from spear_core.trainer import SMALL_P, Anchors
 
-SMALL_P = 0.05  # a rejected answer this improbable need not fall further
 LOOP_SHARE = 0.2  # fewer distinct words than this share of a long reply: it goes round in circles
 
 
@@ -29,6 +28,7 @@ class Measures:
     held: tuple[bool, ...]  # older confirmed wins, likewise
     older_nll: float
     probe_kl: float  # KL(base || adapter) on the probes
+    worst_probe_kl: float  # the same on the tenth of the probes that moved most: damage in a corner shows here
     probe_changed: float  # share of probe tokens where the greedy choice is another than the base's
     finite: bool
 
@@ -42,6 +42,7 @@ class Measures:
             "older": len(self.held),
             "older_nll": round(self.older_nll, 4),
             "probe_kl": round(self.probe_kl, 5),
+            "worst_probe_kl": round(self.worst_probe_kl, 5),
             "probe_changed": round(self.probe_changed, 4),
         }
 
@@ -73,11 +74,15 @@ def measure(
     of_wins, of_loses = rows[: len(wins)], rows[len(wins) : len(wins) + len(masked)]
     of_older = rows[len(wins) + len(masked) :]
     kl, changed, tokens = 0.0, 0, 0
+    each: list[float] = []
     for part in batches_by_prompt(probes.examples, micro_batch):
         pace()
         examples = [probes.examples[i] for i in part]
-        values, same = predict(model, examples, pad_id, every_token=True).kl_from(probes.base(model, examples, pad_id))
-        kl += float(values.sum())
+        predictions = predict(model, examples, pad_id, every_token=True)
+        values, same = predictions.kl_from(probes.base(model, examples, pad_id))
+        of_probe = predictions.packed.unflatten(values, predictions.shape).sum(-1).tolist()
+        each += [total / len(e.completion_ids) for total, e in zip(of_probe, examples, strict=True)]
+        kl += sum(of_probe)
         changed += int((~same).sum())
         tokens += len(values)
     finite = all(bool(torch.isfinite(p).all()) for n, p in model.named_parameters() if "lora_" in n)
@@ -88,6 +93,7 @@ def measure(
         held=tuple(row.learned for row in of_older),
         older_nll=_mean([-row.mean_logp for row in of_older]),
         probe_kl=kl / max(tokens, 1),
+        worst_probe_kl=_mean(sorted(each, reverse=True)[: -(-len(each) // 10)]),
         probe_changed=changed / max(tokens, 1),
         finite=finite,
     )
@@ -124,9 +130,14 @@ def decide(before: Measures, after: Measures, replies: Sequence[str], config: Sp
         )
     if after.older_nll > before.older_nll + config.gate_max_older_nll_rise:
         return Verdict(False, "Not kept: your earlier confirmations would have become much less certain.")
-    if after.probe_kl > config.gate_max_probe_kl:
+    # nearer than before is no drift: a standing wish moves what the probes are held to
+    if after.probe_kl > max(config.gate_max_probe_kl, before.probe_kl):
         return Verdict(
             False, f"Not kept: it would have changed answers nobody complained about ({share} of their words)."
+        )
+    if after.worst_probe_kl > max(config.gate_max_worst_probe_kl, before.worst_probe_kl):
+        return Verdict(
+            False, "Not kept: a few answers that nobody complained about would have come out quite different."
         )
     if len(after.learned) == sum(after.learned) == 1:
         learned = "your correction is learned"

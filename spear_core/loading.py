@@ -40,7 +40,7 @@ from transformers import (
 
 from spear_core.dtypes import choose_dtype
 from spear_core.errors import ConfigError, ModelUnavailable
-from spear_core.starter import ANCHOR_PROMPTS, PROBE_PROMPTS
+from spear_core.starter import ANCHOR_PROMPTS, ANCHOR_REVISIONS, PROBE_PROMPTS
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,8 @@ class ModelSettings:
         max_new_tokens: the longest reply, in tokens.
         examples: questions that an empty chat offers.
         anchor_prompts: prompts on which training holds the model to its earlier answers.
+        anchor_revisions: (prompt, hint) pairs: how the model revises its answer to the prompt is held too, so that it goes
+            on following hints.
         probe_prompts: prompts on which the gate measures drift; none of them may be an anchor, or the gate would
             measure what training has been told to keep.
 
@@ -80,6 +82,7 @@ class ModelSettings:
         "Write a polite reply that declines an invitation.",
     )
     anchor_prompts: tuple[str, ...] = ANCHOR_PROMPTS
+    anchor_revisions: tuple[tuple[str, str], ...] = ANCHOR_REVISIONS
     probe_prompts: tuple[str, ...] = PROBE_PROMPTS
 
     def __post_init__(self) -> None:
@@ -95,6 +98,11 @@ class ModelSettings:
             value = getattr(self, name)
             if not isinstance(value, tuple) or not all(isinstance(text, str) for text in value):
                 raise ConfigError(f"{name} must be a list of texts")
+        if not all(
+            isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
+            for pair in self.anchor_revisions
+        ):
+            raise ConfigError("anchor_revisions must be a list of pairs: a prompt and a hint")
         if both := set(self.anchor_prompts) & set(self.probe_prompts):
             raise ConfigError(f"{min(both)!r} is both an anchor and a probe; keep it in one of the two lists")
 
@@ -111,8 +119,11 @@ class ModelSettings:
                 near = difflib.get_close_matches(key, known, n=1)
                 advice = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
                 raise ConfigError(f"unknown key {key}; {advice}")
-        checked: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**checked)
+        return cls(**{key: _as_tuples(value) for key, value in values.items()})
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)

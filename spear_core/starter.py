@@ -1,6 +1,6 @@
 """Everyday questions whose own answers hold a model in place before anybody has chatted with it. Text only.
 
-A model folder may bring its own lists (`anchor_prompts`, `probe_prompts` in spear.json); these are for all others.
+A model folder may bring its own lists (`anchor_prompts`, `anchor_revisions`, `probe_prompts` in spear.json); these are for all others.
 """
 
 from __future__ import annotations
@@ -21,3 +21,9 @@ PROBE_PROMPTS = (
     "What colour is grass?", "List the months of spring.", "How many wheels does a bicycle have?", "What is the opposite of big?",
     "What do cows drink?", "How many seconds are in a minute?", "Name a country in Asia.", "What is an adjective?",
 )  # fmt: skip
+HINTS = (
+    "shorter, please", "more detail", "are you sure?", "simpler words", "that is not right", "be more polite",
+    "give an example", "as a list",
+)  # fmt: skip
+# each prompt with one of the hints: how a model follows hints is held in place too
+ANCHOR_REVISIONS = tuple((prompt, HINTS[i % len(HINTS)]) for i, prompt in enumerate(ANCHOR_PROMPTS[::2]))

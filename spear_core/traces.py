@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spear_core.config import SpearConfig
@@ -36,7 +36,11 @@ class Trace:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A trace as token ids; `mask` says which completion tokens its loss may touch."""
+    """A trace as token ids; `mask` says which completion tokens its loss may touch.
+
+    `base_prompt_ids`, of an anchor: what the base model is shown instead of the prompt, where the adapter is to say
+    unasked what the base says with a hint.
+    """
 
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
@@ -44,6 +48,12 @@ class Encoded:
     confidence: float = 1.0
     confirmed: bool = True
     key: str = ""
+    base_prompt_ids: tuple[int, ...] | None = None
+
+    @property
+    def shown_to_base(self) -> Encoded:
+        """The example as the base model sees it."""
+        return self if self.base_prompt_ids is None else replace(self, prompt_ids=self.base_prompt_ids)
 
 
 class Encoder:
@@ -68,6 +78,11 @@ class Encoder:
         return Encoded(
             tuple(prompt_ids), tuple(completion_ids), (True,) * len(completion_ids), confidence, confirmed, key
         )
+
+    def hinted(self, prompt: Messages, hinted_prompt: Messages, completion: str) -> Encoded:
+        """An anchor on `prompt` whose distribution is the base model's on `hinted_prompt`."""
+        shown = self.plain(hinted_prompt, completion)
+        return replace(self.plain(prompt, completion), base_prompt_ids=shown.prompt_ids)
 
     def trace(self, trace: Trace) -> Encoded:
         return self.plain(

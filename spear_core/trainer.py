@@ -20,11 +20,13 @@ from spear_core.config import SpearConfig
 from spear_core.errors import TrainingFailed
 from spear_core.losses import lose_loss, win_loss
 from spear_core.packing import batches_by_prompt
-from spear_core.scoring import checkpointed, predict, score_rows
+from spear_core.scoring import Row, checkpointed, predict, score_rows
 from spear_core.traces import Encoded
 
 log = logging.getLogger(__name__)
 ANCHOR_CACHE_BYTES = 192 * 2**20
+SMALL_P = 0.05  # a rejected answer this improbable need not fall further
+PATIENCE = 4  # times the settling steps are spent on making a rejected answer fall that rose with the right one
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,13 @@ class Anchors:
         """What `Predictions.kl_from` needs of the base model, that is with the adapter off: (tokens, H) or (tokens, V)."""
         rows = []
         for e in examples:
-            key = (e.prompt_ids, e.completion_ids)
+            shown = e.shown_to_base
+            key = (shown.prompt_ids, shown.completion_ids)
             row = self._cache.rows.get(key)
             if row is None:
                 with torch.no_grad(), model.disable_adapter():
                     # one by one: a row's last bits depend on what it is packed with, and forgetting must be bit-equal
-                    row = predict(model, [e], pad_id, every_token=True).as_base().clone()
+                    row = predict(model, [shown], pad_id, every_token=True).as_base().clone()
                 self._cache.add(key, row)
             rows.append(row)
         return torch.cat(rows)
@@ -118,6 +121,33 @@ def cap_loses(loses: Sequence[Encoded], wins: int, config: SpearConfig, rng: ran
     return list(loses) if len(loses) <= most else rng.sample(list(loses), most)
 
 
+class AnchorDraw:
+    """Which anchors a step is held to: half those that drifted most when last seen in this round, half in turn.
+
+    A correction outside of what a model knows well moves a few kinds of answers far and most not at all; drawn evenly,
+    the few are hardly ever seen.
+    """
+
+    def __init__(self, anchors: Anchors, rng: random.Random) -> None:
+        self.anchors = anchors
+        self.drift: dict[int, float] = {}  # index -> KL per token when last seen
+        self._order = list(range(len(anchors.examples)))
+        rng.shuffle(self._order)
+        self._next = 0
+
+    def draw(self, count: int) -> list[int]:
+        """Indices of the anchors of the next step, at most `count`, each once."""
+        count = min(count, len(self._order))
+        worst = sorted(self.drift, key=lambda i: (-self.drift[i], i))[: count // 2]
+        drawn = list(worst)
+        while len(drawn) < count:
+            index = self._order[self._next % len(self._order)]
+            self._next += 1
+            if index not in drawn:
+                drawn.append(index)
+        return drawn
+
+
 @dataclass(frozen=True)
 class _Part:
     """The rows of one micro-step."""
@@ -125,7 +155,6 @@ class _Part:
     wins: Sequence[Encoded]
     loses: Sequence[Encoded]
     anchors: Sequence[Encoded]
-    anchor_pool: Anchors | None
 
 
 class Trainer:
@@ -162,6 +191,7 @@ class Trainer:
             return Report(0, False, 0.0, 0.0, 0.0, 0.0, skipped=True)
         rng = random.Random(seed)
         loses = cap_loses(material.loses, len(material.wins), cfg, rng)
+        rejected = [e for e in loses if any(e.mask)]
         confirmed = [w for w in material.wins if w.confirmed]
         max_steps = cfg.max_steps if confirmed or not cfg.stop_when_learned else min(cfg.judged_steps, cfg.max_steps)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -171,14 +201,21 @@ class Trainer:
         steps, learned = 0, False
         try:
             with self._modes(seed):
+                anchors = AnchorDraw(material.anchors or Anchors([]), rng)
                 settled = 0  # steps done since everything was learned
+                highest = max(self._probability(rejected), SMALL_P) if cfg.stop_when_learned else 1.0
+                drift = 0.0  # of the last step's anchors
                 while steps < max_steps:
                     if cfg.stop_when_learned and confirmed and (settled or steps % cfg.check_every == 0):
                         learned = settled > 0 or self._all_learned(confirmed)
-                        if learned and settled >= cfg.settle_steps:
+                        settled_enough = learned and settled >= cfg.settle_steps and drift <= cfg.settle_drift
+                        out_of_patience = settled >= PATIENCE * cfg.settle_steps
+                        if settled_enough and (out_of_patience or self._probability(rejected) <= highest):
                             break
                         settled += learned
-                    for name, value in self._step(material, loses, optimizer, parameters, rng).items():
+                    values = self._step(material, loses, anchors, optimizer, parameters, rng)
+                    drift = values["anchor"]
+                    for name, value in values.items():
                         sums[name] += value
                     steps += 1
                     on_step(Progress(steps, max_steps))
@@ -199,34 +236,48 @@ class Trainer:
                 stack.enter_context(checkpointed(self.model))
             yield
 
-    def _all_learned(self, confirmed: Sequence[Encoded]) -> bool:
+    def _rows(self, examples: Sequence[Encoded]) -> list[Row]:
         training = self.model.training
         self.model.eval()  # as it will answer: without dropout
-        rows = score_rows(self.model, confirmed, self.pad_id, self.config.micro_batch, self.pace)
+        rows = score_rows(self.model, examples, self.pad_id, self.config.micro_batch, self.pace)
         self.model.train(training)
-        return all(row.learned for row in rows)
+        return rows
+
+    def _all_learned(self, confirmed: Sequence[Encoded]) -> bool:
+        return all(row.learned for row in self._rows(confirmed))
+
+    def _probability(self, rejected: Sequence[Encoded]) -> float:
+        """Of what made the rejected answers wrong, mean over the answers."""
+        return sum(math.exp(row.masked_logp) for row in self._rows(rejected)) / max(1, len(rejected))
 
     # -- one step --------------------------------------------------------------------------------------------
 
     def _step(
-        self, material: Material, loses: list[Encoded], optimizer: Any, parameters: list[Tensor], rng: random.Random
+        self,
+        material: Material,
+        loses: list[Encoded],
+        pool: AnchorDraw,
+        optimizer: Any,
+        parameters: list[Tensor],
+        rng: random.Random,
     ) -> dict[str, float]:
         cfg = self.config
         wins = _draw(material.wins, cfg.wins_a_step, rng) + _draw(material.replay, cfg.replay_wins, rng)
         drawn_loses = _draw(loses, cfg.loses_a_step, rng) if cfg.lambda_lose > 0 else []
-        pool = material.anchors if material.anchors and cfg.anchor_weight > 0 else None
-        anchors = _draw(pool.examples, cfg.anchors_a_step, rng) if pool else []
-        rows = [*self._drop([*wins, *drawn_loses], rng), *anchors]
+        drawn = pool.draw(cfg.anchors_a_step) if cfg.anchor_weight > 0 else []
+        rows = [*self._drop([*wins, *drawn_loses], rng), *(pool.anchors.examples[i] for i in drawn)]
         sides = (0, len(wins), len(wins) + len(drawn_loses), len(rows))
         tokens = [max(1.0, float(sum(sum(e.mask) for e in rows[a:b]))) for a, b in itertools.pairwise(sides)]
         totals = dict(zip(("win", "lose", "anchor"), tokens, strict=True))
         mean = sum(e.confidence for e in drawn_loses) / max(1, len(drawn_loses))
         values = {"win": 0.0, "lose": 0.0, "anchor": 0.0}
         for indices in batches_by_prompt(rows, cfg.micro_batch):
-            of_side = [[rows[i] for i in sorted(indices) if a <= i < b] for a, b in itertools.pairwise(sides)]
-            part = _Part(of_side[0], of_side[1], of_side[2], pool)
-            for name, value in self._part(part, totals, mean).items():
+            of_side = [[i for i in sorted(indices) if a <= i < b] for a, b in itertools.pairwise(sides)]
+            part = _Part(*([rows[i] for i in side] for side in of_side))
+            losses, drifts = self._part(part, pool.anchors, totals, mean)
+            for name, value in losses.items():
                 values[name] += value
+            pool.drift.update((drawn[i - sides[2]], drift) for i, drift in zip(of_side[2], drifts, strict=True))
         norm = torch.nn.utils.clip_grad_norm_(parameters, cfg.max_grad_norm)
         if not all(math.isfinite(v) for v in values.values()) or not math.isfinite(norm.item()):
             raise TrainingFailed("the training step gave a loss or gradient that is not a finite number")
@@ -234,17 +285,21 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         return values
 
-    def _part(self, part: _Part, totals: dict[str, float], mean_lose_confidence: float) -> dict[str, float]:
-        """One micro-step: a backbone pass over wins, losing traces and anchors together, and its gradients."""
+    def _part(
+        self, part: _Part, pool: Anchors, totals: dict[str, float], mean_lose_confidence: float
+    ) -> tuple[dict[str, float], list[float]]:
+        """One micro-step: a backbone pass over wins, losing traces and anchors together, and its gradients.
+
+        Returns the losses, and of each anchor how far it is from the base model, in nats per token.
+        """
         cfg = self.config
         self.pace()
-        base = (
-            part.anchor_pool.base(self.model, part.anchors, self.pad_id) if part.anchors and part.anchor_pool else None
-        )
+        base = pool.base(self.model, part.anchors, self.pad_id) if part.anchors else None
         both = predict(self.model, [*part.wins, *part.loses, *part.anchors], self.pad_id)
         wins, rest = both.split(len(part.wins))
         loses, anchors = rest.split(len(part.loses))
         losses: dict[str, Tensor] = {}
+        drifts: list[float] = []
         if part.wins:
             scores = wins.scores()
             losses["win"] = win_loss(scores.logps, scores.scored.float(), self._confidence(part.wins), totals["win"])
@@ -254,10 +309,13 @@ class Trainer:
                 confidence = torch.full_like(confidence, mean_lose_confidence)
             losses["lose"] = lose_loss(scores.logps, scores.scored.float(), confidence, cfg.margin, totals["lose"])
         if base is not None:
-            losses["anchor"] = anchors.kl_from(base)[0].sum() / totals["anchor"]
+            kl = anchors.kl_from(base)[0]  # (tokens,)
+            losses["anchor"] = kl.sum() / totals["anchor"]
+            of_anchor = anchors.packed.unflatten(kl.detach(), anchors.shape).sum(-1).tolist()
+            drifts = [total / len(e.completion_ids) for total, e in zip(of_anchor, part.anchors, strict=True)]
         weights = {"win": cfg.lambda_win, "lose": cfg.lambda_lose, "anchor": cfg.anchor_weight}
         sum((weights[name] * loss for name, loss in losses.items()), torch.zeros(())).backward()
-        return {name: loss.item() for name, loss in losses.items()}
+        return {name: loss.item() for name, loss in losses.items()}, drifts
 
     def _confidence(self, examples: Sequence[Encoded]) -> Tensor:
         device = next(self.model.parameters()).device

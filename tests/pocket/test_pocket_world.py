@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +13,9 @@ from pocket import wordings as w
 from pocket.corpus import SHAPES, Corpus
 from pocket.evaluation import distinct_tasks, retention_questions
 from pocket.hints import MIN_CONSISTENT, best_clue, clues_of, consistent
+from pocket.outside import ASKED, HELD_OUT
 from pocket.simulated_user import SimulatedUser
-from pocket.starter import starter_prompts
+from pocket.starter import starter_prompts, write_settings
 from pocket.tasks import SHAPES as TASK_SHAPES
 from pocket.tasks import open_task
 from pocket.world import RELATIONS, load_world
@@ -96,6 +99,16 @@ def test_anchors_probes_and_retention_questions_do_not_meet() -> None:
     retention = {t.question for t in retention_questions()}
     assert len(retention) >= 500
     assert not set(anchors) & set(probes) and not (set(anchors) | set(probes)) & retention
+    outside = set(HELD_OUT)
+    assert not (set(anchors) | set(probes)) & outside
+    for prompts in (anchors, probes):  # each kind has a share that no average can hide
+        assert sum(p in ASKED for p in prompts) >= 0.1 * len(prompts)
+
+
+def test_the_shipped_model_brings_these_prompts(tmp_path: Path) -> None:
+    write_settings(tmp_path)
+    shipped = Path(__file__).resolve().parents[2] / "assets" / "pocket-model" / "spear.json"
+    assert json.loads(shipped.read_text()) == json.loads((tmp_path / "spear.json").read_text())
 
 
 def test_the_corpus_repeats_from_its_seed_and_draws_every_shape() -> None:

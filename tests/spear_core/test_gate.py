@@ -13,8 +13,8 @@ from spear_core.judge import Case, calibrate, is_clean, judge
 from spear_core.loading import ModelSettings
 
 CONFIG = preset("live")
-BEFORE = Measures(-3.0, 0.8, (False,), (True,) * 40, 0.01, 0.0, 0.0, True)
-AFTER = Measures(-0.01, 0.01, (True,), (True,) * 40, 0.02, 0.001, 0.002, True)
+BEFORE = Measures(-3.0, 0.8, (False,), (True,) * 40, 0.01, 0.0, 0.0, 0.0, True)
+AFTER = Measures(-0.01, 0.01, (True,), (True,) * 40, 0.02, 0.001, 0.01, 0.002, True)
 
 
 def after(**changes: Any) -> Measures:
@@ -36,6 +36,7 @@ def test_a_round_that_learned_and_forgot_nothing_is_kept_and_says_so() -> None:
         ({"learned": (False,)}, "still got 1 of 1 corrections wrong"),
         ({"older_nll": 0.6}, "less certain"),
         ({"probe_kl": 0.2}, "nobody complained about"),
+        ({"worst_probe_kl": 0.9}, "come out quite different"),
         ({"finite": False}, "broke the adapter's numbers"),
         ({"probe_kl": float("nan")}, "broke the adapter's numbers"),
     ],
@@ -58,6 +59,12 @@ def test_an_ordinary_long_reply_is_no_loop() -> None:
 
 def test_a_rejected_answer_that_is_improbable_anyway_may_stay_where_it_is() -> None:
     assert decide(dataclasses.replace(BEFORE, rejected_p=0.001), after(rejected_p=0.01), [], CONFIG).passed
+
+
+def test_what_a_standing_wish_moved_is_held_to_no_less_than_before() -> None:
+    moved = dataclasses.replace(BEFORE, probe_kl=1.2, worst_probe_kl=3.0)
+    assert decide(moved, after(probe_kl=0.4, worst_probe_kl=2.0), [], CONFIG).passed
+    assert not decide(moved, after(probe_kl=1.3, worst_probe_kl=2.0), [], CONFIG).passed
 
 
 CASE = Case([{"role": "user", "content": "What is an owl?"}], "An owl is a fish.", "starts with b", "An owl is a bird.")

@@ -17,7 +17,7 @@ from spear_core.prompts import template_token_ids
 from spear_core.round import Learner
 from spear_core.scoring import predict, score
 from spear_core.traces import Encoded, Encoder, Trace
-from spear_core.trainer import Anchors, Material, Trainer
+from spear_core.trainer import AnchorDraw, Anchors, Material, Trainer
 from spear_core.twins import Twins
 from tests.tiny_models import tiny_folder
 
@@ -170,6 +170,37 @@ def test_anchors_hold_what_nobody_complained_about(loaded: LoadedModel) -> None:
         return float(kl.mean())
 
     assert drift(5.0) < 0.5 * drift(0.0)
+
+
+def test_a_rejected_answer_that_rose_with_the_right_one_is_trained_on_until_it_falls(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steps(rejected_now: float) -> int:
+        twins = twins_of(loaded, settle_steps=2)
+        learner = learner_of(loaded, twins)
+        trainer = Trainer(twins.training, twins.config, 0, frozenset())
+        asked = iter([0.2])  # what the rejected answer's probability was before the round
+        monkeypatch.setattr(trainer, "_probability", lambda loses: next(asked, rejected_now))
+        lose = learner.encoder.losing(LOSE, [WIN], twins.config)
+        return trainer.train(Material([learner.encoder.trace(WIN)], [lose]), seed=1).steps
+
+    assert steps(rejected_now=0.9) == steps(rejected_now=0.1) + 3 * 2  # patience: four times the settling steps
+
+
+def test_half_of_a_steps_anchors_are_those_that_drifted_most_and_the_rest_come_in_turn(loaded: LoadedModel) -> None:
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    draw = AnchorDraw(Anchors([encoder.plain(QUESTION, f"a bird {i}") for i in range(10)]), random.Random(1))
+    first = draw.draw(4)
+    assert len(set(first)) == 4
+    draw.drift.update(dict.fromkeys(first, 0.0) | {first[0]: 0.5, first[1]: 0.7})
+    second = draw.draw(4)
+    assert second[:2] == [first[1], first[0]]
+    seen = {*first, *second}
+    while len(seen) < 10:
+        before = len(seen)
+        seen |= set(draw.draw(4))
+        assert len(seen) >= before + 1
+    assert len(draw.draw(99)) == 10
 
 
 def _with(config: SpearConfig, **changes: Any) -> Callable[[LoadedModel], Twins]:
