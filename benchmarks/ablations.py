@@ -20,20 +20,25 @@ VARIANTS: dict[str, list[str]] = {
     "no_settling": ["settle_steps=0"],
     "no_prompt_dropout": ["prompt_dropout=0.0"],
     "no_replay": ["replay_wins=0"],
-    "no_anchors": ["anchor_weight=0.0", "gate_max_probe_kl=1000.0"],
+    "no_anchors": ["anchor_weight=0.0", "gate_max_probe_kl=1000.0", "gate_max_worst_probe_kl=1000.0"],
+    "anchors_drawn_evenly": ["anchor_drift_share=0.0"],
+    "twice_the_anchors": ["anchors_a_step=16"],
     "no_gate": ["gate_enabled=False"],
     "unlikelihood_distinguishing": ["lambda_lose=0.1", "margin=0.3"],
     "unlikelihood_tail": ["lambda_lose=0.1", "margin=0.3", "lose_mask=tail"],
+    "unlikelihood_no_margin": ["lambda_lose=0.1", "margin=0.0"],
+    "unlikelihood_strong": ["lambda_lose=1.0", "margin=0.0"],
     "batch_mean_confidence": ["lambda_lose=0.1", "margin=0.3", "confidence_form=batch_mean"],
 }
 SHOWN = (
+    "revision_success",
     "learned_same",
     "learned_paraphrase",
     "lasting",
     "retention_drop",
     "first_try_gain",
     "overall_gain",
-    "half_known_after",
+    "outside_changed",
 )
 
 

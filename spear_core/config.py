@@ -46,8 +46,9 @@ class SpearConfig:
     wins_a_step: int = 16
     loses_a_step: int = 16
     replay_wins: int = 8
-    anchors_a_step: int = 16
+    anchors_a_step: int = 8
     anchor_pool: int = 512
+    anchor_drift_share: float = 0.5  # of a step's anchors, those that drifted most when last seen; the rest in turn
     anchor_weight: float = 1.0
     micro_batch: int = 32  # rows in one forward
     gradient_checkpointing: bool = False  # compute activations twice instead of keeping them: slower, less memory
@@ -89,6 +90,7 @@ class SpearConfig:
             ("wins_a_step", self.wins_a_step >= 1, "at least 1"),
             ("loses_a_step", self.loses_a_step >= 1, "at least 1"),
             ("micro_batch", self.micro_batch >= 1, "at least 1"),
+            ("anchor_drift_share", 0 <= self.anchor_drift_share <= 1, "in [0, 1]"),
             ("anchor_weight", self.anchor_weight >= 0, "at least 0"),
             ("judge_tau", not math.isnan(self.judge_tau), "a number"),
             ("judge_tau_full", self.judge_tau_full > 0, "above 0"),

@@ -122,14 +122,15 @@ def cap_loses(loses: Sequence[Encoded], wins: int, config: SpearConfig, rng: ran
 
 
 class AnchorDraw:
-    """Which anchors a step is held to: half those that drifted most when last seen in this round, half in turn.
+    """Which anchors a step is held to: a share of those that drifted most when last seen in this round, the rest in turn.
 
     A correction outside of what a model knows well moves a few kinds of answers far and most not at all; drawn evenly,
     the few are hardly ever seen.
     """
 
-    def __init__(self, anchors: Anchors, rng: random.Random) -> None:
+    def __init__(self, anchors: Anchors, rng: random.Random, drift_share: float) -> None:
         self.anchors = anchors
+        self.drift_share = drift_share
         self.drift: dict[int, float] = {}  # index -> KL per token when last seen
         self._order = list(range(len(anchors.examples)))
         rng.shuffle(self._order)
@@ -138,7 +139,7 @@ class AnchorDraw:
     def draw(self, count: int) -> list[int]:
         """Indices of the anchors of the next step, at most `count`, each once."""
         count = min(count, len(self._order))
-        worst = sorted(self.drift, key=lambda i: (-self.drift[i], i))[: count // 2]
+        worst = sorted(self.drift, key=lambda i: (-self.drift[i], i))[: int(self.drift_share * count)]
         drawn = list(worst)
         while len(drawn) < count:
             index = self._order[self._next % len(self._order)]
@@ -201,7 +202,7 @@ class Trainer:
         steps, learned = 0, False
         try:
             with self._modes(seed):
-                anchors = AnchorDraw(material.anchors or Anchors([]), rng)
+                anchors = AnchorDraw(material.anchors or Anchors([]), rng, cfg.anchor_drift_share)
                 settled = 0  # steps done since everything was learned
                 highest = max(self._probability(rejected), SMALL_P) if cfg.stop_when_learned else 1.0
                 drift = 0.0  # of the last step's anchors

@@ -21,10 +21,11 @@ from spear_core.errors import AdapterInvalid
 AdapterState = dict[str, Tensor]
 
 
-def share_base(base: Any) -> Any:
-    """A second module tree on the very same parameters and buffers."""
-    memo: dict[int, Any] = {id(t): t for t in (*base.parameters(), *base.buffers())}
-    return copy.deepcopy(base, memo)
+def share_base(model: Any) -> Any:
+    """A second module tree on the very same parameters and buffers; a LoRA on top is copied."""
+    held = [p for name, p in model.named_parameters() if "lora_" not in name]
+    memo: dict[int, Any] = {id(t): t for t in (*held, *model.buffers())}
+    return copy.deepcopy(model, memo)
 
 
 def lora_config(config: SpearConfig) -> LoraConfig:
@@ -53,16 +54,12 @@ class Twins:
     def __init__(self, base: Any, config: SpearConfig, seed: int) -> None:
         self.base = base
         self.config = config
-        self.seed = seed
-        self.training: PeftModel = self._new_tree()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # the same first adapter for the same seed
+            self.training: PeftModel = get_peft_model(share_base(base), lora_config(config))
         self.training.eval()
         self._initial = self.state()
         self._serving = Serving(base, 0)
-
-    def _new_tree(self) -> PeftModel:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)  # the same first adapter for the same seed
-            return get_peft_model(share_base(self.base), lora_config(self.config))
 
     @property
     def serving(self) -> Serving:
@@ -81,7 +78,7 @@ class Twins:
         if state is None:
             self._serving = Serving(self.base, 0)
             return
-        tree = self._new_tree()
+        tree = share_base(self.training)
         load_state(tree, state)
         tree.requires_grad_(False)
         tree.eval()

@@ -72,7 +72,7 @@ def test_an_answer_whose_revision_replaces_words_keeps_its_plain_form() -> None:
 
 def wish(bench: Workbench, count: int) -> list[str]:
     """Ask `count` known things and wish for a shorter answer. Returns the ids of the first replies."""
-    facts = [f for f in WORLD.of("kind", half_known=False)][: 3 * count]
+    facts = list(WORLD.of("kind", half_known=False))[: 3 * count]
     ids: list[str] = []
     for fact in facts:
         task = open_task(WORLD, fact, OPEN["kind"][0])

@@ -189,7 +189,7 @@ def test_a_rejected_answer_that_rose_with_the_right_one_is_trained_on_until_it_f
 
 def test_half_of_a_steps_anchors_are_those_that_drifted_most_and_the_rest_come_in_turn(loaded: LoadedModel) -> None:
     encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
-    draw = AnchorDraw(Anchors([encoder.plain(QUESTION, f"a bird {i}") for i in range(10)]), random.Random(1))
+    draw = AnchorDraw(Anchors([encoder.plain(QUESTION, f"a bird {i}") for i in range(10)]), random.Random(1), 0.5)
     first = draw.draw(4)
     assert len(set(first)) == 4
     draw.drift.update(dict.fromkeys(first, 0.0) | {first[0]: 0.5, first[1]: 0.7})
