@@ -1,7 +1,7 @@
 """Draw the curves of live-learning studies: `python -m benchmarks.plots STUDY_FOLDER ... --to docs/images`.
 
 Each folder is one written by `python -m benchmarks.live_learning --out FOLDER`. Writes SVG: first-try accuracy of the
-learning and of the frozen model, and what is retained.
+learning and of the frozen model, what is retained, and, where there are studies with flipped verdicts, what noise costs.
 """
 
 from __future__ import annotations
@@ -57,10 +57,24 @@ def draw_retention(studies: Sequence[dict[str, Any]], file: Path) -> None:
     _finish(figure, axes, file)
 
 
+def draw_noise(studies: Sequence[dict[str, Any]], file: Path) -> None:
+    figure, axes = pyplot.subplots(figsize=(7, 3.2))
+    levels = sorted({s["noise"] for s in studies})
+    gains = [[s["overall_gain"] for s in studies if s["noise"] == level] for level in levels]
+    for level, points in zip(levels, gains, strict=True):
+        axes.plot([100 * level] * len(points), points, "o", color=LEARNING, alpha=0.4)
+    axes.plot(
+        [100 * level for level in levels], [sum(g) / len(g) for g in gains], color=LEARNING, label="learning - frozen"
+    )
+    axes.axhline(0, color=FROZEN, linewidth=1.2)
+    axes.set(xlabel="verdicts flipped, %", ylabel="overall gain, points")
+    _finish(figure, axes, file)
+
+
 def _finish(figure: Any, axes: Any, file: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="best")
     figure.tight_layout()
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
@@ -73,8 +87,11 @@ def main() -> None:
     arguments = parser.parse_args()
     studies = [json.loads((folder / "figures.json").read_text()) for folder in arguments.studies]
     matplotlib.rcParams["svg.hashsalt"] = "spear"  # the same figures give the same file
-    draw_accuracy(studies, arguments.to / "first_try.svg")
-    draw_retention(studies, arguments.to / "retention.svg")
+    clean = [s for s in studies if s["noise"] == 0]
+    draw_accuracy(clean, arguments.to / "first_try.svg")
+    draw_retention(clean, arguments.to / "retention.svg")
+    if len(clean) < len(studies):
+        draw_noise(studies, arguments.to / "noise.svg")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 PAUSED = "learning_paused"
 REBUILD = "rebuild_queue"
 ROUND_WAIT_SECONDS = 60.0
+# Older wins that a round draws from: a step takes `replay_wins` of them and the gate asks 64 again, and reading and
+# encoding ten thousand would take longer than the round
+REPLAY_SAMPLE = 512
 
 
 class LearningService:
@@ -95,7 +98,7 @@ class LearningService:
 
     def learned(self, limit: int = 200) -> list[LearnedView]:
         """What people said about replies and what became of it, newest first."""
-        return card.learned_views(self._store.traces(base=self._engine.base), limit)
+        return card.learned_views(self._store.latest_feedback(self._engine.base, limit), limit)
 
     # -- what changes the model ------------------------------------------------------------------------------
 
@@ -137,12 +140,13 @@ class LearningService:
 
     def _rebuild_item(self, adapter: Adapter, forgotten: Collection[str]) -> dict[str, Any] | None:
         """What a round taught besides the forgotten, to be taught anew; None where no win is left of it."""
-        trained = self._store.traces(base=self._engine.base, status="trained")
-        left = [t for t in trained if t.round_id == adapter.round_id and t.subject_id not in forgotten]
-        if adapter.round_id is None or not any(t.side == "win" for t in left):
+        if adapter.round_id is None:
+            return None
+        left = self._store.taught_in(adapter.round_id, besides=forgotten)
+        if not any(side == "win" for _, side in left):
             return None
         return {
-            "traces": [t.id for t in left],
+            "traces": [trace_id for trace_id, _ in left],
             "anchors_before_utc": self._store.round(adapter.round_id).started_at_utc,
         }
 
@@ -217,7 +221,7 @@ class LearningService:
         wishes = self._held.wishes(anchors_before_utc)
         learner.anchors = learner.anchors.with_examples(self._held.anchors(seed, wishes, anchors_before_utc))
         learner.probes = learner.probes.with_examples(self._held.probes(wishes))
-        replay = self._store.replay_wins(base, 10_000, [t.id for t in claimed], seed)
+        replay = self._store.replay_wins(base, REPLAY_SAMPLE, [t.id for t in claimed], seed)
         taught = labels.latest_word(claimed)
         self._tell(
             "training",
@@ -238,7 +242,7 @@ class LearningService:
         )
         if {t.id for t in self._store.still_claimed(round_.id)} != {t.id for t in claimed}:
             raise TracesWithdrawn("a vote was withdrawn during training")
-        figures = result.figures()
+        figures = {**result.figures(), "wishes": wishes}
         if not result.verdict.passed or result.state is None:
             self._store.finish_round(
                 round_.id,
