@@ -1,0 +1,165 @@
+"""The HTTP face of a desk: four routes for the server that already serves the page. All decisions are the door's."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from federation.card import write_card
+from federation.desk import PARTIAL_PREFIX, PARTIAL_SUFFIX, Desk
+from federation.door import CARD, KNOCK, UPDATE, Door, DoorLimits
+from federation.errors import FederationError, RequestRefused, UpdateRefused, UpdateReplayed
+from federation.knocks import MAX_BODY_BYTES
+from federation.passes import HEADER, Pass
+
+log = logging.getLogger(__name__)
+
+CHUNK_BYTES = 1 << 18
+MEDIA_TYPE = "application/octet-stream"
+
+
+def routes(desk: Desk, limits: DoorLimits | None = None, door: Door | None = None) -> list[Route]:
+    """Routes to put before a Starlette or FastAPI app's own: `app.router.routes[:0] = routes(desk)`."""
+    door = door or Door(desk, limits)
+    return [
+        Route(CARD, _answer(door, _card), methods=["GET"]),
+        Route(UPDATE, _answer(door, _give), methods=["GET"]),
+        Route(UPDATE, _answer(door, _take), methods=["POST"]),
+        Route(KNOCK, _answer(door, _knock), methods=["POST"]),
+    ]
+
+
+def _answer(
+    door: Door, handler: Callable[[Door, Request], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """Translate refusals into answers, once."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(door, request)
+        except RequestRefused as e:
+            headers = {} if e.retry_after_seconds is None else {"Retry-After": str(e.retry_after_seconds)}
+            return JSONResponse({"error": str(e)}, e.status, headers)
+        except ClientDisconnect:
+            return Response(status_code=400)
+
+    return endpoint
+
+
+def _remote(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+async def _card(door: Door, request: Request) -> Response:
+    door.pass_stranger(_remote(request))
+    desk, offer = door.desk, door.desk.latest()
+    etag, round = (offer.etag, offer.round) if offer else ("", 0)
+    return Response(write_card(desk.identity, desk.base, etag, round), media_type="application/json")
+
+
+async def _give(door: Door, request: Request) -> Response:
+    found = door.admit("GET", UPDATE, request.headers.get(HEADER), _remote(request))
+    offer = door.desk.latest()
+    if offer is None:
+        return Response(status_code=204)  # nothing yet; 404 is what another program would say
+    headers = {"ETag": f'"{offer.etag}"', "Cache-Control": "private, no-cache"}
+    if request.headers.get("If-None-Match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return _Download(door, found, offer.path, headers)
+
+
+class _Download(Response):
+    """A file, sent within the time limit or not at all; the open file outlives its replacement by a newer one."""
+
+    def __init__(self, door: Door, found: Pass, path: Path, headers: dict[str, str]) -> None:
+        super().__init__(headers=headers, media_type=MEDIA_TYPE)
+        self._door, self._found, self._path = door, found, path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with self._door.transfer("give", self._found.key), self._path.open("rb") as file:
+                length = file.seek(0, 2)
+                file.seek(0)
+                self.headers["content-length"] = str(length)
+                limits = self._door.limits
+                async with asyncio.timeout(limits.transfer_seconds):
+                    await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                    while chunk := await run_in_threadpool(file.read, CHUNK_BYTES):
+                        async with asyncio.timeout(limits.idle_seconds):
+                            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    await send({"type": "http.response.body", "body": b""})
+        except RequestRefused as e:
+            await JSONResponse({"error": str(e)}, e.status, {"Retry-After": "30"})(scope, receive, send)
+        except FileNotFoundError:
+            await JSONResponse({"error": "the update is gone; try again later"}, 503)(scope, receive, send)
+        except TimeoutError:  # the connection is cut, and the peer sees that the file is not whole
+            log.info("peer %s took too long to download", self._found.key.fingerprint)
+
+
+async def _take(door: Door, request: Request) -> Response:
+    found = door.admit("POST", UPDATE, request.headers.get(HEADER), _remote(request))
+    length = door.check_length(request.headers.get("Content-Length"), door.limits.max_update_bytes)
+    path = door.desk.inbox / f"{PARTIAL_PREFIX}{secrets.token_hex(16)}{PARTIAL_SUFFIX}"
+    with door.transfer("take", found.key, most=1):
+        try:
+            with path.open("xb") as file:
+                digest = await _read_body(request, length, door.limits.transfer_seconds, door.limits, file.write)
+            if digest != found.body_sha256:
+                raise RequestRefused(400, "the update that arrived is not the one that was sent")
+            await run_in_threadpool(door.desk.receive, found.key, path)
+        except RequestRefused:
+            raise
+        except UpdateReplayed as e:
+            raise RequestRefused(409, str(e)) from e
+        except UpdateRefused as e:
+            log.info("refused an update of peer %s: %s", found.key.fingerprint, e.reason)
+            raise RequestRefused(422, e.reason) from e
+        except FederationError as e:
+            raise RequestRefused(503, str(e), 60) from e
+        except OSError as e:
+            log.warning("an update of peer %s could not be stored: %s", found.key.fingerprint, e)
+            raise RequestRefused(507, "this peer cannot store the update; try again later", 3600) from e
+        finally:
+            path.unlink(missing_ok=True)
+    return JSONResponse({"taken": True}, 202)
+
+
+async def _knock(door: Door, request: Request) -> Response:
+    remote = _remote(request)
+    door.pass_stranger(remote)
+    length = door.check_length(request.headers.get("Content-Length"), MAX_BODY_BYTES)
+    body = bytearray()
+    digest = await _read_body(request, length, door.limits.body_seconds, door.limits, body.extend)
+    approved = door.knock(request.headers.get(HEADER), bytes(body), digest, remote)
+    return JSONResponse({"approved": approved}, 200 if approved else 202)
+
+
+async def _read_body(
+    request: Request, length: int, seconds: float, limits: DoorLimits, write: Callable[[bytes], object]
+) -> str:
+    """Hand the body on as it arrives; its SHA-256. Raises RequestRefused: 408 when too slow, 413 when too long."""
+    digest, got, stream = hashlib.sha256(), 0, aiter(request.stream())
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                async with asyncio.timeout(limits.idle_seconds):
+                    chunk = await anext(stream, None)
+                if chunk is None:
+                    return digest.hexdigest()
+                got += len(chunk)
+                if got > length:
+                    raise RequestRefused(413, "the request's body is longer than its Content-Length")
+                digest.update(chunk)
+                write(chunk)
+    except TimeoutError as e:
+        raise RequestRefused(408, f"the request was too slow; {seconds:g} seconds are given in all") from e
