@@ -196,10 +196,15 @@ class Adapters(Rounds):
 
     def _lineage(self, base: str, version: int) -> list[Adapter]:
         """The adapter of that version, its parent, and so on down to the base model, which has none."""
-        line: list[Adapter] = []
-        while version:
-            line.append(self.adapter(base, version))
-            version = line[-1].parent_version
+        line = self._records(
+            Adapter,
+            "WITH RECURSIVE line(version) AS (SELECT ? UNION SELECT a.parent_version FROM line "
+            "JOIN adapters a ON a.base = ? AND a.version = line.version) "
+            "SELECT a.* FROM line JOIN adapters a ON a.base = ? AND a.version = line.version ORDER BY a.version DESC",
+            [version, base, base],  # a parent was there before, so its number is lower
+        )
+        if missing := line[-1].parent_version if line else version:
+            self.adapter(base, missing)  # raises
         return line
 
     def _activate(self, base: str, version: int) -> None:

@@ -8,10 +8,11 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -49,17 +50,16 @@ def clean(value: object) -> object:
     return _SURROGATES.sub("\ufffd", value) if isinstance(value, str) else value
 
 
+@cache
+def _reading(cls: type) -> list[tuple[str, Callable[[Any], Any] | None]]:
+    """The columns of a record in the order of its fields, and what turns a column's value into the field's."""
+    of_column = dict.fromkeys(_JSON_COLUMNS, json.loads) | dict.fromkeys(_BOOL_COLUMNS, bool)
+    return [(column.name, of_column.get(column.name)) for column in fields(cls)]
+
+
 def to_record(cls: type[R], row: Mapping[str, Any]) -> R:
     """Build the record `cls` from the columns that carry its fields' names."""
-    values: dict[str, Any] = {}
-    for column in fields(cls):  # type: ignore[arg-type]  # every record is a dataclass
-        value = row[column.name]
-        if column.name in _JSON_COLUMNS:
-            value = json.loads(value)
-        elif column.name in _BOOL_COLUMNS:
-            value = bool(value)
-        values[column.name] = value
-    return cls(**values)
+    return cls(*[row[name] if read is None else read(row[name]) for name, read in _reading(cls)])  # type: ignore[arg-type]
 
 
 def error_code(error: sqlite3.Error) -> int:
@@ -206,7 +206,10 @@ class Connection:
         return int(cursor.lastrowid or 0)
 
     def _rows(self, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
-        return list(self._db.query(sql, [clean(p) for p in params]))
+        # Not Database.query, which opens a savepoint around every SELECT
+        cursor = self._db.execute(sql, [clean(p) for p in params])
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def _value(self, sql: str, params: Sequence[object] = ()) -> Any:
         """The first column of the first row, or None."""

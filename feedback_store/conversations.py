@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-import random
+from collections.abc import Collection
 from typing import Any
 
 from feedback_store.connection import Connection, new_id, now_utc, to_json
 from feedback_store.errors import StoreError
 from feedback_store.records import KINDS, ROLES, VERDICTS, Conversation, Event, Hint, Message, require
+from feedback_store.sampling import LAST_KEY, WINDOW, content_key, first_key, shuffled
+
+# The condition of the index messages_bare, term for term: the bare model's finished replies to what came first
+BARE = "m.position = 1 AND m.role = 'assistant' AND m.kind = 'message' AND m.adapter_version = 0 AND m.complete = 1"
+
+# Question by question in the order of their keys, however often one was asked: its oldest reply that nobody objected to
+UNOBJECTED = f"""
+    WITH RECURSIVE asked(question_key) AS (
+        SELECT min(m.question_key) FROM messages m WHERE {BARE} AND m.question_key BETWEEN ?1 AND ?2
+        UNION ALL
+        SELECT (
+            SELECT min(m.question_key) FROM messages m
+            WHERE {BARE} AND m.question_key > asked.question_key AND m.question_key <= ?2
+        ) FROM asked WHERE asked.question_key < ?2
+    )
+    SELECT r.id AS reply_id, r.parent_id AS user_id, c.seq FROM asked
+    CROSS JOIN messages r ON r.rowid = (
+        SELECT m.rowid FROM messages m
+        WHERE {BARE} AND m.question_key = asked.question_key AND m.text != '' AND m.created_at_utc < ?3
+        AND EXISTS (SELECT 1 FROM conversations WHERE id = m.conversation_id AND learn = 1)
+        AND EXISTS (SELECT 1 FROM messages WHERE id = m.parent_id AND role = 'user')
+        ORDER BY m.rowid LIMIT 1
+    )
+    CROSS JOIN conversations c ON c.id = r.conversation_id
+    WHERE NOT EXISTS (SELECT 1 FROM messages o WHERE o.objected = 1 AND o.question_key = asked.question_key)
+    LIMIT ?4
+"""
 
 
 class Conversations(Connection):
@@ -27,10 +54,10 @@ class Conversations(Connection):
         with self._transaction(write=False):
             return self._record(Conversation, "SELECT * FROM conversations WHERE id = ?", [conversation_id])
 
-    def conversations(self) -> list[Conversation]:
-        """All of them, newest first."""
+    def conversations(self, limit: int = 1000) -> list[Conversation]:
+        """The newest, newest first."""
         with self._transaction(write=False):
-            return self._records(Conversation, "SELECT * FROM conversations ORDER BY seq DESC")
+            return self._records(Conversation, "SELECT * FROM conversations ORDER BY seq DESC LIMIT ?", [limit])
 
     def rename_conversation(self, conversation_id: str, title: str) -> Conversation:
         """Raises UnknownRecord."""
@@ -96,8 +123,9 @@ class Conversations(Connection):
         message_id = message_id or new_id()
         with self._transaction(write=True):
             self.conversation(conversation_id)
-            for reference in (parent_id, revises_id):
-                if reference is not None and self.message(reference).conversation_id != conversation_id:
+            referred = {reference: self.message(reference) for reference in (parent_id, revises_id) if reference}
+            for reference, message in referred.items():
+                if message.conversation_id != conversation_id:
                     raise StoreError(f"message {reference} belongs to another conversation than {conversation_id}")
             position = self._value(
                 "SELECT coalesce(max(position), -1) + 1 FROM messages WHERE conversation_id = ?", [conversation_id]
@@ -115,6 +143,7 @@ class Conversations(Connection):
                 "adapter_version": adapter_version,
                 "complete": int(complete),
                 "created_at_utc": now_utc(),
+                "question_key": content_key(referred[parent_id].text) if parent_id else None,
             }
             self._insert("messages", row)
             if kind == "edit":
@@ -136,7 +165,12 @@ class Conversations(Connection):
                 "adapter_version = coalesce(?, adapter_version) WHERE id = ?",
                 [text, None if complete is None else int(complete), adapter_version, message_id],
             )
-            return self.message(message_id)
+            message = self.message(message_id)
+            if text is not None and message.role == "user":
+                self._execute(
+                    "UPDATE messages SET question_key = ? WHERE parent_id = ?", [content_key(message.text), message_id]
+                )
+            return message
 
     def message(self, message_id: str) -> Message:
         """Raises UnknownRecord."""
@@ -230,8 +264,8 @@ class Conversations(Connection):
         with self._transaction(write=False):
             return self._records(
                 Event,
-                "SELECT * FROM events WHERE id > ? AND (? IS NULL OR kind = ?) ORDER BY id",
-                [since or 0, kind, kind],
+                f"SELECT * FROM events WHERE id > ? {'' if kind is None else 'AND kind = ?'} ORDER BY id",
+                [since or 0] if kind is None else [since or 0, kind],
             )
 
     def unobjected_replies(
@@ -241,25 +275,22 @@ class Conversations(Connection):
 
         Complete, non-empty first replies to a conversation's first message, in conversations that may train, with no
         thumbs-down and no revision or edit. A question that met an objection anywhere is left out everywhere: an anchor
-        on it would hold back its correction. A seeded choice of at most `limit`, of those made before a time.
+        on it would hold back its correction. One that was asked again counts once, with its oldest such reply. A seeded
+        choice of at most `limit`, of those made before a time; of more than WINDOW questions (and more than `limit`),
+        of those whose keys follow the seed's (sampling.py).
         """
+        start, size = first_key(rng_seed), max(limit, WINDOW)
         with self._transaction(write=False):
-            ids = [
-                (row["user_id"], row["reply_id"])
-                for row in self._rows(
-                    "SELECT u.id AS user_id, r.id AS reply_id FROM messages r JOIN messages u ON u.id = r.parent_id "
-                    "JOIN conversations c ON c.id = r.conversation_id "
-                    "WHERE c.learn = 1 AND u.role = 'user' AND u.position = 0 AND r.role = 'assistant' "
-                    "AND r.kind = 'message' AND r.complete = 1 AND r.adapter_version = 0 AND r.text != '' "
-                    "AND r.created_at_utc < ? "
-                    "AND NOT EXISTS (SELECT 1 FROM messages e WHERE e.parent_id = u.id AND e.role = 'assistant' "
-                    "AND e.position < r.position) "
-                    "AND u.text NOT IN (SELECT q.text FROM messages q JOIN messages a ON a.parent_id = q.id "
-                    "WHERE a.id IN (SELECT message_id FROM votes WHERE value = -1 "
-                    "UNION SELECT revises_id FROM messages WHERE revises_id IS NOT NULL)) "
-                    "ORDER BY c.seq",
-                    [before_utc or "9999"],
-                )
-            ]
-            random.Random(rng_seed).shuffle(ids)
-            return [(self.message(user_id), self.message(reply_id)) for user_id, reply_id in ids[: max(limit, 0)]]
+            found: list[dict[str, Any]] = []
+            for lowest, highest in ((start, LAST_KEY), (-LAST_KEY - 1, start - 1)):
+                found += self._rows(UNOBJECTED, [lowest, highest, before_utc or "9999", size - len(found)])
+            found.sort(key=lambda row: row["seq"])
+            chosen = shuffled(found, limit, rng_seed)
+            messages = self._messages_by_id([row[column] for row in chosen for column in ("user_id", "reply_id")])
+            return [(messages[row["user_id"]], messages[row["reply_id"]]) for row in chosen]
+
+    def _messages_by_id(self, ids: Collection[str]) -> dict[str, Message]:
+        found = self._records(
+            Message, "SELECT * FROM messages WHERE id IN (SELECT value FROM json_each(?))", [to_json(list(ids))]
+        )
+        return {message.id: message for message in found}

@@ -8,7 +8,7 @@ from typing import Any
 from feedback_store.connection import now_utc, to_json
 from feedback_store.errors import StoreError
 from feedback_store.records import ROUND_ENDS, Round, Trace, require
-from feedback_store.traces import MAY_TRAIN, Traces
+from feedback_store.traces import WAITING, Traces
 
 
 class Rounds(Traces):
@@ -23,14 +23,16 @@ class Rounds(Traces):
         earlier round trained. None when there is no win among them: losing traces alone never start a round. No trace
         is ever claimed twice, whichever thread or process asks.
         """
-        wanted, values = f"base = ? AND status = 'pending' AND {MAY_TRAIN}", [base]
-        if only is not None:
-            marks = ", ".join("?" * len(only))
-            wanted = f"base = ? AND status IN ('pending', 'rolled_back') AND {MAY_TRAIN} AND id IN ({marks})"
-            values = [base, *only]
         with self._transaction(write=True):
-            wins = self._value(f"SELECT count(*) FROM traces WHERE side = 'win' AND {wanted}", values)
-            loses = self._value(f"SELECT count(*) FROM traces WHERE side = 'lose' AND {wanted}", values)
+            if only is None:
+                found = self._rows(f"SELECT seq, side FROM {WAITING}", [base])
+            else:
+                found = self._rows(
+                    "SELECT seq, side FROM traces WHERE id IN (SELECT value FROM json_each(?)) AND +base = ? "
+                    "AND +status IN ('pending', 'rolled_back') AND may_train = 1",
+                    [to_json(list(only)), base],
+                )
+            wins = sum(row["side"] == "win" for row in found)
             if not wins:
                 return None
             round_id = self._insert(
@@ -41,10 +43,13 @@ class Rounds(Traces):
                     "started_at_utc": now_utc(),
                     "parent_version": parent_version,
                     "wins": wins,
-                    "loses": loses,
+                    "loses": len(found) - wins,
                 },
             )
-            self._execute(f"UPDATE traces SET status = 'claimed', round_id = ? WHERE {wanted}", [round_id, *values])
+            self._execute(
+                "UPDATE traces SET status = 'claimed', round_id = ? WHERE seq IN (SELECT value FROM json_each(?))",
+                [round_id, to_json([row["seq"] for row in found])],
+            )
             return self.round(round_id), self.still_claimed(round_id)
 
     def finish_round(
@@ -118,6 +123,16 @@ class Rounds(Traces):
                 "WHERE round_id = ? AND status = 'rolled_back' AND conversation_id IS NOT NULL",
                 [round_id],
             )
+
+    def taught_in(self, round_id: int, besides: Collection[str] = ()) -> list[tuple[str, str]]:
+        """(trace id, side) of what a round trained, oldest first, without what is about the replies `besides`."""
+        with self._transaction(write=False):
+            rows = self._rows(
+                "SELECT id, side FROM traces WHERE round_id = ? AND status = 'trained' AND (subject_id IS NULL "
+                "OR subject_id NOT IN (SELECT value FROM json_each(?))) ORDER BY seq",
+                [round_id, to_json(list(besides))],
+            )
+            return [(row["id"], row["side"]) for row in rows]
 
     def round(self, round_id: int) -> Round:
         """Raises UnknownRecord."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Collection, Sequence
+from typing import Any
 
-from feedback_store.connection import Connection, new_id, now_utc, to_json
+from feedback_store.connection import Connection, clean, new_id, now_utc, to_json, to_record
 from feedback_store.records import NewTrace, Trace
+from feedback_store.sampling import WINDOW, content_key, first_key, shuffled
 
-# Traces that may train: their conversation still exists and the person lets it teach
-MAY_TRAIN = "conversation_id IN (SELECT id FROM conversations WHERE learn = 1)"
+# The conditions of partial indexes, word for word as in m003_long_histories; SQLite finds them by their names
+WAITING = "traces INDEXED BY traces_waiting WHERE base = ? AND status = 'pending' AND may_train = 1"
+A_WIN = "side = 'win' AND status IN ('trained', 'claimed', 'pending')"
 
 
 class Traces(Connection):
@@ -54,9 +56,10 @@ class Traces(Connection):
         newest_first: bool = False,
     ) -> list[Trace]:
         """Those that match everything given, oldest first unless told otherwise, at most `limit`."""
-        wanted = {"base": base, "status": status, "side": side, "subject_id": subject_id}
+        wanted = {"subject_id": subject_id, "base": base, "status": status, "side": side}
         given = {column: value for column, value in wanted.items() if value is not None}
-        where = " AND ".join(f"{column} = ?" for column in given) or "1"
+        # "+" keeps SQLite from looking through all the traces of a status for those of one reply
+        where = " AND ".join(f"{'+' * (subject_id is not None and i > 0)}{c} = ?" for i, c in enumerate(given)) or "1"
         order = "DESC" if newest_first else "ASC"
         with self._transaction(write=False):
             return self._records(
@@ -68,11 +71,7 @@ class Traces(Connection):
     def count_pending(self, base: str) -> tuple[int, int]:
         """(wins, loses) that a round would claim now: those of conversations that may not teach do not count."""
         with self._transaction(write=False):
-            rows = self._rows(
-                f"SELECT side, count(*) AS n FROM traces WHERE base = ? AND status = 'pending' AND {MAY_TRAIN} "
-                "GROUP BY side",
-                [base],
-            )
+            rows = self._rows(f"SELECT side, count(*) AS n FROM {WAITING} GROUP BY side", [base])
             counts = {row["side"]: row["n"] for row in rows}
             return counts.get("win", 0), counts.get("lose", 0)
 
@@ -83,39 +82,57 @@ class Traces(Connection):
                 Trace, "SELECT * FROM traces WHERE round_id = ? AND status = 'claimed' ORDER BY seq", [round_id]
             )
 
+    def latest_feedback(self, base: str, limit: int) -> list[Trace]:
+        """All traces about the `limit` replies with the newest last word, oldest first.
+
+        The last word on a reply is its newest win, else its newest losing trace; a withdrawn one only where nothing
+        else is left. Replies of deleted conversations have none.
+        """
+        with self._transaction(write=False):
+            return self._records(
+                Trace,
+                "SELECT * FROM traces WHERE +base = ? AND subject_id IN ("
+                "SELECT subject_id FROM traces t INDEXED BY traces_base WHERE base = ? AND subject_id IS NOT NULL "
+                "AND NOT EXISTS (SELECT 1 FROM traces o WHERE o.subject_id = t.subject_id AND +o.base = t.base "
+                "AND (o.status != 'withdrawn', o.side = 'win', o.seq) > (t.status != 'withdrawn', t.side = 'win', t.seq)) "
+                "ORDER BY t.seq DESC LIMIT ?) ORDER BY seq",
+                [base, base, limit],
+            )
+
     def replay_wins(self, base: str, limit: int, exclude_ids: Collection[str], rng_seed: int) -> list[Trace]:
         """A seeded choice of at most `limit` trained wins with confidence 1.0 to train on again.
 
         Only the latest word on a prompt counts: a win with a newer win, trained, claimed or pending, on the same prompt
-        is left out. So are wins of conversations that were deleted or may not teach.
+        is left out. So are wins of conversations that were deleted or may not teach. Of more than `limit` and WINDOW
+        such wins, those whose prompts' keys follow the seed's (sampling.py).
         """
+        size = max(limit, WINDOW)
         with self._transaction(write=False):
-            ids = [
-                row["id"]
-                for row in self._rows(
-                    "SELECT id, max(seq) FILTER (WHERE status IN ('trained', 'claimed', 'pending')) "
-                    "OVER (PARTITION BY prompt) AS latest, seq, status, confidence, "
-                    f"{MAY_TRAIN} AS may_train FROM traces WHERE base = ? AND side = 'win' ORDER BY seq",
-                    [base],
+            found: list[dict[str, Any]] = []
+            for side_of_seed in (">=", "<"):
+                found += self._rows(
+                    f"SELECT * FROM traces t INDEXED BY traces_wins WHERE base = ? AND prompt_key {side_of_seed} ? "
+                    f"AND {A_WIN} AND status = 'trained' AND confidence = 1.0 AND may_train = 1 "
+                    "AND NOT EXISTS (SELECT 1 FROM traces INDEXED BY traces_wins WHERE base = t.base "
+                    f"AND prompt_key = t.prompt_key AND seq > t.seq AND {A_WIN}) "
+                    "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY prompt_key LIMIT ?",
+                    [base, first_key(rng_seed), to_json(list(exclude_ids)), size - len(found)],
                 )
-                if row["seq"] == row["latest"]
-                and row["status"] == "trained"
-                and row["confidence"] == 1.0
-                and row["may_train"]
-                and row["id"] not in exclude_ids
-            ]
-            random.Random(rng_seed).shuffle(ids)
-            return [self._trace(trace_id) for trace_id in ids[: max(limit, 0)]]
+            found.sort(key=lambda row: row["seq"])
+            return [to_record(Trace, row) for row in shuffled(found, limit, rng_seed)]
 
     def _add(self, trace: NewTrace) -> Trace:
-        trace_id = new_id()
+        trace_id, prompt = new_id(), str(clean(to_json(trace.prompt)))
+        learn = self._value("SELECT learn FROM conversations WHERE id = ?", [trace.conversation_id])
         row = {
             "id": trace_id,
             "side": trace.side,
             "conversation_id": trace.conversation_id,
             "message_id": trace.message_id,
             "subject_id": trace.subject_id,
-            "prompt": to_json(trace.prompt),
+            "prompt": prompt,
+            "prompt_key": content_key(prompt),
+            "may_train": learn or 0,
             "completion": trace.completion,
             "confidence": trace.confidence,
             "source": trace.source,

@@ -1,7 +1,8 @@
 """Background self-play: judges revisions nobody judged, asks learned questions again, notices relapses. No training.
 
 A hint that was answered by a revision but by no verdict is left to the judge (spear_core/judge.py) once the person has
-moved on or `verdict_grace_seconds` have passed. What it accepts trains with at most half confidence.
+moved on or `verdict_grace_seconds` have passed. What it accepts trains with at most half confidence. Its thresholds are
+calibrated on the verdicts that people gave on this base model's revisions; the config's stand in until there are enough.
 """
 
 from __future__ import annotations
@@ -9,16 +10,23 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
-from feedback_store import Message
+from feedback_store import Message, Trace
 from services import labels
-from services.conversation import prompt_up_to
+from services.conversation import attempts, prompt_up_to
 from services.engine import Engine
-from spear_core.judge import Case, gains, judge, normalised
+from spear_core.judge import Case, Score, Scored, Thresholds, fit_thresholds, is_clean, judge, normalised, scores
 from spear_core.rollout import answer_all
 
 log = logging.getLogger(__name__)
 REASKED_AT_A_TIME = 8
 JUDGED_AT_A_TIME = 16
+OWN_VERDICTS_NEEDED = 40  # fewer cannot tell a precision of 0.98 from one of 0.9
+OWN_VERDICTS_USED = 400  # the newest; older ones cost time and add little
+TRACES_A_VERDICT = 4  # that a corrected reply leaves behind, withdrawn ones counted
+JUDGE_PRECISION = 0.98
+# a round may have taken the complaint's losing trace along before the judge's time had come
+WAITING_STATUS = ("pending", "trained", "skipped")
+LOOKED_BACK = 200  # losing traces of each such status: a revision waits minutes, not months
 
 
 class SelfPlayService:
@@ -28,6 +36,10 @@ class SelfPlayService:
         self._engine = engine
         self._store = engine.store
         self._asked: dict[str, int] = {}  # trace id -> adapter version it was last asked under
+        self._scores: dict[str, Score] = {}  # revision id -> its score, which never changes: the base model gives it
+        self._calibrated_on: dict[str, bool] = {}  # revision id -> was it right, of the calibration in `_own`
+        self._own: Thresholds | None = None
+        self._said_nothing_fits = False
         self.first_try_right = 0
         self.reasked = 0
 
@@ -37,44 +49,128 @@ class SelfPlayService:
         """Judge revisions that stand without a verdict. Returns how many traces they became."""
         engine = self._engine
         waiting = self._unjudged()[:JUDGED_AT_A_TIME]
-        cases = [case for _, _, case in waiting]
-        if not cases:
+        if not waiting:
             return 0
+        thresholds = self.thresholds()
+        if thresholds is None:
+            return 0  # they go on waiting: further verdicts may yet make a judge
         settings = engine.loaded.settings
-        serving = engine.twins.serving.model
         made = 0  # every judgement is stored, so that no revision is judged twice
-        for (first, revision, case), gain in zip(
-            waiting, gains(serving, engine.encoder, settings, cases, engine.pad_id), strict=True
-        ):
-            verdict = judge(case, gain, settings, engine.config.judge_tau, engine.config.judge_tau_full)
-            self._store.add_event("judged", revision.id, {"gain": round(gain, 4), "accepted": verdict.accepted})
+        found = self._score([case for _, _, case in waiting])
+        for (first, revision, case), score in zip(waiting, found, strict=True):
+            if not self._stands(first.id, revision.id):
+                continue
+            verdict = judge(
+                case, score.gain, settings, thresholds.tau, thresholds.tau_full, score.certainty, thresholds.min_p
+            )
+            figures = {"gain": round(score.gain, 4), "certainty": round(score.certainty, 4)}
+            self._store.add_event("judged", revision.id, {**figures, "accepted": verdict.accepted})
             if verdict.accepted and verdict.confidence > 0:
                 traces = labels.judged(engine.base, list(case.prompt), first, revision, verdict.confidence)
                 self._store.replace_traces(first.id, traces)
                 made += len(traces)
         return made
 
+    def thresholds(self) -> Thresholds | None:
+        """From people's verdicts on this base model's revisions, where there are enough of them; else the config's.
+
+        None where the verdicts reach no threshold: then the judge accepts nothing.
+        """
+        config, settings = self._engine.config, self._engine.loaded.settings
+        verdicts = self._verdicts()
+        if len(verdicts) < OWN_VERDICTS_NEEDED:
+            return Thresholds(config.judge_tau, config.judge_min_p, config.judge_tau_full)
+        given = {revision_id: right for revision_id, (_, right) in verdicts.items()}
+        if given != self._calibrated_on:
+            new = [i for i in verdicts if i not in self._scores]
+            self._scores.update(zip(new, self._score([verdicts[i][0] for i in new]), strict=True))
+            scored = [Scored(self._scores[i], is_clean(case, settings), right) for i, (case, right) in verdicts.items()]
+            self._own, self._calibrated_on = fit_thresholds(scored, JUDGE_PRECISION), given
+            if self._own is None and not self._said_nothing_fits:
+                log.warning(
+                    "the judge accepts nothing: on %d verdicts no threshold reaches a precision of %.2f",
+                    len(given),
+                    JUDGE_PRECISION,
+                )
+            self._said_nothing_fits = self._own is None
+        return self._own
+
+    def _score(self, cases: list[Case]) -> list[Score]:
+        """Under the base model, not the adapter: it has learned the confirmed answers, and would find them all certain."""
+        engine = self._engine
+        return scores(
+            engine.twins.base,
+            engine.encoder,
+            engine.loaded.settings,
+            cases,
+            engine.pad_id,
+            engine.config.micro_batch,
+            engine.pace.give_way,
+        )
+
+    def _verdicts(self) -> dict[str, tuple[Case, bool]]:
+        """Revision id -> (the case, is it better), of the newest revisions of this base that answered a hint."""
+        subjects = {
+            (t.conversation_id, t.subject_id)
+            for t in self._store.traces(
+                base=self._engine.base, limit=TRACES_A_VERDICT * OWN_VERDICTS_USED, newest_first=True
+            )
+            if t.conversation_id is not None and t.subject_id is not None
+        }
+        found: list[tuple[str, str, Case, bool]] = []
+        for conversation_id in {conversation_id for conversation_id, _ in subjects}:
+            if not self._store.conversation(conversation_id).learn:
+                continue
+            messages = self._store.messages(conversation_id)
+            for revision in messages:
+                if (conversation_id, revision.revises_id) in subjects and revision.hint and revision.verdict:
+                    case = _case(messages, revision)
+                    found.append((revision.created_at_utc, revision.id, case, revision.verdict == "better"))
+        found.sort(key=lambda verdict: verdict[:2])
+        return {revision_id: (case, right) for _, revision_id, case, right in found[-OWN_VERDICTS_USED:]}
+
     def _unjudged(self) -> list[tuple[Message, Message, Case]]:
         """(first reply, its last revision, the case) where a hint was answered, nobody judged, and the time has come."""
         done = {e.message_id for e in self._store.events(kind="judged")}
-        found = []
-        for trace in self._store.traces(base=self._engine.base, status="pending", side="lose"):
-            if trace.source != "unfixed" or trace.conversation_id is None:
-                continue
-            messages = self._store.messages(trace.conversation_id)
-            revisions = [m for m in messages if m.revises_id == trace.subject_id and m.kind == "revision"]
-            if not revisions:
-                continue
-            last = revisions[-1]
-            if last.verdict is not None or not last.complete or not last.hint or last.id in done:
+        found: dict[str, tuple[str, Message, Message, Case]] = {}  # by first reply
+        for trace in self._complaints():
+            messages = self._store.messages(trace.conversation_id or "")
+            tries = [m for m in messages if m.revises_id == trace.subject_id]
+            last = tries[-1] if tries else None
+            # the last word may be an edit, which has no hint
+            if last is None or last.verdict is not None or not last.complete or not last.hint or last.id in done:
                 continue
             if not self._moved_on(messages, last):
                 continue
             first = next(m for m in messages if m.id == trace.subject_id)
-            assert first.parent_id is not None  # a trace is only made of a reply to a question
-            prompt = prompt_up_to(messages, first.parent_id)
-            found.append((first, last, Case(prompt, first.text, last.hint, last.text)))
+            if self._store.vote(first.id) < 0:  # a complaint taken back after it trained leaves its trace
+                found[first.id] = (labels.to_key(trace), first, last, _case(messages, last))
+        settled = self._settled_prompts() if found else set()
+        return [(first, last, case) for prompt, first, last, case in found.values() if prompt not in settled]
+
+    def _stands(self, first_id: str, revision_id: str) -> bool:
+        """Scoring takes its time: is the revision still the last word, or has a person spoken meanwhile?"""
+        tries = self._store.revisions_of(first_id)  # none where the conversation was deleted
+        return (
+            bool(tries) and (tries[-1].id, tries[-1].verdict) == (revision_id, None) and self._store.vote(first_id) < 0
+        )
+
+    def _complaints(self) -> list[Trace]:
+        """The newest losing traces that a hint, but no right revision, left behind; oldest first."""
+        found = []
+        for status in WAITING_STATUS:
+            newest = self._store.traces(
+                base=self._engine.base, status=status, side="lose", limit=LOOKED_BACK, newest_first=True
+            )
+            found += [t for t in newest[::-1] if t.source == "unfixed" and t.conversation_id is not None]
         return found
+
+    def _settled_prompts(self) -> set[str]:
+        """Prompts on which a person's own word is, or will be, trained: the judge has no say there."""
+        wins = self._store.traces(base=self._engine.base, side="win")
+        return {
+            labels.to_key(t) for t in wins if t.source != "judged" and t.status in ("pending", "claimed", "trained")
+        }
 
     def _moved_on(self, messages: list[Message], revision: Message) -> bool:
         if any(m.position > revision.position and m.role == "user" for m in messages):
@@ -113,3 +209,12 @@ class SelfPlayService:
             self._store.add_traces(labels.relapse(trace, subject, said))
             log.info("a learned answer was lost under v%d; it is trained again", version)
         return relapses
+
+
+def _case(messages: list[Message], revision: Message) -> Case:
+    """The revision with all that was refused and hinted before it, as the model was shown it."""
+    first = next(m for m in messages if m.id == revision.revises_id)
+    assert first.parent_id is not None  # a trace is only made of a reply to a question
+    tried = attempts([m for m in messages if m.position <= revision.position], first.id)
+    (reply, hint), *later = tried
+    return Case(prompt_up_to(messages, first.parent_id), reply, hint, revision.text, tuple(later))

@@ -133,13 +133,15 @@ def test_a_calibration_is_kept_until_there_is_another_verdict(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told(bench, 40)
-    seen = counted(monkeypatch)
+    seen, fitted = counted(monkeypatch), []
+    real = selfplay.fit_thresholds
+    monkeypatch.setattr(selfplay, "fit_thresholds", lambda *given: (fitted.append(len(given[0])), real(*given))[1])
     first = bench.self_play.thresholds()
-    assert len(seen) == 40
-    assert bench.self_play.thresholds() == first and len(seen) == 40
+    assert bench.self_play.thresholds() == first
+    assert (len(seen), fitted) == (40, [40])
     told(bench, 1, first=40)
     bench.self_play.thresholds()
-    assert len(seen) == 41, "only the new one is scored"
+    assert (len(seen), fitted) == (41, [40, 41]), "only the new one is scored"
 
 
 def test_what_an_adapter_learned_does_not_move_the_calibration(bench: Workbench) -> None:
@@ -214,6 +216,8 @@ def test_an_outright_hint_without_a_verdict_becomes_a_trace_after_the_grace_peri
     assert {t.source for t in traces.values()} == {"judged"}
     (event,) = bench.engine.store.events(kind="judged")
     assert event.data["accepted"] and event.data["certainty"] > 0.9
+    expected = 0.5 * min(event.data["gain"] / bench.engine.config.judge_tau_full, 1)
+    assert traces["win"].confidence == pytest.approx(expected, abs=1e-4) == traces["lose"].confidence
 
 
 def test_a_vague_hint_does_not(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +239,29 @@ def test_a_judged_trace_never_outweighs_a_human_word(bench: Workbench) -> None:
         ("win", "confirmed", 1.0),
         ("lose", "confirmed", 1.0),
     }
+
+
+@pytest.mark.parametrize("word", ["better", "still_wrong", "clear_vote", "deleted"])
+def test_a_person_who_speaks_while_the_model_scores_has_the_last_word(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    reply, revision = waiting(bench)
+    conversation = bench.engine.store.message(reply).conversation_id
+    real = selfplay.scores
+
+    def interrupted(*arguments: Any) -> list[Score]:
+        found = real(*arguments)
+        if word == "deleted":
+            bench.chat.delete(conversation)
+        else:
+            getattr(bench.feedback, word)(revision)
+        return found
+
+    monkeypatch.setattr(selfplay, "scores", interrupted)
+    assert bench.self_play.judge_waiting() == 0
+    assert "judged" not in {t.source for t in bench.engine.store.traces()}
+    if word == "better":
+        assert pending(bench, reply)["win"].confidence == 1.0
 
 
 def test_on_a_question_that_a_person_settled_the_judge_has_no_say(bench: Workbench) -> None:
@@ -269,11 +296,9 @@ def test_a_complaint_that_a_round_took_along_still_comes_before_the_judge(
     assert bench.self_play.judge_waiting() == traces
 
 
-def test_a_round_learns_what_the_judge_accepted(bench: Workbench) -> None:
+def test_what_the_judge_accepted_starts_a_round(bench: Workbench) -> None:
     reply, _ = waiting(bench)
     bench.self_play.judge_waiting()
     assert bench.learning.run_pending() == 1
-    assert {t.status for t in bench.engine.store.traces(subject_id=reply) if t.source == "judged"} <= {
-        "trained",
-        "skipped",
-    }
+    taught = [t for t in bench.engine.store.traces(subject_id=reply) if t.source == "judged"]
+    assert len(taught) == 2 and {t.status for t in taught} <= {"trained", "skipped"}, "the gate decides which"
