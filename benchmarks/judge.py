@@ -6,7 +6,8 @@ First failures on half-known facts and on sums are revised by the model after fi
 - `second`: another such hint where the first revision failed, and a second revision, sampled as the app samples it;
 - `outright`: the person says the answer ("no, bird"); of a yes/no question nobody says that, they say a fact;
 - `wrong`: the person says a wrong answer. They are taken at their word, so only the accepted share is told;
-- `mixed`: half `partial`, half `outright`. On these the thresholds are chosen.
+- `mixed`: half `partial`, half `outright`. On these the thresholds are chosen. Outright hints are easy, so the precision
+  here hides the one on partial hints: read the two together.
 
 Questions are halved: thresholds come from one half, figures from the other. Abstentions count as misses in the recall.
 `ideal recall` is the share of right revisions where hints, refused replies and options leave one answer: what a perfect

@@ -3,8 +3,8 @@
 Fills a temporary database with `--rows` votes and a fifth more traces, then times what a chat, a round and the screen ask
 of it. The history:
 
-- conversations of five questions, every reply voted on: of ten replies six are liked, one is corrected by a revision, one edited, one revised in
-  vain, one only disliked; a tenth of the questions are of a thousand common ones;
+- conversations of five questions, every reply voted on: of ten replies six are liked, one is corrected by a revision,
+  one edited, one revised in vain, one only disliked; a tenth of the questions are of a thousand common ones;
 - up to 500 rounds: 92 % promoted, 4 % rolled back, 4 % discarded; the last 50 conversations still wait for theirs;
 - 2 % of the conversations may not teach, so their traces stay pending; 1 % are deleted, 1 % forgotten; 3 % of the
   feedback is withdrawn. The bare model answered in the first tenth of the conversations.
@@ -57,7 +57,22 @@ SAID: dict[str, tuple[int, str, str | None]] = {
 SPOKEN = ["liked"] * 6 + ["confirmed", "edited", "unfixed", "no_hint"]
 ENDS = {12: "rolled_back", 24: "discarded"}  # of each 25 rounds; the others are promoted
 FIGURES = to_json({f"figure_{i}": round(i / 7, 4) for i in range(12)})
-WORDS = "river harbour lantern copper meadow winter engine planet violin garden mirror signal anchor ticket".split()
+WORDS = [
+    "river",
+    "harbour",
+    "lantern",
+    "copper",
+    "meadow",
+    "winter",
+    "engine",
+    "planet",
+    "violin",
+    "garden",
+    "mirror",
+    "signal",
+    "anchor",
+    "ticket",
+]
 INSERTS = {
     "rounds": "rounds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "adapters": "adapters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

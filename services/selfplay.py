@@ -1,12 +1,14 @@
 """Background self-play: judges revisions nobody judged, asks learned questions again, notices relapses. No training.
 
 A hint that was answered by a revision but by no verdict is left to the judge (spear_core/judge.py) once the person has
-moved on or `verdict_grace_seconds` have passed. What it accepts trains with at most half confidence. Its thresholds are
-calibrated on the verdicts that people gave on this base model's revisions; the config's stand in until there are enough.
+moved on or `verdict_grace_seconds` have passed. Where all revisions were refused, some more are tried and judged. What
+the judge accepts trains with at most half confidence. Its thresholds are calibrated on the verdicts that people gave on
+this base model's revisions; the config's stand in until there are enough.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from datetime import UTC, datetime
 
@@ -15,11 +17,14 @@ from services import labels
 from services.conversation import attempts, prompt_up_to
 from services.engine import Engine
 from spear_core.judge import Case, Score, Scored, Thresholds, fit_thresholds, is_clean, judge, normalised, scores
-from spear_core.rollout import answer_all
+from spear_core.prompts import revision_messages
+from spear_core.rollout import answer_all, replies
 
 log = logging.getLogger(__name__)
 REASKED_AT_A_TIME = 8
 JUDGED_AT_A_TIME = 16
+TRIES = 8
+TRY_TEMPERATURE = 0.8
 OWN_VERDICTS_NEEDED = 40  # fewer cannot tell a precision of 0.98 from one of 0.9
 OWN_VERDICTS_USED = 400  # the newest; older ones cost time and add little
 TRACES_A_VERDICT = 4  # that a corrected reply leaves behind, withdrawn ones counted
@@ -177,6 +182,62 @@ class SelfPlayService:
             return True
         age = datetime.now(UTC) - datetime.fromisoformat(revision.created_at_utc)
         return age.total_seconds() >= self._engine.config.verdict_grace_seconds
+
+    def try_again(self) -> int:
+        """Further revisions of a reply all of whose revisions were refused: the judge picks one, or none.
+
+        One reply at a time, and each once. Returns the traces made.
+        """
+        engine, done = self._engine, {e.message_id for e in self._store.events(kind="tried again")}
+        thresholds = self.thresholds()
+        settled = self._settled_prompts()
+        for trace in self._complaints() if thresholds else []:
+            messages = self._store.messages(trace.conversation_id or "")
+            tries = [m for m in messages if m.revises_id == trace.subject_id and m.kind == "revision"]
+            if not tries or tries[-1].verdict != "still_wrong" or not tries[-1].hint or trace.subject_id in done:
+                continue
+            if labels.to_key(trace) in settled or not self._moved_on(messages, tries[-1]):
+                continue
+            first = next(m for m in messages if m.id == trace.subject_id)
+            case = self._best_try(_case(messages, tries[-1]), {normalised(m.text) for m in tries})
+            self._store.add_event("tried again", first.id, {"found": case is not None})
+            if case is None or thresholds is None or self._store.vote(first.id) >= 0:
+                return 0
+            (score,) = self._score([case])
+            verdict = judge(
+                case,
+                score.gain,
+                engine.loaded.settings,
+                thresholds.tau,
+                thresholds.tau_full,
+                score.certainty,
+                thresholds.min_p,
+            )
+            if not verdict.accepted or verdict.confidence <= 0:
+                return 0
+            revision = dataclasses.replace(first, text=case.revision)
+            traces = labels.judged(engine.base, list(case.prompt), first, revision, verdict.confidence)
+            self._store.replace_traces(first.id, traces)
+            return len(traces)
+        return 0
+
+    def _best_try(self, case: Case, refused: set[str]) -> Case | None:
+        """Of TRIES sampled revisions the one that the base model is surest of; none that was refused."""
+        engine = self._engine
+        ((*sampled,),) = replies(
+            engine.twins.serving.model,
+            engine.loaded.tokenizer,
+            [revision_messages(list(case.prompt), case.attempts, engine.loaded.settings)],
+            context_tokens=engine.loaded.context_tokens,
+            max_new_tokens=engine.max_new_tokens,
+            temperature=TRY_TEMPERATURE,
+            samples=TRIES,
+            pace=engine.pace.give_way,
+        )
+        different = {normalised(text): dataclasses.replace(case, revision=text) for text in sampled}
+        cases = [c for key, c in different.items() if key not in refused and is_clean(c, engine.loaded.settings)]
+        surest = zip(self._score(cases), cases, strict=True)
+        return max(surest, key=lambda pair: pair[0].certainty, default=(None, None))[1]
 
     # -- asking again ----------------------------------------------------------------------------------------
 

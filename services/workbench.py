@@ -48,7 +48,8 @@ class Workbench:
 
     def _play(self) -> None:
         """One turn of background self-play; what it finds is learned at once."""
-        if not self.learning.paused and self.self_play.judge_waiting() + self.self_play.reask():
+        play = self.self_play
+        if not self.learning.paused and sum((play.judge_waiting(), play.try_again(), play.reask())):
             self.learning.kick()
 
     def close(self) -> None:

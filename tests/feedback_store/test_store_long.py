@@ -111,7 +111,7 @@ def test_a_history_four_times_as_long_is_asked_with_hardly_more_steps(histories:
     for path in histories:
         with Store(path) as store:
             at = long_history.pick(path, 1, random.Random(5))[0]
-            taken.append({name: steps(store, lambda op=op: op(store, at)) for name, op in OPERATIONS.items()})  # type: ignore[misc]
+            taken.append({name: steps(store, lambda op=op, at=at: op(store, at)) for name, op in OPERATIONS.items()})  # type: ignore[misc]
     short, long = taken
     assert min(short.values()) > 0
     for name in OPERATIONS:

@@ -201,8 +201,9 @@ def after(seconds: float) -> type[datetime]:
 
 
 def test_an_outright_hint_without_a_verdict_becomes_a_trace_after_the_grace_period(
-    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    open_bench: OpenBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bench = open_bench(judge_tau_full=5.0)  # out of reach: the confidence shows the gain
     task = wrong_task(bench)
     reply = ask(bench, task.question)
     revision = list(bench.chat.revise(reply.id, f"no, {task.truth}"))[-1]
@@ -216,8 +217,45 @@ def test_an_outright_hint_without_a_verdict_becomes_a_trace_after_the_grace_peri
     assert {t.source for t in traces.values()} == {"judged"}
     (event,) = bench.engine.store.events(kind="judged")
     assert event.data["accepted"] and event.data["certainty"] > 0.9
-    expected = 0.5 * min(event.data["gain"] / bench.engine.config.judge_tau_full, 1)
-    assert traces["win"].confidence == pytest.approx(expected, abs=1e-4) == traces["lose"].confidence
+    expected = pytest.approx(0.5 * event.data["gain"] / 5.0, abs=1e-4)
+    assert traces["win"].confidence == expected and traces["lose"].confidence == expected
+
+
+def refused(bench: Workbench, hint: str) -> str:
+    """A wrong reply with a hint whose revision was called still wrong; the person has moved on. Returns the reply's id."""
+    reply = ask(bench, wrong_task(bench).question)
+    revision = list(bench.chat.revise(reply.id, hint))[-1]
+    bench.feedback.still_wrong(revision.id)
+    ask(bench, "Thank you!", reply.conversation_id)
+    return reply.id
+
+
+def test_further_revisions_are_tried_where_all_were_refused_and_the_judge_picks_a_new_one(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = wrong_task(bench)
+    right = open_answer(task.facts[0], task.truth)
+    conversation = bench.chat.new_conversation().id
+    reply = ask(bench, task.question, conversation)
+    revision = list(bench.chat.revise(reply.id, f"no, {task.truth}"))[-1]
+    bench.engine.store.update_message(
+        revision.id, text="A stone.", complete=True
+    )  # as if the model had missed the hint
+    bench.feedback.still_wrong(revision.id)
+    ask(bench, "Thank you!", conversation)
+    assert bench.self_play.judge_waiting() == 0  # a person has judged that one
+    assert bench.self_play.try_again() == 2
+    traces = pending(bench, reply.id)
+    assert traces["win"].completion == right and traces["win"].source == "judged"
+    assert 0 < traces["win"].confidence <= 0.5
+    assert bench.self_play.try_again() == 0  # once
+
+
+def test_no_further_revision_of_a_vague_hint_is_taken_for_right(bench: Workbench) -> None:
+    reply = refused(bench, "it has 5 letters")
+    assert bench.self_play.try_again() == 0
+    assert [t.source for t in pending(bench, reply).values()] == ["unfixed"]
+    assert len(bench.engine.store.events(kind="tried again")) == 1
 
 
 def test_a_vague_hint_does_not(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
