@@ -45,7 +45,7 @@ FSYNC = "fsync"
 BASE = "0123456789abcdef"
 ROUNDS, WAITING, TURNS, JUDGED = 500, 50, 5, 1000
 LISTED = 200  # entries of the Learning tab, and the latest wins in which wishes are looked for
-REPLAYED, ANCHORS = 512, 192  # what services/learning.py and services/anchors.py ask for
+REPLAYED, ANCHORS = 256, 192  # what services/learning.py and services/anchors.py ask for
 # source of the traces -> vote, kind of the second answer, its verdict
 SAID: dict[str, tuple[int, str, str | None]] = {
     "liked": (1, "", None),

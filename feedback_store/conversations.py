@@ -23,15 +23,13 @@ UNOBJECTED = f"""
             WHERE {BARE} AND m.question_key > asked.question_key AND m.question_key <= ?2
         ) FROM asked WHERE asked.question_key < ?2
     )
-    SELECT r.id AS reply_id, r.parent_id AS user_id, c.seq FROM asked
+    SELECT r.id, r.parent_id, r.rowid AS seq FROM asked
     CROSS JOIN messages r ON r.rowid = (
         SELECT m.rowid FROM messages m
         WHERE {BARE} AND m.question_key = asked.question_key AND m.text != '' AND m.created_at_utc < ?3
         AND EXISTS (SELECT 1 FROM conversations WHERE id = m.conversation_id AND learn = 1)
-        AND EXISTS (SELECT 1 FROM messages WHERE id = m.parent_id AND role = 'user')
         ORDER BY m.rowid LIMIT 1
     )
-    CROSS JOIN conversations c ON c.id = r.conversation_id
     WHERE NOT EXISTS (SELECT 1 FROM messages o WHERE o.objected = 1 AND o.question_key = asked.question_key)
     LIMIT ?4
 """
@@ -127,6 +125,7 @@ class Conversations(Connection):
             for reference, message in referred.items():
                 if message.conversation_id != conversation_id:
                     raise StoreError(f"message {reference} belongs to another conversation than {conversation_id}")
+            question = referred.get(parent_id or "")
             position = self._value(
                 "SELECT coalesce(max(position), -1) + 1 FROM messages WHERE conversation_id = ?", [conversation_id]
             )
@@ -143,7 +142,7 @@ class Conversations(Connection):
                 "adapter_version": adapter_version,
                 "complete": int(complete),
                 "created_at_utc": now_utc(),
-                "question_key": content_key(referred[parent_id].text) if parent_id else None,
+                "question_key": content_key(question.text) if question and question.role == "user" else None,
             }
             self._insert("messages", row)
             if kind == "edit":
@@ -286,8 +285,8 @@ class Conversations(Connection):
                 found += self._rows(UNOBJECTED, [lowest, highest, before_utc or "9999", size - len(found)])
             found.sort(key=lambda row: row["seq"])
             chosen = shuffled(found, limit, rng_seed)
-            messages = self._messages_by_id([row[column] for row in chosen for column in ("user_id", "reply_id")])
-            return [(messages[row["user_id"]], messages[row["reply_id"]]) for row in chosen]
+            messages = self._messages_by_id([row[column] for row in chosen for column in ("parent_id", "id")])
+            return [(messages[row["parent_id"]], messages[row["id"]]) for row in chosen]
 
     def _messages_by_id(self, ids: Collection[str]) -> dict[str, Message]:
         found = self._records(

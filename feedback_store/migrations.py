@@ -149,7 +149,9 @@ def m003_long_histories(db: Database) -> None:
         UPDATE traces SET prompt_key = content_key(prompt),
             may_train = coalesce((SELECT learn FROM conversations c WHERE c.id = conversation_id), 0);
         UPDATE messages SET
-            question_key = (SELECT content_key(q.text) FROM messages q WHERE q.id = messages.parent_id),
+            question_key = (
+                SELECT content_key(q.text) FROM messages q WHERE q.id = messages.parent_id AND q.role = 'user'
+            ),
             objected = EXISTS (SELECT 1 FROM votes v WHERE v.message_id = messages.id AND v.value = -1)
                 OR EXISTS (SELECT 1 FROM messages r WHERE r.revises_id = messages.id);
 
@@ -173,8 +175,7 @@ def m003_long_histories(db: Database) -> None:
 
         CREATE INDEX traces_base ON traces(base) WHERE subject_id IS NOT NULL;
         CREATE INDEX traces_waiting ON traces(base, side) WHERE status = 'pending' AND may_train = 1;
-        CREATE INDEX traces_wins ON traces(base, prompt_key, status, confidence, may_train)
-            WHERE side = 'win' AND status IN ('trained', 'claimed', 'pending');
+        CREATE INDEX traces_wins ON traces(base, prompt_key) WHERE side = 'win';
         DROP INDEX traces_round;
         CREATE INDEX traces_round ON traces(round_id, status);
         CREATE INDEX messages_bare ON messages(question_key)

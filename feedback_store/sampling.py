@@ -17,7 +17,7 @@ from typing import TypeVar
 R = TypeVar("R")
 
 LAST_KEY = 2**63 - 1
-WINDOW = 512  # up to as many rows all are drawn from; of more, a window of so many
+WINDOW = 256  # up to as many rows all are drawn from; of more, a window of so many
 
 
 def content_key(text: str) -> int:

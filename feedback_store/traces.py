@@ -9,9 +9,8 @@ from feedback_store.connection import Connection, clean, new_id, now_utc, to_jso
 from feedback_store.records import NewTrace, Trace
 from feedback_store.sampling import WINDOW, content_key, first_key, shuffled
 
-# The conditions of partial indexes, word for word as in m003_long_histories; SQLite finds them by their names
+# Without statistics SQLite would take the index of all traces of a status
 WAITING = "traces INDEXED BY traces_waiting WHERE base = ? AND status = 'pending' AND may_train = 1"
-A_WIN = "side = 'win' AND status IN ('trained', 'claimed', 'pending')"
 
 
 class Traces(Connection):
@@ -112,9 +111,10 @@ class Traces(Connection):
             for side_of_seed in (">=", "<"):
                 found += self._rows(
                     f"SELECT * FROM traces t INDEXED BY traces_wins WHERE base = ? AND prompt_key {side_of_seed} ? "
-                    f"AND {A_WIN} AND status = 'trained' AND confidence = 1.0 AND may_train = 1 "
+                    "AND side = 'win' AND status = 'trained' AND confidence = 1.0 AND may_train = 1 "
                     "AND NOT EXISTS (SELECT 1 FROM traces INDEXED BY traces_wins WHERE base = t.base "
-                    f"AND prompt_key = t.prompt_key AND seq > t.seq AND {A_WIN}) "
+                    "AND prompt_key = t.prompt_key AND seq > t.seq AND side = 'win' "
+                    "AND status IN ('trained', 'claimed', 'pending')) "
                     "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY prompt_key LIMIT ?",
                     [base, first_key(rng_seed), to_json(list(exclude_ids)), size - len(found)],
                 )

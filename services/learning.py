@@ -29,7 +29,7 @@ REBUILD = "rebuild_queue"
 ROUND_WAIT_SECONDS = 60.0
 # Older wins that a round draws from: a step takes `replay_wins` of them and the gate asks 64 again, and reading and
 # encoding ten thousand would take longer than the round
-REPLAY_SAMPLE = 512
+REPLAY_SAMPLE = 256
 
 
 class LearningService:

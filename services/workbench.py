@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from pathlib import Path
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 DATABASE = "spear.sqlite3"
 # One thread is as fast for a model this small, and leaves the other cores to chat while a round trains.
 SMALL_MODEL_PARAMETERS = 50_000_000
+THREAD_SWITCH_SECONDS = 0.0002
 
 
 class Workbench:
@@ -77,6 +79,9 @@ def open_workbench(settings: Settings, *, start_jobs: bool = True) -> Workbench:
 
     Raises ConfigError, ModelUnavailable or StoreError, each with one sentence that says what to do.
     """
+    # Every operation of a reply gives up Python's lock for a moment; with the usual 5 ms, a busy thread keeps it for so
+    # long each time that a swap of adapters holds a reply up for a quarter of a second.
+    sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     config = settings.config()
     folder = prepare_data_folder(settings.data_folder)
     loaded = load_model(settings.model, device=settings.device)
