@@ -58,13 +58,14 @@ def run(arguments: argparse.Namespace) -> None:
 
     settings = Settings(**{k: v for k, v in vars(arguments).items() if k != "verbose"})
     listener = bind(settings.host, settings.port)  # first: a busy port should not cost the loading of a model
-    from services.workbench import open_workbench
+    from services.workbench import keep_what_is_loaded, open_workbench
     from ui.page import build_page
 
     workbench = open_workbench(settings)
     try:
-        name = workbench.model.name
-        serve(build_page(workbench), listener, lambda url: print(f"SPEAR chat with {name} is ready: {url}", flush=True))
+        name, page = workbench.model.name, build_page(workbench)
+        keep_what_is_loaded()
+        serve(page, listener, lambda url: print(f"SPEAR chat with {name} is ready: {url}", flush=True))
     finally:
         workbench.close()
 

@@ -34,7 +34,7 @@ from pocket.wordings import OPEN
 from pocket.world import load_world
 from services.engine import Pace
 from services.settings import Settings
-from services.workbench import Workbench, open_workbench
+from services.workbench import Workbench, keep_what_is_loaded, open_workbench
 
 FIRST_ROUNDS = 20  # to get an adapter live
 BARS = {"ttft_ratio_p95": 1.5, "tokens_per_second_ratio": 0.7, "training_rate_ratio": 0.3, "max_swap_ms": 50.0}
@@ -182,6 +182,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         try:
             bench = Bench(workbench, arguments.seed)  # before the learner takes hold of the engine's pace
             workbench.learning.prepare()
+            keep_what_is_loaded()
             return measure(bench, arguments.seconds)
         finally:
             workbench.close()

@@ -115,7 +115,7 @@ class History:
         rows: Rows = {"rounds": [], "adapters": []}
         made = 0
         for number, end in enumerate(self.ends, start=1):
-            parent, when = self.versions[-1], _when(number)
+            parent, when = self.versions[-1], _when(number * self.length // len(self.ends))
             if end != "discarded":
                 made += 1
                 status = "kept" if end == "promoted" else end

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
-from feedback_store.connection import Connection, new_id, now_utc, to_json
+from feedback_store.connection import Connection, new_id, now_utc, to_json, to_record
 from feedback_store.errors import StoreError
 from feedback_store.records import KINDS, ROLES, VERDICTS, Conversation, Event, Hint, Message, require
 from feedback_store.sampling import LAST_KEY, WINDOW, content_key, first_key, shuffled
@@ -23,7 +22,7 @@ UNOBJECTED = f"""
             WHERE {BARE} AND m.question_key > asked.question_key AND m.question_key <= ?2
         ) FROM asked WHERE asked.question_key < ?2
     )
-    SELECT r.id, r.parent_id, r.rowid AS seq FROM asked
+    SELECT r.*, r.rowid AS seq FROM asked
     CROSS JOIN messages r ON r.rowid = (
         SELECT m.rowid FROM messages m
         WHERE {BARE} AND m.question_key = asked.question_key AND m.text != '' AND m.created_at_utc < ?3
@@ -272,7 +271,7 @@ class Conversations(Connection):
     ) -> list[tuple[Message, Message]]:
         """(user message, reply) pairs to anchor on: the bare model's own first answers, to which nobody objected.
 
-        Complete, non-empty first replies to a conversation's first message, in conversations that may train, with no
+        Complete, non-empty replies that follow a conversation's first message, in conversations that may train, with no
         thumbs-down and no revision or edit. A question that met an objection anywhere is left out everywhere: an anchor
         on it would hold back its correction. One that was asked again counts once, with its oldest such reply. A seeded
         choice of at most `limit`, of those made before a time; of more than WINDOW questions (and more than `limit`),
@@ -285,11 +284,10 @@ class Conversations(Connection):
                 found += self._rows(UNOBJECTED, [lowest, highest, before_utc or "9999", size - len(found)])
             found.sort(key=lambda row: row["seq"])
             chosen = shuffled(found, limit, rng_seed)
-            messages = self._messages_by_id([row[column] for row in chosen for column in ("parent_id", "id")])
-            return [(messages[row["parent_id"]], messages[row["id"]]) for row in chosen]
-
-    def _messages_by_id(self, ids: Collection[str]) -> dict[str, Message]:
-        found = self._records(
-            Message, "SELECT * FROM messages WHERE id IN (SELECT value FROM json_each(?))", [to_json(list(ids))]
-        )
-        return {message.id: message for message in found}
+            questions = self._records(
+                Message,
+                "SELECT * FROM messages WHERE id IN (SELECT value FROM json_each(?))",
+                [to_json([row["parent_id"] for row in chosen])],
+            )
+            asked = {question.id: question for question in questions}
+            return [(asked[row["parent_id"]], to_record(Message, row)) for row in chosen]

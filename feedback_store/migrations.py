@@ -143,8 +143,8 @@ def m003_long_histories(db: Database) -> None:
         ALTER TABLE messages ADD COLUMN objected INTEGER NOT NULL DEFAULT 0;
     """)
     db.conn.create_function("content_key", 1, content_key, deterministic=True)
-    before = db.execute("PRAGMA cache_size").fetchone()[0]
-    db.execute("PRAGMA cache_size = -262144")  # 256 MB for this once: the rows are looked up in no order
+    usual = db.execute("PRAGMA cache_size").fetchone()[0]
+    db.execute("PRAGMA cache_size = -262144")  # 256 MB for this once: keys and flags are looked up in no order
     db.executescript("""
         UPDATE traces SET prompt_key = content_key(prompt),
             may_train = coalesce((SELECT learn FROM conversations c WHERE c.id = conversation_id), 0);
@@ -184,7 +184,7 @@ def m003_long_histories(db: Database) -> None:
         CREATE INDEX events_kind ON events(kind);
         CREATE INDEX rounds_base ON rounds(base);
     """)
-    db.execute(f"PRAGMA cache_size = {before}")
+    db.execute(f"PRAGMA cache_size = {usual}")
 
 
 def known_names() -> frozenset[str]:

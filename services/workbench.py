@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import threading
@@ -51,7 +52,7 @@ class Workbench:
     def _play(self) -> None:
         """One turn of background self-play; what it finds is learned at once."""
         play = self.self_play
-        if not self.learning.paused and sum((play.judge_waiting(), play.try_again(), play.reask())):
+        if not self.learning.paused and play.judge_waiting() + play.try_again() + play.reask():
             self.learning.kick()
 
     def close(self) -> None:
@@ -74,13 +75,21 @@ def prepare_data_folder(folder: Path) -> Path:
     return folder
 
 
+def keep_what_is_loaded() -> None:
+    """Take all that exists by now out of the sight of Python's garbage collector. Once, when the app has started.
+
+    A full collection walks over every object of torch and transformers: a third of a second in the middle of a reply.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def open_workbench(settings: Settings, *, start_jobs: bool = True) -> Workbench:
     """Load the model, open the store, restore the active adapter. `start_jobs=False` leaves learning to the caller.
 
     Raises ConfigError, ModelUnavailable or StoreError, each with one sentence that says what to do.
     """
-    # Every operation of a reply gives up Python's lock for a moment; with the usual 5 ms, a busy thread keeps it for so
-    # long each time that a swap of adapters holds a reply up for a quarter of a second.
+    # every operation of a reply gives up Python's lock for a moment; a busy thread must not keep it for the usual 5 ms
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     config = settings.config()
     folder = prepare_data_folder(settings.data_folder)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -78,6 +80,41 @@ def test_training_one_twin_leaves_what_the_other_says_bit_equal(loaded: LoadedMo
     before = predict(twins.serving.model, [win], 0).values.detach().clone()
     Trainer(twins.training, twins.config, 0, frozenset()).train(Material([win], []), seed=1)
     assert torch.equal(predict(twins.serving.model, [win], 0).values, before)
+
+
+def modules_within_reach(root: Any) -> set[int]:
+    """Ids of all modules that can be reached from an object in any way."""
+    seen: set[int] = set()
+    found: set[int] = set()
+    open_: list[Any] = [root]
+    while open_:
+        thing = open_.pop()
+        if id(thing) in seen or isinstance(thing, (type, ModuleType, FunctionType)):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, torch.nn.Module):
+            found.add(id(thing))
+        open_ += gc.get_referents(thing)
+    return found
+
+
+def test_what_serves_is_a_tree_of_its_own_whatever_the_training_twin_does(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded)
+    twins.publish(twins.state(), 1)
+    served = twins.serving.model
+    assert not modules_within_reach(served) & {id(m) for m in twins.training.modules()}
+    for name, parameter in served.named_parameters():
+        shared = parameter.data_ptr() == twins.training.get_parameter(name).data_ptr()
+        assert shared == ("lora_" not in name), name
+    prompt = torch.tensor([[5, 6, 7]])
+    said = served.generate(input_ids=prompt, max_new_tokens=5, do_sample=False)
+    with torch.no_grad():
+        for name, parameter in twins.training.named_parameters():
+            if "lora_" in name:
+                parameter.normal_()
+    twins.training.train()
+    assert not served.training and not any(m.training for m in served.modules())
+    assert torch.equal(served.generate(input_ids=prompt, max_new_tokens=5, do_sample=False), said)
 
 
 def test_the_twins_share_every_base_tensor(loaded: LoadedModel) -> None:
