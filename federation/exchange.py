@@ -13,6 +13,7 @@ import secrets
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -132,7 +133,8 @@ class PeerClient:
                 return await call
 
         try:
-            return asyncio.run(limited())
+            with ThreadPoolExecutor(1, "peer") as thread:  # of its own: the caller's may be running an event loop
+                return thread.submit(asyncio.run, limited()).result()
         except TimeoutError as e:
             raise PeerUnavailable(f"{url} took longer than {seconds:g} seconds") from e
         except httpx.TimeoutException as e:
