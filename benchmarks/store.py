@@ -10,8 +10,11 @@ of it. The history:
   feedback is withdrawn. The bare model answered in the first tenth of the conversations.
 
 The rows are written as the first two migrations leave them, so opening the store runs the later ones. Every write waits
-for the disk: the row `fsync` is the machine's own share of it and has no bar. Processor time well below the clock's in
-an operation that only reads says that the machine was busy with something else.
+for the disk: the row `fsync` is the machine's own share of it. Processor time well below the clock's in an operation
+that only reads says that the machine was busy with something else.
+
+The bar is for claiming, voting and what the screen asks. Deleting a conversation touches some hundred pages, so that at
+every tenth or so SQLite writes its log back into the file; it is timed, but has no bar.
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ R = TypeVar("R")
 Rows = dict[str, list[tuple[Any, ...]]]
 
 BAR_MS = 10.0
-FSYNC = "fsync"
+FSYNC, DELETE = "fsync", "delete_conversation"
+NO_BAR = (FSYNC, DELETE)
 BASE = "0123456789abcdef"
 ROUNDS, WAITING, TURNS, JUDGED = 500, 50, 5, 1000
 LISTED = 200  # entries of the Learning tab, and the latest wins in which wishes are looked for
@@ -347,7 +351,7 @@ def measure(store: Store, path: Path, calls: int, rng: random.Random) -> Clock:
         clock("forget (the newest round)", store.forget, BASE, [at.reply_id], parent, [version])
     for at in spoken[-few:]:
         clock("set_learn", store.set_learn, at.conversation_id, False)
-        clock("delete_conversation", store.delete_conversation, at.conversation_id)
+        clock(DELETE, store.delete_conversation, at.conversation_id)
     with open(path.with_suffix(".fsync"), "wb") as file:
         for _ in range(calls):
             clock(FSYNC, flush, file.fileno())
@@ -374,7 +378,7 @@ def run(rows: int, calls: int, seed: int) -> dict[str, Any]:
             opened = time.monotonic()
             clock = measure(store, path, calls, rng)
         p95 = {op: at_share(ms, 0.95) for op, ms in clock.ms.items()}
-        barred = {op: ms for op, ms in p95.items() if op != FSYNC}
+        barred = {op: ms for op, ms in p95.items() if op not in NO_BAR}
         return {
             "worst_p95_ms": max(barred.values()),
             "worst": max(barred, key=lambda op: barred[op]),
@@ -418,7 +422,7 @@ def main() -> None:
 
 
 def _verdict(op: str, p95: float) -> str:
-    return "" if op == FSYNC else "kept" if p95 <= BAR_MS else "MISSED"
+    return "" if op in NO_BAR else "kept" if p95 <= BAR_MS else "MISSED"
 
 
 if __name__ == "__main__":

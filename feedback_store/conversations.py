@@ -52,7 +52,7 @@ class Conversations(Connection):
             return self._record(Conversation, "SELECT * FROM conversations WHERE id = ?", [conversation_id])
 
     def conversations(self, limit: int = 1000) -> list[Conversation]:
-        """The newest, newest first."""
+        """The `limit` newest, newest first; any other one is found by its id."""
         with self._transaction(write=False):
             return self._records(Conversation, "SELECT * FROM conversations ORDER BY seq DESC LIMIT ?", [limit])
 

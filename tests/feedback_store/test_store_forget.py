@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from feedback_store import Store
+import pytest
+
+from feedback_store import Store, UnknownRecord
 from tests.feedback_store.store_desk import BASE, Desk
 
 
@@ -46,6 +48,23 @@ def test_the_lineage_runs_from_the_newest_to_the_first(store: Store, desk: Desk)
         desk.promoted()
     assert [a.version for a in store.lineage(BASE, 2)] == [2, 1]
     assert store.lineage(BASE, 0) == []
+    with pytest.raises(UnknownRecord):
+        store.lineage(BASE, 9)
+
+
+def test_what_a_round_taught_is_told_without_what_is_to_be_forgotten(store: Store, desk: Desk) -> None:
+    kept, forgotten, deleted = desk.talk("one"), desk.talk("two"), desk.talk("three")
+    pair, _, [gone] = kept.add("win", "lose"), forgotten.add("win"), deleted.add("lose")
+    round_id = desk.promoted().round_id
+    desk.talk("four").add("win")
+    desk.promoted()
+    store.delete_conversation(deleted.conversation_id)
+    assert round_id is not None
+    left = store.taught_in(round_id, besides=[forgotten.reply.id])
+    assert left == [(pair[0].id, "win"), (pair[1].id, "lose"), (gone.id, "lose")]
+    assert len(store.taught_in(round_id)) == 4
+    store.forget(BASE, [], active=0, undone=[1, 2])
+    assert store.taught_in(round_id) == [], "rolled back, it is not what the round taught any more"
 
 
 def test_replies_made_after_a_time_are_no_anchors_of_that_time(store: Store, desk: Desk) -> None:
