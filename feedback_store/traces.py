@@ -102,8 +102,9 @@ class Traces(Connection):
         """A seeded choice of at most `limit` trained wins with confidence 1.0 to train on again.
 
         Only the latest word on a prompt counts: a win with a newer win, trained, claimed or pending, on the same prompt
-        is left out. So are wins of conversations that were deleted or may not teach. Of more than `limit` and WINDOW
-        such wins, those whose prompts' keys follow the seed's (sampling.py).
+        is left out, but what a person said does not give way to what the model judged. So are wins of conversations
+        that were deleted or may not teach. Of more than `limit` and WINDOW such wins, those whose prompts' keys follow
+        the seed's (sampling.py).
         """
         size = max(limit, WINDOW)
         with self._transaction(write=False):
@@ -113,8 +114,8 @@ class Traces(Connection):
                     f"SELECT * FROM traces t INDEXED BY traces_wins WHERE base = ? AND prompt_key {side_of_seed} ? "
                     "AND side = 'win' AND status = 'trained' AND confidence = 1.0 AND may_train = 1 "
                     "AND NOT EXISTS (SELECT 1 FROM traces INDEXED BY traces_wins WHERE base = t.base "
-                    "AND prompt_key = t.prompt_key AND seq > t.seq AND side = 'win' "
-                    "AND status IN ('trained', 'claimed', 'pending')) "
+                    "AND prompt_key = t.prompt_key AND (source != 'judged', seq) > (t.source != 'judged', t.seq) "
+                    "AND side = 'win' AND status IN ('trained', 'claimed', 'pending')) "
                     "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY prompt_key LIMIT ?",
                     [base, first_key(rng_seed), to_json(list(exclude_ids)), size - len(found)],
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from feedback_store import Conversation, Message, UnknownRecord
 from services.conversation import attempts, prompt_up_to, root_id
@@ -14,12 +14,14 @@ from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
 from spear_core.generate import stream_reply
 from spear_core.prompts import revision_messages
+from spear_core.refused import way_out
 from spear_core.traces import Messages
 
 log = logging.getLogger(__name__)
 MAX_MESSAGE_CHARACTERS = 100_000
 TITLE_CHARACTERS = 48
 REVISION_TEMPERATURE = 0.5  # of revisions after the first; the paper has 0.8, and the two have not been compared
+MOST_REPEATS = 3  # times a revision that repeats a refused answer is written anew before it stands
 
 
 class ChatService:
@@ -131,29 +133,40 @@ class ChatService:
             complete=False,
         )
         asked = revision_messages(prompt, history, self._engine.loaded.settings)
-        yield from self._stream(revision, asked, temperature=REVISION_TEMPERATURE if tried else 0.0)
+        refused = {m.text for m in (first, *tried)}
+        yield from self._stream(revision, asked, temperature=REVISION_TEMPERATURE if tried else 0.0, refused=refused)
 
     def stop(self, conversation_id: str) -> None:
         """End the reply being written, which keeps what it has. Nothing happens when none is."""
         if event := self._running.get(conversation_id):
             event.set()
 
-    def _stream(self, message: Message, prompt: Messages, temperature: float) -> Iterator[MessageView]:
+    def _stream(
+        self, message: Message, prompt: Messages, temperature: float, refused: Collection[str] = ()
+    ) -> Iterator[MessageView]:
+        """Growing views of one reply. What repeats a `refused` answer is written anew in its place."""
         engine, serving = self._engine, self._engine.twins.serving
         stop = self._running[message.conversation_id] = threading.Event()
         text = ""
+        banned: list[list[int]] = []
         try:
             with engine.pace.replying():
-                for text in stream_reply(
-                    serving.model,
-                    engine.loaded.tokenizer,
-                    prompt,
-                    context_tokens=engine.loaded.context_tokens,
-                    max_new_tokens=engine.max_new_tokens,
-                    temperature=temperature,
-                    stop=stop,
-                ):
-                    yield _message_view(message, 0, text=text)
+                for _ in range(1 + MOST_REPEATS):
+                    for text in stream_reply(
+                        serving.model,
+                        engine.loaded.tokenizer,
+                        prompt,
+                        context_tokens=engine.loaded.context_tokens,
+                        max_new_tokens=engine.max_new_tokens,
+                        temperature=temperature,
+                        banned=banned,
+                        stop=stop,
+                    ):
+                        yield _message_view(message, 0, text=text)
+                    if stop.is_set() or text not in refused:
+                        break
+                    if way := way_out(serving.model, engine.encoder, engine.pad_id, prompt, text):
+                        banned.append(way)
         finally:
             # also when the reader went away in the middle: what was said is kept
             self._running.pop(message.conversation_id, None)

@@ -58,9 +58,13 @@ def judged(base: str, prompt: Prompt, first: Message, revision: Message, confide
 def latest_word(claimed: Sequence[Trace]) -> list[Trace]:
     """Of contradicting traces the newest: one win a prompt, and no losing trace that says what the win says.
 
-    `claimed` is oldest first, as the store gives it.
+    `claimed` is oldest first, as the store gives it. What the model judged gives way to what a person said.
     """
-    win_of = {to_key(t): t for t in claimed if t.side == "win"}
+    win_of: dict[str, Trace] = {}
+    for trace in claimed:
+        said = win_of.get(to_key(trace))
+        if trace.side == "win" and (said is None or trace.source != "judged" or said.source == "judged"):
+            win_of[to_key(trace)] = trace
     kept = []
     for trace in claimed:
         win = win_of.get(to_key(trace))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,13 +16,14 @@ _FIRST_TOKEN_TIMEOUT_SECONDS = 600.0
 
 
 class _Stop(StoppingCriteria):
-    """Ends a generation when the event is set."""
+    """Ends a generation when one of the events is set."""
 
-    def __init__(self, event: threading.Event) -> None:
-        self.event = event
+    def __init__(self, *events: threading.Event) -> None:
+        self.events = events
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        return torch.full((input_ids.shape[0],), self.event.is_set(), device=input_ids.device)
+        ended = any(event.is_set() for event in self.events)
+        return torch.full((input_ids.shape[0],), ended, device=input_ids.device)
 
 
 def _sampling(temperature: float, top_p: float) -> dict[str, Any]:
@@ -44,11 +45,13 @@ def stream_reply(
     max_new_tokens: int,
     temperature: float = 0.0,
     top_p: float = 0.95,
+    banned: Sequence[list[int]] = (),
     stop: threading.Event | None = None,
 ) -> Iterator[str]:
     """Yield the reply as it grows (each item is the whole text so far). Temperature 0 is greedy.
 
-    The conversation is cut from its oldest side to fit. `stop` ends it early. An error in generation is raised here.
+    The conversation is cut from its oldest side to fit. `stop` ends it early, and no sequence of
+    tokens in `banned` is completed. An error in generation is raised here.
     """
     new_tokens = min(max_new_tokens, context_tokens // 2)
     ids = encode_prompt(tokenizer, list(messages), max_tokens=context_tokens - new_tokens)
@@ -56,7 +59,7 @@ def stream_reply(
     streamer = TextIteratorStreamer(
         tokenizer, skip_prompt=True, timeout=_FIRST_TOKEN_TIMEOUT_SECONDS, skip_special_tokens=True
     )
-    stop = stop or threading.Event()
+    stop, unread = stop or threading.Event(), threading.Event()
     failure: list[BaseException] = []
 
     def work() -> None:
@@ -69,8 +72,9 @@ def stream_reply(
                     max_new_tokens=new_tokens,
                     eos_token_id=end_token_ids(tokenizer),
                     pad_token_id=_pad_id(tokenizer),
+                    bad_words_ids=list(banned) or None,
                     streamer=streamer,
-                    stopping_criteria=StoppingCriteriaList([_Stop(stop)]),
+                    stopping_criteria=StoppingCriteriaList([_Stop(stop, unread)]),
                     **_sampling(temperature, top_p),
                 )
         except BaseException as e:
@@ -86,7 +90,7 @@ def stream_reply(
                 text += piece
                 yield text.strip()
     finally:
-        stop.set()
+        unread.set()  # the reader may have gone away in the middle
         worker.join()
     if failure:
         raise failure[0]

@@ -19,6 +19,7 @@ from spear_core.config import SpearConfig
 from spear_core.errors import AdapterInvalid
 
 AdapterState = dict[str, Tensor]
+FIRST_ADAPTER_SEED = 1  # the same for everybody: only adapters that began alike can be averaged factor by factor
 
 
 def share_base(model: Any) -> Any:
@@ -51,14 +52,14 @@ class Serving:
 class Twins:
     """The serving and the training model over one base. `publish` swaps what serves; a reply under way keeps its own."""
 
-    def __init__(self, base: Any, config: SpearConfig, seed: int) -> None:
+    def __init__(self, base: Any, config: SpearConfig, seed: int = FIRST_ADAPTER_SEED) -> None:
         self.base = base
         self.config = config
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # the same first adapter for the same seed
+            torch.manual_seed(seed)
             self.training: PeftModel = get_peft_model(share_base(base), lora_config(config))
         self.training.eval()
-        self._initial = self.state()
+        self.initial = self.state()
         self._serving = Serving(base, 0)
 
     @property
@@ -71,7 +72,7 @@ class Twins:
 
     def load(self, state: AdapterState | None) -> None:
         """Put an adapter into the training twin; None is the untouched first adapter (the base model's behaviour)."""
-        load_state(self.training, self._initial if state is None else state)
+        load_state(self.training, self.initial if state is None else state)
 
     def publish(self, state: AdapterState | None, version: int) -> None:
         """Serve an adapter from the next reply on. Replies under way finish with the model they began with."""

@@ -272,6 +272,15 @@ def test_replay_repeats_only_the_latest_word_on_a_prompt(store: Store, desk: Des
     assert [t.id for t in store.replay_wins(BASE, 10, [], 0)] == [newer.id]
 
 
+def test_in_replay_what_a_person_said_does_not_give_way_to_what_the_model_judged(store: Store, desk: Desk) -> None:
+    confirmed = trained_win(desk, "q", "confirmed")
+    judged = desk.talk("q")
+    store.add_traces([replace(judged.trace(completion="judged"), source="judged")])
+    assert [t.id for t in store.replay_wins(BASE, 10, [], 0)] == [confirmed.id]
+    desk.promoted()
+    assert [t.id for t in store.replay_wins(BASE, 10, [], 0)] == [confirmed.id]
+
+
 def test_the_choice_of_replay_follows_the_seed(store: Store, desk: Desk) -> None:
     for i in range(12):
         desk.talk(f"question {i}").add("win")

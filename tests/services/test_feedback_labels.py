@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from feedback_store import Trace, UnknownRecord
+from services.labels import latest_word
 from services.workbench import Workbench
 from spear_core.errors import SpearError
 from tests.services.bench_desk import ask, correct, wrong_task
@@ -190,6 +193,16 @@ def test_of_two_opposite_corrections_the_latest_word_is_learned(bench: Workbench
     bench.feedback.edit(third.id, "It is a fish.")
     assert bench.learning.run_pending() == 1
     assert ask(bench, task.question).text == "It is a fish."
+
+
+def test_what_a_person_said_outranks_what_the_model_judged_later(bench: Workbench) -> None:
+    task = wrong_task(bench)
+    reply = ask(bench, task.question)
+    bench.feedback.edit(reply.id, "It is a fish.")
+    [win] = [t for t in pending(bench) if t.side == "win"]
+    judged = replace(win, completion="It is a bird.", source="judged")
+    assert [t.completion for t in latest_word([win, judged]) if t.side == "win"] == ["It is a fish."]
+    assert [t.completion for t in latest_word([judged, win]) if t.side == "win"] == ["It is a fish."]
 
 
 def test_forty_votes_on_one_reply_leave_the_last_one(bench: Workbench) -> None:

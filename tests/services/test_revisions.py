@@ -1,0 +1,52 @@
+"""What a revision says: never again what was refused, on the real pocket model."""
+
+from __future__ import annotations
+
+from services.workbench import Workbench
+from spear_core.generate import stream_reply
+from spear_core.prompts import revision_messages
+from spear_core.refused import way_out
+from tests.services.bench_desk import ask, wrong_task
+
+MISLEADING = "no, think again: {said}"
+
+
+def unguarded(bench: Workbench, question: str, said: str, hint: str) -> str:
+    """What the model itself would say to the hint."""
+    engine = bench.engine
+    asked = revision_messages([{"role": "user", "content": question}], [(said, hint)], engine.loaded.settings)
+    tokenizer, context = engine.loaded.tokenizer, engine.loaded.context_tokens
+    return list(stream_reply(engine.twins.base, tokenizer, asked, context_tokens=context, max_new_tokens=64))[-1]
+
+
+def test_a_revision_does_not_repeat_what_was_refused(bench: Workbench) -> None:
+    repeated = 0
+    for skip in range(3):
+        task = wrong_task(bench, skip)
+        reply = ask(bench, task.question)
+        hint = MISLEADING.format(said=reply.text)
+        repeated += unguarded(bench, task.question, reply.text, hint) == reply.text
+        first = list(bench.chat.revise(reply.id, hint))[-1]
+        second = list(bench.chat.revise(first.id, MISLEADING.format(said=first.text)))[-1]
+        assert len({reply.text, first.text, second.text}) == 3
+        assert first.text.endswith("."), "a whole sentence"
+    assert repeated, "the hints must mislead the model, or nothing is shown"
+
+
+def test_the_way_out_of_an_answer_lies_at_its_least_certain_word(bench: Workbench) -> None:
+    engine, task = bench.engine, wrong_task(bench)
+    asked = [{"role": "user", "content": task.question}]
+    said = ask(bench, task.question).text
+    way = way_out(engine.twins.base, engine.encoder, engine.pad_id, asked, said)
+    assert way and engine.loaded.tokenizer.decode(way) == said.removesuffix(".")
+    assert way_out(engine.twins.base, engine.encoder, engine.pad_id, asked, "") is None
+
+
+def test_a_stopped_revision_is_not_written_anew(bench: Workbench) -> None:
+    task = wrong_task(bench)
+    reply = ask(bench, task.question)
+    views = []
+    for view in bench.chat.revise(reply.id, MISLEADING.format(said=reply.text)):
+        views.append(view)
+        bench.chat.stop(reply.conversation_id)
+    assert views[-1].complete and reply.text.startswith(views[-1].text)
