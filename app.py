@@ -37,6 +37,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: %(default)s)")
     parser.add_argument("--threads", default=0, type=int, help="CPU threads, 0 for automatic (default: %(default)s)")
     parser.add_argument("--seed", default=1, type=int, help="seed of training (default: %(default)s)")
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="URL#KEY", help="push to and pull from this peer (repeatable)"
+    )
+    parser.add_argument(
+        "--sync-every", default="10m", help="how often to push and pull: 30s, 10m, 2h (default: %(default)s)"
+    )
     parser.add_argument("--verbose", action="store_true", help="log what the app does to stderr")
     return parser.parse_args(argv)
 
@@ -53,10 +59,13 @@ def prepare_environment(model: str) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Serve until a signal. Raises SpearError or StoreError, each with one sentence, where it cannot start."""
+    from services.federation_settings import FederationSettings
     from services.settings import Settings
     from ui.server import bind, serve
 
-    settings = Settings(**{k: v for k, v in vars(arguments).items() if k != "verbose"})
+    given = {k: v for k, v in vars(arguments).items() if k not in ("verbose", "peer", "sync_every")}
+    federation = FederationSettings(peers=tuple(arguments.peer), sync_every=arguments.sync_every)
+    settings = Settings(**given, federation=federation)
     listener = bind(settings.host, settings.port)  # first: a busy port should not cost the loading of a model
     from services.workbench import keep_what_is_loaded, open_workbench
     from ui.page import build_page
@@ -65,7 +74,8 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         name, page = workbench.model.name, build_page(workbench)
         keep_what_is_loaded()
-        serve(page, listener, lambda url: print(f"SPEAR chat with {name} is ready: {url}", flush=True))
+        ready = f"SPEAR chat with {name} is ready: "
+        serve(page, listener, workbench.sync.routes(), lambda url: print(f"{ready}{url}", flush=True))
     finally:
         workbench.close()
 

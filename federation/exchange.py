@@ -13,7 +13,7 @@ import secrets
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -93,6 +93,13 @@ class PeerClient:
         self._max_update_bytes = max_update_bytes
         self._verify = verify or _certificates()
         self._clock = clock
+        self._closed = False
+        self._cancel: Callable[[], object] = lambda: None
+
+    def close(self) -> None:
+        """Give up the call under way, from another thread; every later one is given up at once."""
+        self._closed = True
+        self._cancel()
 
     def card(self) -> Card:
         """What the peer is and offers; the pinned key signed it."""
@@ -129,12 +136,23 @@ class PeerClient:
         url, seconds = self.address.url, self._waits.total_seconds
 
         async def limited() -> T:
-            async with asyncio.timeout(seconds):
-                return await call
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            assert task is not None
+            self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+            try:
+                if self._closed:
+                    call.close()
+                    raise asyncio.CancelledError
+                async with asyncio.timeout(seconds):
+                    return await call
+            finally:
+                self._cancel = lambda: None
 
         try:
             with ThreadPoolExecutor(1, "peer") as thread:  # of its own: the caller's may be running an event loop
                 return thread.submit(asyncio.run, limited()).result()
+        except (asyncio.CancelledError, CancelledError) as e:
+            raise PeerUnavailable(f"the call to {url} was given up") from e
         except TimeoutError as e:
             raise PeerUnavailable(f"{url} took longer than {seconds:g} seconds") from e
         except httpx.TimeoutException as e:

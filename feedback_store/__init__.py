@@ -9,6 +9,7 @@ from feedback_store.records import (
     Message,
     NewAdapter,
     NewTrace,
+    Peer,
     Round,
     Trace,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "Message",
     "NewAdapter",
     "NewTrace",
+    "Peer",
     "Round",
     "Store",
     "StoreCorrupt",

@@ -187,6 +187,26 @@ def m003_long_histories(db: Database) -> None:
     db.execute(f"PRAGMA cache_size = {usual}")
 
 
+@MIGRATIONS()
+def m004_peers(db: Database) -> None:
+    """The peers of the circle: who is approved, what was last taken from each, and how the last contact went."""
+    db.executescript("""
+        CREATE TABLE peers (
+            key TEXT PRIMARY KEY NOT NULL,
+            name TEXT NOT NULL,
+            url TEXT NOT NULL,
+            approved_at_utc TEXT NOT NULL,
+            seen_round INTEGER,
+            seen_created_at INTEGER,
+            etag TEXT NOT NULL DEFAULT '',
+            pushed_etag TEXT NOT NULL DEFAULT '',
+            failures INTEGER NOT NULL DEFAULT 0,
+            contact_at_utc TEXT,
+            words TEXT NOT NULL DEFAULT ''
+        );
+    """)
+
+
 def known_names() -> frozenset[str]:
     """Every migration of this version: on an empty database, all are pending."""
     with Database(memory=True, execute_plugins=False) as empty:

@@ -147,3 +147,20 @@ class Adapter:
     pinned: bool
     figures: dict[str, Any]
     created_at_utc: str
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An approved peer. `etag`, `seen_round` and `seen_created_at` name the newest update taken from it."""
+
+    key: str  # public key, url-safe base64
+    name: str
+    url: str  # "" where it is not known how to reach it
+    approved_at_utc: str
+    seen_round: int | None
+    seen_created_at: int | None  # seconds since 1970, by the peer's clock
+    etag: str
+    pushed_etag: str  # of the newest update of this instance that it has
+    failures: int  # in a row
+    contact_at_utc: str | None
+    words: str  # how the last contact went

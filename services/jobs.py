@@ -1,31 +1,48 @@
-"""The scheduler: learning and self-play at intervals, learning also at once when asked. APScheduler; no rules of learning."""
+"""The scheduler: learning, self-play and syncing at intervals, some also at once when asked. APScheduler; no rules."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 log = logging.getLogger(__name__)
-LEARN, SELF_PLAY = "learn", "self-play"
+LEARN, SELF_PLAY, SYNC = "learn", "self-play", "sync"
+FIRST_SYNC = timedelta(seconds=2)  # after the start, when the server answers too
 
 
 class Jobs:
-    """Runs `learn` every `interval_seconds`, never twice at a time, and now when kicked; `self_play` less often."""
+    """Runs `learn` every `interval_seconds`, never twice at a time, and now when kicked; `self_play` less often.
 
-    def __init__(self, learn: Callable[[], object], self_play: Callable[[], object], interval_seconds: float) -> None:
+    `sync` runs every `sync_seconds`, give or take a tenth, so that peers that started together do not all ask at once.
+    """
+
+    def __init__(
+        self,
+        learn: Callable[[], object],
+        self_play: Callable[[], object],
+        sync: Callable[[], object],
+        *,
+        interval_seconds: float,
+        sync_seconds: float,
+    ) -> None:
         self._scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(2)},
+            executors={"default": ThreadPoolExecutor(3)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )
         self._scheduler.add_listener(self._report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
-        self._scheduler.add_job(learn, "interval", seconds=interval_seconds, id=LEARN, next_run_time=datetime.now(UTC))
+        now = datetime.now(UTC)
+        self._scheduler.add_job(learn, "interval", seconds=interval_seconds, id=LEARN, next_run_time=now)
         self._scheduler.add_job(self_play, "interval", seconds=6 * interval_seconds, id=SELF_PLAY)
+        jitter = sync_seconds / 10
+        self._scheduler.add_job(
+            sync, "interval", seconds=sync_seconds, jitter=jitter, id=SYNC, next_run_time=now + FIRST_SYNC
+        )
 
     def start(self) -> None:
         # "maximum number of running instances" is the normal state while a round trains; _report says it at debug level
@@ -36,6 +53,11 @@ class Jobs:
         """Bring the next run forward to this moment. A run under way picks up new work before it ends."""
         if self._scheduler.running:
             self._scheduler.modify_job(LEARN, next_run_time=datetime.now(UTC))
+
+    def sync_now(self) -> None:
+        """Bring the next sync forward to this moment."""
+        if self._scheduler.running:
+            self._scheduler.modify_job(SYNC, next_run_time=datetime.now(UTC))
 
     def stop(self) -> None:
         """Wait for the run under way, start no other."""

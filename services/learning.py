@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +30,10 @@ ROUND_WAIT_SECONDS = 60.0
 # Older wins that a round draws from: a step takes `replay_wins` of them and the gate asks 64 again, and reading and
 # encoding ten thousand would take longer than the round
 REPLAY_SAMPLE = 256
+
+
+class RoundUnderWay(SpearError):
+    """What was asked has to wait for a round's end."""
 
 
 class LearningService:
@@ -107,7 +111,7 @@ class LearningService:
 
         Raises SpearError where there is nothing to undo, or a round does not end in time.
         """
-        with self._between_rounds():
+        with self.between_rounds():
             return self.lineage.roll_back()
 
     def pin(self, version: int, pinned: bool = True) -> None:
@@ -121,7 +125,7 @@ class LearningService:
         it, and the result is bit-equal to never having had it. What peers already pulled cannot be called back.
         """
         subjects = {root_id(self._store.message(m)) for m in message_ids}
-        with self._between_rounds():
+        with self.between_rounds():
             base = self._engine.base
             line = self._store.lineage(base, self.lineage.version)[::-1]  # oldest first
             trained = [t for s in subjects for t in self._store.traces(base=base, status="trained", subject_id=s)]
@@ -183,9 +187,10 @@ class LearningService:
         return (*claimed, None) if claimed else None
 
     @contextmanager
-    def _between_rounds(self) -> Iterator[None]:
+    def between_rounds(self) -> Iterator[None]:
+        """Nothing else changes the model inside. Raises SpearError where a round does not end in time."""
         if not self._round_lock.acquire(timeout=ROUND_WAIT_SECONDS):
-            raise SpearError("A correction is being learned right now; try again when it is done.")
+            raise RoundUnderWay("A correction is being learned right now; try again when it is done.")
         try:
             yield
         finally:
@@ -215,12 +220,10 @@ class LearningService:
 
     def _learn(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         engine, base = self._engine, self._engine.base
-        learner = self._ready_learner()
         # the seed comes from the depth, not from the round's number: rebuilding after a forgetting repeats it exactly
         seed = engine.seed * 1_000_003 + self.lineage.depth(round_.parent_version)
         wishes = self._held.wishes(anchors_before_utc)
-        learner.anchors = learner.anchors.with_examples(self._held.anchors(seed, wishes, anchors_before_utc))
-        learner.probes = learner.probes.with_examples(self._held.probes(wishes))
+        learner = self.learner(seed, wishes, anchors_before_utc)
         replay = self._store.replay_wins(base, REPLAY_SAMPLE, [t.id for t in claimed], seed)
         taught = labels.latest_word(claimed)
         self._tell(
@@ -231,9 +234,9 @@ class LearningService:
         )
         result = learner.run_round(
             self.lineage.state,
-            [_core_trace(t) for t in taught if t.side == "win"],
-            [_core_trace(t) for t in taught if t.side == "lose"],
-            [_core_trace(t) for t in replay],
+            [core_trace(t) for t in taught if t.side == "win"],
+            [core_trace(t) for t in taught if t.side == "lose"],
+            [core_trace(t) for t in replay],
             seed,
             on_step=self._on_step,
             on_check=lambda: self._tell(
@@ -268,6 +271,27 @@ class LearningService:
 
     # -- state -----------------------------------------------------------------------------------------------
 
+    def learner(self, seed: int, wishes: Sequence[str], before_utc: str | None = None) -> Learner:
+        """The learner with the anchors and probes of one round."""
+        learner = self._ready_learner()
+        learner.anchors = learner.anchors.with_examples(self._held.anchors(seed, wishes, before_utc))
+        learner.probes = learner.probes.with_examples(self._held.probes(wishes))
+        return learner
+
+    def wishes(self) -> list[str]:
+        """The wishes about form that stand by now."""
+        return self._held.wishes()
+
+    @contextmanager
+    def telling(self, phase: str, headline: str, detail: str) -> Iterator[None]:
+        """What the card says meanwhile."""
+        self._tell(phase, headline, detail)
+        try:
+            yield
+        finally:
+            with self._status_lock:
+                self._live = {}
+
     def _ready_learner(self) -> Learner:
         if self._learner is None:
             engine = self._engine
@@ -296,7 +320,7 @@ class LearningService:
             self._live = {"phase": phase, "headline": headline, "detail": detail, "step": 0, "max_steps": max_steps}
 
 
-def _core_trace(t: Trace) -> core.Trace:
+def core_trace(t: Trace) -> core.Trace:
     return core.Trace(
         t.side, t.prompt, t.completion, t.confidence, confirmed=t.side == "win" and t.source != "judged", key=t.id
     )

@@ -64,23 +64,28 @@ class Lineage:
 
         Raises TracesWithdrawn where one of the traces was taken back meanwhile. Returns the new version.
         """
+        new = self._write(state, round_.parent_version, figures, round=round_.id, traces=list(trace_ids))
+        self._store.promote(round_.id, new, figures=figures, trained_ids=list(trace_ids), **words)
+        return self._serve(state, new.version)
+
+    def adopt(self, state: AdapterState, figures: dict[str, Any]) -> int:
+        """The same for an adapter that no round made: a merge with peers', or one that was brought along."""
+        new = self._write(state, self.version, figures)
+        self._store.add_adapter(new)
+        return self._serve(state, new.version)
+
+    def _write(self, state: AdapterState, parent: int, figures: dict[str, Any], **made_by: Any) -> NewAdapter:
         engine, base = self._engine, self._engine.base
         version = self._store.next_version(base)
         folder = engine.adapter_folder(version)
-        manifest = {
-            "base": base,
-            "version": version,
-            "parent_version": round_.parent_version,
-            "round": round_.id,
-            "traces": list(trace_ids),
-            "figures": figures,
-        }
+        manifest = {"base": base, "version": version, "parent_version": parent, **made_by, "figures": figures}
         sha256 = save_adapter(folder, state, lora_config(engine.config), engine.loaded.name, manifest)
         relative = str(folder.relative_to(engine.data_folder))
-        new = NewAdapter(base, version, round_.parent_version, relative, sha256, figures)
-        self._store.promote(round_.id, new, figures=figures, trained_ids=list(trace_ids), **words)
+        return NewAdapter(base, version, parent, relative, sha256, figures)
+
+    def _serve(self, state: AdapterState, version: int) -> int:
         self.state = state
-        engine.twins.publish(state, version)
+        self._engine.twins.publish(state, version)
         return version
 
     def roll_back(self) -> int:
@@ -142,7 +147,10 @@ class Lineage:
         for a in self._store.adapters(self._engine.base):
             made_by = rounds.get(a.round_id) if a.round_id is not None else None
             status = "live" if a.version == active else a.status
-            words, wins, loses = (made_by.verdict, made_by.wins, made_by.loses) if made_by else ("", 0, 0)
+            merge = a.figures.get("merge", {})
+            words, wins, loses = (
+                (made_by.verdict, made_by.wins, made_by.loses) if made_by else (merge.get("words", ""), 0, 0)
+            )
             views.append(
                 AdapterView(a.version, a.parent_version, status, a.created_at_utc, words, wins, loses, a.pinned)
             )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from services.federation_settings import FederationSettings
 from spear_core.config import PRESETS, SpearConfig, preset
 from spear_core.errors import ConfigError
 
@@ -24,6 +25,7 @@ class Settings:
     seed: int = 1
     learn_interval_seconds: float = 5.0  # fallback; a confirmation starts a round at once
     spear: dict[str, Any] = field(default_factory=dict)
+    federation: FederationSettings = field(default_factory=FederationSettings)
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:

@@ -18,6 +18,7 @@ from services.jobs import Jobs
 from services.learning import LearningService
 from services.selfplay import SelfPlayService
 from services.settings import Settings
+from services.sync import SyncService
 from services.views import ModelView
 from spear_core.errors import ConfigError
 from spear_core.loading import load_model
@@ -34,7 +35,7 @@ THREAD_SWITCH_SECONDS = 0.0002
 class Workbench:
     """All services over one model and one data folder. `close` ends the scheduler and the database."""
 
-    def __init__(self, engine: Engine, jobs_interval_seconds: float, *, start_jobs: bool = True) -> None:
+    def __init__(self, engine: Engine, settings: Settings, *, start_jobs: bool = True) -> None:
         self.engine = engine
         self.learning = LearningService(engine)
         self.feedback = FeedbackService(engine, self.learning.kick)
@@ -43,9 +44,17 @@ class Workbench:
             Path(engine.loaded.name).name, engine.loaded.parameters, tuple(engine.loaded.settings.examples)
         )
         self.self_play = SelfPlayService(engine)
-        self._jobs = Jobs(self.learning.run_pending, self._play, jobs_interval_seconds)
+        self.sync = SyncService(engine, self.learning, settings.federation)
+        self._jobs = Jobs(
+            self.learning.run_pending,
+            self._play,
+            self.sync.sync,
+            interval_seconds=settings.learn_interval_seconds,
+            sync_seconds=settings.federation.sync_seconds,
+        )
         if start_jobs:
             self.learning.on_kick = self._jobs.learn_now
+            self.sync.on_sync = self._jobs.sync_now
             threading.Thread(target=self.learning.prepare, name="prepare", daemon=True).start()
             self._jobs.start()
 
@@ -57,6 +66,7 @@ class Workbench:
 
     def close(self) -> None:
         """Wait for a round under way, then close the database."""
+        self.sync.close()
         self._jobs.stop()
         self.engine.store.close()
 
@@ -106,4 +116,4 @@ def open_workbench(settings: Settings, *, start_jobs: bool = True) -> Workbench:
         data_folder=folder,
         seed=settings.seed,
     )
-    return Workbench(engine, settings.learn_interval_seconds, start_jobs=start_jobs)
+    return Workbench(engine, settings, start_jobs=start_jobs)

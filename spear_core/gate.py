@@ -105,8 +105,11 @@ def is_degenerate(reply: str) -> bool:
     return not words or (len(words) >= 20 and len(set(words)) / len(words) < LOOP_SHARE)
 
 
-def decide(before: Measures, after: Measures, replies: Sequence[str], config: SpearConfig) -> Verdict:
-    """DESIGN's gate: (a) the new traces moved the right way, (b) what was learned and known holds, (c) sanity."""
+def decide(before: Measures, after: Measures, replies: Sequence[str], config: SpearConfig, gained: str = "") -> Verdict:
+    """DESIGN's gate: (a) the new traces moved the right way, (b) what was learned and known holds, (c) sanity.
+
+    `gained` says what a merge brings, which has no new traces.
+    """
     share = f"{100 * after.probe_changed:.1f} %"
     if not after.finite or not math.isfinite(after.win_logp) or not math.isfinite(after.probe_kl):
         return Verdict(False, "Not kept: the training broke the adapter's numbers.")
@@ -139,7 +142,9 @@ def decide(before: Measures, after: Measures, replies: Sequence[str], config: Sp
         return Verdict(
             False, "Not kept: a few answers that nobody complained about would have come out quite different."
         )
-    if len(after.learned) == sum(after.learned) == 1:
+    if gained:
+        learned = gained
+    elif len(after.learned) == sum(after.learned) == 1:
         learned = "your correction is learned"
     elif after.learned:
         learned = f"{sum(after.learned)} of {len(after.learned)} corrections are learned"

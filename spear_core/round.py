@@ -14,13 +14,15 @@ from spear_core.config import SpearConfig
 from spear_core.gate import Measures, Verdict, decide, measure
 from spear_core.prompts import template_token_ids
 from spear_core.rollout import answer_all
-from spear_core.traces import Encoder, Messages, Trace
+from spear_core.scoring import Row, score_rows
+from spear_core.traces import Encoded, Encoder, Messages, Trace
 from spear_core.trainer import Anchors, Material, Progress, Report, Trainer
 from spear_core.twins import AdapterState, Twins
 
 log = logging.getLogger(__name__)
 OLDER_CHECKED = 64  # older confirmed wins the gate re-asks
 REPLIES_CHECKED = 4
+WEAKENED = 0.1  # nats per token by which a merge may lower a confirmed answer before it is trained anew
 
 
 @dataclass(frozen=True)
@@ -87,22 +89,13 @@ class Learner:
         encoded_wins = [self.encoder.trace(w) for w in wins]
         encoded_loses = [self.encoder.losing(t, wins, cfg) for t in loses]
         older = [self.encoder.trace(r) for r in replay]
-        checked = older if len(older) <= OLDER_CHECKED else random.Random(seed).sample(older, OLDER_CHECKED)
+        checked = _sample(older, seed)
         prompt_ids = {e.prompt_ids for e in encoded_wins}
         material = Material(encoded_wins, encoded_loses, older, self.anchors.without(prompt_ids))
-        trainer = Trainer(self.twins.training, cfg, self.pad_id, template_token_ids(self.encoder.tokenizer), self.pace)
+        trainer = self._trainer()
 
         def measured() -> Measures:
-            return measure(
-                self.twins.training,
-                encoded_wins,
-                encoded_loses,
-                checked,
-                self.probes,
-                self.pad_id,
-                cfg.micro_batch,
-                self.pace,
-            )
+            return self._measured(encoded_wins, encoded_loses, checked)
 
         self.twins.load(current)
         before = measured()
@@ -129,3 +122,66 @@ class Learner:
             seconds=time.monotonic() - started,
             proof=(shown, before_text, replies[-1]) if shown else None,
         )
+
+    def run_merge(
+        self,
+        current: AdapterState | None,
+        merged: AdapterState,
+        own: Sequence[Trace],
+        gained: str,
+        seed: int,
+        on_step: Callable[[Progress], None] = lambda p: None,
+        on_check: Callable[[], None] = lambda: None,
+    ) -> RoundResult:
+        """Take over an adapter merged with peers': train anew what it weakened of the own confirmed wins, and judge.
+
+        Averaging leaves a part of each peer's corrections. What this peer knows best how to restore are its own; as
+        everyone does so and shares the result, all of them become whole (FedAvg with local training between).
+        `gained` says in words what the merge brings. Raises TrainingFailed where the numbers break.
+        """
+        started = time.monotonic()
+        wins = [self.encoder.trace(t) for t in own]
+        checked = _sample(wins, seed)
+        self.twins.load(current)
+        before, was = self._measured([], [], checked), self._rows(wins)
+        self.twins.load(merged)
+        now = self._rows(wins)
+        weak = [
+            e
+            for e, old, new in zip(wins, was, now, strict=True)
+            if old.learned and not (new.learned and new.mean_logp >= old.mean_logp - WEAKENED)
+        ]
+        held = [e for e in wins if e not in weak]
+        material = Material(weak, [], held, self.anchors.without({e.prompt_ids for e in wins}))
+        report = self._trainer().train(material, seed, on_step)
+        on_check()
+        after = self._measured([], [], checked)
+        replies = self.answer([t.prompt for t in own[-REPLIES_CHECKED:]]) if own else []
+        verdict = decide(before, after, replies, self.config, gained)
+        log.info("merge: %d of %d own wins trained anew, %s", len(weak), len(wins), verdict.words)
+        return RoundResult(
+            state=self.twins.state() if verdict.passed else None,
+            verdict=verdict,
+            report=report,
+            before=before,
+            after=after,
+            attempts=1,
+            seconds=time.monotonic() - started,
+            proof=None,
+        )
+
+    def _trainer(self) -> Trainer:
+        template = template_token_ids(self.encoder.tokenizer)
+        return Trainer(self.twins.training, self.config, self.pad_id, template, self.pace)
+
+    def _measured(self, wins: Sequence[Encoded], loses: Sequence[Encoded], older: Sequence[Encoded]) -> Measures:
+        model, micro_batch = self.twins.training, self.config.micro_batch
+        return measure(model, wins, loses, older, self.probes, self.pad_id, micro_batch, self.pace)
+
+    def _rows(self, examples: Sequence[Encoded]) -> list[Row]:
+        return score_rows(self.twins.training, examples, self.pad_id, self.config.micro_batch, self.pace)
+
+
+def _sample(older: list[Encoded], seed: int) -> list[Encoded]:
+    """What the gate asks again."""
+    return older if len(older) <= OLDER_CHECKED else random.Random(seed).sample(older, OLDER_CHECKED)

@@ -79,14 +79,15 @@ class LearningTab:
                 self.adapters = gr.HTML(elem_id="adapters", js_on_load=ADAPTERS_JS, apply_default_css=False)
         self.dialog = gr.HTML(FORGET_DIALOG, elem_id="forget-dialog", js_on_load=DIALOG_JS, apply_default_css=False)
 
-    def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
+    def wire(self, opened: Callable[..., Any], *closed: Callable[..., Any]) -> None:
         """`opened` and `closed` are the events of the tabs that show and hide this one."""
         self.count = gr.State(PAGE_LENGTH)
         self.shown = gr.State(0)
         timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         lists = [self.learned, self.adapters, self.shown]
         opened(self.open, [self.count], [*lists, timer], **QUIET)
-        closed(lambda: gr.Timer(active=False), None, [timer], **QUIET)
+        for close in closed:
+            close(lambda: gr.Timer(active=False), None, [timer], **QUIET)
         timer.tick(self.refresh, [self.shown, self.count], lists, queue=False, **QUIET)
         for listed in (self.learned, self.adapters):
             listed.more(self.show_more, [self.count], [*lists, self.count], **QUIET)

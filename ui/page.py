@@ -1,4 +1,4 @@
-"""The page: header, the two tabs, look. The look is a Gradio theme with system fonts, and assets/page.css."""
+"""The page: header, the tabs, look. The look is a Gradio theme with system fonts, and assets/page.css."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.chat_tab import ChatTab
+from ui.federation_tab import FederationTab
 from ui.learning_tab import LearningTab
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ def look() -> dict[str, Any]:
         font=SANS,
         font_mono=MONO,
     )
-    return {"theme": theme, "css_paths": [ASSETS / "page.css"], "favicon_path": str(ASSETS / "icon.svg")}
+    return {
+        "theme": theme,
+        "css_paths": [ASSETS / "page.css", ASSETS / "federation.css"],
+        "favicon_path": str(ASSETS / "icon.svg"),
+    }
 
 
 def _parameters(count: int) -> str:
@@ -50,11 +55,14 @@ def build_page(workbench: Workbench) -> gr.Blocks:
             f'<div class="model">{escape(model.name)}<span> · {_parameters(model.parameters)}</span></div></div>',
             elem_id="top",
         )
-        learning = LearningTab(workbench)
+        learning, federation = LearningTab(workbench), FederationTab(workbench)
         with gr.Tabs(elem_id="pages", overflow_behavior="wrap"):
             with gr.Tab("Chat", elem_id="chat-page") as chat_page:
                 ChatTab(workbench).build(page)
             with gr.Tab("Learning", elem_id="learning-page") as learning_page:
                 learning.build()
-        learning.wire(opened=learning_page.select, closed=chat_page.select)
+            with gr.Tab("Federation", elem_id="federation-page") as federation_page:
+                federation.build()
+        learning.wire(learning_page.select, chat_page.select, federation_page.select)
+        federation.wire(federation_page.select, chat_page.select, learning_page.select)
     return page

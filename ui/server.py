@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spear_core.errors import SpearError
@@ -95,8 +96,8 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def serve(page: gr.Blocks, listener: socket.socket, ready: Callable[[str], Any]) -> None:
-    """Serve `page` on `listener` until SIGINT or SIGTERM. `ready` gets the address when requests are accepted."""
+def serve(page: gr.Blocks, listener: socket.socket, routes: Sequence[BaseRoute], ready: Callable[[str], Any]) -> None:
+    """Serve `page` and `routes` on `listener` until SIGINT or SIGTERM; `ready` gets the address once it answers."""
     host, port = listener.getsockname()[:2]
     app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(SecurityHeaders)
@@ -112,6 +113,7 @@ def serve(page: gr.Blocks, listener: socket.socket, ready: Callable[[str], Any])
         ssr_mode=False,
         **look(),
     )
+    app.router.routes[:0] = routes  # before the page, which answers for every other path
     config = uvicorn.Config(
         app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS, ws="none", lifespan="on", access_log=False
     )

@@ -1,0 +1,71 @@
+"""What this instance offers its peers: the adapter that serves, signed, under a number that only grows. No network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from federation.desk import Offer
+from federation.keys import Identity
+from federation.update import write_update
+from feedback_store import Store
+from spear_core.twins import AdapterState
+
+PUBLISHED, ROUND = "peer_published", "peer_round"
+SIGN_ANEW_SECONDS = 10 * 86_400  # peers take nothing older than 30 days
+FILES_KEPT = 2  # the last but one may be on its way
+
+
+class Outbox:
+    """`publish` writes files; `latest` answers from memory, on every request."""
+
+    def __init__(self, store: Store, identity: Identity, folder: Path, base: str, alpha: int) -> None:
+        self._store = store
+        self._identity = identity
+        self._folder = folder
+        self._base = base
+        self._alpha = alpha
+        self._offer: tuple[int, Offer] | None = None  # with the version that it is of
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def latest(self, version: int) -> Offer | None:
+        """The offer of this version; None where it is of another, such as one that was undone a moment ago."""
+        offer = self._offer
+        return offer[1] if offer and offer[0] == version else None
+
+    def publish(self, version: int, read: Callable[[int], AdapterState | None], parent: str) -> None:
+        """Offer a version, or nothing for version 0. An update is written where the last one is of another or too old.
+
+        Raises AdapterInvalid where the version's files are damaged.
+        """
+        last: dict[str, Any] = self._store.setting(PUBLISHED, {})
+        path = self._folder / str(last.get("file", ""))
+        is_fresh = time.time() - last.get("created_at", 0) < SIGN_ANEW_SECONDS
+        if (last.get("base"), last.get("version")) == (self._base, version) and path.is_file() and is_fresh:
+            self._offer = version, Offer(path, last["etag"], last["round"])
+            return
+        state = read(version)
+        self._offer = None if state is None else (version, self._write(version, state, parent))
+
+    def _write(self, version: int, state: AdapterState, parent: str) -> Offer:
+        number, created = int(self._store.setting(ROUND, 0)) + 1, int(time.time())
+        self._store.set_setting(ROUND, number)  # first: a number is never used twice, even after a kill
+        path = self._folder / f"{number:08d}.safetensors"
+        manifest = write_update(
+            path,
+            state,
+            self._identity,
+            base=self._base,
+            alpha=self._alpha,
+            round=number,
+            wins=self._store.count_trained_wins(self._base),
+            parent=parent,
+            created_at_utc=created,
+        )
+        words = {"base": self._base, "version": version, "round": number, "file": path.name, "created_at": created}
+        self._store.set_setting(PUBLISHED, {**words, "etag": manifest.etag})
+        for old in sorted(self._folder.glob("*.safetensors"))[:-FILES_KEPT]:
+            old.unlink(missing_ok=True)
+        return Offer(path, manifest.etag, number)
