@@ -57,8 +57,10 @@ class SpearConfig:
     gate_min_learned: float = 0.5  # of the newly confirmed wins, re-asked greedily
     gate_max_forgotten: float = 0.1  # of the older confirmed wins that held before the round
     gate_max_older_nll_rise: float = 0.5  # nats per token, mean over the older confirmed wins
-    gate_max_probe_kl: float = 0.1  # nats per token, against the base model
-    gate_max_worst_probe_kl: float = 0.5  # the same on the tenth of the probes that moved most
+    gate_max_probe_kl: float = (
+        0.03  # nats per token, against the base model; at 0.04 a tenth of what it knew can be gone
+    )
+    gate_max_worst_probe_kl: float = 0.3  # the same on the tenth of the probes that moved most
     # Judge of unconfirmed revisions, until this model has verdicts of its own to be calibrated on. From the pocket model
     # (benchmarks/judge.py); an infinite judge_tau accepts nothing.
     judge_tau: float = 0.01  # gain, nats per token

@@ -22,7 +22,8 @@ from spear_core.twins import AdapterState, Twins
 log = logging.getLogger(__name__)
 OLDER_CHECKED = 64  # older confirmed wins the gate re-asks
 REPLIES_CHECKED = 4
-WEAKENED = 0.1  # nats per token by which a merge may lower a confirmed answer before it is trained anew
+# nats per token: a confirmed answer is trained anew once a merge has lowered it by this much, below SURE
+WEAKENED, SURE = 0.02, -0.05
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class Learner:
         weak = [
             e
             for e, old, new in zip(wins, was, now, strict=True)
-            if old.learned and not (new.learned and new.mean_logp >= old.mean_logp - WEAKENED)
+            if old.learned and not (new.learned and new.mean_logp >= min(old.mean_logp - WEAKENED, SURE))
         ]
         held = [e for e in wins if e not in weak]
         material = Material(weak, [], held, self.anchors.without({e.prompt_ids for e in wins}))

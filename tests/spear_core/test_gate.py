@@ -61,6 +61,14 @@ def test_a_rejected_answer_that_is_improbable_anyway_may_stay_where_it_is() -> N
     assert decide(dataclasses.replace(BEFORE, rejected_p=0.001), after(rejected_p=0.01), [], CONFIG).passed
 
 
+def test_a_merge_may_move_what_nobody_complained_about_half_as_far_as_a_correction() -> None:
+    moved = after(probe_kl=0.75 * CONFIG.gate_max_probe_kl)
+    assert decide(BEFORE, moved, [], CONFIG).passed
+    assert not decide(BEFORE, moved, [], CONFIG, gained="what 2 peers taught is merged in").passed
+    verdict = decide(BEFORE, after(probe_kl=0.01), [], CONFIG, gained="what 2 peers taught is merged in")
+    assert verdict.passed and "what 2 peers taught is merged in" in verdict.words
+
+
 def test_what_a_standing_wish_moved_is_held_to_no_less_than_before() -> None:
     moved = dataclasses.replace(BEFORE, probe_kl=1.2, worst_probe_kl=3.0)
     assert decide(moved, after(probe_kl=0.4, worst_probe_kl=2.0), [], CONFIG).passed
