@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from federation.errors import AddressInvalid, FederationError, UpdateRefused
 from federation.exchange import PeerClient
 from federation.keys import Identity
+from federation.knocks import Knock
 from federation.manifest import Manifest
 from federation.peers import PeerAddress
 from federation.update import write_update
@@ -66,6 +67,12 @@ def pair(open_peer: OpenPeer) -> Iterator[tuple[Workbench, Workbench]]:
         first.sync.add(of_second)
         second.sync.add(of_first)
         yield first, second
+
+
+def admit(bench: Workbench, author: Identity) -> None:
+    """Say yes to a peer that gives no address."""
+    bench.sync.knocks.add(Knock(author.public, "mallory", "", "127.0.0.1", time.time()))
+    bench.sync.approve(author.public.text)
 
 
 def hostile(bench: Workbench, path: Path, author: Identity, **changes: float) -> Manifest:
@@ -164,8 +171,7 @@ def test_the_gate_refuses_a_harmful_merge_and_says_why(open_peer: OpenPeer, tmp_
     before = ask(bench, "What can you do?", learn=False).text
     with ExitStack() as stack:
         address = serve(bench, stack)
-        bench.engine.store.approve_peer(author.public.text, "mallory", "")
-        bench.sync._remember_peers()
+        admit(bench, author)
         hostile(bench, tmp_path / "u.safetensors", author, size=0.3)
         client = PeerClient(author, PeerAddress(address.partition("#")[0], bench.sync.identity.public))
         client.push(tmp_path / "u.safetensors")
@@ -177,8 +183,7 @@ def test_the_gate_refuses_a_harmful_merge_and_says_why(open_peer: OpenPeer, tmp_
 
 def test_hostile_updates_are_refused_with_a_reason_while_the_app_chats(open_peer: OpenPeer, tmp_path: Path) -> None:
     bench, author, other = open_peer("bench"), Identity.new(), Identity.new()
-    bench.engine.store.approve_peer(author.public.text, "mallory", "")
-    bench.sync._remember_peers()
+    admit(bench, author)
     path, refused, replies, done = tmp_path / "u.safetensors", [], [], threading.Event()
 
     def chat() -> None:
@@ -277,7 +282,7 @@ def test_peers_keys_and_numbers_outlive_a_restart(open_peer: OpenPeer) -> None:
     correct(bench, wrong_task(bench))
     bench.learning.run_pending()
     bench.sync.add(f"http://127.0.0.1:9#{Identity.new().public.text}")
-    bench.sync._publish()
+    bench.sync.sync()
     before, offer = bench.sync.view(), bench.sync.latest()
     bench.close()
     again = open_peer("bench")
