@@ -100,8 +100,8 @@ def _runs(study: str, values: dict[str, Any]) -> list[Run]:
     runs: list[Run] = []
     for seed in values.get("seeds", [1]):
         for variant in variants:
-            _refuse_unknown(variant, ("name", "algorithms", "task", *TABLES), "variants.")
-            merged = {**values, **{k: v for k, v in variant.items() if k in ("algorithms", "task")}}
+            _refuse_unknown(variant, ("name", "algorithms", "task", "model", *TABLES), "variants.")
+            merged = {**values, **{k: v for k, v in variant.items() if k in ("algorithms", "task", "model")}}
             for table in TABLES:
                 merged[table] = _merged(values.get(table, {}), variant.get(table, {}))
             for algorithm in merged["algorithms"]:
