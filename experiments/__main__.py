@@ -1,4 +1,7 @@
-"""`python -m experiments run FILE | sweep DIR | report DIR`: play runs, all runs of a folder, and report on results."""
+"""`python -m experiments run FILE | sweep DIR | report DIR`: play runs, all runs of a folder, and report on results.
+
+`fleet FILE` plays a file's runs on Flower's simulation, `hardware` one client round of each algorithm on one core.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.report import print_table
+from experiments.algorithms import ALGORITHMS
+from experiments.hardware import rounds_on_one_core
 from experiments.runner import play_run
 from experiments.settings import Run, read_runs
 from spear_core.errors import SpearError
@@ -26,6 +32,10 @@ def main() -> None:
             from experiments.report import write_report
 
             write_report(arguments.folder, arguments.to)
+        elif arguments.command == "hardware":
+            _hardware(arguments)
+        elif arguments.command == "fleet":
+            _fleet(arguments)
         else:
             files = [arguments.file] if arguments.command == "run" else sorted(arguments.folder.glob("*.toml"))
             _play([run for file in files for run in read_runs(file)], arguments)
@@ -53,6 +63,24 @@ def _play(runs: list[Run], arguments: argparse.Namespace) -> None:
         raise SpearError(f"{len(failed)} of {len(runs)} runs failed; run the same command again to repeat only these")
 
 
+def _fleet(arguments: argparse.Namespace) -> None:
+    try:
+        from experiments.fleet import play_on_flower
+    except ImportError as e:
+        raise SpearError(
+            "a fleet needs Flower: pip install -r requirements-flower.txt, best in its own .venv-flower"
+        ) from e
+    for run in read_runs(arguments.file):
+        last = play_on_flower(run, arguments.out, arguments.nodes)
+        print(f"{run.folder}: accuracy {last['accuracy']:.3f}")
+
+
+def _hardware(arguments: argparse.Namespace) -> None:
+    rows = rounds_on_one_core(arguments.file, arguments.megabytes, arguments.algorithms)
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    print_table(header, [[str(row.get(key, "")) for key in header] for row in rows])
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
@@ -66,6 +94,14 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, default=Path("runs"), help="results (default: runs)")
         command.add_argument("--seeds", type=int, nargs="+", default=[], help="only these seeds")
         command.add_argument("--quiet", action="store_true", help="no progress bar")
+    fleet = commands.add_parser("fleet", help="play a file's runs on Flower's simulation (requirements-flower.txt)")
+    fleet.add_argument("file", type=Path)
+    fleet.add_argument("--out", type=Path, default=Path("runs/fleet"))
+    fleet.add_argument("--nodes", type=int, default=3, help="simulated SuperNodes")
+    hardware = commands.add_parser("hardware", help="one client round of each algorithm on one core and capped memory")
+    hardware.add_argument("file", type=Path)
+    hardware.add_argument("--megabytes", type=int, default=4000, help="of address space; beyond it memory is refused")
+    hardware.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS), choices=list(ALGORITHMS))
     report = commands.add_parser("report", help="tables, plots and their data from a folder of results")
     report.add_argument("folder", type=Path)
     report.add_argument("--to", type=Path, default=Path("runs/report"))

@@ -30,7 +30,7 @@ from spear_core.twins import lora_config
 
 log = logging.getLogger(__name__)
 DONE = "done.json"
-Rounds = Callable[[int, Sequence[int], ServerState], list[ClientResult]]
+Clients = Callable[[int, Sequence[int], ServerState], list[ClientResult]]
 
 
 class World:
@@ -52,10 +52,16 @@ class World:
         place = Place(self.run.seed, round, client)
         return client_round(self.seat, self.algorithm, adapter, self.shards[client], place, rate)
 
+    def clients(self, round: int, chosen: Sequence[int], state: ServerState) -> list[ClientResult]:
+        return [self.client(round, c, state.adapter) for c in chosen]
 
-def play_run(run: Run, out: Path, loaded: LoadedModel | None = None, *, quiet: bool = False) -> dict[str, Any]:
+
+def play_run(
+    run: Run, out: Path, loaded: LoadedModel | None = None, *, quiet: bool = False, clients: Clients | None = None
+) -> dict[str, Any]:
     """Play a run to its end, from where an earlier attempt stopped. Returns its last line.
 
+    `clients` plays the chosen clients of a round, given the server's state; without it they play here, one by one.
     Writes `rounds.jsonl` (a line a round, the first of the untouched model), `checkpoint.safetensors`, and at the end
     `adapter/` (a PEFT folder) and `done.json`.
     """
@@ -75,7 +81,7 @@ def play_run(run: Run, out: Path, loaded: LoadedModel | None = None, *, quiet: b
         log.info("%s goes on after round %d", run.folder, lines[-1]["round"])
     bar = tqdm(total=run.federation.rounds, initial=len(lines) - 1, desc=run.folder, disable=quiet, unit="round")
     for round in range(len(lines) - 1, run.federation.rounds):
-        results = [world.client(round, c, state.adapter) for c in choose_clients(run.federation, run.seed, round)]
+        results = (clients or world.clients)(round, choose_clients(run.federation, run.seed, round), state)
         state, line = after_round(world, round, state, results)
         lines.append(line)
         checkpoint.save(folder, state, run.digest, lines)
