@@ -18,7 +18,11 @@ from federation.flower.strategy import Contributed
 
 @dataclass(frozen=True)
 class Counts:
-    """What one client did in one round. Seconds are of this process's wall clock."""
+    """What one client did in one round.
+
+    Seconds are of processor time where the model is on the CPU: with one thread, what a core of its own would take, however
+    busy the machine is. On a GPU they are of the wall clock.
+    """
 
     prompts: int
     needed_revision: int  # first replies that were wrong, by the task's own verdict
@@ -49,11 +53,12 @@ def client_round(
     seat.load(dict(adapter))
     rng = place.rng("examples")
     examples = rng.sample(list(shard), min(seat.play.rollouts, len(shard)))
-    tokens, began = seat.generated_tokens, time.perf_counter()
+    clock = time.process_time if seat.model.device.type == "cpu" else time.perf_counter
+    tokens, began = seat.generated_tokens, clock()
     experience = algorithm.gather(seat, examples, place)
-    played = time.perf_counter()
+    played = clock()
     trained = algorithm.train(seat, experience, learning_rate, place.stream("training"))
-    finished = time.perf_counter()
+    finished = clock()
     needed = [e for e in experience.episodes if not seat.task.right(e.example, e.replies[0].text)]
     counts = Counts(
         prompts=len(experience.episodes),

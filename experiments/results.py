@@ -56,7 +56,7 @@ class Result:
 
     @property
     def seconds(self) -> list[float]:
-        """Of playing and training, clients one after another, without evaluation."""
+        """Of playing and training (`client.Counts`), clients one after another, without evaluation."""
         return self.total("play_seconds", "train_seconds")
 
     @property

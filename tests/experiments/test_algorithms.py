@@ -100,10 +100,12 @@ class _Table(torch.nn.Module):
     def __init__(self, tables: list[torch.Tensor]) -> None:
         super().__init__()
         self.tables = tables
+        self.eval()
 
     def forward(self, **inputs: Any) -> Any:
         table = self.tables.pop(0)
-        return SimpleNamespace(log_probs=table, entropy=torch.zeros_like(table), aux_loss=None)
+        zeros = torch.zeros_like(table)  # all that is only logged
+        return SimpleNamespace(log_probs=table, entropy=zeros, aux_loss=None, mean_logits=zeros, is_top1=zeros)
 
 
 def _trl(name: str) -> Any:
@@ -111,10 +113,11 @@ def _trl(name: str) -> Any:
 
 
 def _bare(trainer: Any, **attributes: Any) -> Any:
-    """A trainer without its constructor: only what its loss reads."""
-    made = object.__new__(trainer)
+    """A trainer without its constructor: what its loss reads; whatever only its logs read is 1."""
+    made = object.__new__(type("Bare", (trainer,), {"__getattr__": lambda self, name: 1}))
     accelerator = SimpleNamespace(
         device=torch.device("cpu"), gather_for_metrics=lambda x: x, gather=lambda x: x, num_processes=1,
+        reduce=lambda x, **_: x,
         unwrap_model=lambda m: m,
     )  # fmt: skip
     metrics: Any = {mode: _Sink() for mode in ("train", "eval")}
