@@ -26,6 +26,7 @@ log = logging.getLogger("experiments")
 def main() -> None:
     arguments = _parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log.setLevel(logging.INFO)
     torch.set_num_threads(arguments.threads)
     try:
         if arguments.command == "report":
@@ -53,7 +54,8 @@ def _play(runs: list[Run], arguments: argparse.Namespace) -> None:
     failed: list[str] = []
     for run in sorted(runs, key=lambda r: order[r.seed]):
         try:
-            models.setdefault(run.model, load_model(run.model))
+            if run.model not in models:
+                models[run.model] = load_model(run.model)
             last = play_run(run, arguments.out, models[run.model], quiet=arguments.quiet)
             log.info("%s: accuracy %.3f", run.folder, last["accuracy"])
         except SpearError as e:

@@ -61,7 +61,7 @@ def play_on_flower(run: Run, out: Path, nodes: int) -> dict[str, Any]:
         return Message(packed(result.update.state, said), reply_to=message)
 
     resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": 1}}
-    run_simulation(server, client, nodes, backend_config=resources)  # type: ignore[arg-type]
+    run_simulation(server, client, nodes, backend_config=resources)
     if not found:
         raise RuntimeError("the fleet's server app failed; see Flower's log above")
     return found[0]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from experiments.seat import Reply, Seat
 from experiments.tasks.base import Example, Hinter
-from federation.flower.streams import stream_seed
+from federation.flower.streams import Purpose, stream_seed
 from spear_core.prompts import revision_messages
 
 
@@ -23,11 +23,11 @@ class Place:
     round: int
     client: int
 
-    def rng(self, purpose: str) -> random.Random:
+    def rng(self, purpose: Purpose) -> random.Random:
         return random.Random(self.stream(purpose))
 
-    def stream(self, purpose: str, *more: int) -> int:
-        return stream_seed(self.seed, purpose, self.round, self.client, *more)  # type: ignore[arg-type]
+    def stream(self, purpose: Purpose, *more: int) -> int:
+        return stream_seed(self.seed, purpose, self.round, self.client, *more)
 
 
 @dataclass

@@ -33,7 +33,8 @@ PANELS: tuple[tuple[str, str, str, Curve], ...] = (
 
 def mean_curve(curves: Sequence[tuple[list[float], list[float]]]) -> tuple[list[float], list[float]]:
     """Point by point over the seeds, both coordinates."""
-    return tuple([sum(p) / len(p) for p in zip(*(c[axis] for c in curves), strict=True)] for axis in (0, 1))  # type: ignore[return-value]
+    across, up = ([sum(p) / len(p) for p in zip(*(c[axis] for c in curves), strict=True)] for axis in (0, 1))
+    return across, up
 
 
 def draw(groups: Mapping[str, Sequence[Result]], file: Path) -> None:

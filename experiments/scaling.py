@@ -1,9 +1,10 @@
 """A round's bytes, seconds and memory from 10 to 100,000 clients: `python -m experiments.scaling [--json]`.
 
-Measured here: the size of one adapter update (float32 and bfloat16), and the seconds of merging `fan_in` of them. Simulated
-from these: a tree in which every server merges at most `fan_in` updates and hands one on. A tree of weighted means is the
-weighted mean of all (each node passes its summed weight on), so `fedavg` may be nested; `exact`, `median` and
-`trimmed_mean` may not: a median of medians is another statistic, and repeated truncation to rank r loses more each time.
+Measured here: the size of one adapter update as Flower carries it (float32), and the processor seconds of merging updates.
+Simulated from these: a tree in which every server takes in at most `fan_in` updates and hands one on, its transfers one
+after another on its line. A tree of weighted means is the weighted mean of all (each server passes its summed weight on),
+so `fedavg` may be nested. `median`, `trimmed_mean` and `exact` may not: a median of medians is another statistic, and
+cutting to rank r at every level loses more each time.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ import torch
 
 from benchmarks.aggregation import layer_shapes, random_adapter
 from benchmarks.report import print_table
-from federation.aggregate import AdapterState, aggregate
+from federation.aggregate import aggregate
 from federation.plan import Contribution, MergeSettings
 
 CLIENTS = (10, 100, 1_000, 10_000, 100_000)
-SHARE = 0.1  # of the clients that take part in a round
+SHARE, FEWEST = 0.1, 10  # of the clients, that take part in a round; at least so many
 REPEATS = 3
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one update and of merging `fan_in` of them on one core."""
+    """Of one update, and of merging `fan_in` of them on one core."""
 
     update_bytes: int
     merge_seconds: float
@@ -72,24 +73,25 @@ def simulate(participants: int, costs: Costs, megabit_per_second: float) -> dict
         "busiest_server_gigabytes": 2 * costs.update_bytes * max(x.updates for x in levels) / 1e9,
         "seconds": up + down,
         "merge_seconds": sum(level.updates * per_update for level in levels),
-        "server_megabytes": 3 * costs.update_bytes / 1e6,  # the running sum, one update, the adapter handed out
+        # a server holds its round's answers until all are there, and the adapter that it handed out and makes anew
+        "server_megabytes": costs.update_bytes * (max(x.updates for x in levels) + 2) / 1e6,
     }
 
 
-def measure(shape: str, rank_layers: int | None, fan_in: int) -> tuple[Costs, AdapterState]:
-    """Merge `fan_in` random updates of a shape on one core; the median of three."""
+def measure(shape: str, fan_in: int) -> Costs:
+    """Merge random rank-16 updates of a shape on one core; processor seconds, the median of three."""
     torch.set_num_threads(1)
-    shapes = layer_shapes(shape, rank_layers)
-    sample = min(fan_in, 16)  # what more would take grows evenly: they are added up one after another
+    shapes = layer_shapes(shape)
+    sample = min(fan_in, 8)  # more cost evenly more: they are added up one after another
     states = [random_adapter(shapes, seed) for seed in range(sample)]
     contributions = [Contribution(f"{i:03d}", state, 1) for i, state in enumerate(states)]
     seconds = []
     for _ in range(REPEATS):
-        began = time.perf_counter()
+        began = time.process_time()
         merged = aggregate(contributions, MergeSettings()).state
-        seconds.append(time.perf_counter() - began)
-    size = sum(t.numel() * 2 for t in merged.values())  # bfloat16 on the wire
-    return Costs(size, statistics.median(seconds) * fan_in / sample, fan_in), merged
+        seconds.append(time.process_time() - began)
+    size = sum(t.numel() * t.element_size() for t in merged.values())
+    return Costs(size, statistics.median(seconds) * fan_in / sample, fan_in)
 
 
 def main() -> None:
@@ -99,17 +101,15 @@ def main() -> None:
     parser.add_argument("--megabits", type=float, default=1000.0, help="of each server's line, per second")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    costs, _ = measure(arguments.shape, None, arguments.fan_in)
+    costs = measure(arguments.shape, arguments.fan_in)
     rows: list[dict[str, Any]] = []
     for clients in CLIENTS:
-        participants = max(10, round(SHARE * clients))
+        participants = max(FEWEST, round(SHARE * clients))
         rows.append({"clients": clients, **simulate(participants, costs, arguments.megabits)})
     if arguments.json:
         print(json.dumps({"update_bytes": costs.update_bytes, "merge_seconds": costs.merge_seconds, "rows": rows}))
         return
-    print(
-        f"one update {costs.update_bytes / 1e6:.1f} MB in bfloat16; merging {costs.fan_in}: {costs.merge_seconds:.2f} s"
-    )
+    print(f"one update {costs.update_bytes / 1e6:.1f} MB; merging {costs.fan_in}: {costs.merge_seconds:.2f} s")
     header = list(rows[0])
     print_table(
         header, [[f"{row[k]:.4g}" if isinstance(row[k], float) else str(row[k]) for k in header] for row in rows]

@@ -29,7 +29,7 @@ class Answer:
 
 def packed(adapter: Mapping[str, Tensor], words: Mapping[str, Any]) -> RecordDict:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter.items()}
-    return RecordDict({ADAPTER: ArrayRecord(state), WORDS: ConfigRecord(dict(words))})  # type: ignore[arg-type]
+    return RecordDict({ADAPTER: ArrayRecord(state), WORDS: ConfigRecord(dict(words))})
 
 
 def unpacked(record: RecordDict) -> tuple[AdapterState, Words]:

@@ -105,7 +105,7 @@ class _Table(torch.nn.Module):
     def forward(self, **inputs: Any) -> Any:
         table = self.tables.pop(0)
         zeros = torch.zeros_like(table)  # all that is only logged
-        return SimpleNamespace(log_probs=table, entropy=zeros, aux_loss=None, mean_logits=zeros, is_top1=zeros)
+        return SimpleNamespace(log_probs=table, entropy=zeros, aux_loss=None, mean_logits=zeros, is_top1=zeros.bool())
 
 
 def _trl(name: str) -> Any:

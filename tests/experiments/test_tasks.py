@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,7 +157,7 @@ def test_pocket_hints_leave_the_answer_open() -> None:
 def test_the_answer_marker_is_protected_in_every_tokenisation() -> None:
     from spear_core.loading import load_model
 
-    tokenizer = load_model("assets/pocket-model").tokenizer
+    tokenizer = load_model(str(Path(__file__).resolve().parents[2] / "assets" / "pocket-model")).tokenizer
     protected = TASKS["pocket_choice"]().protected_ids(tokenizer)
     said = tokenizer("Iron is a metal. Answer: metal", add_special_tokens=False)["input_ids"]
     kept = "".join(tokenizer.decode([t]) for t in said if t not in protected)
