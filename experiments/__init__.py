@@ -1,0 +1,1 @@
+"""The paper's evaluation, repeated and extended: tasks, algorithms, simulated federation, report."""

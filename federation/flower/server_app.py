@@ -1,0 +1,45 @@
+"""The ServerApp of a fleet of resident chat apps: hand out the adapter, take updates, aggregate, keep each round's result.
+
+Run by `flwr run federation/flower`; its settings are in pyproject.toml beside it. No client data ever arrives here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from safetensors.torch import load_file, save_file
+
+from federation.flower.messages import ask
+from federation.flower.strategy import Contributed, ServerState, StrategySettings, choose_clients, next_state
+
+log = logging.getLogger(__name__)
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    config = context.run_config
+    folder = Path(str(config["folder"]))
+    state = ServerState(load_file(folder / "start.safetensors"))
+    clients = int(config["clients"])
+    while len(list(grid.get_node_ids())) < clients:  # nodes come when they come
+        time.sleep(1)
+    settings = StrategySettings(
+        rounds=int(config["rounds"]),
+        clients=clients,
+        clients_a_round=int(config["clients-a-round"]),
+        method=str(config["method"]),  # type: ignore[arg-type]
+        max_weight=int(config["max-weight"]),
+    )
+    for round in range(settings.rounds):
+        chosen = choose_clients(settings, int(config["seed"]), round)
+        answers = ask(grid, chosen, state.adapter, {"round": round}, float(config["timeout-seconds"]))
+        state = next_state(state, [Contributed(a.client, a.adapter, int(a.words["weight"])) for a in answers], settings)
+        temporary = folder / ".round.tmp"
+        save_file({n: t.contiguous() for n, t in sorted(state.adapter.items())}, temporary)
+        temporary.replace(folder / f"round-{round + 1:04d}.safetensors")
+        log.info("round %d: %d of %d clients answered", round + 1, len(answers), len(chosen))
