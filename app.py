@@ -69,20 +69,33 @@ def serve_until_signal(settings: Settings) -> None:
     from ui.server import bind, serve
 
     listener = bind(settings.host, settings.port)  # first: a busy port should not cost the loading of a model
-    from services.workbench import keep_what_is_loaded, open_workbench
+    from services.accounts import Accounts
+    from services.backups import in_use
+    from services.workbench import keep_what_is_loaded, open_workbench, prepare_data_folder
+    from ui.access import Access
     from ui.page import build_page
 
-    workbench = open_workbench(settings)
-    try:
-        name, page = workbench.model.name, build_page(workbench)
-        keep_what_is_loaded()
-        serve(page, listener, lambda url: print(f"SPEAR chat with {name} is ready: {url}", flush=True))
-    finally:
-        workbench.close()
+    accounts = Accounts(settings.auth_file) if settings.auth_file else None
+    prepare_data_folder(settings.data_folder)
+    with in_use(settings.data_folder):
+        workbench = open_workbench(settings)
+        try:
+            access = Access(workbench, accounts)
+            page = build_page(access.for_visitors())
+            keep_what_is_loaded()
+            ready = f"SPEAR chat with {workbench.model.name} is ready"
+            serve(page, access, listener, lambda url: print(f"{ready}: {url}", flush=True), insecure=settings.insecure)
+        finally:
+            workbench.close()
 
 
 def run(argv: list[str]) -> None:
     """Raises SpearError or StoreError, each with one sentence."""
+    if argv and argv[0] in COMMANDS:
+        from ui import commands
+
+        getattr(commands, argv[0])(argv[1:], settings_from)
+        return
     given = vars(make_parser().parse_args(argv))
     print_config = given.pop("print_config", False)
     settings = settings_from(given)

@@ -13,6 +13,7 @@ from feedback_store.records import (
     Trace,
 )
 from feedback_store.store import Store
+from feedback_store.users import UserStore
 
 __all__ = [
     "Adapter",
@@ -30,4 +31,5 @@ __all__ = [
     "Trace",
     "TracesWithdrawn",
     "UnknownRecord",
+    "UserStore",
 ]

@@ -187,6 +187,15 @@ def m003_long_histories(db: Database) -> None:
     db.execute(f"PRAGMA cache_size = {usual}")
 
 
+@MIGRATIONS()
+def m004_users(db: Database) -> None:
+    """Whose a conversation is: the name of a user, empty where the instance has no logins."""
+    db.executescript("""
+        ALTER TABLE conversations ADD COLUMN user TEXT NOT NULL DEFAULT '';
+        CREATE INDEX conversations_user ON conversations(user);
+    """)
+
+
 def known_names() -> frozenset[str]:
     """Every migration of this version: on an empty database, all are pending."""
     with Database(memory=True, execute_plugins=False) as empty:

@@ -7,10 +7,11 @@ from typing import Any
 
 from feedback_store.adapters import Adapters
 from feedback_store.connection import to_json
-from feedback_store.conversations import Conversations
+from feedback_store.transfer import Transfer
+from feedback_store.upkeep import Upkeep
 
 
-class Store(Conversations, Adapters):
+class Store(Transfer, Adapters, Upkeep):
     """Everything the app remembers, in the SQLite file `path`, which is created where it is missing.
 
     Threads may share one Store; every public method is one transaction, on the disk when it returns. Times are ISO

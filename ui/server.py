@@ -11,10 +11,15 @@ from typing import Any
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.accounts import User
 from spear_core.errors import SpearError
+from ui.access import Access
+from ui.access_gate import Gate
+from ui.access_login import login_routes
+from ui.api import add_api
 from ui.page import look
 
 # The browser itself refuses other hosts: no font, script, picture (not even one in a reply) or request leaves.
@@ -95,12 +100,22 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def serve(page: gr.Blocks, listener: socket.socket, ready: Callable[[str], Any]) -> None:
-    """Serve `page` on `listener` until SIGINT or SIGTERM. `ready` gets the address when requests are accepted."""
-    host, port = listener.getsockname()[:2]
+def _name_of(request: Request) -> str | None:
+    """For Gradio: whom the gate let in."""
+    user: User | None = getattr(request.state, "user", None)  # none on the routes that the gate leaves open
+    return user.name if user else None
+
+
+def make_app(
+    page: gr.Blocks, access: Access, *, insecure: bool = False, host: str = "127.0.0.1", port: int = 0
+) -> FastAPI:
+    """Everything behind one port: the gate, the login, the API, and the page at the root."""
     app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Gate, access=access, insecure=insecure)
     app.add_middleware(SecurityHeaders)
-    app = gr.mount_gradio_app(
+    app.router.routes += login_routes(access)
+    add_api(app, access)
+    return gr.mount_gradio_app(
         app,
         page,
         path="/",
@@ -110,8 +125,17 @@ def serve(page: gr.Blocks, listener: socket.socket, ready: Callable[[str], Any])
         run_history=False,
         max_file_size=MAX_UPLOAD,
         ssr_mode=False,
+        auth_dependency=_name_of if access.accounts else None,
         **look(),
     )
+
+
+def serve(
+    page: gr.Blocks, access: Access, listener: socket.socket, ready: Callable[[str], Any], *, insecure: bool = False
+) -> None:
+    """Serve on `listener` until SIGINT or SIGTERM. `ready` gets the address when requests are accepted."""
+    host, port = listener.getsockname()[:2]
+    app = make_app(page, access, insecure=insecure, host=host, port=port)
     config = uvicorn.Config(
         app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS, ws="none", lifespan="on", access_log=False
     )
