@@ -149,7 +149,8 @@ def _import(asked: argparse.Namespace, settings: Settings) -> None:
     with backups.in_use(settings.data_folder):
         prepare_data_folder(settings.data_folder)
         with Store(settings.data_folder / backups.DATABASE) as store:
-            print(f"{import_lines(store, asked.format, text.split('\n'), base, asked.user)} imported.")
+            added = import_lines(store, asked.format, text.split("\n"), base, asked.user)
+    print(f"{added} imported.")
 
 
 def _back_up(asked: argparse.Namespace, settings: Settings) -> None:
