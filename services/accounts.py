@@ -182,7 +182,7 @@ class Accounts:
     """The file as a running app asks it. Raises ConfigError at the start where it is missing, damaged or empty."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._lock = threading.Lock()
         self._hashing = threading.Semaphore(2)  # argon2 takes 64 MB each time
         self._file = read_accounts(path)
@@ -194,11 +194,11 @@ class Accounts:
     def _now(self) -> AccountFile:
         """The file as it is now. Deleted or damaged meanwhile, it lets nobody in."""
         with self._lock:
-            seen = _version(self._path)
+            seen = _version(self.path)
             if seen != self._seen:
                 self._seen = seen
                 try:
-                    self._file = read_accounts(self._path)
+                    self._file = read_accounts(self.path)
                 except ConfigError as e:
                     log.error("nobody can log in: %s", e)
                     self._file = AccountFile(self._file.secret)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from feedback_store.errors import StoreError
 from spear_core.errors import SpearError
 from ui.access import Access
 from ui.api import chat, data, feedback, health, learning
-from ui.api.errors import answer_error, answer_invalid, refuse
+from ui.api.errors import answer_error, answer_invalid, answer_refused, refuse
 
 rest = APIRouter()
 
@@ -28,6 +29,7 @@ def add_api(app: FastAPI, access: Access) -> None:
     for error in (SpearError, StoreError):
         app.add_exception_handler(error, answer_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(HTTPException, answer_refused)
     for part in (chat, feedback, learning, data, health):
         app.include_router(part.router)
     app.include_router(rest)

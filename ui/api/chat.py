@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, StrictBool
+from pydantic import BaseModel, Field, StrictBool, field_validator
 from starlette.responses import Response, StreamingResponse
 
 from feedback_store.errors import StoreError
@@ -32,9 +32,21 @@ class Part(BaseModel):
     text: str
 
 
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
 class ChatMessage(BaseModel):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part] | None = None
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def only_text(cls, content: Any) -> Any:
+        is_text = content is None or isinstance(content, str)
+        if not is_text and not (isinstance(content, list) and all(_is_text(part) for part in content)):
+            raise ValueError("only text can be read here: a string, or parts of type text")
+        return content
 
     @property
     def text(self) -> str:
@@ -140,7 +152,9 @@ def _events(
     except (SpearError, StoreError) as error:
         yield _event(error_body(status_of(error), str(error)))
     finally:
-        source.close()  # the client went away: the reply ends, and keeps what it has
+        if head:  # where the client went away, the reply ends, and keeps what it has
+            bench.chat.stop(head["conversation_id"])
+        source.close()
 
 
 def _event(content: dict[str, Any]) -> str:

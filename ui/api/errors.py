@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -48,6 +49,12 @@ async def answer_error(request: Request, error: Exception) -> JSONResponse:
     return refuse(status, str(error), headers={"Retry-After": "1"} if status == 429 else None)
 
 
+async def answer_refused(request: Request, error: Exception) -> JSONResponse:
+    """A refusal of the framework itself, such as of a body that it cannot read."""
+    assert isinstance(error, HTTPException)
+    return refuse(error.status_code, f"{str(error.detail).rstrip('.')}.")
+
+
 async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
     """A body or parameter of the wrong form: the first thing that is wrong with it."""
     assert isinstance(error, RequestValidationError)
@@ -55,7 +62,7 @@ async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
     path = ".".join(str(part) for part in first["loc"][1:])
     said = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "json_invalid":
-        return refuse(400, f"The body is not valid JSON: {said}.")
+        return refuse(400, f"The body is not valid JSON: {first.get('ctx', {}).get('error', said)}.")
     if not path:
         return refuse(400, f"The body must be a JSON object, sent as application/json: {said}.")
     return refuse(400, f"{path}: {said}.", param=path)
