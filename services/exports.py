@@ -26,6 +26,7 @@ from spear_core.errors import SpearError
 
 FORMATS = ("preference", "kto", "events")
 MAX_LINE_CHARACTERS = 4_000_000
+UNCHANGED = "; nothing was imported"
 Line = dict[str, Any]
 
 
@@ -110,7 +111,7 @@ def import_lines(store: Store, format_: str, lines: Iterable[str], base: str, us
         try:
             return store.add_records([line for _, line in found], user)
         except StoreError as e:
-            raise ImportRefused(str(e)) from e
+            raise ImportRefused(f"{str(e).removesuffix(UNCHANGED)}{UNCHANGED}") from e
     examples = []
     for number, line in found:
         try:
