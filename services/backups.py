@@ -14,7 +14,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -72,7 +72,8 @@ def back_up(store: Store, data_folder: Path, archive: Path | None = None) -> Pat
     except OSError as e:
         raise SpearError(f"The backup {archive} cannot be written ({e.strerror or e}).") from e
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
     return archive
 
 

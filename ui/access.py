@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from services.workbench import Workbench
 
 COOKIE = "spear-session"
+WHO_STYLE = "position:fixed;right:.75rem;bottom:.25rem;font-size:.75rem;z-index:20"
 SESSION_SECONDS = 14 * 24 * 3600
 
 
@@ -73,14 +74,16 @@ class Access:
         """What the page is built on: `chat`, `feedback` and `learning` are the signed-in user's."""
         return cast("Workbench", _VisitorsBench(self))
 
-    def who_is_here(self, page: gr.Blocks) -> None:
-        """Inside an open Blocks: the user's name with the way out. Nothing where there are no logins."""
+    def show_who_is_here(self, page: gr.Blocks) -> None:
+        """Add the user's name and the way out to a page. Nothing where there are no logins."""
         if self.accounts is not None:
-            page.load(self._who, None, [gr.HTML(elem_id="who")], show_progress="hidden", api_visibility="private")
+            with page:
+                who = gr.HTML(elem_id="who")
+                page.load(self._who, None, [who], show_progress="hidden", api_visibility="private")
 
     def _who(self) -> str:
         user = self.signed_in()
-        return f'<span>{escape(user.name)} ({escape(user.role)})</span> <a href="logout">Log out</a>'
+        return f'<div style="{WHO_STYLE}">{escape(user.name)} ({user.role}) · <a href="logout">Log out</a></div>'
 
 
 class _VisitorsBench:

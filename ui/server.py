@@ -115,6 +115,7 @@ def make_app(
     app.add_middleware(SecurityHeaders)
     app.router.routes += login_routes(access)
     add_api(app, access)
+    access.show_who_is_here(page)
     return gr.mount_gradio_app(
         app,
         page,

@@ -149,9 +149,13 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date(folder: Path, tmp_pa
 
 
 def test_nobody_restores_under_a_running_app(folder: Path) -> None:
-    with backups.in_use(folder), backups.in_use(folder):
-        with pytest.raises(SpearError, match="The app is running"), backups.in_use(folder, alone=True):
-            pass
+    with (
+        backups.in_use(folder),
+        backups.in_use(folder),
+        pytest.raises(SpearError, match="The app is running"),
+        backups.in_use(folder, alone=True),
+    ):
+        pass
     with (
         backups.in_use(folder, alone=True),
         pytest.raises(SpearError, match="being restored or erased"),
