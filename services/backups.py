@@ -138,12 +138,12 @@ def restore(
 def _unpack(archive: Path, folder: Path) -> None:
     """Raises SpearError, StoreError. The database is brought to this program's version."""
     try:
-        with tarfile.open(archive) as tar:
+        with tarfile.open(archive, "r:") as tar:
             tar.extractall(folder, filter="data")
     except (OSError, tarfile.TarError, EOFError) as e:
-        raise SpearError(f"{archive} cannot be read as a backup ({e}).") from e
+        raise SpearError(f"The file {archive} cannot be read as a backup ({e}).") from e
     if not (folder / DATABASE).is_file():
-        raise SpearError(f"{archive} is not a backup of this app: there is no {DATABASE} in it.")
+        raise SpearError(f"The file {archive} is not a backup of this app: there is no {DATABASE} in it.")
     Store(folder / DATABASE).close()
 
 

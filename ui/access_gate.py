@@ -56,12 +56,14 @@ class Gate:
             await self._within(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        if not self.any_host and not is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or ""):
+        if not self.any_host and not is_loopback(_host(headers)):
             # a name that a stranger's page has pointed at this machine (DNS rebinding), or a proxy without logins
             return _no(
                 scope, 403, "Open this by the address of this machine; other names need --auth-file or --insecure."
             )
-        if scope["method"] not in SAFE_METHODS and not headers.get("authorization") and _from_elsewhere(headers):
+        # a key is not sent by itself, as cookies are, and passwords that a browser remembers for a proxy
+        has_key = headers.get("authorization", "").lower().startswith("bearer ")
+        if scope["method"] not in SAFE_METHODS and not has_key and _from_elsewhere(headers):
             return _no(scope, 403, "Another website sent this request; it is refused.")
         try:
             length = int(headers.get("content-length", "0"))
@@ -107,12 +109,20 @@ def _too_large(scope: Scope) -> Response:
     return _no(scope, 413, f"The request is too large; {_limit(scope) >> 20} MB are allowed.")
 
 
+def _host(headers: Headers) -> str:
+    """The name by which this server was asked, without the port; empty where there is no such name."""
+    try:
+        return urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
+
+
 def _from_elsewhere(headers: Headers) -> bool:
     """Whether a browser says that another site's page sent this. Programs that are no browsers say nothing."""
     if site := headers.get("sec-fetch-site"):
         return site not in ("same-origin", "none")
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
 def _no(scope: Scope, status: int, sentence: str) -> Response:

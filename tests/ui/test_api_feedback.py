@@ -87,6 +87,7 @@ def test_a_second_hint_is_allowed_and_a_third_not(server: Running) -> None:
         ({"vote": "sideways"}, "vote: "),
         ({"vote": 1}, "vote: "),
         ({"hint": ["a"]}, "hint: "),
+        ({"edit": "x" * 100_001}, "edit: "),
         ({"edit": "  "}, "The edited reply is empty"),
         ({"verdict": "better"}, "Only a revision"),
         ({"volt": "up"}, "volt: "),

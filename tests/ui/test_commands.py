@@ -62,7 +62,7 @@ def test_a_user_is_added_changed_given_a_key_and_removed(
         (["--auth-file", "none.json", "--port", "0"], "", "make it with `python app.py users add`"),
         (["data", "--data-folder", "nothing", "export", "-"], "", "There is nothing in nothing yet"),
         (["data", "export", "-", "--since", "yesterday"], "", "'yesterday' is not a date or time"),
-        (["data", "restore", "none.tar"], "", "none.tar cannot be read as a backup"),
+        (["data", "restore", "none.tar"], "", "The file none.tar cannot be read as a backup"),
         (["data", "erase"], "no\n", "Nothing was erased"),
     ],
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from services.chat import MAX_MESSAGE_CHARACTERS
 from services.user_bench import UserBench
 from services.views import MessageView
 from ui.api.asking import Bench, reply_slot
@@ -22,8 +23,8 @@ class Feedback(BaseModel):
     model_config = ConfigDict(extra="forbid")
     message_id: str
     vote: Literal["up", "down", "none"] | None = None
-    hint: str | None = None
-    edit: str | None = None
+    hint: str | None = Field(default=None, max_length=MAX_MESSAGE_CHARACTERS)
+    edit: str | None = Field(default=None, max_length=MAX_MESSAGE_CHARACTERS)
     verdict: Literal["better", "still_wrong"] | None = None
 
     @model_validator(mode="after")
