@@ -1,4 +1,4 @@
-"""Start the chat: flags and environment -> settings -> the services -> the page. Nothing else."""
+"""Start the chat: flags, environment and file -> settings -> the services -> the page. Nothing else."""
 
 from __future__ import annotations
 
@@ -8,43 +8,55 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from services.settings import Settings
 
 POCKET_MODEL = Path(__file__).resolve().parent / "assets" / "pocket-model"
+COMMANDS = ("users", "data")
 FAILED_TO_START = 2
 
 
-def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """Exits with code 2 and one sentence for a flag that does not exist or a value of the wrong type."""
+def make_parser() -> argparse.ArgumentParser:
+    """Only flags that were given are in the result: what is left out comes from the file or the defaults."""
     parser = argparse.ArgumentParser(
-        description="A chat whose model learns from the person using it.", allow_abbrev=False
+        description="A chat whose model learns from the person using it.",
+        epilog="Also: `app.py users --help` (who may log in), `app.py data --help` (export, import, backup, restore, "
+        "erase). docs/SETTINGS.md explains every setting.",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
     )
+    parser.add_argument("--config", type=Path, help="settings file (default: spear.toml here, if there is one)")
+    parser.add_argument("--print-config", action="store_true", help="print the settings in force as a file, and end")
+    parser.add_argument("--model", help="folder or Hub name of a causal LM (default: the pocket model)")
+    parser.add_argument("--data-folder", type=Path, help="what is kept (default: SPEAR_DATA or ./data)")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on, 0 for any free one (default: 7860)")
+    parser.add_argument("--auth-file", type=Path, help="who may log in; made by `app.py users` (default: no login)")
+    parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without a login")
+    parser.add_argument("--preset", help="live (fast corrections) or paper (as published) (default: live)")
+    parser.add_argument("--device", help="cpu, cuda, mps (default: cpu)")
+    parser.add_argument("--threads", type=int, help="CPU threads, 0 for automatic (default: 0)")
+    parser.add_argument("--seed", type=int, help="seed of training (default: 1)")
     parser.add_argument(
-        "--model", default=str(POCKET_MODEL), help="folder or Hub name of a causal LM (default: the pocket model)"
+        "--peer", action="append", dest="peers", metavar="URL#KEY", help="push to and pull from this peer (repeatable)"
     )
-    parser.add_argument(
-        "--data-folder",
-        default=os.environ.get("SPEAR_DATA", "data"),
-        type=Path,
-        help="what is kept (default: SPEAR_DATA or ./data)",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument(
-        "--port", default=7860, type=int, help="port to listen on, 0 for any free one (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--preset", default="live", help="live (fast corrections) or paper (as published) (default: %(default)s)"
-    )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: %(default)s)")
-    parser.add_argument("--threads", default=0, type=int, help="CPU threads, 0 for automatic (default: %(default)s)")
-    parser.add_argument("--seed", default=1, type=int, help="seed of training (default: %(default)s)")
-    parser.add_argument(
-        "--peer", action="append", default=[], metavar="URL#KEY", help="push to and pull from this peer (repeatable)"
-    )
-    parser.add_argument(
-        "--sync-every", default="10m", help="how often to push and pull: 30s, 10m, 2h (default: %(default)s)"
-    )
+    parser.add_argument("--sync-every", help="how often: 30s, 10m, 2h (default: 10m)")
+    parser.add_argument("--learn-interval-seconds", type=float, help="between looks for work (default: 5)")
     parser.add_argument("--verbose", action="store_true", help="log what the app does to stderr")
-    return parser.parse_args(argv)
+    return parser
+
+
+def settings_from(given: dict[str, Any]) -> Settings:
+    """Flags over SPEAR_DATA over the file over the defaults. Raises ConfigError with one sentence."""
+    from services.settings_file import FILE_NAME, read_settings
+
+    file = given.pop("config", None) or (Path(FILE_NAME) if Path(FILE_NAME).is_file() else None)
+    if "SPEAR_DATA" in os.environ:
+        given.setdefault("data_folder", Path(os.environ["SPEAR_DATA"]))
+    given["federation"] = {key: given.pop(key) for key in ("peers", "sync_every") if key in given}
+    return read_settings(file, given, {"model": str(POCKET_MODEL), "data_folder": Path("data")})
 
 
 def prepare_environment(model: str) -> None:
@@ -57,41 +69,60 @@ def prepare_environment(model: str) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)  # of one library to another; nothing a user can act on
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Serve until a signal. Raises SpearError or StoreError, each with one sentence, where it cannot start."""
-    from services.federation_settings import FederationSettings
-    from services.settings import Settings
+def serve_until_signal(settings: Settings) -> None:
+    """Raises SpearError or StoreError, each with one sentence, where it cannot start."""
     from ui.server import bind, serve
 
-    given = {k: v for k, v in vars(arguments).items() if k not in ("verbose", "peer", "sync_every")}
-    federation = FederationSettings(peers=tuple(arguments.peer), sync_every=arguments.sync_every)
-    settings = Settings(**given, federation=federation)
     listener = bind(settings.host, settings.port)  # first: a busy port should not cost the loading of a model
-    from services.workbench import keep_what_is_loaded, open_workbench
+    from services.accounts import Accounts
+    from services.backups import in_use
+    from services.workbench import keep_what_is_loaded, open_workbench, prepare_data_folder
+    from ui.access import Access
     from ui.page import build_page
 
-    workbench = open_workbench(settings)
-    try:
-        name, page = workbench.model.name, build_page(workbench)
-        keep_what_is_loaded()
-        ready = f"SPEAR chat with {name} is ready: "
-        serve(page, listener, workbench.sync.routes(), lambda url: print(f"{ready}{url}", flush=True))
-    finally:
-        workbench.close()
+    accounts = Accounts(settings.auth_file) if settings.auth_file else None
+    prepare_data_folder(settings.data_folder)
+    with in_use(settings.data_folder):
+        workbench = open_workbench(settings)
+        try:
+            access = Access(workbench, accounts)
+            page = build_page(access.for_visitors())
+            keep_what_is_loaded()
+            ready = f"SPEAR chat with {workbench.model.name} is ready"
+            serve(page, access, listener, lambda url: print(f"{ready}: {url}", flush=True), insecure=settings.insecure)
+        finally:
+            workbench.close()
+
+
+def run(argv: list[str]) -> None:
+    """Raises SpearError or StoreError, each with one sentence."""
+    if argv and argv[0] in COMMANDS:
+        from ui import commands
+
+        getattr(commands, argv[0])(argv[1:], settings_from)
+        return
+    given = vars(make_parser().parse_args(argv))
+    print_config = given.pop("print_config", False)
+    settings = settings_from(given)
+    if print_config:
+        from services.settings_file import as_toml
+
+        print(as_toml(settings), end="")
+        return
+    logging.basicConfig(
+        level=logging.INFO if settings.verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    prepare_environment(settings.model)
+    serve_until_signal(settings)
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = parse_arguments(argv)
-    logging.basicConfig(
-        level=logging.INFO if arguments.verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    prepare_environment(arguments.model)
     from feedback_store.errors import StoreError
     from spear_core.errors import SpearError
 
     try:
-        run(arguments)
+        run(sys.argv[1:] if argv is None else argv)
     except (SpearError, StoreError) as error:
         sentence = str(error)
         print(sentence[:1].upper() + sentence[1:], file=sys.stderr)

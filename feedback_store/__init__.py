@@ -14,6 +14,7 @@ from feedback_store.records import (
     Trace,
 )
 from feedback_store.store import Store
+from feedback_store.users import UserStore
 
 __all__ = [
     "Adapter",
@@ -32,4 +33,5 @@ __all__ = [
     "Trace",
     "TracesWithdrawn",
     "UnknownRecord",
+    "UserStore",
 ]

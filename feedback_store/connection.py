@@ -100,7 +100,7 @@ class Connection:
     def __init__(self, path: Path | str, *, busy_timeout_seconds: float = 10.0) -> None:
         self.path = Path(path).absolute()
         self._lock = threading.RLock()
-        self._closed = False
+        self._closed = threading.Event()  # shared with every UserStore on this connection
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -163,7 +163,7 @@ class Connection:
     def close(self) -> None:
         """Close the file. Harmless when closed; any later call raises StoreUnavailable."""
         with self._lock:
-            self._closed = True
+            self._closed.set()
             self._db.close()
 
     def __enter__(self) -> Self:
@@ -178,7 +178,7 @@ class Connection:
     def _transaction(self, *, write: bool) -> Iterator[None]:
         """One transaction; inside another one of this thread it joins that one. SQLite's errors leave translated."""
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 raise StoreUnavailable(f"the store at {self.path} is closed")
             if self._db.conn.in_transaction:
                 yield

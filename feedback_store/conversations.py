@@ -37,12 +37,18 @@ UNOBJECTED = f"""
 class Conversations(Connection):
     """The part of the store that a chat page needs."""
 
-    def create_conversation(self, title: str = "", learn: bool = True) -> Conversation:
+    def create_conversation(self, title: str = "", learn: bool = True, user: str = "") -> Conversation:
         conversation_id = new_id()
         with self._transaction(write=True):
             self._insert(
                 "conversations",
-                {"id": conversation_id, "title": title, "learn": int(learn), "created_at_utc": now_utc()},
+                {
+                    "id": conversation_id,
+                    "title": title,
+                    "learn": int(learn),
+                    "created_at_utc": now_utc(),
+                    "user": user,
+                },
             )
             return self.conversation(conversation_id)
 

@@ -207,6 +207,15 @@ def m004_peers(db: Database) -> None:
     """)
 
 
+@MIGRATIONS()
+def m005_users(db: Database) -> None:
+    """Whose a conversation is: the name of a user, empty where the instance has no logins."""
+    db.executescript("""
+        ALTER TABLE conversations ADD COLUMN user TEXT NOT NULL DEFAULT '';
+        CREATE INDEX conversations_user ON conversations(user);
+    """)
+
+
 def known_names() -> frozenset[str]:
     """Every migration of this version: on an empty database, all are pending."""
     with Database(memory=True, execute_plugins=False) as empty:

@@ -27,6 +27,7 @@ class Conversation:
     title: str
     learn: bool  # False: "don't learn from this chat"
     created_at_utc: str
+    user: str  # whose it is; empty where the instance has no logins
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Message:
     revises_id: str | None  # the first reply, which it is meant to replace
     hint: str | None  # the hint that led to this revision
     verdict: str | None  # better | still_wrong | None while open
-    adapter_version: int  # 0: the base model without any adapter
+    adapter_version: int  # 0: the base model without any adapter; -1: not said here, it came with a history
     complete: bool  # False while the reply streams
     created_at_utc: str
 

@@ -96,15 +96,18 @@ class Traces(Connection):
         The last word on a reply is its newest win, else its newest losing trace; a withdrawn one only where nothing
         else is left. Replies of deleted conversations have none.
         """
+        return self._latest_feedback(base, limit)
+
+    def _latest_feedback(self, base: str, limit: int, also: str = "", params: Sequence[object] = ()) -> list[Trace]:
         with self._transaction(write=False):
             return self._records(
                 Trace,
                 "SELECT * FROM traces WHERE +base = ? AND subject_id IN ("
-                "SELECT subject_id FROM traces t INDEXED BY traces_base WHERE base = ? AND subject_id IS NOT NULL "
+                f"SELECT subject_id FROM traces t INDEXED BY traces_base WHERE base = ? AND subject_id IS NOT NULL{also} "
                 "AND NOT EXISTS (SELECT 1 FROM traces o WHERE o.subject_id = t.subject_id AND +o.base = t.base "
                 "AND (o.status != 'withdrawn', o.side = 'win', o.seq) > (t.status != 'withdrawn', t.side = 'win', t.seq)) "
                 "ORDER BY t.seq DESC LIMIT ?) ORDER BY seq",
-                [base, base, limit],
+                [base, base, *params, limit],
             )
 
     def replay_wins(self, base: str, limit: int, exclude_ids: Collection[str], rng_seed: int) -> list[Trace]:

@@ -34,7 +34,7 @@ def resting(
         how = "Nothing trains until one answer is confirmed: press Better on a revision, or edit the reply."
         return "waiting", "Waiting for one right answer.", f"{noted} {how}"
     if last and last.status == "promoted" and version == last.adapter_version:
-        return "live", f"Learned: adapter v{version} is live.", f"{last.verdict} {_wished(last)}".strip()
+        return "live", f"Learned: adapter v{version} is live.", f"{last.verdict} {wished(last)}".strip()
     if version:
         return "live", f"Adapter v{version} is live.", "Correct a reply to teach it more."
     return (
@@ -44,7 +44,7 @@ def resting(
     )
 
 
-def _wished(last: Round) -> str:
+def wished(last: Round) -> str:
     """What goes for all answers by now (services/wishes.py)."""
     wishes = [f"“{wish}”" for wish in last.figures.get("wishes", [])]
     return f"Your wish {' and '.join(wishes)} now goes for all answers." if wishes else ""

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -153,6 +153,22 @@ class LearningService:
             "traces": [trace_id for trace_id, _ in left],
             "anchors_before_utc": self._store.round(adapter.round_id).started_at_utc,
         }
+
+    def exchange(self, change: Callable[[], None]) -> None:
+        """Between two rounds, let `change` replace what is stored and the adapters' files; then serve what is there.
+
+        Raises SpearError where a round does not end in time, and what `change` raises.
+        """
+        with self.between_rounds():
+            try:
+                change()
+            finally:
+                self._learner, self._held, self._note = None, HeldAnswers(self._engine), ""
+                self._store.release_interrupted(self._engine.base)
+                self.lineage.complaint = ""
+                self.lineage.serve_active()
+                self._note = self.lineage.complaint
+        self.kick()
 
     def prepare(self) -> None:
         """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""

@@ -1,7 +1,8 @@
-"""What the app is started with. Frozen, checked once; no flags, no environment."""
+"""What the app is started with. Frozen, checked once; no flags, no environment, no file (settings_file.py)."""
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,23 @@ from spear_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class Settings:
-    """Raises ConfigError for a value that is not allowed. `spear` overrides single keys of the preset."""
+    """Raises ConfigError for a value that is not allowed. `spear` overrides single keys of the preset.
+
+    docs/SETTINGS.md says what each key means.
+    """
 
     model: str
     data_folder: Path
     host: str = "127.0.0.1"
     port: int = 7860
+    auth_file: Path | None = None  # users, made by `app.py users`; None: one person, no login
+    insecure: bool = False  # listen beyond this machine although nobody has to log in
     preset: str = "live"
     device: str = "cpu"
     threads: int = 0  # 0: as many as torch chooses
     seed: int = 1
     learn_interval_seconds: float = 5.0  # fallback; a confirmation starts a round at once
+    verbose: bool = False
     spear: dict[str, Any] = field(default_factory=dict)
     federation: FederationSettings = field(default_factory=FederationSettings)
 
@@ -34,8 +41,22 @@ class Settings:
             raise ConfigError(f"port {self.port} is not a port; it must be 0 to 65535")
         if self.threads < 0:
             raise ConfigError(f"threads = {self.threads} is not allowed; it must be 0 (automatic) or more")
-        if self.learn_interval_seconds <= 0:
+        if not self.learn_interval_seconds > 0:
             raise ConfigError("learn_interval_seconds must be above 0")
+        if self.auth_file is None and not self.insecure and not is_loopback(self.host):
+            raise ConfigError(
+                f"listening on {self.host} would let everyone on the network in; make users with "
+                "`python app.py users add` and name their file with --auth-file, or give --insecure"
+            )
+        self.config()
 
     def config(self) -> SpearConfig:
         return preset(self.preset, **self.spear)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server on `host`. A name that is not `localhost` counts as outside."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -162,6 +162,7 @@ class SyncService:
         self._asked.set()
         while self._asked.is_set() and not self._closing.is_set():
             self._asked.clear()
+            self._remember_peers()  # a restored backup may know others
             self._publish()
             for peer in self._store.peers():
                 if peer.url and time.monotonic() >= self._next_try.get(peer.key, 0.0) and not self._closing.is_set():

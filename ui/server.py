@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI
-from starlette.routing import BaseRoute
+from fastapi import FastAPI, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.accounts import User
 from spear_core.errors import SpearError
+from ui.access import Access
+from ui.access_gate import Gate
+from ui.access_login import login_routes
+from ui.api import add_api
 from ui.page import look
 
 # The browser itself refuses other hosts: no font, script, picture (not even one in a reply) or request leaves.
@@ -96,12 +100,24 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def serve(page: gr.Blocks, listener: socket.socket, routes: Sequence[BaseRoute], ready: Callable[[str], Any]) -> None:
-    """Serve `page` and `routes` on `listener` until SIGINT or SIGTERM; `ready` gets the address once it answers."""
-    host, port = listener.getsockname()[:2]
+def _name_of(request: Request) -> str | None:
+    """For Gradio: whom the gate let in."""
+    user: User | None = getattr(request.state, "user", None)  # none on the routes that the gate leaves open
+    return user.name if user else None
+
+
+def make_app(
+    page: gr.Blocks, access: Access, *, insecure: bool = False, host: str = "127.0.0.1", port: int = 0
+) -> FastAPI:
+    """Everything behind one port: the gate, the login, the API, and the page at the root."""
     app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Gate, access=access, insecure=insecure)
     app.add_middleware(SecurityHeaders)
-    app = gr.mount_gradio_app(
+    app.router.routes += login_routes(access)
+    app.router.routes += access.workbench.sync.routes()
+    add_api(app, access)
+    access.show_who_is_here(page)
+    return gr.mount_gradio_app(
         app,
         page,
         path="/",
@@ -111,9 +127,17 @@ def serve(page: gr.Blocks, listener: socket.socket, routes: Sequence[BaseRoute],
         run_history=False,
         max_file_size=MAX_UPLOAD,
         ssr_mode=False,
+        auth_dependency=_name_of if access.accounts else None,
         **look(),
     )
-    app.router.routes[:0] = routes  # before the page, which answers for every other path
+
+
+def serve(
+    page: gr.Blocks, access: Access, listener: socket.socket, ready: Callable[[str], Any], *, insecure: bool = False
+) -> None:
+    """Serve on `listener` until SIGINT or SIGTERM. `ready` gets the address when requests are accepted."""
+    host, port = listener.getsockname()[:2]
+    app = make_app(page, access, insecure=insecure, host=host, port=port)
     config = uvicorn.Config(
         app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS, ws="none", lifespan="on", access_log=False
     )

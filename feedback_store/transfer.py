@@ -1,0 +1,276 @@
+"""Taking out what was said, and putting in what was said elsewhere. Rows only; file formats are the caller's."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any
+
+from feedback_store.connection import clean, now_utc, to_json, to_record
+from feedback_store.conversations import Conversations
+from feedback_store.errors import StoreError
+from feedback_store.records import KINDS, ROLES, VERDICTS, NewTrace, Trace, require
+from feedback_store.sampling import content_key
+from feedback_store.traces import Traces
+
+ELSEWHERE = -1  # in place of the version of the adapter that said it
+PAGE = 500  # rows read at a time, so that chat need not wait for a long export
+STATUSES = ("pending", "claimed", "trained", "skipped", "rolled_back", "withdrawn")
+# What a trace becomes here that was learned, or about to be, somewhere else
+HERE = {"trained": "pending", "claimed": "pending"}
+VERDICT_OF = {"confirmed": "better"}
+REPLIED_BY = {"edited": "edit"}  # source -> kind of the message that says the right answer; else a revision
+# Tables of a conversation, in the order in which rows refer to each other, and the columns that are not exported
+RECORDS: dict[str, tuple[str, frozenset[str]]] = {
+    "message": ("messages", frozenset({"question_key", "objected"})),
+    "vote": ("votes", frozenset()),
+    "hint": ("hints", frozenset({"id"})),
+    "event": ("events", frozenset({"id"})),
+    "trace": ("traces", frozenset({"seq", "prompt_key", "may_train", "round_id"})),
+}
+_INTEGERS = ("position", "learn", "complete", "adapter_version", "value", "may_train", "prompt_key", "question_key")
+_TYPES: dict[str, Any] = {**dict.fromkeys(_INTEGERS, int), "confidence": (int, float)}
+_MAY_BE_NULL = frozenset({"parent_id", "revises_id", "hint", "verdict", "message_id", "subject_id", "question_key"})
+CONVERSATION_COLUMNS = ("id", "title", "learn", "created_at_utc", "user")
+
+
+def _check(column: str, value: Any) -> None:
+    """Raises StoreError for a value that the column never holds: later it could stop the learning of everybody."""
+    if column in ("prompt", "data"):
+        is_right = isinstance(value, str) and isinstance(
+            said := json.loads(value), list if column == "prompt" else dict
+        )
+        is_right = is_right and (column == "data" or all(set(m) == {"role", "content"} for m in said))
+    elif column.endswith("_at_utc"):
+        is_right = isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+    else:
+        is_right = isinstance(value, _TYPES.get(column, str)) or (value is None and column in _MAY_BE_NULL)
+    if not is_right:
+        raise StoreError(f"{column} cannot be {value!r}; nothing was imported")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to take out. Times are ISO UTC, `since` included and `until` not; user None: everybody's.
+
+    Raises StoreError for an unknown status.
+    """
+
+    since: str = ""
+    until: str = "9999"
+    statuses: tuple[str, ...] = STATUSES[:-1]  # all that was not taken back
+    user: str | None = None
+
+    def __post_init__(self) -> None:
+        for status in self.statuses:
+            require("status", status, STATUSES)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example to learn from that was made elsewhere: a right answer, a rejected one, or both."""
+
+    system: str
+    turns: tuple[tuple[str, str], ...]  # (question, answer), before the question
+    question: str
+    right: str | None
+    wrong: str | None
+    source: str
+    confidence: float
+    created_at_utc: str = field(default_factory=now_utc)
+    is_withdrawn: bool = False
+
+    @property
+    def prompt(self) -> list[dict[str, str]]:
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        turns = [
+            {"role": role, "content": text}
+            for turn in self.turns
+            for role, text in zip(("user", "assistant"), turn, strict=True)
+        ]
+        return [*system, *turns, {"role": "user", "content": self.question}]
+
+
+class Transfer(Conversations, Traces):
+    """The part of the store that exports and imports need."""
+
+    def exported_traces(self, wanted: Wanted) -> Iterator[Trace]:
+        """Oldest first; none of deleted conversations, whose words were to go."""
+        last = 0
+        while True:
+            with self._transaction(write=False):
+                rows = self._rows(
+                    "SELECT * FROM traces WHERE seq > ?1 AND created_at_utc >= ?2 AND created_at_utc < ?3 "
+                    "AND status IN (SELECT value FROM json_each(?4)) AND conversation_id IN "
+                    "(SELECT id FROM conversations WHERE ?5 IS NULL OR user = ?5) ORDER BY seq LIMIT ?6",
+                    [last, wanted.since, wanted.until, to_json(wanted.statuses), wanted.user, PAGE],
+                )
+            for row in rows:
+                last = row["seq"]
+                yield to_record(Trace, row)
+            if len(rows) < PAGE:
+                return
+
+    def exported_records(self, wanted: Wanted) -> Iterator[dict[str, Any]]:
+        """Everything about the conversations that began in the period, each whole: what `add_records` takes."""
+        for conversation in self._conversations_of(wanted):
+            yield {"type": "conversation", **{key: conversation[key] for key in CONVERSATION_COLUMNS}}
+            with self._transaction(write=False):
+                found = {kind: self._records_of(kind, conversation["id"]) for kind in RECORDS}
+            for kind, rows in found.items():
+                left_out = RECORDS[kind][1]
+                yield from ({"type": kind, **{k: v for k, v in r.items() if k not in left_out}} for r in rows)
+
+    def _conversations_of(self, wanted: Wanted) -> list[dict[str, Any]]:
+        with self._transaction(write=False):
+            return self._rows(
+                "SELECT * FROM conversations WHERE created_at_utc >= ?1 AND created_at_utc < ?2 "
+                "AND (?3 IS NULL OR user = ?3) ORDER BY seq",
+                [wanted.since, wanted.until, wanted.user],
+            )
+
+    def _records_of(self, kind: str, conversation_id: str) -> list[dict[str, Any]]:
+        table = RECORDS[kind][0]
+        if kind == "message":
+            return self._rows("SELECT * FROM messages WHERE conversation_id = ? ORDER BY position", [conversation_id])
+        if kind == "trace":
+            return self._rows("SELECT * FROM traces WHERE conversation_id = ? ORDER BY seq", [conversation_id])
+        return self._rows(
+            f"SELECT t.* FROM {table} t JOIN messages m ON m.id = t.message_id WHERE m.conversation_id = ? "
+            "ORDER BY t.rowid",
+            [conversation_id],
+        )
+
+    def add_records(self, records: Sequence[dict[str, Any]], user: str | None = None) -> int:
+        """Put exported conversations in, all or none, as `user`'s or, for None, as whose they were. Returns their number.
+
+        A conversation that is here already is left as it is. What was trained there is pending here. Raises StoreError
+        for records that do not fit together.
+        """
+        added: set[str] = set()
+        try:
+            with self._transaction(write=True):
+                for record in records:
+                    row = {key: value for key, value in record.items() if key != "type"}
+                    if record["type"] == "conversation":
+                        if self._value("SELECT 1 FROM conversations WHERE id = ?", [row["id"]]) is None:
+                            self._add_row("conversations", row if user is None else {**row, "user": user})
+                            added.add(row["id"])
+                    elif self._belongs(record["type"], row, added):
+                        self._add_record(record["type"], row)
+        except (KeyError, TypeError, ValueError, sqlite3.Error) as e:
+            raise StoreError(
+                f"these records do not fit together ({type(e).__name__}: {e}); nothing was imported"
+            ) from e
+        return len(added)
+
+    def _belongs(self, kind: str, row: Mapping[str, Any], added: set[str]) -> bool:
+        require("type", kind, ("conversation", *RECORDS))
+        if "conversation_id" in row:
+            return row["conversation_id"] in added
+        return self._value("SELECT conversation_id FROM messages WHERE id = ?", [row["message_id"]]) in added
+
+    def _add_record(self, kind: str, row: dict[str, Any]) -> None:
+        if kind == "trace":
+            NewTrace(**{f.name: row[f.name] for f in fields(NewTrace)})  # raises for impossible values
+            require("status", row["status"], STATUSES)
+            learn = self._value("SELECT learn FROM conversations WHERE id = ?", [row["conversation_id"]])
+            key = content_key(row["prompt"])
+            row = {**row, "status": HERE.get(row["status"], row["status"]), "prompt_key": key, "may_train": learn}
+        if kind == "message":
+            require("role", row["role"], ROLES)
+            require("kind", row["kind"], KINDS)
+            require("verdict", row["verdict"], (None, *VERDICTS))
+            parent = self._rows("SELECT role, text FROM messages WHERE id = ?", [row["parent_id"]])
+            is_question = bool(parent) and parent[0]["role"] == "user"
+            row = {**row, "question_key": content_key(parent[0]["text"]) if is_question else None}
+        self._add_row(RECORDS[kind][0], row)
+
+    def _add_row(self, table: str, row: dict[str, Any]) -> None:
+        columns = {found["name"] for found in self._rows(f"SELECT name FROM pragma_table_info('{table}')")}
+        if unknown := set(row) - columns:
+            raise StoreError(f"unknown {', '.join(sorted(unknown))} in a record of {table}; nothing was imported")
+        for column, value in row.items():
+            _check(column, value)
+        self._insert(table, row)
+
+    def add_examples(self, examples: Sequence[Example], base: str, user: str = "") -> int:
+        """Put examples in as conversations of `user`, all or none, to be learned by `base`. Returns how many were new.
+
+        What is here already, answer for answer, is left out. The answers are marked as not said here.
+        """
+        added = 0
+        with self._transaction(write=True):
+            known = {
+                (row["side"], row["prompt_key"], row["completion"])
+                for row in self._rows("SELECT side, prompt_key, completion FROM traces WHERE base = ?", [base])
+            }
+            for example in examples:
+                key = content_key(str(clean(to_json(example.prompt))))
+                answers = [("win", key, clean(example.right)), ("lose", key, clean(example.wrong))]
+                new = {said for said in answers if said[2] is not None} - known
+                if new:
+                    known |= new
+                    added += 1
+                    self._add_example(example, base, user)
+        return added
+
+    def _add_example(self, example: Example, base: str, user: str) -> None:
+        title = " ".join(example.question.split())[:48]
+        conversation = self.create_conversation(title, user=user)
+        last = self._add_turns(conversation.id, example.system, example.turns)
+        asked = self.add_message(conversation.id, "user", example.question, parent_id=last)
+        first = right = self.add_message(
+            conversation.id,
+            "assistant",
+            example.right or "" if example.wrong is None else example.wrong,
+            parent_id=asked.id,
+            adapter_version=ELSEWHERE,
+        )
+        if example.wrong is not None and example.right is not None:
+            right = self.add_message(
+                conversation.id,
+                "assistant",
+                example.right,
+                kind=REPLIED_BY.get(example.source, "revision"),
+                parent_id=asked.id,
+                revises_id=first.id,
+                adapter_version=ELSEWHERE,
+            )
+            if right.kind == "revision":
+                self.set_verdict(right.id, VERDICT_OF.get(example.source))
+        self.set_vote(first.id, 1 if example.wrong is None else -1)
+        said = [("win", right, example.right), ("lose", first, example.wrong)]
+        for side, message, text in said:
+            if text is not None:
+                new = NewTrace(
+                    side,
+                    conversation.id,
+                    message.id,
+                    first.id,
+                    example.prompt,
+                    text,
+                    example.confidence,
+                    example.source,
+                    base,
+                )
+                (trace,) = self.add_traces([new])
+                self._execute(
+                    "UPDATE traces SET created_at_utc = ?, status = ? WHERE id = ?",
+                    [example.created_at_utc, "withdrawn" if example.is_withdrawn else "pending", trace.id],
+                )
+
+    def _add_turns(self, conversation_id: str, system: str, turns: Sequence[tuple[str, str]]) -> str | None:
+        """A history that was held elsewhere. Returns the id of its last answer."""
+        if system:
+            self.add_message(conversation_id, "system", system)
+        last = None
+        for question, answer in turns:
+            asked = self.add_message(conversation_id, "user", question, parent_id=last)
+            last = self.add_message(
+                conversation_id, "assistant", answer, parent_id=asked.id, adapter_version=ELSEWHERE
+            ).id
+        return last

@@ -1,0 +1,183 @@
+"""The store as one user may see it: what was said in their own conversations. No passwords, no roles.
+
+What belongs to somebody else looks exactly like what does not exist. What the learning alone asks for (rounds, replay,
+anchors, adapters) is about everybody, and is refused here where it would return text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from feedback_store.errors import StoreError, UnknownRecord
+from feedback_store.records import Conversation, Event, Hint, Message, NewTrace, Round, Trace
+from feedback_store.store import Store
+from feedback_store.transfer import Example, Wanted
+
+MINE = "SELECT id FROM conversations WHERE user = ?"
+
+
+class UserStore(Store):
+    """Shares connection and lock with `store`, which stays open as long as it is used and is closed there."""
+
+    def __init__(self, store: Store, user: str) -> None:
+        self.__dict__.update(store.__dict__)
+        self.user = user
+
+    # -- conversations and messages --------------------------------------------------------------------------
+
+    def create_conversation(self, title: str = "", learn: bool = True, user: str = "") -> Conversation:
+        """Always the user's own: `user` is not looked at."""
+        return super().create_conversation(title, learn, self.user)
+
+    def conversation(self, conversation_id: str) -> Conversation:
+        found = super().conversation(conversation_id)
+        if found.user != self.user:
+            raise UnknownRecord(f"no conversation {conversation_id} in the store")
+        return found
+
+    def conversations(self, limit: int = 1000) -> list[Conversation]:
+        with self._transaction(write=False):
+            return self._records(
+                Conversation, "SELECT * FROM conversations WHERE user = ? ORDER BY seq DESC LIMIT ?", [self.user, limit]
+            )
+
+    def message(self, message_id: str) -> Message:
+        found = super().message(message_id)
+        if not self._is_mine(found.conversation_id):
+            raise UnknownRecord(f"no message {message_id} in the store")
+        return found
+
+    def messages(self, conversation_id: str) -> list[Message]:
+        return super().messages(conversation_id) if self._is_mine(conversation_id) else []
+
+    def conversations_that_say(self, text: str, newest: int) -> list[str]:
+        """Ids of those of the user's `newest` conversations in which they said exactly `text`, newest first."""
+        with self._transaction(write=False):
+            rows = self._rows(
+                "SELECT c.id FROM (SELECT id, seq FROM conversations WHERE user = ? ORDER BY seq DESC LIMIT ?) c "
+                "WHERE EXISTS (SELECT 1 FROM messages m WHERE m.conversation_id = c.id AND m.role = 'user' "
+                "AND m.text = ?) ORDER BY c.seq DESC",
+                [self.user, newest, text],
+            )
+            return [row["id"] for row in rows]
+
+    def begin_conversation(self, system: str, turns: Sequence[tuple[str, str]], learn: bool) -> Conversation:
+        """A conversation with a history that was held elsewhere: (question, answer) after (question, answer).
+
+        The answers are marked as not said here, so that they are never taken for the model's own. One transaction.
+        """
+        with self._transaction(write=True):
+            conversation = self.create_conversation(learn=learn)
+            self._add_turns(conversation.id, system, turns)
+            return conversation
+
+    def revisions_of(self, first_reply_id: str) -> list[Message]:
+        return [m for m in super().revisions_of(first_reply_id) if self._is_mine(m.conversation_id)]
+
+    # -- votes, hints, events --------------------------------------------------------------------------------
+
+    def votes(self, conversation_id: str) -> dict[str, int]:
+        return super().votes(conversation_id) if self._is_mine(conversation_id) else {}
+
+    def vote(self, message_id: str) -> int:
+        self.message(message_id)
+        return super().vote(message_id)
+
+    def hints_of(self, message_id: str) -> list[Hint]:
+        self.message(message_id)
+        return super().hints_of(message_id)
+
+    def add_event(self, kind: str, message_id: str | None, data: dict[str, Any]) -> Event:
+        if message_id is not None:
+            self.message(message_id)
+        return super().add_event(kind, message_id, data)
+
+    def events(self, since: int | None = None, kind: str | None = None) -> list[Event]:
+        with self._transaction(write=False):
+            mine = self._rows(
+                f"SELECT e.id FROM events e JOIN messages m ON m.id = e.message_id WHERE m.conversation_id IN ({MINE})",
+                [self.user],
+            )
+            ids = {row["id"] for row in mine}
+            return [event for event in super().events(since, kind) if event.id in ids]
+
+    # -- traces ----------------------------------------------------------------------------------------------
+
+    def add_traces(self, new: Sequence[NewTrace]) -> list[Trace]:
+        with self._transaction(write=True):
+            for trace in new:
+                self.conversation(trace.conversation_id)
+            return super().add_traces(new)
+
+    def withdraw_traces(self, subject_id: str) -> tuple[int, int]:
+        with self._transaction(write=True):
+            self.message(subject_id)
+            return super().withdraw_traces(subject_id)
+
+    def traces(self, **wanted: Any) -> list[Trace]:  # the same keywords
+        limit = wanted.pop("limit", None)
+        with self._transaction(write=False):
+            mine = {row["id"] for row in self._rows(MINE, [self.user])}
+            return [trace for trace in super().traces(**wanted) if trace.conversation_id in mine][:limit]
+
+    def latest_feedback(self, base: str, limit: int) -> list[Trace]:
+        return self._latest_feedback(base, limit, f" AND t.conversation_id IN ({MINE})", [self.user])
+
+    def proof_is_mine(self, round_id: int, question: str) -> bool:
+        """Whether every right answer to `question` that the round took was confirmed by this user."""
+        with self._transaction(write=False):
+            rows = self._rows(
+                f"SELECT conversation_id IN ({MINE}) AS mine FROM traces WHERE round_id = ? AND side = 'win' "
+                "AND json_extract(prompt, '$[#-1].content') = ?",
+                [self.user, round_id, question],
+            )
+            return bool(rows) and all(row["mine"] for row in rows)
+
+    def gave_hint(self, text: str) -> bool:
+        """Whether these are the user's own words about some reply."""
+        with self._transaction(write=False):
+            sql = f"SELECT 1 FROM messages WHERE conversation_id IN ({MINE}) AND trim(hint) = ? LIMIT 1"
+            return self._value(sql, [self.user, text.strip()]) is not None
+
+    # -- exports and imports ---------------------------------------------------------------------------------
+
+    def exported_traces(self, wanted: Wanted) -> Iterator[Trace]:
+        return super().exported_traces(replace(wanted, user=self.user))
+
+    def exported_records(self, wanted: Wanted) -> Iterator[dict[str, Any]]:
+        return super().exported_records(replace(wanted, user=self.user))
+
+    def add_examples(self, examples: Sequence[Example], base: str, user: str = "") -> int:
+        return super().add_examples(examples, base, self.user)
+
+    def add_records(self, records: Sequence[dict[str, Any]], user: str | None = None) -> int:
+        return super().add_records(records, self.user)
+
+    # -- what is about everybody -----------------------------------------------------------------------------
+
+    def unobjected_replies(
+        self, limit: int, rng_seed: int, before_utc: str | None = None
+    ) -> list[tuple[Message, Message]]:
+        raise self._refusal()
+
+    def replay_wins(self, base: str, limit: int, exclude_ids: Collection[str], rng_seed: int) -> list[Trace]:
+        raise self._refusal()
+
+    def still_claimed(self, round_id: int) -> list[Trace]:
+        raise self._refusal()
+
+    def claim_round(
+        self, base: str, parent_version: int, only: Collection[str] | None = None
+    ) -> tuple[Round, list[Trace]] | None:
+        raise self._refusal()
+
+    def _refusal(self) -> StoreError:
+        return StoreError("what everybody said is not for one user")
+
+    def _is_mine(self, conversation_id: str) -> bool:
+        with self._transaction(write=False):
+            return bool(
+                self._value("SELECT 1 FROM conversations WHERE id = ? AND user = ?", [conversation_id, self.user])
+            )

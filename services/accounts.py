@@ -1,0 +1,238 @@
+"""Who may log in: one JSON file of users with roles, argon2 password hashes and hashed API keys. No HTTP, no cookies.
+
+A password is hashed by argon2-cffi with its defaults (argon2id, RFC 9106). An API key is 256 random bits, so its SHA-256
+is enough. A running app sees a change of the file at its next request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+
+from spear_core.errors import ConfigError
+
+log = logging.getLogger(__name__)
+Role = Literal["owner", "guest"]
+ROLES: tuple[Role, ...] = ("owner", "guest")
+KEY_PREFIX = "spear-"
+MIN_PASSWORD_CHARACTERS = 8
+MAX_PASSWORD_CHARACTERS = 1024
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_HASHER = PasswordHasher()
+
+
+@dataclass(frozen=True)
+class User:
+    """A guest chats, votes and forgets what they said themselves; an owner also changes what everybody shares."""
+
+    name: str
+    role: Role
+
+    @property
+    def is_owner(self) -> bool:
+        return self.role == "owner"
+
+
+# Whoever uses an instance without logins, and, with logins, whoever has not logged in (no account has such a name)
+LOCAL = User("", "owner")
+NOBODY = User("?", "guest")
+
+
+@dataclass(frozen=True)
+class Account:
+    """One user as the file keeps them. Raises ConfigError for a name or role that is not allowed."""
+
+    name: str
+    role: Role
+    password: str  # argon2 hash
+    keys: tuple[str, ...] = ()  # SHA-256 of API keys
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(f"{self.name!r} is no user name; it has up to 64 letters, digits or any of . _ @ -")
+        if self.role not in ROLES:
+            raise ConfigError(f"{self.role!r} is no role; there are: {', '.join(ROLES)}")
+
+    @property
+    def user(self) -> User:
+        return User(self.name, self.role)
+
+    @property
+    def stamp(self) -> str:
+        """Changes with the password: sessions that were begun with another one end."""
+        return _sha256(self.password)[:16]
+
+
+@dataclass(frozen=True)
+class AccountFile:
+    """What is in the file. `secret` signs session cookies."""
+
+    secret: str
+    accounts: dict[str, Account] = field(default_factory=dict)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_accounts(path: Path) -> AccountFile:
+    """Raises ConfigError where the file is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        accounts = {
+            name: Account(name, said["role"], str(said["password"]), tuple(map(str, said["keys"])))
+            for name, said in content["users"].items()
+        }
+        return AccountFile(str(content["secret"]), accounts)
+    except OSError as e:
+        raise ConfigError(
+            f"the file of users {path} cannot be read ({e.strerror}); make it with `python app.py users add`"
+        ) from e
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise ConfigError(
+            f"the file of users {path} is damaged; restore it, or delete it and add the users again"
+        ) from e
+
+
+def _write(path: Path, file: AccountFile) -> None:
+    """For its owner's eyes only, and whole or not at all."""
+    users = {name: {k: v for k, v in asdict(a).items() if k != "name"} for name, a in file.accounts.items()}
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        out.write(json.dumps({"secret": file.secret, "users": users}, indent=1))
+        out.flush()
+        os.fsync(out.fileno())
+    temporary.replace(path)
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[dict[str, Account]]:
+    """The accounts, to be changed in place and written back. A missing file begins empty."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = read_accounts(path) if path.exists() else AccountFile(secrets.token_hex(32))
+        yield file.accounts
+        _write(path, file)
+    except OSError as e:
+        raise ConfigError(f"the file of users {path} cannot be written ({e.strerror}); check its folder") from e
+
+
+def add_user(path: Path, name: str, role: Role, password: str) -> None:
+    """Add a user, or give an existing one another role and password; API keys stay. Raises ConfigError."""
+    if not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
+        raise ConfigError(f"a password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters")
+    with _changing(path) as accounts:
+        before = accounts.get(name)
+        accounts[name] = Account(name, role, _HASHER.hash(password), before.keys if before else ())
+
+
+def remove_user(path: Path, name: str) -> None:
+    """Their sessions and keys end; their conversations stay in the store. Raises ConfigError for an unknown name."""
+    with _changing(path) as accounts:
+        del accounts[_known(accounts, name)]
+
+
+def make_key(path: Path, name: str) -> str:
+    """A new API key of a user. It is not stored, only its hash: show it now. Raises ConfigError for an unknown name."""
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    with _changing(path) as accounts:
+        account = accounts[_known(accounts, name)]
+        accounts[name] = replace(account, keys=(*account.keys, _sha256(key)))
+    return key
+
+
+def remove_keys(path: Path, name: str) -> int:
+    """All API keys of a user end. Returns their number. Raises ConfigError for an unknown name."""
+    with _changing(path) as accounts:
+        account = accounts[_known(accounts, name)]
+        accounts[name] = replace(account, keys=())
+    return len(account.keys)
+
+
+def _known(accounts: dict[str, Account], name: str) -> str:
+    if name not in accounts:
+        raise ConfigError(f"there is no user {name!r}; there are: {', '.join(accounts) or 'none yet'}")
+    return name
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    """Differs where the file was changed; None where it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+class Accounts:
+    """The file as a running app asks it. Raises ConfigError at the start where it is missing, damaged or empty."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._hashing = threading.Semaphore(2)  # argon2 takes 64 MB each time
+        self._file = read_accounts(path)
+        self._seen = _version(path)
+        if not self._file.accounts:
+            raise ConfigError(f"the file of users {path} has nobody in it; add one with `python app.py users add`")
+        self._decoy = _HASHER.hash(secrets.token_hex(8))
+
+    def _now(self) -> AccountFile:
+        """The file as it is now. Deleted or damaged meanwhile, it lets nobody in."""
+        with self._lock:
+            seen = _version(self.path)
+            if seen != self._seen:
+                self._seen = seen
+                try:
+                    self._file = read_accounts(self.path)
+                except ConfigError as e:
+                    log.error("nobody can log in: %s", e)
+                    self._file = AccountFile(self._file.secret)
+            return self._file
+
+    @property
+    def secret(self) -> str:
+        return self._now().secret
+
+    def user(self, name: str | None) -> User | None:
+        account = self._now().accounts.get(name or "")
+        return account.user if account else None
+
+    def by_password(self, name: str, password: str) -> User | None:
+        """None for a wrong password and for an unknown name, after the same time."""
+        account = self._now().accounts.get(name)
+        if len(password) > MAX_PASSWORD_CHARACTERS:
+            return None
+        with self._hashing:
+            try:
+                _HASHER.verify(account.password if account else self._decoy, password)
+            except (Argon2Error, InvalidHashError):
+                return None
+        return account.user if account else None
+
+    def by_key(self, key: str) -> User | None:
+        digest = _sha256(key)
+        return self._first(lambda account: digest in account.keys)
+
+    def by_session(self, name: str, stamp: str) -> User | None:
+        return self._first(lambda account: account.name == name and account.stamp == stamp)
+
+    def stamp(self, user: User) -> str:
+        return self._now().accounts[user.name].stamp
+
+    def _first(self, wanted: Callable[[Account], bool]) -> User | None:
+        return next((account.user for account in self._now().accounts.values() if wanted(account)), None)

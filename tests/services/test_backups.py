@@ -1,0 +1,164 @@
+"""A backup while the app runs, everything put back, everything erased."""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+import tarfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from feedback_store import Store
+from feedback_store.transfer import Wanted
+from services import backups
+from spear_core.errors import SpearError
+from tests.feedback_store.store_desk import Desk
+from tests.services.bench_desk import ask, correct, wrong_task
+from tests.services.conftest import OpenBench
+
+
+def at_once(change: Callable[[], None]) -> None:
+    change()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "some-data"
+
+
+def test_what_was_backed_up_comes_back_with_its_adapter_into_the_running_app(
+    open_bench: OpenBench, tmp_path: Path
+) -> None:
+    bench = open_bench()
+    store, folder = bench.engine.store, bench.engine.data_folder
+    task = wrong_task(bench)
+    reply, _ = correct(bench, task)
+    bench.learning.run_pending()
+    said = list(store.exported_records(Wanted()))
+    archive = backups.back_up(store, folder, tmp_path / "backup.tar")
+    assert archive.stat().st_mode & 0o077 == 0, "for nobody else's eyes"
+
+    backups.erase(store, folder, bench.learning.exchange)
+    assert bench.chat.conversations() == [] == bench.learning.adapters()
+    assert bench.learning.status().phase == "idle" and ask(bench, task.question).text == reply.text
+
+    before = backups.restore(store, folder, archive, bench.learning.exchange)
+    assert before.parent == folder / "backups"
+    assert list(store.exported_records(Wanted())) == said
+    again = ask(bench, task.question)
+    assert again.adapter_version == 1 and task.verdict(again.text)
+    correct(bench, wrong_task(bench))
+    assert bench.learning.run_pending() == 1, "it goes on learning"
+    assert open_bench().learning.status().adapter_version == 2
+
+
+def test_a_backup_is_of_one_moment_while_others_write(folder: Path) -> None:
+    stop = threading.Event()
+    with Store(folder / backups.DATABASE) as store:
+        desk = Desk(store)
+
+        def write() -> None:
+            while not stop.is_set():
+                desk.talk().add("win", "lose")
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            while len(store.traces()) < 4:
+                pass
+            archives = [backups.back_up(store, folder) for _ in range(3)]
+        finally:
+            stop.set()
+            writer.join()
+        assert backups.backups(folder) == archives[::-1]
+        for archive in archives:
+            backups.restore(store, folder, archive, at_once)
+            counts = store.counts()
+            assert counts["traces"]["win", "pending"] == counts["traces"]["lose", "pending"] > 0
+            assert counts["messages"]["user", "message"] == counts["messages"]["assistant", "message"]
+
+
+def test_erasing_leaves_no_word_in_any_file(folder: Path) -> None:
+    with Store(folder / backups.DATABASE) as store:
+        Desk(store).talk("What is the zanzibar lighthouse?").add("win", completion="a zanzibar lighthouse")
+        store.set_setting("x", "zanzibar")
+        (folder / "adapters" / "v1").mkdir(parents=True)
+        backups.back_up(store, folder)
+        files = [p for p in folder.rglob("*") if p.is_file()]
+        assert any(b"zanzibar" in p.read_bytes() for p in files)
+        backups.erase(store, folder, at_once)
+        assert not any(b"zanzibar" in p.read_bytes() for p in folder.rglob("*") if p.is_file())
+        assert not (folder / "adapters").exists() and store.conversations() == []
+
+
+def test_a_backup_never_overwrites(folder: Path, tmp_path: Path) -> None:
+    with Store(folder / backups.DATABASE) as store:
+        backups.back_up(store, folder, tmp_path / "once.tar")
+        with pytest.raises(SpearError, match="never overwrites"):
+            backups.back_up(store, folder, tmp_path / "once.tar")
+        with pytest.raises(SpearError, match="cannot be written"):
+            backups.back_up(store, folder, Path("/dev/null/there.tar"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tar", "other", "evil", "damaged"])
+def test_what_is_no_backup_changes_nothing(folder: Path, tmp_path: Path, content: bytes | str) -> None:
+    archive = tmp_path / "x.tar"
+    archive.write_bytes(content) if isinstance(content, bytes) else make_tar(archive, content)
+    with Store(folder / backups.DATABASE) as store:
+        talk = Desk(store).talk()
+        with pytest.raises(Exception, match=r"backup|damaged") as refusal:
+            backups.restore(store, folder, archive, at_once)
+        assert "\n" not in str(refusal.value)
+        assert store.message(talk.reply.id) == talk.reply
+    assert not (tmp_path / "evil").exists() and not list(folder.glob(".restoring*"))
+
+
+def make_tar(archive: Path, kind: str) -> None:
+    names = {"other": "readme.txt", "evil": "../evil", "damaged": backups.DATABASE}
+    with tarfile.open(archive, "w") as tar:
+        info = tarfile.TarInfo(names[kind])
+        info.size = 4
+        tar.addfile(info, io.BytesIO(b"evil"))
+
+
+@pytest.mark.parametrize("name", ["../users.json", "none.tar", "", "/etc/passwd", "a/b.tar", ".hidden.tar", "x" * 9999])
+def test_only_a_backup_of_the_folder_can_be_named(folder: Path, name: str) -> None:
+    (folder / "backups").mkdir(parents=True)
+    with pytest.raises(SpearError, match="There is no backup"):
+        backups.find_backup(folder, name)
+
+
+def test_a_backup_of_an_older_version_is_brought_up_to_date(folder: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old" / backups.DATABASE
+    with Store(old) as store:
+        talk = Desk(store).talk()
+    raw = sqlite3.connect(old)
+    raw.executescript(
+        "DROP INDEX conversations_user; ALTER TABLE conversations DROP COLUMN user; "
+        "DELETE FROM _sqlite_migrations WHERE name = 'm004_users'; PRAGMA journal_mode=DELETE;"
+    )
+    raw.close()
+    with tarfile.open(tmp_path / "old.tar", "w") as tar:
+        tar.add(old, backups.DATABASE)
+    with Store(folder / backups.DATABASE) as store:
+        backups.restore(store, folder, tmp_path / "old.tar", at_once)
+        assert store.conversation(talk.conversation_id).user == ""
+
+
+def test_nobody_restores_under_a_running_app(folder: Path) -> None:
+    with (
+        backups.in_use(folder),
+        backups.in_use(folder),
+        pytest.raises(SpearError, match="The app is running"),
+        backups.in_use(folder, alone=True),
+    ):
+        pass
+    with (
+        backups.in_use(folder, alone=True),
+        pytest.raises(SpearError, match="being restored or erased"),
+        backups.in_use(folder),
+    ):
+        pass

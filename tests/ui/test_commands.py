@@ -1,0 +1,114 @@
+"""`app.py users` and `app.py data`, as they are typed."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+import app
+from feedback_store import Store
+from services.accounts import Accounts
+from services.backups import DATABASE, in_use
+from tests.feedback_store.store_desk import Desk
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SPEAR_DATA", raising=False)
+    with Store(tmp_path / "data" / DATABASE) as store:
+        Desk(store).talk("Capital of Norway?").add("win", "lose")
+    return tmp_path / "data"
+
+
+def run(*arguments: str, typed: str = "", monkeypatch: pytest.MonkeyPatch | None = None) -> int:
+    if monkeypatch:
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    return app.main(list(arguments))
+
+
+def test_a_user_is_added_changed_given_a_key_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "users.json"
+    flag = ["--auth-file", str(file)]
+    assert (
+        run("users", *flag, "add", "anna", "--role", "owner", typed="a long password\n", monkeypatch=monkeypatch) == 0
+    )
+    capsys.readouterr()
+    assert run("users", *flag, "key", "anna") == 0
+    key = capsys.readouterr().out.strip()
+    accounts = Accounts(file)
+    found = accounts.by_key(key)
+    assert found == accounts.by_password("anna", "a long password") and found is not None and found.is_owner
+    assert key not in file.read_text() and "a long password" not in file.read_text()
+    assert file.stat().st_mode & 0o077 == 0
+    assert run("users", *flag, "list") == 0 and "anna\towner\t1 API key" in capsys.readouterr().out
+    assert run("users", *flag, "revoke-keys", "anna") == 0 and accounts.by_key(key) is None
+    assert run("users", *flag, "remove", "anna") == 0 and accounts.user("anna") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed", "sentence"),
+    [
+        (["users", "--auth-file", "u.json", "add", "a b"], "a long password\n", "'a b' is no user name"),
+        (["users", "--auth-file", "u.json", "add", "anna"], "short\n", "A password has 8 to 1024 characters"),
+        (["users", "--auth-file", "u.json", "remove", "anna"], "", "There is no user 'anna'"),
+        (["users", "--auth-file", "none.json", "list"], "", "make it with `python app.py users add`"),
+        (["users", "list"], "", "Which file of users?"),
+        (["--auth-file", "none.json", "--port", "0"], "", "make it with `python app.py users add`"),
+        (["data", "--data-folder", "nothing", "export", "-"], "", "There is nothing in nothing yet"),
+        (["data", "export", "-", "--since", "yesterday"], "", "'yesterday' is not a date or time"),
+        (["data", "restore", "none.tar"], "", "The file none.tar cannot be read as a backup"),
+        (["data", "erase"], "no\n", "Nothing was erased"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_a_code(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    typed: str,
+    sentence: str,
+) -> None:
+    assert run(*arguments, typed=typed, monkeypatch=monkeypatch) == app.FAILED_TO_START
+    said = capsys.readouterr().err.strip()
+    assert sentence in said and "\n" not in said
+
+
+def test_export_backup_erase_and_restore(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with in_use(folder):  # as while the app runs
+        assert run("data", "export", "taught.jsonl") == 0
+        assert run("data", "backup", "all.tar") == 0
+        assert run("data", "erase", "--yes") == app.FAILED_TO_START, "not under a running app"
+    assert "The app is running" in capsys.readouterr().err
+    line = json.loads(Path("taught.jsonl").read_text())
+    assert line["chosen"][0]["content"] == "Paris" and line["prompt"][0]["content"] == "Capital of Norway?"
+    assert run("data", "export", "taught.jsonl") == app.FAILED_TO_START, "an export never overwrites"
+    assert run("data", "erase", "--yes") == 0
+    capsys.readouterr()
+    assert run("data", "export", "-") == 0 and capsys.readouterr().out == ""
+    assert run("data", "restore", "all.tar") == 0
+    capsys.readouterr()
+    assert run("data", "export", "-") == 0 and json.loads(capsys.readouterr().out) == line
+
+
+def test_what_was_said_before_there_were_users_is_given_to_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("data", "assign", "anna") == 0
+    capsys.readouterr()
+    assert run("data", "export", "-", "--user", "anna") == 0 and "Norway" in capsys.readouterr().out
+    assert run("data", "export", "-", "--user", "ben") == 0 and capsys.readouterr().out == ""
+
+
+def test_an_import_is_learned_by_the_model_of_the_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("more.jsonl").write_text('{"prompt": "Capital of Peru?", "chosen": "Lima", "rejected": "Rome"}\n')
+    assert run("data", "import", "more.jsonl", "--user", "anna") == 0
+    assert "1 imported" in capsys.readouterr().out
+    with Store(folder / DATABASE) as store:
+        new = [trace for trace in store.traces() if trace.completion == "Lima"]
+        assert store.count_pending(new[0].base) == (1, 1)

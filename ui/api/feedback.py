@@ -1,0 +1,91 @@
+"""/v1/feedback: a vote, a hint, an edited answer, or a verdict on a revision, about one message."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from services.chat import MAX_MESSAGE_CHARACTERS
+from services.user_bench import UserBench
+from services.views import MessageView
+from ui.api.asking import Bench, reply_slot
+from ui.api.chat import ID_PREFIX
+from ui.api.learning import status_view
+
+router = APIRouter()
+
+
+class Feedback(BaseModel):
+    """Exactly one of vote, hint, edit and verdict; a hint may come with the vote `down`, which it means anyway."""
+
+    model_config = ConfigDict(extra="forbid")
+    message_id: str
+    vote: Literal["up", "down", "none"] | None = None
+    hint: str | None = Field(default=None, max_length=MAX_MESSAGE_CHARACTERS)
+    edit: str | None = Field(default=None, max_length=MAX_MESSAGE_CHARACTERS)
+    verdict: Literal["better", "still_wrong"] | None = None
+
+    @model_validator(mode="after")
+    def one_thing(self) -> Feedback:
+        if self.hint is not None and self.vote == "down":
+            self.vote = None
+        said = [name for name in ("vote", "hint", "edit", "verdict") if getattr(self, name) is not None]
+        if len(said) != 1:
+            raise ValueError(f"say one of vote, hint, edit and verdict, not {' and '.join(said) or 'none of them'}")
+        return self
+
+
+@router.post("/v1/feedback")
+def feedback(said: Feedback, bench: Bench) -> dict[str, Any]:
+    """Stored when this returns. A hint is answered by a revision, which waits for a verdict."""
+    message_id = said.message_id.removeprefix(ID_PREFIX)
+    made, more_hints = _take(said, message_id, bench)
+    return {
+        "object": "feedback",
+        "message": _message(_shown(message_id, bench)),
+        "revision": _message(_shown(made.id, bench)) if made else None,
+        "more_hints_allowed": more_hints,
+        "learning": status_view(bench.learning.status()),
+    }
+
+
+def _take(said: Feedback, message_id: str, bench: UserBench) -> tuple[MessageView | None, bool | None]:
+    """The revision or edit that this made, and, after `still_wrong`, whether another hint may be given."""
+    match said:
+        case Feedback(hint=str(hint)):
+            with reply_slot():
+                return list(bench.chat.revise(message_id, hint))[-1], None
+        case Feedback(edit=str(text)):
+            return bench.feedback.edit(message_id, text), None
+        case Feedback(verdict="better"):
+            bench.feedback.better(message_id)
+        case Feedback(verdict="still_wrong"):
+            return None, bench.feedback.still_wrong(message_id)
+        case Feedback(vote="up"):
+            bench.feedback.like(message_id)
+        case Feedback(vote="down"):
+            bench.feedback.dislike(message_id)
+        case _:
+            bench.feedback.clear_vote(message_id)
+    return None, None
+
+
+def _shown(message_id: str, bench: UserBench) -> MessageView:
+    stored = bench.store.message(message_id)
+    return next(m for m in bench.chat.messages(stored.conversation_id) if m.id == message_id)
+
+
+def _message(view: MessageView) -> dict[str, Any]:
+    return {
+        "message_id": view.id,
+        "conversation_id": view.conversation_id,
+        "kind": view.kind,
+        "text": view.text,
+        "vote": {1: "up", -1: "down", 0: "none"}[view.vote],
+        "verdict": view.verdict,
+        "hint": view.hint,
+        "revises": view.revises,
+        "adapter_version": view.adapter_version,
+    }

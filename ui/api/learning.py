@@ -1,0 +1,84 @@
+"""/v1/adapters, /v1/learning, /v1/learned: what the model learned, and, for owners, the way back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, StrictBool
+
+from services.views import LearningStatus
+from ui.api.asking import Bench
+
+router = APIRouter()
+Limit = Annotated[int, Query(ge=1, le=10_000)]
+
+
+class Pin(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    pinned: StrictBool
+
+
+class Pause(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    paused: StrictBool
+
+
+def status_view(status: LearningStatus) -> dict[str, Any]:
+    return {"object": "learning", **asdict(status)}
+
+
+@router.get("/v1/learning")
+def status(bench: Bench) -> dict[str, Any]:
+    """What the status card shows."""
+    return status_view(bench.learning.status())
+
+
+@router.post("/v1/learning")
+def pause(asked: Pause, bench: Bench) -> dict[str, Any]:
+    """Owners: start no further round, or go on."""
+    (bench.learning.pause if asked.paused else bench.learning.resume)()
+    return status_view(bench.learning.status())
+
+
+@router.get("/v1/adapters")
+def adapters(bench: Bench) -> dict[str, Any]:
+    """All versions, newest first."""
+    views = [{"object": "adapter", **asdict(view)} for view in bench.learning.adapters()]
+    return {"object": "list", "active_version": bench.learning.status().adapter_version, "data": views}
+
+
+@router.post("/v1/adapters/rollback")
+def roll_back(bench: Bench) -> dict[str, Any]:
+    """Owners: the adapter before answers again."""
+    return {"object": "adapters.rollback", "active_version": bench.learning.roll_back()}
+
+
+@router.post("/v1/adapters/{version}/pin")
+def pin(version: int, asked: Pin, bench: Bench) -> dict[str, Any]:
+    """Owners: keep a version from being deleted when there are many, or no longer."""
+    bench.learning.pin(version, asked.pinned)
+    return {"object": "adapter", "version": version, "pinned": asked.pinned}
+
+
+@router.get("/v1/learned")
+def learned(bench: Bench, limit: Limit = 200) -> dict[str, Any]:
+    """What the asking user said about replies, newest first."""
+    views = [{"object": "learned", **asdict(view)} for view in bench.learning.learned(limit)]
+    return {"object": "list", "data": views}
+
+
+@router.get("/v1/learned/others")
+def learned_by_others(bench: Bench, limit: Limit = 200) -> dict[str, Any]:
+    """Owners: where others gave feedback, without a word or vote of theirs."""
+    shown = ("message_id", "status", "created_at_utc")
+    views = [{key: getattr(view, key) for key in shown} for view in bench.learning.learned_by_others(limit)]
+    return {"object": "list", "data": [{"object": "learned", **view} for view in views]}
+
+
+@router.delete("/v1/learned/{message_id}")
+def forget(message_id: str, bench: Bench) -> dict[str, Any]:
+    """Forget what was said about a reply: one's own, and, for owners, anybody's."""
+    rounds = bench.learning.forget([message_id])
+    return {"object": "learned.deleted", "message_id": message_id, "deleted": True, "rounds_trained_again": rounds}
