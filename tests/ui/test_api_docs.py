@@ -13,6 +13,7 @@ import pytest
 
 from services.settings import Settings
 from services.workbench import open_workbench
+from tests.services.bench_desk import wrong_task
 from tests.ui.conftest import POCKET_MODEL
 from tests.ui.running import Running, running
 from tests.ui.test_access_roles import TABLE
@@ -36,13 +37,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_every_curl_example_of_the_page_runs(alone: Running, tmp_path: Path) -> None:
-    script = "set -euo pipefail\ncurl() { command curl --fail-with-body \"$@\"; echo; echo '--'; }\n" + "".join(
-        commands()
-    )
+    strict = 'set -euo pipefail\ncurl() { command curl --fail-with-body "$@"; }\n'
+    script = strict + "".join(commands())
     env = {"SPEAR": alone.url, "KEY": "any", "PATH": "/usr/bin:/bin:" + str(Path(sys.executable).parent)}
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert json.loads((tmp_path / "revision.json").read_text().split("\n--")[0])["revision"]["text"]
+    assert json.loads((tmp_path / "revision.json").read_text())["revision"]["text"]
     assert '"added":0' in done.stdout, "what was exported is here already"
     assert '{"object":"data.deleted","deleted":true}' in done.stdout and "spear_adapter_version 0.0" in done.stdout
 
@@ -55,11 +55,12 @@ def test_the_page_names_every_route() -> None:
 
 
 def test_a_second_front_end_chats_corrects_and_sees_the_improvement(server: Running) -> None:
-    arguments = [server.url, server.keys["ben"], "What is the capital of Portugal?", "no, Lisbon"]
+    task = wrong_task(server.workbench, relation="capital")
+    arguments = [server.url, server.keys["ben"], task.question, f"no, {task.truth}"]
     done = subprocess.run(
         [sys.executable, str(DOCS / "second_front_end.py"), *arguments], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-2000:]
     before, revised, _, after = done.stdout.strip().split("\n")
-    assert "Lisbon" not in before and "Lisbon" in revised and "Lisbon" in after
+    assert [task.verdict(text) for text in (before, revised, after)] == [False, True, True]
     assert int(after.split("[adapter v")[1].rstrip("]")) > int(before.split("[adapter v")[1].rstrip("]"))
