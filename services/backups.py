@@ -24,6 +24,7 @@ from spear_core.errors import SpearError
 log = logging.getLogger(__name__)
 DATABASE = "spear.sqlite3"
 FOLDER = "backups"
+PEERS_FOLDER = "federation"  # this instance's key, what it offers, what peers sent
 OWN_FOLDERS = ("adapters", "models")  # what was learned, and what the base model said
 LOCK = ".in-use"
 # What is not copied: the live database (its copy is), backups themselves, what is half written or only of this process
@@ -152,7 +153,7 @@ def erase(store: Store, data_folder: Path, between_rounds: Callable[[Callable[[]
 
     def wipe() -> None:
         store.erase()
-        _remove(data_folder / name for name in (*OWN_FOLDERS, FOLDER))
+        _remove(data_folder / name for name in (*OWN_FOLDERS, FOLDER, PEERS_FOLDER))
 
     between_rounds(wipe)
 

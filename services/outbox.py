@@ -28,7 +28,6 @@ class Outbox:
         self._base = base
         self._alpha = alpha
         self._offer: tuple[int, Offer] | None = None  # with the version that it is of
-        folder.mkdir(parents=True, exist_ok=True)
 
     def latest(self, version: int) -> Offer | None:
         """The offer of this version; None where it is of another, such as one that was undone a moment ago."""
@@ -52,6 +51,7 @@ class Outbox:
     def _write(self, version: int, state: AdapterState, parent: str) -> Offer:
         number, created = int(self._store.setting(ROUND, 0)) + 1, int(time.time())
         self._store.set_setting(ROUND, number)  # first: a number is never used twice, even after a kill
+        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{number:08d}.safetensors"
         manifest = write_update(
             path,

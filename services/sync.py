@@ -60,8 +60,7 @@ class SyncService:
         self.knocks = Knocks()
         self.inbox = folder / "inbox"
         self._taken = folder / "taken" / engine.base
-        for needed in (self.inbox, self._taken):
-            needed.mkdir(parents=True, exist_ok=True)
+        self._make_folders()
         self._outbox = Outbox(
             engine.store, self.identity, folder / "outbox" / engine.base, engine.base, engine.config.lora_alpha
         )
@@ -162,7 +161,8 @@ class SyncService:
         self._asked.set()
         while self._asked.is_set() and not self._closing.is_set():
             self._asked.clear()
-            self._remember_peers()  # a restored backup may know others
+            self._make_folders()  # everything may have been erased meanwhile,
+            self._remember_peers()  # and a restored backup may know others
             self._publish()
             for peer in self._store.peers():
                 if peer.url and time.monotonic() >= self._next_try.get(peer.key, 0.0) and not self._closing.is_set():
@@ -282,6 +282,10 @@ class SyncService:
         self._store.approve_peer(key.text, name, url)
         self._remember_peers()
         self.sync_now()
+
+    def _make_folders(self) -> None:
+        for needed in (self.inbox, self._taken):
+            needed.mkdir(parents=True, exist_ok=True)
 
     def _remember_peers(self) -> None:
         self._keys = frozenset(PublicKey.parse(p.key) for p in self._store.peers())

@@ -85,13 +85,17 @@ def test_erasing_leaves_no_word_in_any_file(folder: Path) -> None:
     with Store(folder / backups.DATABASE) as store:
         Desk(store).talk("What is the zanzibar lighthouse?").add("win", completion="a zanzibar lighthouse")
         store.set_setting("x", "zanzibar")
-        (folder / "adapters" / "v1").mkdir(parents=True)
+        store.approve_peer("key", "zanzibar", "")
+        for name in ("adapters", "federation"):
+            (folder / name / "v1").mkdir(parents=True)
+        (folder / "federation" / "v1" / "update").write_text("zanzibar")
         backups.back_up(store, folder)
         files = [p for p in folder.rglob("*") if p.is_file()]
         assert any(b"zanzibar" in p.read_bytes() for p in files)
         backups.erase(store, folder, at_once)
         assert not any(b"zanzibar" in p.read_bytes() for p in folder.rglob("*") if p.is_file())
-        assert not (folder / "adapters").exists() and store.conversations() == []
+        assert not (folder / "adapters").exists() and not (folder / "federation").exists()
+        assert store.conversations() == [] and store.peers() == []
 
 
 def test_a_backup_never_overwrites(folder: Path, tmp_path: Path) -> None:
@@ -138,7 +142,7 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date(folder: Path, tmp_pa
     raw = sqlite3.connect(old)
     raw.executescript(
         "DROP INDEX conversations_user; ALTER TABLE conversations DROP COLUMN user; "
-        "DELETE FROM _sqlite_migrations WHERE name = 'm004_users'; PRAGMA journal_mode=DELETE;"
+        "DELETE FROM _sqlite_migrations WHERE name = 'm005_users'; PRAGMA journal_mode=DELETE;"
     )
     raw.close()
     with tarfile.open(tmp_path / "old.tar", "w") as tar:
