@@ -29,6 +29,7 @@ class MessageView:
     can_be_judged: bool = False  # show Better / Still wrong under it
     adapter_version: int = 0  # 0: the base model without any adapter
     complete: bool = True  # False while the reply streams
+    versions: tuple[str, ...] = ()  # ids of all versions of this question or reply, oldest first, itself included
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,14 @@ class AdapterView:
     wins: int = 0
     loses: int = 0
     pinned: bool = False
+
+
+@dataclass(frozen=True)
+class AnswerView:
+    """What one version of the adapter answers; version 0 is the base model."""
+
+    version: int
+    text: str
 
 
 @dataclass(frozen=True)

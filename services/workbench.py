@@ -12,6 +12,7 @@ import torch
 
 from feedback_store import Store
 from services.chat import ChatService
+from services.comparison import ComparisonService
 from services.engine import Engine
 from services.feedback import FeedbackService
 from services.jobs import Jobs
@@ -39,6 +40,7 @@ class Workbench:
         self.learning = LearningService(engine)
         self.feedback = FeedbackService(engine, self.learning.kick)
         self.chat = ChatService(engine, self.feedback)
+        self.comparison = ComparisonService(engine, self.learning.lineage)
         self.model = ModelView(
             Path(engine.loaded.name).name, engine.loaded.parameters, tuple(engine.loaded.settings.examples)
         )
@@ -57,6 +59,7 @@ class Workbench:
 
     def close(self) -> None:
         """Wait for a round under way, then close the database."""
+        self.chat.close()
         self._jobs.stop()
         self.engine.store.close()
 

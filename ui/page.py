@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from ui.chat_tab import ChatTab
 from ui.learning_tab import LearningTab
+from ui.scripts import ASSETS, STYLES
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
 TITLE = "SPEAR chat"
 # gr.themes.Font names a font that is already on the visitor's machine; a plain string would be fetched.
 SANS = [gr.themes.Font(name) for name in ("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")]
@@ -30,7 +29,7 @@ def look() -> dict[str, Any]:
         font=SANS,
         font_mono=MONO,
     )
-    return {"theme": theme, "css_paths": [ASSETS / "page.css"], "favicon_path": str(ASSETS / "icon.svg")}
+    return {"theme": theme, "css_paths": list(STYLES), "favicon_path": str(ASSETS / "icon.svg")}
 
 
 def _parameters(count: int) -> str:

@@ -165,6 +165,11 @@ class Visitor:
         self.page.get_by_role("tab", name=name).click()
         expect(self.page.locator(f"#{name.lower()}-page")).to_be_visible()
 
+    def open_settings(self) -> None:
+        if not self.page.locator("#no-learning").is_visible():
+            self.page.click("#settings > button")
+        expect(self.page.locator("#no-learning")).to_be_visible()
+
     def new_conversation(self) -> None:
         self.page.click("#new-conversation")
         expect(self.said).to_have_count(0)

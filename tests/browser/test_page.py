@@ -73,6 +73,7 @@ def test_the_hint_box_quotes_the_reply_it_is_about(visitor: Visitor) -> None:
 
 
 def test_a_reply_written_by_the_person_replaces_the_wrong_one(visitor: Visitor) -> None:
+    visitor.open_settings()
     visitor.page.locator("#no-learning input").check()
     visitor.ask(lessons()[4].question)
     visitor.thumbs_down()
@@ -87,11 +88,13 @@ def test_a_reply_written_by_the_person_replaces_the_wrong_one(visitor: Visitor) 
 def test_a_deleted_conversation_is_gone_after_a_reload(visitor: Visitor) -> None:
     visitor.ask("Goodbye!")
     visitor.page.on("dialog", lambda dialog: dialog.accept())
-    visitor.page.click("#delete")
+    item = visitor.page.locator("#conversations li", has_text="Goodbye!")
+    item.hover()
+    item.get_by_role("button", name="Delete").click()
     expect(visitor.said).to_have_count(0)
     visitor.open()
     expect(visitor.said).to_have_count(0)
-    expect(visitor.page.locator("#conversations label", has_text="Goodbye!")).to_have_count(0)
+    expect(visitor.page.locator("#conversations li", has_text="Goodbye!")).to_have_count(0)
 
 
 def test_pausing_shows_on_the_card_and_can_be_undone(visitor: Visitor) -> None:
