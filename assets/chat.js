@@ -39,6 +39,7 @@ function draw() {
     }
     known.forEach((node) => node.remove());
     log.setAttribute('aria-busy', String(busy));
+    if (props.value?.empty) empty.innerHTML = props.value.empty;
     empty.hidden = rows.length > 0;
     log.hidden = rows.length === 0;
     shownConversation = of;

@@ -9,9 +9,10 @@ from feedback_store.adapters import Adapters
 from feedback_store.branches import Branches
 from feedback_store.connection import to_json
 from feedback_store.conversations import Conversations
+from feedback_store.progress import Progress
 
 
-class Store(Conversations, Branches, Adapters):
+class Store(Conversations, Branches, Progress, Adapters):
     """Everything the app remembers, in the SQLite file `path`, which is created where it is missing.
 
     Threads may share one Store; every public method is one transaction, on the disk when it returns. Times are ISO

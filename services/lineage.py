@@ -83,6 +83,19 @@ class Lineage:
         engine.twins.publish(state, version)
         return version
 
+    def adopt(self, state: AdapterState, figures: dict[str, Any]) -> int:
+        """Write an adapter that no round made, make it active, serve it; in the order of `promote`. Returns its version."""
+        engine, base = self._engine, self._engine.base
+        version, parent = self._store.next_version(base), self.version
+        folder = engine.adapter_folder(version)
+        manifest = {"base": base, "version": version, "parent_version": parent, "figures": figures}
+        sha256 = save_adapter(folder, state, lora_config(engine.config), engine.loaded.name, manifest)
+        relative = str(folder.relative_to(engine.data_folder))
+        self._store.add_adapter(NewAdapter(base, version, parent, relative, sha256, figures))
+        self.state = state
+        engine.twins.publish(state, version)
+        return version
+
     def roll_back(self) -> int:
         """Serve the previous version again. Raises SpearError where there is none."""
         if not self.version:
@@ -143,7 +156,21 @@ class Lineage:
             made_by = rounds.get(a.round_id) if a.round_id is not None else None
             status = "live" if a.version == active else a.status
             words, wins, loses = (made_by.verdict, made_by.wins, made_by.loses) if made_by else ("", 0, 0)
+            source = "" if made_by else str(a.figures.get("source", "merged"))
             views.append(
-                AdapterView(a.version, a.parent_version, status, a.created_at_utc, words, wins, loses, a.pinned)
+                AdapterView(
+                    a.version,
+                    a.parent_version,
+                    status,
+                    a.created_at_utc,
+                    words,
+                    wins,
+                    loses,
+                    a.pinned,
+                    source,
+                    steps=int(a.figures.get("steps") or 0),
+                    seconds=a.figures.get("round_seconds"),
+                    drift=(a.figures.get("after") or {}).get("probe_changed"),
+                )
             )
         return views

@@ -14,6 +14,7 @@ from ui import messages as m
 from ui.comparison import comparison_html
 from ui.conversation_list import list_html
 from ui.edge import USER_ERRORS, at_the_edge
+from ui.examples import invitation_html
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
@@ -37,6 +38,7 @@ class ChatHandlers:
     """What the chat tab's events do. Holds no state of a visitor: that is in the page."""
 
     def __init__(self, workbench: Workbench) -> None:
+        self.workbench = workbench
         self.chat = workbench.chat
         self.feedback = workbench.feedback
         self.comparison = workbench.comparison
@@ -62,7 +64,7 @@ class ChatHandlers:
         shown = current.id if current else None
         sampling = self.chat.sampling(shown) if shown else Sampling()
         return (
-            m.chat_value(self._messages(shown), shown),
+            m.chat_value(self._messages(shown), shown, invitation_html(self.workbench.model)),
             list_html(self._conversations(search), shown, search),
             shown,
             gr.update(**IDLE),

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from services.chat import Sampling
-from services.views import ModelView
 from ui.chat_handlers import ChatHandlers
-from ui.examples import example_questions, invitation
+from ui.examples import invitation_html
 from ui.messages import chat_value
 from ui.scripts import script
 from ui.status_card import StatusCard
@@ -41,26 +40,15 @@ watch('value', () => {
 """
 
 
-def empty_html(model: ModelView) -> str:
-    """What an empty conversation says: an invitation, and questions to begin with."""
-    examples = "".join(
-        f'<button type="button" class="example" data-do="example" data-text="{escape(q)}">{escape(q)}</button>'
-        for q in example_questions(model)
-    )
-    return (
-        f'<h2>What would you like to know?</h2><p>{escape(invitation(model))}</p><div class="examples">{examples}</div>'
-    )
-
-
 class ChatTab:
     """Builds the tab inside an open Blocks. The shown conversation's id lives in the browser: a reload finds it."""
 
     def __init__(self, workbench: Workbench) -> None:
-        self.model = workbench.model
+        self.workbench = workbench
         self.do = ChatHandlers(workbench)
         self.status_card = StatusCard(workbench)
 
-    def build(self, page: gr.Blocks) -> None:
+    def build(self) -> None:
         # A fixed secret: the id of a conversation is no secret, and a random one would not outlive the process.
         self.conversation = gr.BrowserState(None, storage_key="spear-conversation", secret="spear-conversation")
         self.target = gr.State(None)  # id of the reply that the hint box or the edit box is about
@@ -78,8 +66,6 @@ class ChatTab:
         self.compared = gr.HTML(
             "", elem_id="compare-dialog", html_template=COMPARE_DIALOG, js_on_load=COMPARE_JS, apply_default_css=False
         )
-        self._wire(page)
-        self.status_card.wire(page)
 
     def _side(self) -> None:
         self.new = gr.Button("New conversation", elem_id="new-conversation", variant="secondary", size="md")
@@ -96,11 +82,10 @@ class ChatTab:
 
     def _chat(self) -> None:
         self.chat = gr.HTML(
-            chat_value([]),
+            chat_value([], invitation=invitation_html(self.workbench.model)),
             elem_id="chat",
             html_template='<div class="log" role="log" aria-label="Conversation" tabindex="0" hidden></div>'
-            '<div class="nothing-said">${empty}</div>',
-            empty=empty_html(self.model),
+            '<div class="nothing-said"></div>',
             js_on_load=script("chat"),
             apply_default_css=False,
         )
@@ -176,8 +161,9 @@ class ChatTab:
             )
         gr.HTML(f'<p class="keys">{escape(KEYS)}</p>')
 
-    def _wire(self, page: gr.Blocks) -> None:
+    def wire(self, page: gr.Blocks) -> None:
         do = self.do
+        self.status_card.wire(page)
         settings = [self.system, self.temperature, self.top_p, self.longest]
         # Everything that shows a whole conversation returns these, in this order (ChatHandlers.show).
         everything = [self.chat, self.list, self.conversation, self.text, self.composer, self.hint_box, self.edit_box]

@@ -121,10 +121,16 @@ def row(message: MessageView) -> str:
     return _question(message) if message.role == "user" else _reply(message)
 
 
-def chat_value(messages: Sequence[MessageView], conversation_id: str | None = None) -> dict[str, Any]:
-    """What the chat component shows: the rows in order with their keys, and whether one is still being written."""
+def chat_value(
+    messages: Sequence[MessageView], conversation_id: str | None = None, invitation: str = ""
+) -> dict[str, Any]:
+    """What the chat component shows: the rows in order with their keys, and whether one is still being written.
+
+    `invitation` is HTML that an empty conversation shows.
+    """
     return {
         "of": conversation_id or "",
+        "empty": "" if messages else invitation,
         "busy": any(not message.complete for message in messages),
         "rows": [
             {"key": message.id or f"coming-{i}", "html": row(message), "text": message.text}
