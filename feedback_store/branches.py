@@ -32,6 +32,11 @@ class Branches(Connection):
         """Store plain JSON values. Raises UnknownRecord for an unknown conversation."""
         self._choose(conversation_id, "sampling", to_json(sampling))
 
+    def end_unfinished_replies(self) -> int:
+        """At start: a reply that was being written when the program ended is over. Returns their number."""
+        with self._transaction(write=True):
+            return self._execute("UPDATE messages SET complete = 1 WHERE complete = 0")
+
     def conversations_saying(self, words: str) -> set[str]:
         """Ids of the newest conversations whose title or messages contain `words`, whatever their case (ASCII)."""
         pattern = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"

@@ -113,13 +113,12 @@ class ChatHandlers:
     @at_the_edge
     def set_up(
         self, conversation_id: str | None, system: str, temperature: float, top_p: float, max_new_tokens: float
-    ) -> Any:
+    ) -> None:
         """System prompt and sampling of the shown conversation; of one that has not begun, `send` stores them."""
         sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens or 0))
         if conversation_id:
             self.chat.set_system_prompt(conversation_id, system)
             self.chat.set_sampling(conversation_id, sampling)
-        return gr.skip()
 
     # -- replies -----------------------------------------------------------------------------------------------------
 

@@ -197,7 +197,7 @@ class ChatTab:
         opened.then(do.follow, [self.conversation], [self.chat, self.text], **slow)
         self.list.remove(do.delete, here, everything, cancels=streams, **fast)
         self.list.rename(do.rename, here, [self.list], **fast)
-        self.search.input(do.find, here, [self.list], trigger_mode="always_last", **fast)
+        self.search.change(do.find, here, [self.list], **fast)
         self.no_learning.input(do.set_learn, [self.conversation, self.no_learning], [self.no_learning], **fast)
         changed = [self.system.blur, self.temperature.release, self.top_p.release, self.longest.blur]
         for change in changed:

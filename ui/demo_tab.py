@@ -100,12 +100,14 @@ def demo_html(view: DemoView) -> str:
     talk = f"<ol>{turns}</ol>" if turns else '<p class="none">The talk will stand here, newest first.</p>'
     done = f' aria-valuenow="{asked}" aria-valuemin="0" aria-valuemax="{view.total}"'
     share = 100 * asked / view.total if view.total else 0
+    now = escape(view.now or _at_rest(view))
+    bar = f'role="progressbar" aria-label="Questions asked"{done}><span style="width:{share:.0f}%"></span>'
     return (
         f'<div class="demo" data-phase="{escape(view.phase)}" data-asked="{asked}"><section class="card seen"><header>'
-        f'<h3>What it learns</h3><span class="pill">{PILLS[view.phase]}</span></header>'
-        f'<div class="bar" role="progressbar" aria-label="Questions asked"{done}><span style="width:{share:.0f}%"></span></div>'
-        f'<p class="now" role="status">{escape(view.now or _at_rest(view))}</p><div class="plots">{exam_plot}{first_plot}</div><dl class="figures">{counted}</dl>'
-        f'</section><section class="card talk"><header><h3>What is said</h3></header>{talk}</section></div>'
+        f'<h3>What it learns</h3><span class="pill">{PILLS[view.phase]}</span></header><div class="bar" {bar}</div>'
+        f'<p class="now" role="status">{now}</p><div class="plots">{exam_plot}{first_plot}</div>'
+        f'<dl class="figures">{counted}</dl></section>'
+        f'<section class="card talk"><header><h3>What is said</h3></header>{talk}</section></div>'
     )
 
 

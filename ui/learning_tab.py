@@ -112,7 +112,7 @@ class LearningTab:
         timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         lists = [self.learned, self.adapters, self.shown]
         asked = [self.count, self.words, self.status, self.source]
-        for changed in (self.words.input, self.status.input, self.source.input):
+        for changed in (self.words.change, self.status.input, self.source.input):
             changed(self.filter, asked, lists, **QUIET)
         opened(self.open, asked, [*lists, timer], **QUIET)
         closed(lambda: gr.Timer(active=False), None, [timer], **QUIET)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.comparison import comparison_html, version_name
-from ui.edge import at_the_edge
+from ui.edge import USER_ERRORS, at_the_edge
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
@@ -102,7 +102,7 @@ class LearningVersions:
         yield '<p class="detail" role="status">Checking it at the gate…</p>'
         try:
             version = self.files.upload(Path(file))
-        except Exception:
+        except USER_ERRORS:
             yield ""
             raise
         yield f'<p class="detail" role="status">Taken over: v{version} answers now. Undo takes it back.</p>'

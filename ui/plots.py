@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 440, 200
-LEFT, RIGHT, TOP, BOTTOM = 46, 14, 10, 30
+LEFT, RIGHT, TOP, BOTTOM = 46, 14, 10, 40
 TICKS = 4
 TABLE_ROWS = 60
 Point = tuple[float, float]
@@ -63,7 +63,7 @@ def line_plot(
     return (
         f'<figure class="plot"><figcaption><b>{escape(title)}</b><ul>{legend}</ul></figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(f"{title}. Now: {said}.")}">{drawn}'
-        f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{escape(x_label)}</text></svg>'
+        f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(x_label)}</text></svg>'
         f"{_table(series, x_label, unit) if table and points else ''}</figure>"
     )
 
@@ -87,10 +87,10 @@ def _grid(at: Callable[[Point], str], x_end: float, y_end: float, unit: Callable
         out.append(
             f'<text class="axis" x="{LEFT - 6}" y="{float(y) + 4:.1f}" text-anchor="end">{escape(unit(value))}</text>'
         )
-    for i in range(1, TICKS):
+    for i in range(1, TICKS) if x_end >= TICKS else ():
         value = round(x_end * i / TICKS)
         x, _ = at((value, 0)).split(",")
-        out.append(f'<text class="axis" x="{x}" y="{HEIGHT - 12}" text-anchor="middle">{value}</text>')
+        out.append(f'<text class="axis" x="{x}" y="{HEIGHT - 22}" text-anchor="middle">{value}</text>')
     return out
 
 
