@@ -31,3 +31,12 @@ class Progress(Connection):
                 [limit],
             )
             return [to_record(FirstReply, row) for row in reversed(rows)]
+
+    def count_learned(self, base: str) -> int:
+        """Right answers that adapters of `base` were trained on and that were not undone."""
+        with self._transaction(write=False):
+            return int(
+                self._value(
+                    "SELECT count(*) FROM traces WHERE base = ? AND status = 'trained' AND side = 'win'", [base]
+                )
+            )

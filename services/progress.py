@@ -25,7 +25,7 @@ class ProgressService:
             first_try=tuple(reply.vote >= 0 for reply in replies),
             revised=tuple(reply.fixed for reply in replies if reply.tried),
             rounds=tuple(map(_round_view, rounds)),
-            learned=len(store.traces(base=base, status="trained", side="win")),
+            learned=store.count_learned(base),
             version=version,
         )
 

@@ -43,7 +43,7 @@ def walk(browser: Browser, size: str, app: App) -> None:
         teach(visitor, lesson, box_is_open=True)
         camera.take("3-revision")
         visitor.better()
-        visitor.wait_for_phase("training", "checking")
+        visitor.wait_for_phase("training", "checking", "live")
         camera.take("4-training", whole_page=is_phone)
         if visitor.wait_for_phase("live", "not_kept", "failed") != "live":
             raise RuntimeError(f"the correction was not kept: {visitor.card.inner_text()}")
