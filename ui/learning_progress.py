@@ -11,7 +11,7 @@ import gradio as gr
 
 from services.views import ProgressView, RoundView
 from ui.edge import at_the_edge
-from ui.plots import Point, Series, line_plot, plain
+from ui.plots import WIDE, Point, Series, line_plot, plain
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
@@ -102,6 +102,7 @@ def progress_html(view: ProgressView) -> str:
             x_label="replies",
             y_most=1.0,
             table=True,
+            width=WIDE,
         ),
         line_plot(
             "Seconds",
@@ -112,6 +113,7 @@ def progress_html(view: ProgressView) -> str:
             x_label="trainings",
             unit=plain,
             table=True,
+            width=WIDE,
         ),
         line_plot(
             "Losses, mean over the steps",
@@ -123,6 +125,7 @@ def progress_html(view: ProgressView) -> str:
             x_label="trainings",
             unit=plain,
             table=True,
+            width=WIDE,
         ),
         line_plot(
             "The gate's verdicts",
@@ -133,6 +136,7 @@ def progress_html(view: ProgressView) -> str:
             x_label="trainings",
             unit=plain,
             table=True,
+            width=WIDE,
         ),
     ]
     return (

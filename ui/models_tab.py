@@ -39,6 +39,12 @@ def known_html(models: Sequence[KnownModel]) -> str:
     return f'<section class="card"><header><h3>Models on this instance</h3></header><ul class="models">{rows}</ul></section>'
 
 
+def _where(name: str) -> str:
+    """A folder below the one the app was started in is named from there."""
+    path = Path(name)
+    return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else name
+
+
 def _known(model: KnownModel) -> str:
     name = escape(Path(model.name).name)
     learned = (
@@ -47,7 +53,7 @@ def _known(model: KnownModel) -> str:
     live = f", v{model.active} live" if model.active else ""
     pill = '<span class="pill live">answers now</span>' if model.is_current else ""
     return (
-        f'<li class="entry"><header><h4>{name}</h4>{pill}</header><p class="where">{escape(model.name)}</p>'
+        f'<li class="entry"><header><h4>{name}</h4>{pill}</header><p class="where">{escape(_where(model.name))}</p>'
         f"<p>{learned}{live}</p></li>"
     )
 

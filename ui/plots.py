@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 440, 200
+WIDTH, WIDE, HEIGHT = 440, 620, 200
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 10, 40
 TICKS = 4
 TABLE_ROWS = 60
@@ -41,6 +41,7 @@ def line_plot(
     y_most: float | None = None,
     x_most: float | None = None,
     table: bool = False,
+    width: int = WIDTH,
 ) -> str:
     """A figure with its legend. A screen reader hears the latest values; `table` adds all of them to unfold."""
     points = [point for one in series for point in one.points]
@@ -48,22 +49,22 @@ def line_plot(
     y_end = y_most if y_most is not None else _round_up(max([y for _, y in points] + [0.0]))
 
     def at(point: Point) -> str:
-        x = LEFT + (WIDTH - LEFT - RIGHT) * point[0] / (x_end or 1)
+        x = LEFT + (width - LEFT - RIGHT) * point[0] / (x_end or 1)
         y = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(point[1], y_end) / (y_end or 1)
         return f"{x:.1f},{y:.1f}"
 
     said = "; ".join(
         f"{one.name}: {unit(one.points[-1][1])}" if one.points else f"{one.name}: nothing yet" for one in series
     )
-    drawn = "".join(_grid(at, x_end, y_end, unit)) + "".join(_line(one, at) for one in series)
+    drawn = "".join(_grid(at, x_end, y_end, unit, width)) + "".join(_line(one, at) for one in series)
     legend = "".join(
         f'<li class="{escape(one.css)}"><i></i>{escape(one.name)} <b>{unit(one.points[-1][1]) if one.points else "–"}</b></li>'
         for one in series
     )
     return (
-        f'<figure class="plot"><figcaption><b>{escape(title)}</b><ul>{legend}</ul></figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(f"{title}. Now: {said}.")}">{drawn}'
-        f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(x_label)}</text></svg>'
+        f'<figure class="plot{" wide" if width > WIDTH else ""}"><figcaption><b>{escape(title)}</b><ul>{legend}</ul></figcaption>'
+        f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{escape(f"{title}. Now: {said}.")}">{drawn}'
+        f'<text class="axis" x="{width - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(x_label)}</text></svg>'
         f"{_table(series, x_label, unit) if table and points else ''}</figure>"
     )
 
@@ -78,12 +79,14 @@ def _round_up(value: float) -> float:
     return next(step * size / 10 for step in (1, 2, 5, 10) if step * size / 10 >= value)
 
 
-def _grid(at: Callable[[Point], str], x_end: float, y_end: float, unit: Callable[[float], str]) -> list[str]:
+def _grid(
+    at: Callable[[Point], str], x_end: float, y_end: float, unit: Callable[[float], str], width: int
+) -> list[str]:
     out = []
     for i in range(TICKS + 1):
         value = y_end * i / TICKS
         _, y = at((0, value)).split(",")
-        out.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
+        out.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y}" y2="{y}"/>')
         out.append(
             f'<text class="axis" x="{LEFT - 6}" y="{float(y) + 4:.1f}" text-anchor="end">{escape(unit(value))}</text>'
         )
