@@ -84,13 +84,14 @@ def serve_until_signal(settings: Settings) -> None:
     prepare_data_folder(settings.data_folder)
     with in_use(settings.data_folder):
         workbench = open_workbench(settings)
+        access = Access(workbench, accounts)
         try:
-            access = Access(workbench, accounts)
             page = build_page(access.for_visitors())
             keep_what_is_loaded()
             ready = f"SPEAR chat with {workbench.model.name} is ready"
             serve(page, access, listener, lambda url: print(f"{ready}: {url}", flush=True), insecure=settings.insecure)
         finally:
+            access.close()
             workbench.close()
 
 

@@ -118,7 +118,7 @@ def spread(circle: Circle, settings: MergeSettings, syncs: int, folder: Path) ->
 def _voice(name: str, bench: Workbench) -> Contribution:
     state = bench.learning.lineage.state
     assert state is not None, f"{name} learned nothing"
-    wins = bench.engine.store.count_trained_wins(bench.engine.base)
+    wins = bench.engine.store.count_learned(bench.engine.base)
     return Contribution(name, state, wins, bench.sync.merging.first.digest)
 
 

@@ -216,6 +216,27 @@ def m005_users(db: Database) -> None:
     """)
 
 
+@MIGRATIONS()
+def m006_branches(db: Database) -> None:
+    """Conversations become trees: a question knows the reply it follows, and what is shown and sampled is remembered.
+
+    A question's parent is the first reply it follows (of an unanswered question, that question); of an opening question
+    it is null. Until now every question followed the one before.
+    """
+    db.executescript("""
+        CREATE TABLE conversation_choices (
+            conversation_id TEXT PRIMARY KEY NOT NULL REFERENCES conversations(id) ON DELETE CASCADE,
+            leaf_id TEXT,
+            sampling TEXT NOT NULL DEFAULT '{}'
+        );
+        UPDATE messages SET parent_id = (
+            SELECT p.id FROM messages p WHERE p.conversation_id = messages.conversation_id
+            AND p.position < messages.position AND p.role IN ('user', 'assistant') AND p.kind = 'message'
+            ORDER BY p.position DESC LIMIT 1
+        ) WHERE role = 'user' AND parent_id IS NULL AND position > 0;
+    """)
+
+
 def known_names() -> frozenset[str]:
     """Every migration of this version: on an empty database, all are pending."""
     with Database(memory=True, execute_plugins=False) as empty:

@@ -38,7 +38,7 @@ class Message:
     role: str  # system | user | assistant
     kind: str  # message | revision | edit
     text: str
-    parent_id: str | None  # the user message it answers
+    parent_id: str | None  # the user message it answers; of a user message the first reply it follows
     revises_id: str | None  # the first reply, which it is meant to replace
     hint: str | None  # the hint that led to this revision
     verdict: str | None  # better | still_wrong | None while open

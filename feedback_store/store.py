@@ -6,13 +6,15 @@ import json
 from typing import Any
 
 from feedback_store.adapters import Adapters
+from feedback_store.branches import Branches
 from feedback_store.connection import to_json
 from feedback_store.peers import Peers
+from feedback_store.progress import Progress
 from feedback_store.transfer import Transfer
 from feedback_store.upkeep import Upkeep
 
 
-class Store(Transfer, Adapters, Upkeep, Peers):
+class Store(Transfer, Branches, Progress, Adapters, Upkeep, Peers):
     """Everything the app remembers, in the SQLite file `path`, which is created where it is missing.
 
     Threads may share one Store; every public method is one transaction, on the disk when it returns. Times are ISO

@@ -74,15 +74,6 @@ class Traces(Connection):
             counts = {row["side"]: row["n"] for row in rows}
             return counts.get("win", 0), counts.get("lose", 0)
 
-    def count_trained_wins(self, base: str) -> int:
-        """How many right answers the adapters of `base` were trained on."""
-        with self._transaction(write=False):
-            return int(
-                self._value(
-                    "SELECT count(*) FROM traces WHERE base = ? AND status = 'trained' AND side = 'win'", [base]
-                )
-            )
-
     def still_claimed(self, round_id: int) -> list[Trace]:
         """The traces that this running round may still train on, oldest first."""
         with self._transaction(write=False):

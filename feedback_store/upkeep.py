@@ -11,6 +11,7 @@ from feedback_store.errors import StoreError
 
 # What a person said or the model learned; not the list of migrations. In an order that foreign keys allow.
 TABLES = (
+    "peers",
     "active_adapters",
     "adapters",
     "traces",
@@ -19,6 +20,7 @@ TABLES = (
     "hints",
     "votes",
     "messages",
+    "conversation_choices",
     "conversations",
     "settings",
 )

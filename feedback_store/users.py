@@ -76,6 +76,29 @@ class UserStore(Store):
     def revisions_of(self, first_reply_id: str) -> list[Message]:
         return [m for m in super().revisions_of(first_reply_id) if self._is_mine(m.conversation_id)]
 
+    # -- branches --------------------------------------------------------------------------------------------
+
+    def leaf(self, conversation_id: str) -> str | None:
+        self.conversation(conversation_id)
+        return super().leaf(conversation_id)
+
+    def set_leaf(self, conversation_id: str, message_id: str) -> None:
+        self.conversation(conversation_id)
+        self.message(message_id)
+        super().set_leaf(conversation_id, message_id)
+
+    def sampling(self, conversation_id: str) -> dict[str, Any]:
+        self.conversation(conversation_id)
+        return super().sampling(conversation_id)
+
+    def set_sampling(self, conversation_id: str, sampling: dict[str, Any]) -> None:
+        self.conversation(conversation_id)
+        super().set_sampling(conversation_id, sampling)
+
+    def conversations_saying(self, words: str) -> set[str]:
+        with self._transaction(write=False):
+            return {row["id"] for row in self._rows(MINE, [self.user])} & super().conversations_saying(words)
+
     # -- votes, hints, events --------------------------------------------------------------------------------
 
     def votes(self, conversation_id: str) -> dict[str, int]:

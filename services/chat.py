@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from feedback_store import Conversation, Message, UnknownRecord
-from services.conversation import attempts, prompt_up_to, root_id
+from services.conversation import attempts, prompt_up_to, root_id, shown_path, siblings, system_prompt
 from services.engine import Engine
 from services.feedback import FeedbackService
+from services.replies import Writing
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
 from spear_core.generate import stream_reply
@@ -22,6 +24,25 @@ MAX_MESSAGE_CHARACTERS = 100_000
 TITLE_CHARACTERS = 48
 REVISION_TEMPERATURE = 0.5  # of revisions after the first; the paper has 0.8, and the two have not been compared
 MOST_REPEATS = 3  # times a revision that repeats a refused answer is written anew before it stands
+AGAIN_TEMPERATURE = 0.7  # of a reply asked for again, where a greedy one would come out the same
+BUSY = "A reply is still being written in this conversation; wait for it or stop it."
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How first replies are drawn. Raises SpearError for a value that is not allowed."""
+
+    temperature: float = 0.0  # 0: always the most likely token
+    top_p: float = 0.95
+    max_new_tokens: int = 0  # 0: as many as the model's settings say
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 2:
+            raise SpearError(f"The temperature must be from 0 to 2, not {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise SpearError(f"Top-p must be above 0 and at most 1, not {self.top_p}.")
+        if not 0 <= self.max_new_tokens <= 100_000:
+            raise SpearError("The longest reply must be 0 (as the model says) or a number of tokens above it.")
 
 
 class ChatService:
@@ -29,15 +50,18 @@ class ChatService:
         self._engine = engine
         self._store = engine.store
         self._feedback = feedback
-        self._running: dict[str, threading.Event] = {}
+        self._running: dict[str, Writing] = {}
+        self._store.end_unfinished_replies()
 
     # -- conversations ---------------------------------------------------------------------------------------
 
     def new_conversation(self, learn: bool = True) -> ConversationView:
         return _conversation_view(self._store.create_conversation(learn=learn))
 
-    def conversations(self) -> list[ConversationView]:
-        return [_conversation_view(c) for c in self._store.conversations()]
+    def conversations(self, search: str = "") -> list[ConversationView]:
+        """Newest first; with `search`, those whose title or messages say it."""
+        found = self._store.conversations_saying(search.strip()) if search.strip() else None
+        return [_conversation_view(c) for c in self._store.conversations() if found is None or c.id in found]
 
     def conversation(self, conversation_id: str) -> ConversationView:
         """Raises UnknownRecord."""
@@ -56,47 +80,79 @@ class ChatService:
         self.stop(conversation_id)
         self._store.delete_conversation(conversation_id)
 
+    def sampling(self, conversation_id: str) -> Sampling:
+        return Sampling(**self._store.sampling(conversation_id))
+
+    def set_sampling(self, conversation_id: str, sampling: Sampling) -> None:
+        self._store.set_sampling(conversation_id, asdict(sampling))
+
+    def system_prompt(self, conversation_id: str) -> str:
+        return system_prompt(self._store.messages(conversation_id))
+
+    def set_system_prompt(self, conversation_id: str, text: str) -> None:
+        """What the model is told before everything else, from the next question on."""
+        text = text.strip()[:MAX_MESSAGE_CHARACTERS]
+        if text != self.system_prompt(conversation_id):
+            self._store.add_message(conversation_id, "system", text)
+
     def messages(self, conversation_id: str) -> list[MessageView]:
-        """Everything the screen shows, in order, with votes and verdicts."""
+        """Everything the screen shows of the chosen branch, in order, with votes and verdicts."""
         messages = self._store.messages(conversation_id)
         votes = self._store.votes(conversation_id)
         last_try = {m.revises_id: m.id for m in messages if m.kind == "revision"}
+        versions = siblings(messages)
+        shown = {m.id for m in shown_path(messages, self._store.leaf(conversation_id))}
         return [
-            _message_view(m, votes.get(m.id, 0), can_be_judged=last_try.get(m.revises_id) == m.id)
+            _message_view(
+                m,
+                votes.get(m.id, 0),
+                can_be_judged=last_try.get(m.revises_id) == m.id,
+                versions=versions.get(m.id, ()),
+            )
             for m in messages
-            if m.role != "system"
+            if m.id in shown or m.revises_id in shown
         ]
+
+    def choose(self, message_id: str) -> None:
+        """Show the branch that this version of a question or reply lies on. Raises UnknownRecord."""
+        message = self._store.message(message_id)
+        self._store.set_leaf(message.conversation_id, root_id(message))
 
     # -- replies ---------------------------------------------------------------------------------------------
 
     def reply(self, conversation_id: str, text: str) -> Iterator[MessageView]:
         """Store the question and stream the reply: growing views of one message, the last one complete.
 
-        Raises SpearError for an empty or overlong message, UnknownRecord for an unknown conversation.
+        A reader who leaves does not end the reply: `follow` finds it, `stop` ends it. Raises SpearError for an empty or
+        overlong message, UnknownRecord for an unknown conversation.
         """
-        text = text.strip()
-        if not text:
-            raise SpearError("Type a message first.")
-        if len(text) > MAX_MESSAGE_CHARACTERS:
-            raise SpearError(
-                f"That message is too long: {len(text):,} characters; {MAX_MESSAGE_CHARACTERS:,} are allowed."
-            )
-        if conversation_id in self._running:
-            raise SpearError("A reply is still being written in this conversation; wait for it or stop it.")
-        conversation = self._store.conversation(conversation_id)
+        text = _checked(text)
+        conversation = self._free(conversation_id)
         if not conversation.title:
             self._store.rename_conversation(conversation_id, _title(text))
-        question = self._store.add_message(conversation_id, "user", text)
-        prompt = prompt_up_to(self._store.messages(conversation_id), question.id)
-        reply = self._store.add_message(
-            conversation_id,
-            "assistant",
-            "",
-            parent_id=question.id,
-            adapter_version=self._engine.twins.serving.version,
-            complete=False,
-        )
-        yield from self._stream(reply, prompt, temperature=0.0)
+        path = shown_path(self._store.messages(conversation_id), self._store.leaf(conversation_id))
+        question = self._store.add_message(conversation_id, "user", text, parent_id=path[-1].id if path else None)
+        yield from self._answer(question)
+
+    def resend(self, message_id: str, text: str) -> Iterator[MessageView]:
+        """Ask a changed question in place of an earlier one, which stays as another branch. Raises as `reply`."""
+        text = _checked(text)
+        earlier = self._store.message(message_id)
+        if earlier.role != "user":
+            raise SpearError("Only a message of yours can be changed and sent again.")
+        self._free(earlier.conversation_id)
+        question = self._store.add_message(earlier.conversation_id, "user", text, parent_id=earlier.parent_id)
+        yield from self._answer(question)
+
+    def regenerate(self, message_id: str) -> Iterator[MessageView]:
+        """Answer the question of a reply once more; the earlier reply stays as another branch. Raises as `reply`."""
+        earlier = self._store.message(root_id(self._store.message(message_id)))
+        if earlier.role != "assistant" or earlier.parent_id is None:
+            raise SpearError("Only a reply of the model can be asked for again.")
+        self._free(earlier.conversation_id)
+        same_model = earlier.adapter_version == self._engine.twins.serving.version
+        at_least = AGAIN_TEMPERATURE if same_model else 0.0
+        yield from self._answer(self._store.message(earlier.parent_id), at_least)
 
     def revise(self, message_id: str, hint: str) -> Iterator[MessageView]:
         """Thumbs-down with a hint (may be empty): stream a revision of the reply as a new message.
@@ -106,8 +162,7 @@ class ChatService:
         complained = self._store.message(message_id)
         if complained.role != "assistant" or complained.kind == "edit":
             raise SpearError("Only a reply of the model can be revised.")
-        if complained.conversation_id in self._running:
-            raise SpearError("A reply is still being written in this conversation; wait for it or stop it.")
+        self._free(complained.conversation_id)
         hint = hint.strip()[:MAX_MESSAGE_CHARACTERS]
         first = self._store.message(root_id(complained))
         tried = [m for m in self._store.revisions_of(first.id) if m.kind == "revision"]
@@ -134,48 +189,108 @@ class ChatService:
         )
         asked = revision_messages(prompt, history, self._engine.loaded.settings)
         refused = {m.text for m in (first, *tried)}
-        yield from self._stream(revision, asked, temperature=REVISION_TEMPERATURE if tried else 0.0, refused=refused)
+        yield from self._stream(revision, asked, Sampling(REVISION_TEMPERATURE if tried else 0.0), refused)
+
+    def follow(self, conversation_id: str) -> Iterator[MessageView]:
+        """The reply that is being written in a conversation, to its end; nothing where none is."""
+        if writing := self._running.get(conversation_id):
+            yield from self._read(self._store.message(writing.message_id), writing)
+
+    def prompt_of(self, message_id: str) -> Messages:
+        """The conversation that a reply answered. Raises UnknownRecord, SpearError for what is not a reply."""
+        first = self._store.message(root_id(self._store.message(message_id)))
+        if first.role != "assistant" or first.parent_id is None:
+            raise SpearError("Only a reply of the model can be compared.")
+        return prompt_up_to(self._store.messages(first.conversation_id), first.parent_id)
 
     def stop(self, conversation_id: str) -> None:
         """End the reply being written, which keeps what it has. Nothing happens when none is."""
-        if event := self._running.get(conversation_id):
-            event.set()
+        if writing := self._running.get(conversation_id):
+            writing.stop.set()
+
+    def close(self) -> None:
+        """End every reply being written, and wait until what they have is stored."""
+        for writing in list(self._running.values()):
+            writing.stop.set()
+            writing.wait()
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def _free(self, conversation_id: str) -> Conversation:
+        """The conversation, in which no reply is being written. Raises SpearError, UnknownRecord."""
+        if conversation_id in self._running:
+            raise SpearError(BUSY)
+        return self._store.conversation(conversation_id)
+
+    def _answer(self, question: Message, at_least: float = 0.0) -> Iterator[MessageView]:
+        conversation_id = question.conversation_id
+        sampling = self.sampling(conversation_id)
+        prompt = prompt_up_to(self._store.messages(conversation_id), question.id)
+        reply = self._store.add_message(
+            conversation_id,
+            "assistant",
+            "",
+            parent_id=question.id,
+            adapter_version=self._engine.twins.serving.version,
+            complete=False,
+        )
+        self._store.set_leaf(conversation_id, reply.id)
+        temperature = max(sampling.temperature, at_least)
+        yield from self._stream(reply, prompt, Sampling(temperature, sampling.top_p, sampling.max_new_tokens))
 
     def _stream(
-        self, message: Message, prompt: Messages, temperature: float, refused: Collection[str] = ()
+        self, message: Message, prompt: Messages, sampling: Sampling, refused: Collection[str] = ()
     ) -> Iterator[MessageView]:
         """Growing views of one reply. What repeats a `refused` answer is written anew in its place."""
         engine, serving = self._engine, self._engine.twins.serving
-        stop = self._running[message.conversation_id] = threading.Event()
-        text = ""
-        banned: list[list[int]] = []
-        try:
-            with engine.pace.replying():
-                for _ in range(1 + MOST_REPEATS):
-                    for text in stream_reply(
-                        serving.model,
-                        engine.loaded.tokenizer,
-                        prompt,
-                        context_tokens=engine.loaded.context_tokens,
-                        max_new_tokens=engine.max_new_tokens,
-                        temperature=temperature,
-                        banned=banned,
-                        stop=stop,
-                    ):
-                        yield _message_view(message, 0, text=text)
-                    if stop.is_set() or text not in refused:
-                        break
-                    if way := way_out(serving.model, engine.encoder, engine.pad_id, prompt, text):
-                        banned.append(way)
-        finally:
-            # also when the reader went away in the middle: what was said is kept
-            self._running.pop(message.conversation_id, None)
+
+        def write(writing: Writing) -> None:
+            text = ""
+            banned: list[list[int]] = []
             try:
-                self._store.update_message(message.id, text=text, complete=True, adapter_version=serving.version)
-            except UnknownRecord:
-                log.info("conversation %s was deleted while its reply was being written", message.conversation_id)
+                with engine.pace.replying():
+                    for _ in range(1 + MOST_REPEATS):
+                        for text in stream_reply(
+                            serving.model,
+                            engine.loaded.tokenizer,
+                            prompt,
+                            context_tokens=engine.loaded.context_tokens,
+                            max_new_tokens=sampling.max_new_tokens or engine.max_new_tokens,
+                            temperature=sampling.temperature,
+                            top_p=sampling.top_p,
+                            banned=banned,
+                            stop=writing.stop,
+                        ):
+                            writing.grow(text)
+                        if writing.stop.is_set() or text not in refused:
+                            break
+                        if way := way_out(serving.model, engine.encoder, engine.pad_id, prompt, text):
+                            banned.append(way)
+            finally:
+                try:
+                    self._store.update_message(message.id, text=text, complete=True, adapter_version=serving.version)
+                except UnknownRecord:
+                    log.info("conversation %s was deleted while its reply was being written", message.conversation_id)
+                self._running.pop(message.conversation_id, None)
+
+        writing = self._running[message.conversation_id] = Writing(message.id)
+        writing.start(write)
+        yield from self._read(message, writing)
+
+    def _read(self, message: Message, writing: Writing) -> Iterator[MessageView]:
+        for text in writing.read():
+            yield _message_view(message, 0, text=text)
         done = self._store.message(message.id)
         yield _message_view(done, self._store.vote(done.id), can_be_judged=done.kind == "revision")
+
+
+def _checked(text: str) -> str:
+    text = text.strip()
+    if not text:
+        raise SpearError("Type a message first.")
+    if len(text) > MAX_MESSAGE_CHARACTERS:
+        raise SpearError(f"That message is too long: {len(text):,} characters; {MAX_MESSAGE_CHARACTERS:,} are allowed.")
+    return text
 
 
 def _title(text: str) -> str:
@@ -187,7 +302,8 @@ def _conversation_view(c: Conversation) -> ConversationView:
     return ConversationView(c.id, c.title or "New conversation", c.learn, c.created_at_utc)
 
 
-def _message_view(m: Message, vote: int, *, can_be_judged: bool = False, text: str | None = None) -> MessageView:
+def _message_view(m: Message, vote: int, *, text: str | None = None, **more: Any) -> MessageView:
+    can_be_judged = bool(more.pop("can_be_judged", False))
     return MessageView(
         id=m.id,
         conversation_id=m.conversation_id,
@@ -201,4 +317,5 @@ def _message_view(m: Message, vote: int, *, can_be_judged: bool = False, text: s
         can_be_judged=can_be_judged and m.kind == "revision" and m.verdict is None and m.complete,
         adapter_version=m.adapter_version,
         complete=m.complete if text is None else False,
+        **more,
     )

@@ -1,4 +1,8 @@
-"""What counts in a conversation: which reply stands, what prompt a reply answered, what was tried. Pure functions."""
+"""What counts in a conversation: its branches, which reply stands, what prompt a reply answered. Pure functions.
+
+A conversation is a tree of questions and first replies. Asking again gives a reply a sibling, and changing a question
+gives the question one. Revisions and edits hang on the first reply that they are about.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,38 @@ from feedback_store import Message
 def root_id(message: Message) -> str:
     """The first reply that a revision or edit is about; a first reply is its own root."""
     return message.revises_id or message.id
+
+
+def _nodes(messages: Sequence[Message]) -> list[Message]:
+    return [m for m in messages if m.role != "system" and m.kind == "message"]
+
+
+def shown_path(messages: Sequence[Message], leaf_id: str | None) -> list[Message]:
+    """The questions and first replies of the branch that `leaf_id` lies on, from the first one to the newest below it.
+
+    Without a leaf, or with one that is gone, the branch of the newest message.
+    """
+    nodes = _nodes(messages)
+    if not nodes:
+        return []
+    by_id = {m.id: m for m in nodes}
+    newest_child = {m.parent_id: m for m in nodes}  # in order of position: the last one stays
+    leaf = by_id.get(leaf_id or "", nodes[-1])
+    above = [leaf]
+    while parent := by_id.get(above[-1].parent_id or ""):
+        above.append(parent)
+    path = above[::-1]
+    while child := newest_child.get(path[-1].id):
+        path.append(child)
+    return path
+
+
+def siblings(messages: Sequence[Message]) -> dict[str, tuple[str, ...]]:
+    """Message id -> the ids of all versions of that question or first reply, oldest first."""
+    groups: dict[str | None, list[str]] = {}
+    for m in _nodes(messages):
+        groups.setdefault(m.parent_id, []).append(m.id)
+    return {message_id: tuple(ids) for ids in groups.values() for message_id in ids}
 
 
 def standing_reply(replies: Sequence[Message]) -> Message | None:
@@ -24,22 +60,28 @@ def standing_reply(replies: Sequence[Message]) -> Message | None:
     return None
 
 
+def system_prompt(messages: Sequence[Message], before: int | None = None) -> str:
+    """The newest system message, of those before a position where one is given; empty where there is none."""
+    said = [m.text for m in messages if m.role == "system" and (before is None or m.position < before)]
+    return said[-1] if said else ""
+
+
 def prompt_up_to(messages: Sequence[Message], user_message_id: str) -> list[dict[str, str]]:
-    """x: the conversation up to and with one user message, each earlier question with the reply that stands."""
-    prompt: list[dict[str, str]] = []
-    for message in messages:
-        if message.role == "system":
-            prompt.append({"role": "system", "content": message.text})
-        elif message.role == "user":
-            prompt.append({"role": "user", "content": message.text})
-            if message.id == user_message_id:
-                break
-            reply = standing_reply([m for m in messages if m.parent_id == message.id])
-            if reply is None:
-                prompt.pop()  # a question that was never answered
-            else:
-                prompt.append({"role": "assistant", "content": reply.text})
-    return prompt
+    """x: the branch up to and with one user message, each earlier question with the reply that stands."""
+    by_id = {m.id: m for m in messages}
+    asked = by_id[user_message_id]
+    turns = [asked]
+    above = by_id.get(asked.parent_id or "")
+    while above:
+        if above.role == "assistant":  # a question that was never answered is left out
+            stands = standing_reply([m for m in messages if above.id in (m.id, m.revises_id)])
+            question = by_id[above.parent_id or ""]
+            turns += [stands or above, question]
+            above = question
+        above = by_id.get(above.parent_id or "")
+    prompt = [{"role": m.role, "content": m.text} for m in reversed(turns)]
+    system = system_prompt(messages, before=asked.position)
+    return [{"role": "system", "content": system}, *prompt] if system else prompt
 
 
 def attempts(messages: Sequence[Message], first_reply_id: str) -> list[tuple[str, str]]:

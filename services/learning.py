@@ -22,6 +22,7 @@ from spear_core import traces as core
 from spear_core.errors import SpearError
 from spear_core.round import Learner
 from spear_core.trainer import Anchors, Progress
+from spear_core.twins import AdapterState
 
 log = logging.getLogger(__name__)
 PAUSED = "learning_paused"
@@ -163,11 +164,7 @@ class LearningService:
             try:
                 change()
             finally:
-                self._learner, self._held, self._note = None, HeldAnswers(self._engine), ""
-                self._store.release_interrupted(self._engine.base)
-                self.lineage.complaint = ""
-                self.lineage.serve_active()
-                self._note = self.lineage.complaint
+                self._begin_anew()
         self.kick()
 
     def prepare(self) -> None:
@@ -201,6 +198,38 @@ class LearningService:
             self._store.set_setting(REBUILD, queue)
         claimed = self._store.claim_round(base, version)
         return (*claimed, None) if claimed else None
+
+    def change_model(self, change: Callable[[], None]) -> None:
+        """Between two rounds, let `change` put another base model into the engine, and serve that model's adapter.
+
+        What waits for the earlier model stays and is learned when it is back. Raises SpearError where a round does not
+        end in time.
+        """
+        with self.between_rounds():
+            change()
+            self.lineage.delete_unknown_files()
+            self._begin_anew()
+        self.kick()
+
+    def _begin_anew(self) -> None:
+        self._learner, self._held = None, HeldAnswers(self._engine)
+        self._store.release_interrupted(self._engine.base)
+        self.lineage.complaint = ""
+        self.lineage.serve_active()
+        self._note = self.lineage.complaint
+
+    def try_adapter(self, state: AdapterState, figures: dict[str, Any]) -> int:
+        """Let an adapter from elsewhere serve if it passes the gate: nothing the person confirmed may be lost.
+
+        Returns its version. Raises AdapterInvalid where it does not fit the model, SpearError where it is refused.
+        """
+        with self.between_rounds():
+            learner, base = self._ready_learner(), self._engine.base
+            replay = self._store.replay_wins(base, REPLAY_SAMPLE, [], self._engine.seed)
+            verdict, measured = learner.judge(self.lineage.state, state, [core_trace(t) for t in replay])
+            if not verdict.passed:
+                raise SpearError(f"The adapter was not taken over. {verdict.words}")
+            return self.lineage.adopt(state, {**figures, "after": measured.figures()})
 
     @contextmanager
     def between_rounds(self) -> Iterator[None]:

@@ -151,7 +151,21 @@ class Lineage:
             words, wins, loses = (
                 (made_by.verdict, made_by.wins, made_by.loses) if made_by else (merge.get("words", ""), 0, 0)
             )
+            source = "" if made_by else str(a.figures.get("source", "merged"))
             views.append(
-                AdapterView(a.version, a.parent_version, status, a.created_at_utc, words, wins, loses, a.pinned)
+                AdapterView(
+                    a.version,
+                    a.parent_version,
+                    status,
+                    a.created_at_utc,
+                    words,
+                    wins,
+                    loses,
+                    a.pinned,
+                    source,
+                    steps=int(a.figures.get("steps") or 0),
+                    seconds=a.figures.get("round_seconds"),
+                    drift=(a.figures.get("after") or {}).get("probe_changed"),
+                )
             )
         return views

@@ -46,7 +46,7 @@ class Merging:
             own, store = learning.lineage.state, engine.store
             voices = list(theirs)
             if own is not None:
-                wins = store.count_trained_wins(engine.base)
+                wins = store.count_learned(engine.base)
                 voices.append(Contribution(author, own, wins, self.first.digest))
             merged = aggregate(voices, settings, self.first)
             if own is not None and _distance(own, merged.state) < SAME:

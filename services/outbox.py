@@ -60,7 +60,7 @@ class Outbox:
             base=self._base,
             alpha=self._alpha,
             round=number,
-            wins=self._store.count_trained_wins(self._base),
+            wins=self._store.count_learned(self._base),
             parent=parent,
             created_at_utc=created,
         )

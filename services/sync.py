@@ -53,17 +53,12 @@ class SyncService:
         self._engine = engine
         self._store = engine.store
         self._learning = learning
-        self.merging = Merging(engine, learning)
         self.settings = settings
         folder = engine.data_folder / FOLDER
         self.identity = open_identity(folder / "key.pem")
         self.knocks = Knocks()
         self.inbox = folder / "inbox"
-        self._taken = folder / "taken" / engine.base
-        self._make_folders()
-        self._outbox = Outbox(
-            engine.store, self.identity, folder / "outbox" / engine.base, engine.base, engine.config.lora_alpha
-        )
+        self._begin()
         clear_partial(self.inbox)
         self._client: PeerClient | None = None
         self._closing, self._asked = threading.Event(), threading.Event()
@@ -74,6 +69,22 @@ class SyncService:
             self._store.approve_peer(address.key.text, "", address.url)
         self._remember_peers()
         self._publish()
+
+    def begin(self) -> None:
+        """With the base model that the engine has now."""
+        if self._begun_with != self._engine.base:
+            self._begin()
+            self._publish()
+
+    def _begin(self) -> None:
+        engine, folder = self._engine, self._engine.data_folder / FOLDER
+        self._begun_with = engine.base
+        self.merging = Merging(engine, self._learning)
+        self._taken = folder / "taken" / engine.base
+        self._make_folders()
+        self._outbox = Outbox(
+            engine.store, self.identity, folder / "outbox" / engine.base, engine.base, engine.config.lora_alpha
+        )
 
     # -- the desk: asked by the server on every request --------------------------------------------------------
 

@@ -10,15 +10,18 @@ import dataclasses
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from feedback_store import UserStore
 from services import card
 from services.accounts import User
 from services.chat import ChatService
+from services.comparison import ComparisonService
 from services.engine import Engine
 from services.feedback import FeedbackService
 from services.learning import LearningService
 from services.peer_views import CircleView
+from services.progress import ProgressService
 from services.sync import SyncService
 from services.views import AdapterView, LearnedView, LearningStatus, ModelView
 from services.workbench import Workbench
@@ -136,6 +139,27 @@ class UserSync:
         self._sync.sync_now()
 
 
+class OwnersOnly:
+    """A service of which a guest may only look at what `shown` names. Raises NotAllowed for everything else."""
+
+    def __init__(self, service: Any, user: User, what: str, shown: Collection[str]) -> None:
+        self._service = service
+        self._user = user
+        self._what = what
+        self._shown = frozenset(shown)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._service, name)
+        if name in self._shown or not callable(found):
+            return found
+
+        def guarded(*arguments: Any, **more: Any) -> Any:
+            require_owner(self._user, self._what)
+            return found(*arguments, **more)
+
+        return guarded
+
+
 @dataclass(frozen=True)
 class UserBench:
     """What Workbench is, for one user."""
@@ -146,6 +170,11 @@ class UserBench:
     feedback: FeedbackService
     learning: UserLearning
     sync: UserSync
+    comparison: ComparisonService
+    progress: ProgressService
+    adapter_files: OwnersOnly
+    models: OwnersOnly
+    demo: OwnersOnly
     model: ModelView
 
 
@@ -156,10 +185,14 @@ class UserBenches:
         self._workbench = workbench
         self._lock = threading.Lock()
         self._chats: dict[str, tuple[UserStore, ChatService, FeedbackService]] = {}
+        self._loaded = workbench.engine.loaded
 
     def of(self, user: User) -> UserBench:
         bench = self._workbench
         with self._lock:
+            if self._loaded is not bench.engine.loaded:  # another base model serves
+                self._chats.clear()
+                self._loaded = bench.engine.loaded
             if user.name not in self._chats:
                 store = UserStore(bench.engine.store, user.name)
                 engine = dataclasses.replace(bench.engine, store=store)
@@ -167,4 +200,23 @@ class UserBenches:
                 self._chats[user.name] = store, ChatService(engine, feedback), feedback
             store, chat, feedback = self._chats[user.name]
         learning = UserLearning(bench.learning, bench.engine, user)
-        return UserBench(user, store, chat, feedback, learning, UserSync(bench.sync, user), bench.model)
+        return UserBench(
+            user,
+            store,
+            chat,
+            feedback,
+            learning,
+            UserSync(bench.sync, user),
+            bench.comparison,
+            bench.progress,
+            OwnersOnly(bench.adapter_files, user, "carry adapters in and out", ()),
+            OwnersOnly(bench.models, user, "change the model", ("known",)),
+            OwnersOnly(bench.demo, user, "run the demonstration", ("view",)),
+            bench.model,
+        )
+
+    def close(self) -> None:
+        """End every reply that is being written, and wait until what they have is stored."""
+        with self._lock:
+            for _, chat, _ in self._chats.values():
+                chat.close()

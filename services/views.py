@@ -29,6 +29,7 @@ class MessageView:
     can_be_judged: bool = False  # show Better / Still wrong under it
     adapter_version: int = 0  # 0: the base model without any adapter
     complete: bool = True  # False while the reply streams
+    versions: tuple[str, ...] = ()  # ids of all versions of this question or reply, oldest first, itself included
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,95 @@ class AdapterView:
     wins: int = 0
     loses: int = 0
     pinned: bool = False
+    source: str = ""  # where it came from, where no round made it
+    steps: int = 0
+    seconds: float | None = None  # of the round that made it
+    drift: float | None = None  # share of words that came out differently in answers nobody complained about
+
+
+@dataclass(frozen=True)
+class AnswerView:
+    """What one version of the adapter answers; version 0 is the base model."""
+
+    version: int
+    text: str
+
+
+@dataclass(frozen=True)
+class DemoTurn:
+    """One question of the demonstration, as far as it has come."""
+
+    number: int
+    question: str
+    reply: str = ""
+    right: bool = False
+    frozen: str = ""  # the frozen model's answer to the same question
+    frozen_right: bool = False
+    hint: str = ""  # the last one given
+    revision: str = ""
+    confirmed: bool = False
+    learned: bool = False
+
+
+@dataclass(frozen=True)
+class DemoView:
+    """The demonstration at one moment. The exam is questions in wordings that no training text holds."""
+
+    phase: str  # idle | preparing | running | paused | done | failed
+    total: int = 0  # questions of the run
+    now: str = ""  # what happens right now, a sentence
+    first_try: tuple[bool, ...] = ()  # of the learning model, question by question
+    first_try_frozen: tuple[bool, ...] = ()
+    exam: tuple[tuple[int, float], ...] = ()  # (questions asked so far, share of the exam right)
+    exam_frozen: float = 0.0
+    exam_size: int = 0
+    kept: int = 0  # trainings that passed the gate
+    refused: int = 0
+    turns: tuple[DemoTurn, ...] = ()  # the latest ones, oldest first
+
+
+@dataclass(frozen=True)
+class RoundView:
+    """One finished learning round."""
+
+    number: int
+    kept: bool
+    verdict: str
+    seconds: float
+    seconds_to_live: float | None
+    steps: int
+    win_loss: float | None
+    lose_loss: float | None
+    anchor_kl: float | None
+
+
+@dataclass(frozen=True)
+class ProgressView:
+    """Did it learn anything? Replies and rounds, oldest first."""
+
+    first_try: tuple[bool, ...] = ()  # of each first reply: nobody objected to it
+    revised: tuple[bool, ...] = ()  # of each reply for which a revision was asked: one was confirmed
+    rounds: tuple[RoundView, ...] = ()
+    learned: int = 0  # corrections that are part of the adapter that answers
+    version: int = 0
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A base model that was used on this instance."""
+
+    name: str
+    versions: int  # adapters it has
+    active: int  # the version that answers, 0: the base model
+    is_current: bool
+
+
+@dataclass(frozen=True)
+class MemoryView:
+    name: str
+    parameters: int
+    needed_bytes: int
+    free_bytes: int
 
 
 @dataclass(frozen=True)

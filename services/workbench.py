@@ -8,14 +8,17 @@ import sys
 import threading
 from pathlib import Path
 
-import torch
-
 from feedback_store import Store
+from services.adapter_files import AdapterFiles
 from services.chat import ChatService
+from services.comparison import ComparisonService
+from services.demo import DemoService
 from services.engine import Engine
 from services.feedback import FeedbackService
 from services.jobs import Jobs
 from services.learning import LearningService
+from services.models import ModelService, choose_threads
+from services.progress import ProgressService
 from services.selfplay import SelfPlayService
 from services.settings import Settings
 from services.sync import SyncService
@@ -27,8 +30,6 @@ from spear_core.twins import Twins
 
 log = logging.getLogger(__name__)
 DATABASE = "spear.sqlite3"
-# One thread is as fast for a model this small, and leaves the other cores to chat while a round trains.
-SMALL_MODEL_PARAMETERS = 50_000_000
 THREAD_SWITCH_SECONDS = 0.0002
 
 
@@ -40,11 +41,13 @@ class Workbench:
         self.learning = LearningService(engine)
         self.feedback = FeedbackService(engine, self.learning.kick)
         self.chat = ChatService(engine, self.feedback)
-        self.model = ModelView(
-            Path(engine.loaded.name).name, engine.loaded.parameters, tuple(engine.loaded.settings.examples)
-        )
-        self.self_play = SelfPlayService(engine)
+        self.comparison = ComparisonService(engine, self.learning.lineage)
+        self.progress = ProgressService(engine)
+        self.adapter_files = AdapterFiles(engine, self.learning)
         self.sync = SyncService(engine, self.learning, settings.federation)
+        self.models = ModelService(engine, self.learning, settings.device, self._begin)
+        self.demo = DemoService(engine)
+        self._starts_jobs = start_jobs
         self._jobs = Jobs(
             self.learning.run_pending,
             self._play,
@@ -52,11 +55,20 @@ class Workbench:
             interval_seconds=settings.learn_interval_seconds,
             sync_seconds=settings.federation.sync_seconds,
         )
+        self._begin()
         if start_jobs:
             self.learning.on_kick = self._jobs.learn_now
             self.sync.on_sync = self._jobs.sync_now
-            threading.Thread(target=self.learning.prepare, name="prepare", daemon=True).start()
             self._jobs.start()
+
+    def _begin(self) -> None:
+        """With the first model, and with every other one that takes its place."""
+        loaded = self.engine.loaded
+        self.model = ModelView(Path(loaded.name).name, loaded.parameters, tuple(loaded.settings.examples))
+        self.sync.begin()
+        self.self_play = SelfPlayService(self.engine)  # what it remembers is of one model
+        if self._starts_jobs:
+            threading.Thread(target=self.learning.prepare, name="prepare", daemon=True).start()
 
     def _play(self) -> None:
         """One turn of background self-play; what it finds is learned at once."""
@@ -67,6 +79,8 @@ class Workbench:
     def close(self) -> None:
         """Wait for a round under way, then close the database."""
         self.sync.close()
+        self.demo.close()
+        self.chat.close()
         self._jobs.stop()
         self.engine.store.close()
 
@@ -104,8 +118,7 @@ def open_workbench(settings: Settings, *, start_jobs: bool = True) -> Workbench:
     config = settings.config()
     folder = prepare_data_folder(settings.data_folder)
     loaded = load_model(settings.model, device=settings.device)
-    if threads := settings.threads or (1 if loaded.parameters < SMALL_MODEL_PARAMETERS else 0):
-        torch.set_num_threads(threads)
+    choose_threads(loaded, settings.threads)
     store = Store(folder / DATABASE)
     engine = Engine(
         store=store,

@@ -209,6 +209,30 @@ def load_model(
     return loaded
 
 
+@dataclass(frozen=True)
+class Weighed:
+    """What a model would take and what there is, in bytes of the device's memory."""
+
+    parameters: int
+    needed_bytes: int
+    free_bytes: int
+
+
+def weigh_model(name_or_folder: str, *, device: str = "cpu", dtype: str = "auto") -> Weighed:
+    """How much memory a model needs, read from its files' headers; nothing is loaded and nothing is downloaded.
+
+    Raises ModelUnavailable, with one line, for what is not on this machine or is no model.
+    """
+    target = _device(device)
+    folder = _local_folder(name_or_folder, True, False)
+    _causal_config(name_or_folder, folder, _read_config(name_or_folder, folder), False)
+    headers = [_header_of(name_or_folder, file) for file in _weight_files(name_or_folder, folder)]
+    stored = sum(torch.Size(entry["shape"]).numel() for header in headers for entry in header.values())
+    formats = frozenset(entry["dtype"] for header in headers for entry in header.values())
+    number, _ = choose_dtype(dtype, target, stored, formats)
+    return Weighed(stored, int(stored * number.itemsize * MEMORY_MARGIN), _free_bytes(target))
+
+
 def read_settings(folder: Path) -> ModelSettings:
     """The settings in `spear.json`, or the defaults where there is none.
 
@@ -429,8 +453,12 @@ def _header_of(name: str, file: Path) -> dict[str, Any]:
         raise ModelUnavailable(f"{name}: {file.name} cannot be read ({_line(e)}); check its permissions") from e
 
 
+def _free_bytes(device: torch.device) -> int:
+    return int(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available)
+
+
 def _check_memory(name: str, weight_bytes: int, device: torch.device) -> None:
-    available = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    available = _free_bytes(device)
     if weight_bytes * MEMORY_MARGIN > available:
         raise ModelUnavailable(
             f"{name} needs about {weight_bytes * MEMORY_MARGIN / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB "

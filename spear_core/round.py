@@ -74,6 +74,25 @@ class Learner:
             pace=self.pace,
         )
 
+    def judge(
+        self, current: AdapterState | None, candidate: AdapterState, confirmed: Sequence[Trace]
+    ) -> tuple[Verdict, Measures]:
+        """The gate for an adapter that was not trained here: what was confirmed must hold, and nothing else may move.
+
+        Raises AdapterInvalid where the candidate does not fit the model.
+        """
+        older = [self.encoder.trace(trace) for trace in confirmed[:OLDER_CHECKED]]
+        measured = []
+        for state in (current, candidate):
+            self.twins.load(state)
+            model, micro_batch = self.twins.training, self.config.micro_batch
+            measured.append(measure(model, [], [], older, self.probes, self.pad_id, micro_batch, self.pace))
+        before, after = measured
+        asked = [trace.prompt for trace in confirmed[:REPLIES_CHECKED]] or [
+            [{"role": "user", "content": "Hello!"}],
+        ]
+        return decide(before, after, self.answer(asked), self.config), after
+
     def run_round(
         self,
         current: AdapterState | None,

@@ -76,14 +76,17 @@ class Twins:
 
     def publish(self, state: AdapterState | None, version: int) -> None:
         """Serve an adapter from the next reply on. Replies under way finish with the model they began with."""
+        self._serving = Serving(self.with_adapter(state), version if state is not None else 0)
+
+    def with_adapter(self, state: AdapterState | None) -> Any:
+        """One more model over the base weights, with an adapter of its own, that never changes; the base for None."""
         if state is None:
-            self._serving = Serving(self.base, 0)
-            return
+            return self.base
         tree = share_base(self.training)
         load_state(tree, state)
         tree.requires_grad_(False)
         tree.eval()
-        self._serving = Serving(tree, version)
+        return tree
 
 
 def load_state(model: PeftModel, state: AdapterState) -> None:

@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection
 
 from services.accounts import LOCAL, NOBODY, Accounts, User
 from services.user_bench import UserBench, UserBenches
+from services.views import ModelView
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
@@ -71,8 +72,12 @@ class Access:
         return self.accounts.user(request.username if request else None) or NOBODY
 
     def for_visitors(self) -> Workbench:
-        """What the page is built on: `chat`, `feedback`, `learning` and `sync` are the signed-in user's."""
+        """What the page is built on: every service is the signed-in user's."""
         return cast("Workbench", _VisitorsBench(self))
+
+    def close(self) -> None:
+        """End the replies that are being written."""
+        self._benches.close()
 
     def show_who_is_here(self, page: gr.Blocks) -> None:
         """Add the user's name and the way out to a page. Nothing where there are no logins."""
@@ -88,12 +93,20 @@ class Access:
 
 class _VisitorsBench:
     def __init__(self, access: Access) -> None:
-        self.model = access.workbench.model
         self.access = access
         self.chat = _Resolved(lambda: access.bench(access.signed_in()).chat)
         self.feedback = _Resolved(lambda: access.bench(access.signed_in()).feedback)
         self.learning = _Resolved(lambda: access.bench(access.signed_in()).learning)
         self.sync = _Resolved(lambda: access.bench(access.signed_in()).sync)
+        self.comparison = _Resolved(lambda: access.bench(access.signed_in()).comparison)
+        self.progress = _Resolved(lambda: access.bench(access.signed_in()).progress)
+        self.adapter_files = _Resolved(lambda: access.bench(access.signed_in()).adapter_files)
+        self.models = _Resolved(lambda: access.bench(access.signed_in()).models)
+        self.demo = _Resolved(lambda: access.bench(access.signed_in()).demo)
+
+    @property
+    def model(self) -> ModelView:
+        return self.access.workbench.model
 
 
 class _Resolved:

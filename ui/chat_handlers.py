@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from services.views import MessageView
+from services.chat import Sampling
+from services.views import ConversationView, MessageView
 from ui import messages as m
+from ui.comparison import comparison_html
+from ui.conversation_list import list_html
 from ui.edge import USER_ERRORS, at_the_edge
+from ui.examples import invitation_html
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
 
 FRAME_SECONDS = 0.05  # a streamed reply is redrawn at most this often
-TITLE_LENGTH = 48
+IDLE: dict[str, Any] = {"submit_btn": "Send", "stop_btn": False}
+WRITING: dict[str, Any] = {"submit_btn": False, "stop_btn": "Stop"}
 
 
 def _coming(conversation_id: str, role: str, text: str, kind: str = "message") -> MessageView:
@@ -24,54 +29,80 @@ def _coming(conversation_id: str, role: str, text: str, kind: str = "message") -
     return MessageView("", conversation_id, role, kind, text, complete=role == "user")
 
 
+def _before(messages: list[MessageView], message_id: str) -> list[MessageView]:
+    """What came before a message: that is what stays when a branch begins there."""
+    return messages[: next((i for i, old in enumerate(messages) if old.id == message_id), len(messages))]
+
+
 class ChatHandlers:
     """What the chat tab's events do. Holds no state of a visitor: that is in the page."""
 
     def __init__(self, workbench: Workbench) -> None:
+        self.workbench = workbench
         self.chat = workbench.chat
         self.feedback = workbench.feedback
+        self.comparison = workbench.comparison
+
+    # -- what a visitor may see: the one place that asks which conversations there are ---------------------------------
+
+    def _conversations(self, search: str = "") -> list[ConversationView]:
+        return self.chat.conversations(search)
+
+    def _opened(self, conversation_id: str | None) -> ConversationView | None:
+        """The conversation; none where it was deleted meanwhile."""
+        return next((c for c in self._conversations() if c.id == conversation_id), None)
 
     # -- views -------------------------------------------------------------------------------------------------------
 
     def _messages(self, conversation_id: str | None) -> list[MessageView]:
         return self.chat.messages(conversation_id) if conversation_id else []
 
-    @staticmethod
-    def _chat_update(messages: Sequence[MessageView]) -> Any:
-        return gr.update(value=m.chat_value(messages), feedback_value=m.feedback_value(messages))
-
     @at_the_edge
-    def show(self, conversation_id: str | None) -> tuple[Any, ...]:
+    def show(self, conversation_id: str | None, search: str) -> tuple[Any, ...]:
         """A whole conversation, boxes closed; an unknown id (deleted meanwhile) shows the empty page."""
-        conversations = self.chat.conversations()
-        current = next((c for c in conversations if c.id == conversation_id), None)
+        current = self._opened(conversation_id)
         shown = current.id if current else None
-        titles = [(c.title[:TITLE_LENGTH] or "New conversation", c.id) for c in conversations]
+        sampling = self.chat.sampling(shown) if shown else Sampling()
         return (
-            self._chat_update(self._messages(shown)),
-            gr.update(choices=titles, value=shown),
-            gr.update(value=bool(current and not current.learn)),
-            gr.update(visible=current is not None),
+            m.chat_value(self._messages(shown), shown, invitation_html(self.workbench.model)),
+            list_html(self._conversations(search), shown, search),
             shown,
-            gr.update(submit_btn="Send", stop_btn=False),
+            gr.update(**IDLE),
             gr.update(visible=True),
             gr.update(visible=False),
             gr.update(visible=False),
+            gr.update(visible=False),
             None,
+            None,
+            bool(current and not current.learn),
+            self.chat.system_prompt(shown) if shown else "",
+            sampling.temperature,
+            sampling.top_p,
+            sampling.max_new_tokens,
         )
+
+    @at_the_edge
+    def find(self, conversation_id: str | None, search: str) -> str:
+        return list_html(self._conversations(search), conversation_id, search)
 
     # -- conversations -----------------------------------------------------------------------------------------------
 
-    def new(self) -> Any:
+    def new(self, search: str) -> Any:
         """An empty page. The conversation itself begins with its first message, so none is ever stored empty."""
-        return self.show(None)
+        return self.show(None, search)
+
+    def open(self, search: str, event: gr.EventData) -> Any:
+        return self.show(event.id, search)
 
     @at_the_edge
-    def delete(self, conversation_id: str | None) -> Any:
-        if not conversation_id:  # the person said no
-            return gr.skip()
-        self.chat.delete(conversation_id)
-        return self.show(None)
+    def rename(self, conversation_id: str | None, search: str, event: gr.EventData) -> Any:
+        self.chat.rename(event.id, event.title)
+        return self.find(conversation_id, search)
+
+    @at_the_edge
+    def delete(self, conversation_id: str | None, search: str, event: gr.EventData) -> Any:
+        self.chat.delete(event.id)
+        return self.show(None if event.id == conversation_id else conversation_id, search)
 
     @at_the_edge
     def set_learn(self, conversation_id: str | None, no_learning: bool) -> Any:
@@ -79,28 +110,78 @@ class ChatHandlers:
             self.chat.set_learn(conversation_id, not no_learning)
         return gr.skip()
 
+    @at_the_edge
+    def set_up(
+        self, conversation_id: str | None, system: str, temperature: float, top_p: float, max_new_tokens: float
+    ) -> None:
+        """System prompt and sampling of the shown conversation; of one that has not begun, `send` stores them."""
+        sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens or 0))
+        if conversation_id:
+            self.chat.set_system_prompt(conversation_id, system)
+            self.chat.set_sampling(conversation_id, sampling)
+
     # -- replies -----------------------------------------------------------------------------------------------------
 
     @at_the_edge
-    def send(self, text: str, conversation_id: str | None, no_learning: bool) -> Iterator[Any]:
-        """Stream the reply to `text` into the shown conversation, which begins here if there is none."""
+    def send(
+        self, text: str, conversation_id: str | None, rewritten: str | None, no_learning: bool, *settings: Any
+    ) -> Iterator[Any]:
+        """Stream the reply to `text` into the shown conversation, which begins here if there is none.
+
+        With `rewritten`, the text takes the place of that earlier question, in a branch of its own.
+        """
         if not text.strip():
             yield gr.skip()
             return
         if not conversation_id:
             conversation_id = self.chat.new_conversation(learn=not no_learning).id
-        busy = gr.update(value="", submit_btn=False, stop_btn="Stop")
+            self.set_up(conversation_id, *settings)
+        before = self._messages(conversation_id)
+        if rewritten:
+            before = _before(before, rewritten)
+            stream = self.chat.resend(rewritten, text)
+        else:
+            stream = self.chat.reply(conversation_id, text)
         coming = [_coming(conversation_id, "user", text), _coming(conversation_id, "assistant", "")]
-        yield self._chat_update([*self._messages(conversation_id), *coming]), busy, conversation_id
+        start = m.chat_value([*before, *coming], conversation_id)
+        yield start, gr.update(value="", **WRITING), conversation_id, gr.update(visible=False), None
+        rest = (gr.skip(),) * 4
         try:
-            for messages in self._frames(self.chat.reply(conversation_id, text), conversation_id):
-                yield self._chat_update(messages), gr.skip(), gr.skip()
+            for messages in self._frames(stream, conversation_id):
+                yield m.chat_value(messages, conversation_id), *rest
         except USER_ERRORS:
-            yield gr.skip(), gr.update(value=text), gr.skip()  # what was typed is not lost
+            yield gr.skip(), gr.update(value=text), *rest[1:]  # what was typed is not lost
             raise
 
-    def send_example(self, conversation_id: str | None, no_learning: bool, event: gr.SelectData) -> Iterator[Any]:
-        yield from self.send(event.value["text"], conversation_id, no_learning)
+    def send_example(
+        self, event: gr.EventData, conversation_id: str | None, no_learning: bool, *settings: Any
+    ) -> Iterator[Any]:
+        yield from self.send(event.text, conversation_id, None, no_learning, *settings)
+
+    @at_the_edge
+    def again(self, conversation_id: str | None, event: gr.EventData) -> Iterator[Any]:
+        """Answer a question once more, in a branch of its own."""
+        if not conversation_id:
+            yield gr.skip()
+            return
+        before = _before(self._messages(conversation_id), event.id)
+        start = m.chat_value([*before, _coming(conversation_id, "assistant", "")], conversation_id)
+        yield start, gr.update(**WRITING)
+        for messages in self._frames(self.chat.regenerate(event.id), conversation_id):
+            yield m.chat_value(messages, conversation_id), gr.skip()
+
+    @at_the_edge
+    def follow(self, conversation_id: str | None) -> Iterator[Any]:
+        """Go on with a reply that was being written when the page was left or loaded again."""
+        is_first = True
+        if conversation_id:
+            for messages in self._frames(self.chat.follow(conversation_id), conversation_id):
+                yield m.chat_value(messages, conversation_id), gr.update(**WRITING) if is_first else gr.skip()
+                is_first = False
+        if is_first:
+            yield gr.skip()
+        else:
+            yield m.chat_value(self._messages(conversation_id), conversation_id), gr.update(**IDLE)
 
     def stop(self, conversation_id: str | None) -> None:
         if conversation_id:
@@ -117,6 +198,28 @@ class ChatHandlers:
                 drawn_at = time.monotonic()
                 yield [*earlier, message]
 
+    @at_the_edge
+    def branch(self, conversation_id: str | None, event: gr.EventData) -> Any:
+        """Show another version of a question or reply, and what followed it."""
+        self.chat.choose(event.id)
+        return m.chat_value(self._messages(conversation_id), conversation_id)
+
+    @at_the_edge
+    def rewrite(self, conversation_id: str | None, event: gr.EventData) -> Any:
+        """Put an earlier question into the composer; sending it makes a branch."""
+        question = m.find(self._messages(conversation_id), event.id)
+        if question is None:
+            return gr.skip()
+        return gr.update(value=question.text), gr.update(visible=True), question.id
+
+    @at_the_edge
+    def compare(self, event: gr.EventData) -> Iterator[Any]:
+        """The question of a reply, answered by the base model and by what serves now."""
+        prompt = self.chat.prompt_of(event.id)
+        yield comparison_html(prompt[-1]["content"], None)
+        live = self.comparison.serving_version()
+        yield comparison_html(prompt[-1]["content"], self.comparison.answers(prompt, [0, live] if live else [0]))
+
     # -- feedback ----------------------------------------------------------------------------------------------------
 
     def _panels(self, conversation_id: str | None, complain_about: str | None) -> tuple[Any, ...]:
@@ -125,7 +228,7 @@ class ChatHandlers:
         target = m.find(messages, complain_about)
         is_open = target is not None
         return (
-            self._chat_update(messages),
+            m.chat_value(messages, conversation_id),
             gr.update(visible=not is_open),
             gr.update(visible=is_open),
             gr.update(visible=False),
@@ -135,32 +238,31 @@ class ChatHandlers:
         )
 
     @at_the_edge
-    def vote(self, shown: list[dict[str, Any]], conversation_id: str | None, event: gr.LikeData) -> Any:
-        """Thumbs up, down, or taken back (`liked == ""`). Under a revision they mean Better and Still wrong."""
-        message_id = m.message_id_at(shown, event.index)
-        if not message_id:
-            return gr.skip()
-        message = m.find(self._messages(conversation_id), message_id)
+    def vote(self, conversation_id: str | None, event: gr.EventData) -> Any:
+        """Thumbs up, down, or taken back (0). Under a revision they mean Better and Still wrong."""
+        value = int(event.value)
+        message = m.find(self._messages(conversation_id), event.id)
         if message is None or message.kind == "edit":  # deleted meanwhile; or the person's own words
             return self._panels(conversation_id, None)
-        if event.liked is True or event.liked is False:
-            if message.kind == "revision":
-                return self._verdict(conversation_id, message_id, m.BETTER if event.liked else m.STILL_WRONG)
-            (self.feedback.like if event.liked else self.feedback.dislike)(message_id)
-            return self._panels(conversation_id, None if event.liked else message_id)
-        self.feedback.clear_vote(message_id)
-        return self._panels(conversation_id, None)
+        if value == 0:
+            self.feedback.clear_vote(message.id)
+            return self._panels(conversation_id, None)
+        if message.kind == "revision":
+            return self._verdict(conversation_id, message.id, m.BETTER if value > 0 else m.STILL_WRONG)
+        (self.feedback.like if value > 0 else self.feedback.dislike)(message.id)
+        return self._panels(conversation_id, None if value > 0 else message.id)
 
     @at_the_edge
-    def judge(self, conversation_id: str | None, event: gr.SelectData) -> Any:
+    def judge(self, conversation_id: str | None, event: gr.EventData) -> Any:
         """One of the two buttons under a revision."""
-        verdict, message_id = m.read_option(event.value)
-        return self._verdict(conversation_id, message_id, verdict)
+        return self._verdict(conversation_id, event.id, event.value)
 
     def _verdict(self, conversation_id: str | None, message_id: str, verdict: str) -> Any:
         if verdict == m.BETTER:
             self.feedback.better(message_id)
             return self._panels(conversation_id, None)
+        if verdict != m.STILL_WRONG:
+            raise ValueError(f"not a verdict: {verdict!r}")
         more_allowed = self.feedback.still_wrong(message_id)
         if not more_allowed:
             gr.Info(
@@ -176,16 +278,16 @@ class ChatHandlers:
             yield gr.skip()
             return
         rest: tuple[Any, ...] = (
-            gr.update(submit_btn=False, stop_btn="Stop"),
+            gr.update(**WRITING),
             gr.update(visible=True),
             gr.update(visible=False),
             gr.update(value=""),
         )
         coming = _coming(conversation_id, "assistant", "", kind="revision")
-        yield self._chat_update([*self._messages(conversation_id), coming]), *rest
+        yield m.chat_value([*self._messages(conversation_id), coming], conversation_id), *rest
         rest = (gr.skip(),) * len(rest)
         for messages in self._frames(self.chat.revise(message_id, hint.strip()), conversation_id):
-            yield self._chat_update(messages), *rest
+            yield m.chat_value(messages, conversation_id), *rest
 
     @at_the_edge
     def open_edit(self, message_id: str | None, conversation_id: str | None) -> Any:
@@ -195,9 +297,9 @@ class ChatHandlers:
         return gr.update(visible=False), gr.update(visible=True), target.text
 
     @at_the_edge
-    def save_edit(self, message_id: str | None, text: str, conversation_id: str | None) -> Any:
+    def save_edit(self, message_id: str | None, text: str, conversation_id: str | None, search: str) -> Any:
         if not message_id or not text.strip():
             gr.Info("Write the answer you wanted first.")
             return gr.skip()
         self.feedback.edit(message_id, text.strip())
-        return self.show(conversation_id)
+        return self.show(conversation_id, search)

@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from services.chat import Sampling
 from ui.chat_handlers import ChatHandlers
-from ui.examples import example_questions, invitation
+from ui.examples import invitation_html
+from ui.messages import chat_value
+from ui.scripts import script
 from ui.status_card import StatusCard
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
 
-# Asked in the browser, so that a click that was a slip never reaches the services.
-CONFIRM_DELETE = "(id) => (id && confirm('Delete this conversation?')) ? id : null"
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+KEYS = (
+    "Keys: Enter sends, Shift+Enter begins a new line, Escape stops a reply, / goes to the message, Arrow up changes your "
+    "last message, Ctrl+Shift+O begins a new conversation."
+)
+COMPARE_DIALOG = """
+<dialog aria-labelledby="compare-title"><header><h3 id="compare-title">With and without what was learned</h3>
+<button type="button" class="tool" data-do="close" aria-label="Close">×</button></header>
+<div class="compared" aria-live="polite"></div></dialog>
+"""
+COMPARE_JS = """
+const dialog = element.querySelector('dialog');
+dialog.addEventListener('click', (event) => {
+    if (event.target === dialog || event.target.closest('[data-do=close]')) dialog.close();
+});
+// The words are put in by hand: a redrawn template would close the dialog.
+watch('value', () => {
+    dialog.querySelector('.compared').innerHTML = props.value;
+    if (props.value && !dialog.open) dialog.showModal();
+});
+"""
 
 
 class ChatTab:
     """Builds the tab inside an open Blocks. The shown conversation's id lives in the browser: a reload finds it."""
 
     def __init__(self, workbench: Workbench) -> None:
-        self.model = workbench.model
+        self.workbench = workbench
         self.do = ChatHandlers(workbench)
         self.status_card = StatusCard(workbench)
 
-    def build(self, page: gr.Blocks) -> None:
+    def build(self) -> None:
         # A fixed secret: the id of a conversation is no secret, and a random one would not outlive the process.
         self.conversation = gr.BrowserState(None, storage_key="spear-conversation", secret="spear-conversation")
         self.target = gr.State(None)  # id of the reply that the hint box or the edit box is about
+        self.rewritten = gr.State(None)  # id of the earlier question that the composer's text will replace
         with gr.Row(elem_id="columns"):
             with gr.Column(elem_id="side", scale=0, min_width=220):
                 self._side()
@@ -40,27 +63,31 @@ class ChatTab:
                 self._composer()
             with gr.Column(elem_id="aside", scale=0, min_width=300):
                 self.status_card.build()
-        self._wire(page)
-        self.status_card.wire(page)
+        self.compared = gr.HTML(
+            "", elem_id="compare-dialog", html_template=COMPARE_DIALOG, js_on_load=COMPARE_JS, apply_default_css=False
+        )
 
     def _side(self) -> None:
         self.new = gr.Button("New conversation", elem_id="new-conversation", variant="secondary", size="md")
-        self.list = gr.Radio(
-            [], label="Conversations", show_label=False, container=False, elem_id="conversations", interactive=True
-        )
-
-    def _chat(self) -> None:
-        self.chat = gr.Chatbot(
-            elem_id="chat",
+        self.search = gr.Textbox(
+            value="",
+            placeholder="Search conversations",
+            label="Search conversations",
             show_label=False,
             container=False,
-            layout="bubble",
-            height="100%",
-            group_consecutive_messages=False,
-            buttons=[],
-            allow_tags=False,
-            placeholder=f"## What would you like to know?\n{invitation(self.model)}",
-            examples=[{"text": example} for example in example_questions(self.model)],
+            elem_id="search",
+            max_lines=1,
+        )
+        self.list = gr.HTML(elem_id="conversations", js_on_load=script("conversations"), apply_default_css=False)
+
+    def _chat(self) -> None:
+        self.chat = gr.HTML(
+            chat_value([], invitation=invitation_html(self.workbench.model)),
+            elem_id="chat",
+            html_template='<div class="log" role="log" aria-label="Conversation" tabindex="0" hidden></div>'
+            '<div class="nothing-said"></div>',
+            js_on_load=script("chat"),
+            apply_default_css=False,
         )
 
     def _hint_box(self) -> None:
@@ -94,6 +121,11 @@ class ChatTab:
 
     def _composer(self) -> None:
         with gr.Column(elem_id="composer") as self.composer:
+            with gr.Row(visible=False, elem_id="rewriting") as self.rewriting:
+                gr.HTML(
+                    "<p>You are changing an earlier message. Sending it begins a new branch; the old one stays.</p>"
+                )
+                self.keep = gr.Button("Cancel", size="sm", elem_id="cancel-rewriting")
             self.text = gr.Textbox(
                 placeholder="Ask something",
                 show_label=False,
@@ -105,48 +137,86 @@ class ChatTab:
                 submit_btn="Send",
                 elem_id="message",
             )
-            with gr.Row(elem_id="composer-row"):
-                self.no_learning = gr.Checkbox(
-                    label="Don't learn from this chat", container=False, elem_id="no-learning", min_width=200
-                )
-                self.delete = gr.Button("Delete conversation", size="sm", elem_id="delete", min_width=80, visible=False)
+            with gr.Accordion("Settings of this conversation", open=False, elem_id="settings"):
+                self._settings()
 
-    def _wire(self, page: gr.Blocks) -> None:
+    def _settings(self) -> None:
+        usual = Sampling()
+        self.no_learning = gr.Checkbox(label="Don't learn from this chat", container=False, elem_id="no-learning")
+        self.system = gr.Textbox(
+            label="System prompt: what the model is told before everything else",
+            value="",
+            placeholder="For example: answer in one short sentence.",
+            lines=1,
+            max_lines=6,
+            elem_id="system-prompt",
+        )
+        with gr.Row(elem_id="sampling"):
+            self.temperature = gr.Slider(
+                0, 2, usual.temperature, step=0.05, label="Temperature (0: most likely words)", min_width=160
+            )
+            self.top_p = gr.Slider(0.05, 1, usual.top_p, step=0.05, label="Top-p", min_width=160)
+            self.longest = gr.Number(
+                usual.max_new_tokens, precision=0, minimum=0, label="Longest reply in tokens (0: usual)"
+            )
+        gr.HTML(f'<p class="keys">{escape(KEYS)}</p>')
+
+    def wire(self, page: gr.Blocks) -> None:
         do = self.do
+        self.status_card.wire(page)
+        settings = [self.system, self.temperature, self.top_p, self.longest]
         # Everything that shows a whole conversation returns these, in this order (ChatHandlers.show).
-        everything = [self.chat, self.list, self.no_learning, self.delete, self.conversation]
-        everything += [self.text, self.composer, self.hint_box, self.edit_box, self.target]
-        stream = [self.chat, self.text, self.conversation]
+        everything = [self.chat, self.list, self.conversation, self.text, self.composer, self.hint_box, self.edit_box]
+        everything += [self.rewriting, self.target, self.rewritten, self.no_learning, *settings]
+        here = [self.conversation, self.search]
+        stream = [self.chat, self.text, self.conversation, self.rewriting, self.rewritten]
         panels = [self.chat, self.composer, self.hint_box, self.edit_box, self.hint_quote, self.hint, self.target]
         # Queued all the same: an event outside the queue cannot show a warning.
         fast: dict[str, Any] = {**QUIET, "concurrency_id": "quick", "concurrency_limit": 16}
         slow: dict[str, Any] = {**QUIET, "concurrency_id": "generation", "concurrency_limit": 8}
 
-        sent = self.text.submit(do.send, [self.text, self.conversation, self.no_learning], stream, **slow)
-        asked = self.chat.example_select(do.send_example, [self.conversation, self.no_learning], stream, **slow)
+        asking = [self.conversation, self.rewritten, self.no_learning, *settings]
+        sent = self.text.submit(do.send, [self.text, *asking], stream, **slow)
+        example = [self.conversation, self.no_learning, *settings]
+        asked = self.chat.example(do.send_example, example, stream, **slow)
+        again = self.chat.again(do.again, [self.conversation], [self.chat, self.text], **slow)
         revising = [self.chat, self.text, self.composer, self.hint_box, self.hint]
         complaint = [self.target, self.hint, self.conversation]
         revised = [event(do.revise, complaint, revising, **slow) for event in (self.revise.click, self.hint.submit)]
-        streams: list[Any] = [sent, asked, *revised]
+        streams: list[Any] = [sent, asked, again, *revised]
         for finished in streams:
-            finished.then(do.show, [self.conversation], everything, **fast)
+            finished.then(do.show, here, everything, **fast)
         self.text.stop(do.stop, [self.conversation], None, **fast)
 
-        page.load(do.show, [self.conversation], everything, **fast)
-        # Leaving a conversation ends the stream that would draw over the next one; what was said so far is kept.
-        self.new.click(do.new, None, everything, cancels=streams, **fast)
-        self.list.input(do.show, [self.list], everything, cancels=streams, **fast)
-        self.delete.click(do.delete, [self.conversation], everything, js=CONFIRM_DELETE, **fast)
+        loaded = page.load(do.show, here, everything, **fast)
+        followed = loaded.then(do.follow, [self.conversation], [self.chat, self.text], **slow)
+        streams.append(followed)
+        # What draws one conversation must not draw over the next; the reply itself is written to its end.
+        self.new.click(do.new, [self.search], everything, cancels=streams, **fast)
+        opened = self.list.open(do.open, [self.search], everything, cancels=streams, **fast)
+        opened.then(do.follow, [self.conversation], [self.chat, self.text], **slow)
+        self.list.remove(do.delete, here, everything, cancels=streams, **fast)
+        self.list.rename(do.rename, here, [self.list], **fast)
+        self.search.change(do.find, here, [self.list], **fast)
         self.no_learning.input(do.set_learn, [self.conversation, self.no_learning], [self.no_learning], **fast)
+        changed = [self.system.blur, self.temperature.release, self.top_p.release, self.longest.blur]
+        for change in changed:
+            change(do.set_up, [self.conversation, *settings], None, **fast)
+
+        self.chat.branch(do.branch, [self.conversation], [self.chat], **fast)
+        self.chat.rewrite(do.rewrite, [self.conversation], [self.text, self.rewriting, self.rewritten], **fast).then(
+            None, js="() => document.querySelector('#message textarea').focus()"
+        )
+        self.chat.compare(do.compare, None, [self.compared], **slow)
 
         # Votes are taken one after the other and none is dropped: a second click means the opposite of the first.
         votes: dict[str, Any] = {**QUIET, "concurrency_id": "votes", "concurrency_limit": 1, "trigger_mode": "multiple"}
-        voted = self.chat.like(do.vote, [self.chat, self.conversation], panels, **votes)
-        judged = self.chat.option_select(do.judge, [self.conversation], panels, **votes)
-        for close in (self.not_now, self.cancel):
-            close.click(do.show, [self.conversation], everything, **fast)
+        voted = self.chat.vote(do.vote, [self.conversation], panels, **votes)
+        judged = self.chat.judge(do.judge, [self.conversation], panels, **votes)
+        for close in (self.not_now, self.cancel, self.keep):
+            close.click(do.show, here, everything, **fast)
         editing = [self.hint_box, self.edit_box, self.edited]
         self.write.click(do.open_edit, [self.target, self.conversation], editing, **fast)
-        saved = self.save.click(do.save_edit, [self.target, self.edited, self.conversation], everything, **fast)
+        saved = self.save.click(do.save_edit, [self.target, self.edited, *here], everything, **fast)
         for said in (voted, judged, saved):  # the card answers at once, not at its next tick
             said.then(self.status_card.redraw, None, self.status_card.outputs, **fast)

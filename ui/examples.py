@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from pocket.wordings import OPEN, fill
 from pocket.world import load_world
 from services.views import ModelView
@@ -29,3 +31,14 @@ def example_questions(model: ModelView) -> list[str]:
 
 def invitation(model: ModelView) -> str:
     return POCKET_INVITATION if model.name == POCKET_MODEL else INVITATION
+
+
+def invitation_html(model: ModelView) -> str:
+    """What an empty conversation says: an invitation, and questions to begin with."""
+    examples = "".join(
+        f'<button type="button" class="example" data-do="example" data-text="{escape(q)}">{escape(q)}</button>'
+        for q in example_questions(model)
+    )
+    return (
+        f'<h2>What would you like to know?</h2><p>{escape(invitation(model))}</p><div class="examples">{examples}</div>'
+    )

@@ -54,14 +54,13 @@ class FederationTab:
                     self.add_button = gr.Button("Add", min_width=72)
                 self.peers = gr.HTML(elem_id="peers", js_on_load=CIRCLE_JS, apply_default_css=False)
 
-    def wire(self, opened: Callable[..., Any], *closed: Callable[..., Any]) -> None:
+    def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
         """`opened` and `closed` are the events of the tabs that show and hide this one."""
         self.shown = gr.State(0)
         timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         lists = [self.own, self.peers, self.merges, self.shown]
         opened(self.open, None, [*lists, timer], **QUIET)
-        for close in closed:
-            close(lambda: gr.Timer(active=False), None, [timer], **QUIET)
+        closed(lambda: gr.Timer(active=False), None, [timer], **QUIET)
         timer.tick(self.refresh, [self.shown], lists, queue=False, **QUIET)
         for event in (self.add_button.click, self.address.submit):
             event(self.add, [self.address], [*lists, self.address], **QUIET)

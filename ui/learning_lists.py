@@ -44,6 +44,7 @@ EMPTY = (
     "<li>Press <b>Better</b> under the revision that is right. It is learned within seconds.</li></ol>"
     "<p>Each correction then stands here, and can be forgotten again.</p></div>"
 )
+NONE_FIT = '<div class="empty"><p>Nothing fits. Try fewer words, or every status and source.</p></div>'
 NO_ADAPTERS = '<div class="empty"><p>None yet: this is the model as it came.</p></div>'
 MORE = '<button type="button" class="sm more" data-do="more">Show more</button>'
 
@@ -88,10 +89,25 @@ def _entry(entry: LearnedView, is_going: bool) -> str:
     )
 
 
-def learned_html(entries: Sequence[LearnedView], count: int = PAGE_LENGTH, going: str | None = None) -> str:
+def matching(entries: Sequence[LearnedView], words: str = "", status: str = "", source: str = "") -> list[LearnedView]:
+    """The entries that say these words and have this status and source; an empty one fits all."""
+    wanted = words.lower().split()
+    return [
+        e
+        for e in entries
+        if status in ("", e.status) and source in ("", e.source)
+        if all(word in f"{e.question} {e.right} {e.wrong}".lower() for word in wanted)
+    ]
+
+
+def learned_html(
+    entries: Sequence[LearnedView], count: int = PAGE_LENGTH, going: str | None = None, *, is_filtered: bool = False
+) -> str:
     """The first `count` entries; `going` is the id of the one that is being forgotten right now."""
     shown = "".join(_entry(entry, entry.message_id == going) for entry in entries[:count])
-    listed = f"<ul>{shown}</ul>{MORE if len(entries) > count else ''}" if entries else EMPTY
+    listed = (
+        f"<ul>{shown}</ul>{MORE if len(entries) > count else ''}" if entries else NONE_FIT if is_filtered else EMPTY
+    )
     return (
         '<section class="card"><header><h3>What was learned</h3></header>'
         f'<p class="detail">Your corrections and likes, newest first.</p>{listed}</section>'
@@ -101,7 +117,14 @@ def learned_html(entries: Sequence[LearnedView], count: int = PAGE_LENGTH, going
 def _adapter(adapter: AdapterView) -> str:
     word, meaning = ADAPTER_STATUS.get(adapter.status, (adapter.status, ""))
     parent = f"v{adapter.parent_version}" if adapter.parent_version else "the base model"
-    made_of = f"{_number(adapter.wins, 'right answer')}, {adapter.loses} rejected · on top of {parent}"
+    made_of = f"{_number(adapter.wins, 'right answer')}, {adapter.loses} rejected"
+    if adapter.source:
+        made_of = adapter.source.capitalize()
+    made_of += f" · on top of {parent}"
+    if adapter.steps and adapter.seconds is not None:
+        made_of += f" · {_number(adapter.steps, 'step')}, {adapter.seconds:.1f} s"
+    if adapter.drift is not None:
+        made_of += f" · {100 * adapter.drift:.1f} % of other words changed"
     buttons = (
         f'<button type="button" class="sm" data-do="roll_back">{UNDO}</button>' if adapter.status == "live" else ""
     )

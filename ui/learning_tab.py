@@ -1,4 +1,4 @@
-"""The Learning tab: what was learned and can be forgotten, which adapters exist. The lists are in learning_lists.py."""
+"""The lists of the Learning tab: what was learned and can be forgotten, which adapters exist. HTML: learning_lists.py."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.edge import USER_ERRORS, at_the_edge
-from ui.learning_lists import PAGE_LENGTH, adapters_html, learned_html
+from ui.learning_lists import LEARNED_STATUS, PAGE_LENGTH, SOURCES, adapters_html, learned_html, matching
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
 
+FILTERED = 1000  # entries that a filter looks through
 POLL_INTERVAL_SECONDS = 2.0  # only while the tab is open
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -66,70 +67,104 @@ dialog.addEventListener('click', (event) => {
 
 
 class LearningTab:
-    """`build` lays the tab out inside an open gr.Tab; `wire` connects the events. Nothing runs while it is closed."""
+    """`build_learned` and `build_adapters` lay the lists out; `wire` connects them. Nothing runs while the tab is closed."""
 
     def __init__(self, workbench: Workbench) -> None:
         self.learning = workbench.learning
 
-    def build(self) -> None:
-        with gr.Row(elem_id="learning"):
-            with gr.Column(elem_id="learned-side", min_width=300):
-                self.learned = gr.HTML(elem_id="learned", js_on_load=LEARNED_JS, apply_default_css=False)
-            with gr.Column(elem_id="adapters-side", min_width=300):
-                self.adapters = gr.HTML(elem_id="adapters", js_on_load=ADAPTERS_JS, apply_default_css=False)
+    def build_learned(self) -> None:
+        with gr.Row(elem_id="learned-filter"):
+            self.words = gr.Textbox(
+                value="",
+                label="Search what was learned",
+                show_label=False,
+                placeholder="Search",
+                container=False,
+                min_width=120,
+            )
+            every = [("Every status", "")]
+            self.status = gr.Dropdown(
+                every + [(word, word) for word in LEARNED_STATUS],
+                value="",
+                label="Status",
+                show_label=False,
+                container=False,
+                min_width=120,
+            )
+            self.source = gr.Dropdown(
+                [("Every source", ""), *((label, key) for key, label in SOURCES.items())],
+                value="",
+                label="Source",
+                show_label=False,
+                container=False,
+                min_width=120,
+            )
+        self.learned = gr.HTML(elem_id="learned", js_on_load=LEARNED_JS, apply_default_css=False)
         self.dialog = gr.HTML(FORGET_DIALOG, elem_id="forget-dialog", js_on_load=DIALOG_JS, apply_default_css=False)
 
-    def wire(self, opened: Callable[..., Any], *closed: Callable[..., Any]) -> None:
+    def build_adapters(self) -> None:
+        self.adapters = gr.HTML(elem_id="adapters", js_on_load=ADAPTERS_JS, apply_default_css=False)
+
+    def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
         """`opened` and `closed` are the events of the tabs that show and hide this one."""
         self.count = gr.State(PAGE_LENGTH)
         self.shown = gr.State(0)
         timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         lists = [self.learned, self.adapters, self.shown]
-        opened(self.open, [self.count], [*lists, timer], **QUIET)
-        for close in closed:
-            close(lambda: gr.Timer(active=False), None, [timer], **QUIET)
-        timer.tick(self.refresh, [self.shown, self.count], lists, queue=False, **QUIET)
+        asked = [self.count, self.words, self.status, self.source]
+        for changed in (self.words.change, self.status.input, self.source.input):
+            changed(self.filter, asked, lists, **QUIET)
+        opened(self.open, asked, [*lists, timer], **QUIET)
+        closed(lambda: gr.Timer(active=False), None, [timer], **QUIET)
+        timer.tick(self.refresh, [self.shown, *asked], lists, queue=False, **QUIET)
         for listed in (self.learned, self.adapters):
-            listed.more(self.show_more, [self.count], [*lists, self.count], **QUIET)
-        self.dialog.forget(self.forget, [self.count], lists, **QUIET)
-        self.adapters.pin(self.pin, [self.count], lists, **QUIET)
-        self.adapters.roll_back(self.roll_back, [self.count], lists, **QUIET)
+            listed.more(self.show_more, asked, [*lists, self.count], **QUIET)
+        self.dialog.forget(self.forget, asked, lists, **QUIET)
+        self.adapters.pin(self.pin, asked, lists, **QUIET)
+        self.adapters.roll_back(self.roll_back, asked, lists, **QUIET)
 
     # -- views -------------------------------------------------------------------------------------------------------
 
-    def redraw(self, count: int, going: str | None = None) -> tuple[str, str, int]:
-        """Both lists, and a fingerprint of what they show."""
-        entries, adapters = self.learning.learned(count + 1), self.learning.adapters()
-        fingerprint = hash((tuple(entries), tuple(adapters), count))
-        return learned_html(entries, count, going), adapters_html(adapters, count), fingerprint
+    def redraw(self, count: int, *wanted: str, going: str | None = None) -> tuple[str, str, int]:
+        """Both lists, and a fingerprint of what they show. `wanted`: words, status and source, empty for any."""
+        is_filtered = any(wanted)
+        entries, adapters = self.learning.learned(FILTERED if is_filtered else count + 1), self.learning.adapters()
+        if is_filtered:
+            entries = matching(entries, *wanted)
+        fingerprint = hash((tuple(entries), tuple(adapters), count, wanted))
+        return learned_html(entries, count, going, is_filtered=is_filtered), adapters_html(adapters, count), fingerprint
 
     @at_the_edge
-    def open(self, count: int) -> Any:
-        return *self.redraw(count), gr.Timer(active=True)
+    def filter(self, count: int, *wanted: str) -> Any:
+        return self.redraw(count, *wanted)
 
     @at_the_edge
-    def refresh(self, shown: int, count: int) -> Any:
+    def open(self, count: int, *wanted: str) -> Any:
+        return *self.redraw(count, *wanted), gr.Timer(active=True)
+
+    @at_the_edge
+    def refresh(self, shown: int, count: int, *wanted: str) -> Any:
         """The timer's tick: nothing is sent while nothing changed."""
-        drawn = self.redraw(count)
+        drawn = self.redraw(count, *wanted)
         return gr.skip() if drawn[-1] == shown else drawn
 
     @at_the_edge
-    def show_more(self, count: int) -> Any:
-        return *self.redraw(count + PAGE_LENGTH), count + PAGE_LENGTH
+    def show_more(self, count: int, *wanted: str) -> Any:
+        return *self.redraw(count + PAGE_LENGTH, *wanted), count + PAGE_LENGTH
 
     # -- actions -----------------------------------------------------------------------------------------------------
 
     @at_the_edge
-    def forget(self, count: int, event: gr.EventData) -> Iterator[Any]:
+    def forget(self, event: gr.EventData, count: int, *wanted: str) -> Iterator[Any]:
         """Erase one entry. It may take until a round under way has ended, so the entry says that it is going."""
-        yield self.redraw(count, going=event.id)
+        yield self.redraw(count, *wanted, going=event.id)
         try:
             rounds = self.learning.forget([event.id])
         except USER_ERRORS:
-            yield self.redraw(count)
+            yield self.redraw(count, *wanted)
             raise
         gr.Info(self._forgotten(rounds))  # a title would not be shown
-        yield self.redraw(count)
+        yield self.redraw(count, *wanted)
 
     def _forgotten(self, rounds: int) -> str:
         if not rounds:
@@ -138,12 +173,12 @@ class LearningTab:
         return f"Forgotten. What else {rounds} {'round' if rounds == 1 else 'rounds'} had taught is {when}."
 
     @at_the_edge
-    def pin(self, count: int, event: gr.EventData) -> Any:
+    def pin(self, event: gr.EventData, count: int, *wanted: str) -> Any:
         self.learning.pin(event.version, event.pinned)
-        return self.redraw(count)
+        return self.redraw(count, *wanted)
 
     @at_the_edge
-    def roll_back(self, count: int) -> Any:
+    def roll_back(self, count: int, *wanted: str) -> Any:
         version = self.learning.roll_back()
         gr.Info(f"Undone: v{version} answers now." if version else "Undone: the base model answers now.")
-        return self.redraw(count)
+        return self.redraw(count, *wanted)

@@ -1,90 +1,142 @@
-"""MessageView -> what gr.Chatbot shows. Pure functions; no service is called here.
+"""MessageView -> the rows that the chat shows. Pure functions; every word of a person or a model is escaped.
 
-Every shown message carries its UUID in its metadata. An event names a position in the list the browser shows, which may
-be older than the stored one; looking the UUID up in that same shown list cannot hit the wrong message.
+A row is HTML with its key, so that the page redraws only what changed; buttons say in `data-` attributes what they do
+and to which message, and assets/chat.js turns their clicks into events.
 """
 
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from services.views import MessageView
+from ui.icons import icon
+from ui.markdown import render
 
 BETTER, STILL_WRONG = "better", "still_wrong"
 OPTION_LABELS = {BETTER: "Better", STILL_WRONG: "Still wrong"}
-_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
-_VOTES = {1: "Like", -1: "Dislike", 0: None}
 _VERDICTS = {BETTER: 1, STILL_WRONG: -1}
+_REVISION_TAGS = {BETTER: "Revision · confirmed", STILL_WRONG: "Revision · still wrong"}
+CACHED_ROWS = 4096
+WRITING = '<p class="writing"><span class="dot"></span><span class="sr">The reply is being written</span></p>'
 
 
-def as_text(text: str) -> str:
-    """Markdown in which HTML and pictures stay text: a picture would be a request to whatever host the text names.
+def _button(do: str, message_id: str, label: str, drawn: str, **data: object) -> str:
+    more = "".join(f' data-{name}="{html.escape(str(value))}"' for name, value in data.items())
+    return (
+        f'<button type="button" class="tool" data-do="{do}" data-id="{html.escape(message_id)}"{more} '
+        f'aria-label="{html.escape(label)}" title="{html.escape(label)}">{drawn}</button>'
+    )
 
-    Code is left as it is: Markdown escapes it by itself.
-    """
-    parts = _CODE.split(text)  # every second part is code
-    return "".join(part if i % 2 else _defused(part) for i, part in enumerate(parts))
+
+def _versions(message: MessageView) -> str:
+    """Earlier and later versions of this question or reply: the branches of the conversation."""
+    if len(message.versions) < 2 or message.id not in message.versions:
+        return ""
+    at = message.versions.index(message.id)
+    what = "reply" if message.role == "assistant" else "question"
+
+    def arrow(step: int, label: str, name: str) -> str:
+        if not 0 <= at + step < len(message.versions):
+            return f'<button type="button" class="tool" disabled aria-label="{label}">{icon(name)}</button>'
+        return _button("branch", message.versions[at + step], label, icon(name))
+
+    return (
+        f'<span class="versions">{arrow(-1, f"Earlier version of this {what}", "left")}'
+        f"<span>{at + 1}/{len(message.versions)}</span>{arrow(1, f'Later version of this {what}', 'right')}</span>"
+    )
 
 
-def _defused(markdown: str) -> str:
-    return html.escape(markdown, quote=False).replace("![", "!\\[")
+def _thumbs(message: MessageView) -> str:
+    vote = _VERDICTS.get(message.verdict or "", message.vote)
+    up = _button(
+        "vote", message.id, "Liked" if vote == 1 else "Like", icon("up", vote == 1), value=0 if vote == 1 else 1
+    )
+    down = _button(
+        "vote",
+        message.id,
+        "Disliked" if vote == -1 else "Dislike",
+        icon("down", vote == -1),
+        value=0 if vote == -1 else -1,
+    )
+    return up + down
+
+
+def _verdict(message: MessageView) -> str:
+    """One question at a time: Better or Still wrong."""
+    buttons = "".join(
+        f'<button type="button" class="sm{" primary" if verdict == BETTER else ""}" data-do="judge" '
+        f'data-id="{html.escape(message.id)}" data-value="{verdict}">{label}</button>'
+        for verdict, label in OPTION_LABELS.items()
+    )
+    return f'<div class="verdict">{buttons}</div>'
 
 
 def _tag(message: MessageView) -> str:
     """The line above a reply that is not a first answer."""
-    match message.kind:
-        case "revision":
-            labels = {BETTER: "Revision · confirmed", STILL_WRONG: "Revision · still wrong"}
-            return f"###### {labels.get(message.verdict or '', 'Revision')}\n\n"
-        case "edit":
-            return "###### Your wording\n\n"
-        case _:
-            return ""
+    words = {"revision": _REVISION_TAGS.get(message.verdict or "", "Revision"), "edit": "Your wording"}.get(
+        message.kind
+    )
+    return f'<p class="tag">{words}</p>' if words else ""
 
 
-def chat_value(messages: Sequence[MessageView]) -> list[dict[str, Any]]:
-    """The list gr.Chatbot shows. A revision that waits for a verdict offers its two buttons."""
-    shown = []
-    for message in messages:
-        entry: dict[str, Any] = {
-            "role": message.role,
-            "content": _tag(message) + as_text(message.text or ("…" if not message.complete else "(no words)")),
-            "metadata": {"id": message.id},
-        }
-        if message.can_be_judged and message.complete:
-            entry["options"] = [
-                {"value": f"{verdict}:{message.id}", "label": label} for verdict, label in OPTION_LABELS.items()
-            ]
-        shown.append(entry)
-    return shown
+def _question(message: MessageView) -> str:
+    tools = ""
+    if message.id:
+        tools = _versions(message) + _button("copy", message.id, "Copy", icon("copy"))
+        tools += _button("rewrite", message.id, "Change and send again", icon("edit"))
+    return (
+        f'<article class="msg user"><div class="words" data-testid="user">{html.escape(message.text)}</div>'
+        f'<footer class="tools">{tools}</footer></article>'
+    )
 
 
-def feedback_value(messages: Sequence[MessageView]) -> list[str | None]:
-    """One entry for each assistant message, in order: the thumbs as they are stored. A verdict is a vote too."""
-    return [
-        _VOTES[_VERDICTS.get(message.verdict or "", message.vote)]
-        for message in messages
-        if message.role == "assistant"
-    ]
+def _reply(message: MessageView) -> str:
+    words = render(message.text) if message.text else (WRITING if not message.complete else "<p>(no words)</p>")
+    tools = ""
+    if message.complete and message.id:
+        is_judged_now = message.can_be_judged
+        if message.kind != "edit" and not is_judged_now:
+            tools += _thumbs(message)
+        tools += _button("copy", message.id, "Copy", icon("copy"))
+        if message.kind == "message":
+            tools += _button("again", message.id, "Answer again", icon("again"))
+            tools += _button("compare", message.id, "Compare with and without what was learned", icon("compare"))
+        tools += _versions(message)
+        if message.kind != "edit":
+            made_by = f"v{message.adapter_version}" if message.adapter_version else "base model"
+            tools += f'<span class="made-by" title="The version of the model that said this">{made_by}</span>'
+        tools = f'{_verdict(message) if is_judged_now else ""}<footer class="tools">{tools}</footer>'
+    return (
+        f'<article class="msg bot {html.escape(message.kind)}"><div data-testid="bot">{_tag(message)}'
+        f'<div class="words">{words}</div></div>{tools}</article>'
+    )
 
 
-def message_id_at(shown: Sequence[dict[str, Any]], index: int | Sequence[int]) -> str | None:
-    """The UUID of the message at `index` of the list the browser showed when the event happened."""
-    position = index if isinstance(index, int) else index[0]
-    if not 0 <= position < len(shown):
-        return None
-    return (shown[position].get("metadata") or {}).get("id")
+@lru_cache(maxsize=CACHED_ROWS)
+def row(message: MessageView) -> str:
+    """One message as HTML."""
+    return _question(message) if message.role == "user" else _reply(message)
 
 
-def read_option(value: str) -> tuple[str, str]:
-    """`better:<uuid>` -> (`better`, uuid). Raises ValueError for anything else."""
-    verdict, _, message_id = value.partition(":")
-    if verdict not in OPTION_LABELS or not message_id:
-        raise ValueError(f"not an option of a revision: {value!r}")
-    return verdict, message_id
+def chat_value(
+    messages: Sequence[MessageView], conversation_id: str | None = None, invitation: str = ""
+) -> dict[str, Any]:
+    """What the chat component shows: the rows in order with their keys, and whether one is still being written.
+
+    `invitation` is HTML that an empty conversation shows.
+    """
+    return {
+        "of": conversation_id or "",
+        "empty": "" if messages else invitation,
+        "busy": any(not message.complete for message in messages),
+        "rows": [
+            {"key": message.id or f"coming-{i}", "html": row(message), "text": message.text}
+            for i, message in enumerate(messages)
+        ],
+    }
 
 
 def find(messages: Sequence[MessageView], message_id: str | None) -> MessageView | None:

@@ -1,21 +1,25 @@
-"""The page: header, the tabs, look. The look is a Gradio theme with system fonts, and assets/page.css."""
+"""The page: header, tabs, look. The look is a Gradio theme with system fonts, and assets/page.css."""
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from services.views import ModelView
 from ui.chat_tab import ChatTab
+from ui.demo_tab import DemoTab
 from ui.federation_tab import FederationTab
-from ui.learning_tab import LearningTab
+from ui.icons import icon
+from ui.learning_page import LearningPage
+from ui.models_tab import ModelsTab
+from ui.scripts import ASSETS, STYLES, script
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
 TITLE = "SPEAR chat"
 # gr.themes.Font names a font that is already on the visitor's machine; a plain string would be fetched.
 SANS = [gr.themes.Font(name) for name in ("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")]
@@ -31,11 +35,7 @@ def look() -> dict[str, Any]:
         font=SANS,
         font_mono=MONO,
     )
-    return {
-        "theme": theme,
-        "css_paths": [ASSETS / "page.css", ASSETS / "federation.css"],
-        "favicon_path": str(ASSETS / "icon.svg"),
-    }
+    return {"theme": theme, "css_paths": list(STYLES), "favicon_path": str(ASSETS / "icon.svg")}
 
 
 def _parameters(count: int) -> str:
@@ -46,23 +46,43 @@ def _parameters(count: int) -> str:
     return f"{count} parameters"
 
 
+def header_html(model: ModelView) -> str:
+    return (
+        '<header class="top"><div class="brand"><b>SPEAR</b><span>a model that learns from you</span></div>'
+        f'<div class="model"><span class="name">{escape(model.name)}</span><span class="size"> · '
+        f'{_parameters(model.parameters)}</span><button type="button" class="tool" data-do="theme" '
+        f'aria-label="Light or dark" title="Light or dark">{icon("light")}</button></div></header>'
+    )
+
+
 def build_page(workbench: Workbench) -> gr.Blocks:
-    """All of the screen, unmounted. Analytics are off; nothing on the page comes from another host."""
-    model = workbench.model
+    """All of the screen, unmounted. Analytics are off; nothing on the page comes from another host.
+
+    A further tab is one more entry: an object with `build()` and, to be told when it is shown and hidden,
+    `wire(opened, closed)`.
+    """
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(
-            '<div class="top"><div class="brand"><b>SPEAR</b><span>a model that learns from you</span></div>'
-            f'<div class="model">{escape(model.name)}<span> · {_parameters(model.parameters)}</span></div></div>',
-            elem_id="top",
+        header = gr.HTML(
+            header_html(workbench.model), elem_id="top", js_on_load=script("theme"), apply_default_css=False
         )
-        learning, federation = LearningTab(workbench), FederationTab(workbench)
+        chat, learning, demo = ChatTab(workbench), LearningPage(workbench), DemoTab(workbench)
+        models = ModelsTab(workbench, header, header_html)
+        tabs: dict[str, Any] = {
+            "Chat": chat,
+            "Learning": learning,
+            "Federation": FederationTab(workbench),
+            "Demo": demo,
+            "Models": models,
+        }
+        opened: dict[str, Any] = {}
         with gr.Tabs(elem_id="pages", overflow_behavior="wrap"):
-            with gr.Tab("Chat", elem_id="chat-page") as chat_page:
-                ChatTab(workbench).build(page)
-            with gr.Tab("Learning", elem_id="learning-page") as learning_page:
-                learning.build()
-            with gr.Tab("Federation", elem_id="federation-page") as federation_page:
-                federation.build()
-        learning.wire(learning_page.select, chat_page.select, federation_page.select)
-        federation.wire(federation_page.select, chat_page.select, learning_page.select)
+            for name, tab in tabs.items():
+                with gr.Tab(name, elem_id=f"{name.lower()}-page") as shown:
+                    tab.build()
+                opened[name] = shown.select
+        chat.wire(page)
+        for name, tab in tabs.items():
+            if not isinstance(tab, ChatTab):
+                others = [event for other, event in opened.items() if other != name]
+                tab.wire(opened[name], partial(gr.on, others))
     return page

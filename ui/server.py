@@ -44,7 +44,7 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
-MAX_UPLOAD = "1mb"  # Gradio has an upload route although this page uploads nothing
+MAX_UPLOAD = "256mb"  # a zipped adapter
 SHUTDOWN_SECONDS = 1  # open event streams are cut after this
 
 

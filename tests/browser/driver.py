@@ -19,9 +19,11 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = Path(os.environ.get("SPEAR_TEST_MODEL", ROOT / "assets" / "pocket-model"))
-START_SECONDS = 90.0  # a cold disk on two busy cores; warm it takes a tenth
+START_SECONDS = 240.0  # a cold disk on two busy cores; warm it takes a fraction
+EXPECT_MS = 20_000
 REPLY_MS = 60_000
 ROUND_MS = 240_000
+expect.set_options(timeout=EXPECT_MS)
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -164,6 +166,11 @@ class Visitor:
     def open_tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name).click()
         expect(self.page.locator(f"#{name.lower()}-page")).to_be_visible()
+
+    def open_settings(self) -> None:
+        if not self.page.locator("#no-learning").is_visible():
+            self.page.click("#settings > button")
+        expect(self.page.locator("#no-learning")).to_be_visible()
 
     def new_conversation(self) -> None:
         self.page.click("#new-conversation")

@@ -8,54 +8,87 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from tests.browser.driver import MODEL, ROOT, App, Visitor, chromium
+from tests.browser.driver import MODEL, ROOT, ROUND_MS, App, Visitor, chromium
 from tests.browser.story import find_wrong_answer, teach
 
 IMAGES = ROOT / "docs" / "images"
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+DEMO_QUESTIONS = 12  # the demonstration is photographed after so many
 
 
 class Camera:
     def __init__(self, visitor: Visitor, size: str) -> None:
-        self.visitor, self.size, self.taken = visitor, size, 0
+        self.visitor, self.size = visitor, size
 
     def take(self, stage: str, whole_page: bool = False) -> None:
-        self.taken += 1
         self.visitor.page.wait_for_timeout(700)  # scrolling and transitions come to rest
-        self.visitor.page.screenshot(path=IMAGES / f"{self.taken}-{stage}-{self.size}.png", full_page=whole_page)
+        self.visitor.page.screenshot(path=IMAGES / f"{stage}-{self.size}.png", full_page=whole_page)
 
 
-def walk(browser: Browser, size: str, data_folder: Path) -> None:
-    """One visitor teaches one fact; every stage is photographed."""
+def walk(browser: Browser, size: str, app: App) -> None:
+    """One visitor teaches one fact and looks at the tabs; every stage is photographed."""
     width, height = SIZES[size]
-    app = App(data_folder)
-    app.start()
+    is_phone = size == "phone"
     context = browser.new_context(viewport={"width": width, "height": height})
     try:
         visitor = Visitor(context.new_page(), app.url)
+        page = visitor.page
         camera = Camera(visitor, size)
         visitor.open()
-        camera.take("empty-page")
+        camera.take("1-empty-page")
         lesson, _ = find_wrong_answer(visitor)
         visitor.thumbs_down()
-        visitor.page.fill("#hint textarea", lesson.hint)
-        camera.take("wrong-answer-with-hint")
+        page.fill("#hint textarea", lesson.hint)
+        camera.take("2-wrong-answer-with-hint")
         teach(visitor, lesson, box_is_open=True)
-        camera.take("revision")
+        camera.take("3-revision")
         visitor.better()
         visitor.wait_for_phase("training", "checking", "live")
-        camera.take("training", whole_page=size == "phone")
+        camera.take("4-training", whole_page=is_phone)
         if visitor.wait_for_phase("live", "not_kept", "failed") != "live":
             raise RuntimeError(f"the correction was not kept: {visitor.card.inner_text()}")
-        camera.take("live-with-proof", whole_page=size == "phone")
+        camera.take("5-live-with-proof", whole_page=is_phone)
+        page.get_by_label("Compare with and without what was learned").first.click()
+        page.locator("#compare-dialog .versus").wait_for()
+        camera.take("6-with-and-without")
+        page.get_by_label("Close").click()
         visitor.new_conversation()
         visitor.ask(lesson.other_wording)
-        camera.take("asked-in-other-words")
+        camera.take("7-asked-in-other-words")
         visitor.open_tab("Learning")
-        camera.take("learning-tab", whole_page=size == "phone")
+        page.locator("#progress .headline").wait_for()
+        camera.take("8-learning-tab", whole_page=is_phone)
+        visitor.open_tab("Models")
+        page.fill("#model-name input", str(MODEL.relative_to(ROOT)))
+        page.keyboard.press("Tab")
+        page.click("#model-check")
+        page.locator("#model-memory .memory").wait_for()
+        camera.take("9-models-tab")
+        if is_phone:
+            return
+        page.get_by_label("Light or dark").click()
+        visitor.open_tab("Chat")
+        page.locator("#conversations .title").last.click()
+        camera.take("11-dark")
     finally:
         context.close()
-        app.stop()
+
+
+def photograph_demo(browser: Browser, app: App) -> None:
+    for i, (size, (width, height)) in enumerate(SIZES.items()):
+        context = browser.new_context(viewport={"width": width, "height": height})
+        try:
+            visitor = Visitor(context.new_page(), app.url)
+            visitor.open()
+            visitor.open_tab("Demo")
+            if i == 0:
+                visitor.page.get_by_role("radio", name="Fast").check(force=True)
+                visitor.page.get_by_role("button", name="Start the demo").click()
+            asked = f"Number(document.querySelector('.demo').dataset.asked) >= {DEMO_QUESTIONS}"
+            visitor.page.wait_for_function(asked, timeout=4 * ROUND_MS)
+            Camera(visitor, size).take("10-demo-tab", whole_page=size == "phone")
+        finally:
+            context.close()
 
 
 def main() -> int:
@@ -64,8 +97,14 @@ def main() -> int:
         return 2
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
-        for size in SIZES:
-            walk(browser, size, Path(scratch) / size)
+        app = App(Path(scratch) / "data")
+        app.start()
+        try:
+            for size in SIZES:
+                walk(browser, size, app)
+            photograph_demo(browser, app)
+        finally:
+            app.stop(seconds=120)
     return 0
 
 

@@ -44,7 +44,7 @@ def test_a_correction_goes_live_holds_in_other_words_and_survives_a_restart(
         visitor.open()  # the same browser: it remembers which conversation was shown
         expect(visitor.said.last).to_have_text(lesson.other_wording)
         expect(visitor.page.get_by_label("Liked")).to_have_count(1)
-        visitor.page.locator("#conversations label").nth(1).click()  # newest first: the one before
+        visitor.page.locator("#conversations .title").nth(1).click()  # newest first: the one before
         expect(visitor.said.last).to_have_text(lesson.question)
         expect(visitor.page.get_by_label("Disliked").first).to_be_visible()
         expect(visitor.replies.last).to_contain_text("confirmed")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.driver import App, Visitor, says
+from tests.browser.driver import ROUND_MS, App, Visitor, says
 from tests.browser.story import Lesson, find_wrong_answer, teach
 
 pytestmark = pytest.mark.browser
@@ -33,7 +34,7 @@ def entries(visitor: Visitor) -> Locator:
     return visitor.page.locator("#learned .entry")
 
 
-def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App) -> None:
+def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App, tmp_path: Path) -> None:
     page = visitor.page
     visitor.open_tab("Learning")
     expect(page.locator("#learned .empty")).to_contain_text("Nothing learned yet")
@@ -63,6 +64,23 @@ def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App) -
     expect(versions.first).to_contain_text("Unpin")
     expect(versions.first.locator(".pill")).to_have_text(["pinned", "live"])
 
+    expect(page.locator("#progress .headline")).to_contain_text("v2 answers now")
+    expect(page.get_by_role("img", name="Replies, over the last 20").first).to_be_visible()
+    page.fill("#compare-prompt textarea, #compare-prompt input", lesson.question)
+    page.click("#compare-versions")
+    expect(page.locator("#compared-versions section h4")).to_have_text(["the base model", "v2"])
+    expect(page.locator("#compared-versions section .words").first).to_contain_text(wrong)
+    expect(page.locator("#compared-versions section .words").last).to_contain_text(lesson.fact.truth)
+    page.click("#make-zip")
+    with page.expect_download() as downloaded:
+        page.get_by_role("button", name="Download v2").click()
+    packed = tmp_path / "v2.zip"
+    downloaded.value.save_as(packed)
+    page.set_input_files("#adapters-side input[type=file]", packed)
+    expect(page.locator("#uploaded")).to_contain_text("v3 answers now", timeout=ROUND_MS)
+    page.get_by_role("button", name="Undo: back to the previous adapter").last.click()
+    expect(versions.locator(".pill").first).to_have_text("undone")
+
     dialog = page.get_by_role("dialog")
     newest.get_by_role("button", name="Forget").click()
     expect(dialog).to_contain_text("What peers already pulled cannot be called back.")
@@ -77,7 +95,7 @@ def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App) -
     expect(page.get_by_test_id("toast-body")).to_contain_text("Forgotten")
     expect(entries(visitor)).to_have_count(1)
     expect(entries(visitor).locator(".pill")).to_have_text("undone")
-    expect(versions.locator(".pill")).to_have_text(["deleted", "undone"])
+    expect(versions.locator(".pill")).to_have_text(["undone", "deleted", "undone"])
 
     visitor.open_tab("Chat")
     expect(visitor.card).to_have_attribute("data-version", "0")
@@ -111,6 +129,6 @@ def test_the_learning_tab_asks_the_server_only_while_it_is_open(visitor: Visitor
 
     the_card = asked_by_timers()
     visitor.open_tab("Learning")
-    assert len(asked_by_timers() - the_card) == 1
+    assert len(asked_by_timers() - the_card) == 2  # the lists and the figures
     visitor.open_tab("Chat")
     assert asked_by_timers() == the_card

@@ -9,9 +9,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser.driver import App, Visitor
+from tests.browser.axe import serious_findings
+from tests.browser.driver import ROUND_MS, App, Visitor
 from tests.browser.story import lessons
 
 pytestmark = pytest.mark.browser
@@ -73,6 +74,7 @@ def test_the_hint_box_quotes_the_reply_it_is_about(visitor: Visitor) -> None:
 
 
 def test_a_reply_written_by_the_person_replaces_the_wrong_one(visitor: Visitor) -> None:
+    visitor.open_settings()
     visitor.page.locator("#no-learning input").check()
     visitor.ask(lessons()[4].question)
     visitor.thumbs_down()
@@ -87,11 +89,13 @@ def test_a_reply_written_by_the_person_replaces_the_wrong_one(visitor: Visitor) 
 def test_a_deleted_conversation_is_gone_after_a_reload(visitor: Visitor) -> None:
     visitor.ask("Goodbye!")
     visitor.page.on("dialog", lambda dialog: dialog.accept())
-    visitor.page.click("#delete")
+    item = visitor.page.locator("#conversations li", has_text="Goodbye!")
+    item.hover()
+    item.get_by_role("button", name="Delete").click()
     expect(visitor.said).to_have_count(0)
     visitor.open()
     expect(visitor.said).to_have_count(0)
-    expect(visitor.page.locator("#conversations label", has_text="Goodbye!")).to_have_count(0)
+    expect(visitor.page.locator("#conversations li", has_text="Goodbye!")).to_have_count(0)
 
 
 def test_pausing_shows_on_the_card_and_can_be_undone(visitor: Visitor) -> None:
@@ -130,3 +134,137 @@ def test_a_signal_closes_the_app_cleanly_and_it_says_one_line(model: Path, tmp_p
     assert app.stop(number) == 0
     assert app.said == [f"SPEAR chat with {model.name} is ready: {app.url}"]
     assert "Traceback" not in (tmp_path / "data.log").read_text()
+
+
+def test_a_changed_question_is_a_branch_that_stays_after_a_reload(visitor: Visitor) -> None:
+    page = visitor.page
+    first, second = (lesson.question for lesson in lessons()[5:7])
+    visitor.ask(first)
+    page.keyboard.press("ArrowUp")  # in the empty composer: change the last message
+    expect(page.locator("#message textarea")).to_have_value(first)
+    expect(page.locator("#rewriting")).to_be_visible()
+    page.fill("#message textarea", second)
+    page.keyboard.press("Enter")
+    expect(visitor.said).to_have_text([second])
+    visitor.wait_until_idle()
+    expect(page.locator("#chat .msg.user .versions")).to_contain_text("2/2")
+    page.get_by_label("Earlier version of this question").click()
+    expect(visitor.said).to_have_text([first])
+    page.get_by_label("Answer again").last.click()
+    expect(page.locator("#chat .msg.bot .versions")).to_contain_text("2/2")
+    visitor.wait_until_idle()
+    visitor.open()
+    expect(visitor.said).to_have_text([first])
+    expect(page.locator("#chat .msg.bot .versions")).to_contain_text("2/2")
+
+
+def test_conversations_are_renamed_and_found_by_what_was_said(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.ask("Good morning to the heron!")
+    item = page.locator("#conversations li.shown")
+    item.hover()
+    item.get_by_role("button", name="Rename").click()
+    page.fill("#conversations input", "<b>Birds</b>")
+    page.keyboard.press("Enter")
+    expect(item.locator(".title")).to_have_text("<b>Birds</b>")
+    page.fill("#search :is(input, textarea)", "heron")
+    expect(page.locator("#conversations li")).to_have_count(1)
+    page.fill("#search :is(input, textarea)", "no such words")
+    expect(page.locator("#conversations .none")).to_contain_text("Nothing was said like that")
+
+
+def test_a_reload_in_the_middle_of_a_reply_loses_nothing(visitor: Visitor) -> None:
+    question = lessons()[7].question
+    visitor.page.fill("#message textarea", question)
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.said.last).to_have_text(question)
+    visitor.open()
+    expect(visitor.said.last).to_have_text(question)
+    visitor.wait_until_idle()
+    expect(visitor.page.locator("#chat .writing")).to_have_count(0)
+    assert len(visitor.last_reply()) > 1
+
+
+def test_two_people_at_once_each_get_their_own_answer(visitor: Visitor, app: App, browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    try:
+        other = Visitor(context.new_page(), app.url)
+        other.open()
+        questions = ["What colour is the sky?", "What is the capital of France?"]
+        for person, question in zip((visitor, other), questions, strict=True):
+            person.page.fill("#message textarea", question)
+            person.page.keyboard.press("Enter")
+        for person, question in zip((visitor, other), questions, strict=True):
+            expect(person.said).to_have_text([question])
+            expect(person.replies).to_have_count(1)
+            person.wait_until_idle()
+        assert "sky" in visitor.last_reply() and "France" in other.last_reply()
+    finally:
+        context.close()
+
+
+def test_a_system_prompt_stays_with_its_conversation(visitor: Visitor) -> None:
+    visitor.open_settings()
+    visitor.page.fill("#system-prompt textarea", "Answer in one word.")
+    visitor.ask("Hello!")
+    visitor.open()
+    visitor.open_settings()
+    expect(visitor.page.locator("#system-prompt textarea")).to_have_value("Answer in one word.")
+    visitor.new_conversation()
+    expect(visitor.page.locator("#system-prompt textarea")).to_have_value("")
+
+
+def test_the_demonstration_asks_answers_pauses_and_leaves_no_trace(visitor: Visitor, app: App) -> None:
+    page = visitor.page
+    before = sorted(file.name for file in app.data_folder.rglob("*.safetensors"))
+    visitor.open_tab("Demo")
+    page.get_by_role("radio", name="Fast").check(force=True)
+    page.get_by_role("button", name="Start the demo").click()
+    page.wait_for_selector(".demo[data-phase=running]:not([data-asked='0'])", timeout=ROUND_MS)
+    expect(page.locator(".demo .talk li").first).to_contain_text("Frozen model")
+    page.get_by_role("button", name="Pause").click()
+    page.wait_for_selector(".demo[data-phase=paused]")
+    expect(page.get_by_role("button", name="Resume")).to_be_enabled()
+    page.get_by_role("button", name="Reset").click()
+    page.wait_for_selector(".demo[data-phase=idle]")
+    assert sorted(file.name for file in app.data_folder.rglob("*.safetensors")) == before
+    visitor.open_tab("Learning")
+    expect(page.locator("#adapters .empty")).to_contain_text("as it came")
+
+
+def test_the_models_tab_weighs_before_it_loads(visitor: Visitor, model: Path) -> None:
+    page = visitor.page
+    visitor.open_tab("Models")
+    expect(page.locator("#models-known .entry").first).to_contain_text(f"{model.name}answers now")
+    page.fill("#model-name input", "/no/such/folder")
+    page.keyboard.press("Tab")
+    page.click("#model-check")
+    expect(page.get_by_role("alert")).to_contain_text("There is no folder /no/such/folder; check the path")
+    expect(page.locator("#model-switch")).to_be_disabled()
+    page.fill("#model-name input", str(model))
+    page.keyboard.press("Tab")
+    page.click("#model-check")
+    expect(page.locator("#model-memory")).to_contain_text("are free")
+    expect(page.locator("#model-switch")).to_be_enabled()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_any_tab(browser: Browser, app: App, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme, bypass_csp=True)  # type: ignore[arg-type]
+    try:
+        visitor = Visitor(context.new_page(), app.url)
+        visitor.open()
+        findings = {"empty chat": serious_findings(visitor.page)}
+        visitor.ask(lessons()[0].question)
+        visitor.thumbs_down()
+        findings["hint"] = serious_findings(visitor.page)
+        visitor.page.click("#not-now")
+        visitor.open_settings()
+        findings["chat"] = serious_findings(visitor.page)
+        for tab in ("Learning", "Demo", "Models"):
+            visitor.open_tab(tab)
+            visitor.page.wait_for_timeout(500)
+            findings[tab] = serious_findings(visitor.page)
+        assert {where: found for where, found in findings.items() if found} == {}
+    finally:
+        context.close()

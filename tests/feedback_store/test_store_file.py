@@ -18,7 +18,7 @@ from sqlite_utils import Database
 
 import feedback_store
 from feedback_store import Store, StoreCorrupt, StoreUnavailable
-from feedback_store.migrations import MIGRATIONS
+from feedback_store.migrations import MIGRATIONS, known_names
 from tests.feedback_store.store_desk import Desk
 
 ROOT = Path(feedback_store.__file__).parents[1]
@@ -83,7 +83,14 @@ def test_many_first_openers_make_one_schema(path: Path) -> None:
         list(pool.map(open_and_close, range(4)))
     with sqlite3.connect(path) as raw:
         names = [row[0] for row in raw.execute("SELECT name FROM _sqlite_migrations ORDER BY id")]
-    assert names == ["m001_conversations", "m002_learning", "m003_long_histories", "m004_peers", "m005_users"]
+    assert names == [
+        "m001_conversations",
+        "m002_learning",
+        "m003_long_histories",
+        "m004_peers",
+        "m005_users",
+        "m006_branches",
+    ]
 
 
 def test_a_first_opener_who_comes_second_waits_for_the_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +133,7 @@ def test_migrations_applied_twice_are_harmless(store: Store, desk: Desk, path: P
     db = Database(path)
     schema = db.schema
     MIGRATIONS.apply(db)
-    assert db.schema == schema and len(MIGRATIONS.applied(db)) == 5
+    assert db.schema == schema and len(MIGRATIONS.applied(db)) == len(known_names())
     db.close()
     with Store(path) as again:
         assert again.message(talk.reply.id) == talk.reply

@@ -78,7 +78,8 @@ def test_a_backup_is_of_one_moment_while_others_write(folder: Path) -> None:
             backups.restore(store, folder, archive, at_once)
             counts = store.counts()
             assert counts["traces"]["win", "pending"] == counts["traces"]["lose", "pending"] > 0
-            assert counts["messages"]["user", "message"] == counts["messages"]["assistant", "message"]
+            asked, answered = (counts["messages"][role, "message"] for role in ("user", "assistant"))
+            assert asked - answered in (0, 1), "the writer may stand between a question and its answer"
 
 
 def test_erasing_leaves_no_word_in_any_file(folder: Path) -> None:

@@ -171,13 +171,15 @@ def test_a_question_cannot_be_voted_on(bench: Workbench) -> None:
         bench.feedback.like(question.id)
 
 
-def test_a_reader_who_goes_away_leaves_what_was_said(bench: Workbench) -> None:
+def test_a_reader_who_goes_away_finds_the_whole_reply(bench: Workbench) -> None:
+    whole = ask(bench, QUESTION)
     conversation = bench.chat.new_conversation()
     stream = bench.chat.reply(conversation.id, QUESTION)
-    seen = next(stream)
+    next(stream)
     stream.close()
+    list(bench.chat.follow(conversation.id))  # the reader comes back
     kept = bench.chat.messages(conversation.id)[-1]
-    assert kept.complete and kept.text == seen.text
+    assert kept.complete and kept.text == whole.text
     assert ask(bench, QUESTION, conversation.id).complete, "the conversation goes on"
 
 

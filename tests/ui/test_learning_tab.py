@@ -81,7 +81,7 @@ def test_show_more_shows_the_older_ones_too(tab: LearningTab) -> None:
 
 
 def test_forgetting_shows_that_it_is_going_then_that_it_is_gone(tab: LearningTab, said: list[str]) -> None:
-    first, last = tab.forget(PAGE_LENGTH, gr.EventData(None, {"id": "m0"}))
+    first, last = tab.forget(gr.EventData(None, {"id": "m0"}), PAGE_LENGTH)
     assert "Forgetting…" in first[0] and "Q0?" in first[0]
     assert "Q0?" not in last[0]
     assert said == ["Forgotten. What else 2 rounds had taught is being trained again, without it."]
@@ -91,7 +91,7 @@ def test_forgetting_while_paused_says_when_the_rest_is_trained_again(
     tab: LearningTab, learning: FakeLearning, said: list[str]
 ) -> None:
     learning.paused = True
-    list(tab.forget(PAGE_LENGTH, gr.EventData(None, {"id": "m0"})))
+    list(tab.forget(gr.EventData(None, {"id": "m0"}), PAGE_LENGTH))
     assert said == ["Forgotten. What else 2 rounds had taught is trained again when you resume learning."]
 
 
@@ -99,12 +99,19 @@ def test_what_cannot_be_forgotten_now_stays_and_says_why(
     tab: LearningTab, learning: FakeLearning, said: list[str]
 ) -> None:
     learning.is_busy = True
-    frames = list(tab.forget(PAGE_LENGTH, gr.EventData(None, {"id": "m0"})))
+    frames = list(tab.forget(gr.EventData(None, {"id": "m0"}), PAGE_LENGTH))
     assert "Q0?" in frames[-2][0] and "Forgetting…" not in frames[-2][0]
     assert frames[-1] == SKIP
     assert said == ["A correction is being learned right now; try again when it is done."]
 
 
 def test_a_pin_reaches_the_service_as_it_was_clicked(tab: LearningTab, learning: FakeLearning) -> None:
-    tab.pin(PAGE_LENGTH, gr.EventData(None, {"version": 1, "pinned": True}))
+    tab.pin(gr.EventData(None, {"version": 1, "pinned": True}), PAGE_LENGTH)
     assert learning.asked == [(1, True)]
+
+
+def test_a_filter_shows_only_what_fits_and_says_when_nothing_does(tab: LearningTab) -> None:
+    learned, _, _ = tab.filter(PAGE_LENGTH, "q7", "learned", "confirmed")
+    assert "Q7?" in learned and "Q8?" not in learned
+    learned, _, _ = tab.filter(PAGE_LENGTH, "", "waiting", "")
+    assert "Nothing fits" in learned

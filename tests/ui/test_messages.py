@@ -1,6 +1,8 @@
-"""What the chat shows of a message, and which message an event is about."""
+"""What the chat shows of a message: its buttons, its versions, its votes."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
@@ -12,53 +14,57 @@ def message(message_id: str, role: str = "assistant", text: str = "words", **mor
     return MessageView(message_id, "c", role, str(more.pop("kind", "message")), text, **more)  # type: ignore[arg-type]
 
 
+def buttons(row: str) -> list[str]:
+    return re.findall(r'data-do="([a-z-]+)"', row)
+
+
+def test_what_a_person_typed_is_text() -> None:
+    assert "&lt;img src=x onerror=1&gt;" in m.row(message("u", "user", "<img src=x onerror=1>"))
+    assert "<img" not in m.row(message("a", text="<img src=x onerror=1>"))
+
+
+def test_only_a_finished_open_revision_asks_for_a_verdict() -> None:
+    open_one = m.row(message("r", kind="revision", can_be_judged=True))
+    assert re.findall(r'data-value="(\w+)"', open_one) == ["better", "still_wrong"]
+    assert "Revision<" in open_one and "vote" not in buttons(open_one)
+    assert buttons(m.row(message("g", kind="revision", can_be_judged=True, complete=False))) == []
+    done = m.row(message("d", kind="revision", verdict="better"))
+    assert "Revision · confirmed" in done and "judge" not in buttons(done)
+
+
 @pytest.mark.parametrize(
-    ("typed", "shown"),
+    ("view", "labels"),
     [
-        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
-        ("a < b & c", "a &lt; b &amp; c"),
-        ("![x](http://elsewhere/x.png)", "!\\[x](http://elsewhere/x.png)"),
-        ("use `a < b` here", "use `a < b` here"),
-        ("```\n<b>\n```\n<b>", "```\n<b>\n```\n&lt;b&gt;"),
+        (message("a"), ["Like", "Dislike"]),
+        (message("a", vote=1), ["Liked", "Dislike"]),
+        (message("a", vote=-1), ["Like", "Disliked"]),
+        (message("r", kind="revision", verdict="better"), ["Liked", "Dislike"]),
+        (message("e", kind="edit"), []),
     ],
 )
-def test_html_and_pictures_stay_text_and_code_stays_code(typed: str, shown: str) -> None:
-    assert m.as_text(typed) == shown
+def test_the_thumbs_show_the_stored_vote_and_the_persons_own_words_have_none(
+    view: MessageView, labels: list[str]
+) -> None:
+    assert re.findall(r'aria-label="((?:Dis|L)\w*like\w*|Liked?)"', m.row(view)) == labels
 
 
-def test_an_event_finds_its_message_in_the_list_the_browser_showed() -> None:
-    shown_when_clicked = m.chat_value([message("u", "user"), message("a")])
-    stored_now = [message("new", "user"), message("u", "user"), message("a")]
-    assert m.message_id_at(shown_when_clicked, 1) == "a"
-    assert m.find(stored_now, m.message_id_at(shown_when_clicked, [1, 0])) == stored_now[2]
+def test_a_pressed_thumb_takes_the_vote_back() -> None:
+    assert 'data-value="0" aria-label="Disliked"' in m.row(message("a", vote=-1))
+    assert 'data-value="-1" aria-label="Dislike"' in m.row(message("a"))
 
 
-@pytest.mark.parametrize("index", [-1, 5])
-def test_an_index_outside_the_list_is_nobody(index: int) -> None:
-    assert m.message_id_at(m.chat_value([message("a")]), index) is None
+def test_a_question_that_was_changed_leads_to_its_other_versions() -> None:
+    middle = m.row(message("b", "user", versions=("a", "b", "c")))
+    assert "2/3" in middle
+    assert re.findall(r'data-do="branch" data-id="(\w)"', middle) == ["a", "c"]
+    assert "branch" not in buttons(m.row(message("a", "user", versions=("a",))))
 
 
-def test_only_a_finished_open_revision_has_the_two_buttons() -> None:
-    open_one = message("r", kind="revision", can_be_judged=True)
-    growing = message("g", kind="revision", can_be_judged=True, complete=False)
-    done = message("d", kind="revision", verdict="better")
-    shown = m.chat_value([open_one, growing, done])
-    assert [option["label"] for option in shown[0]["options"]] == ["Better", "Still wrong"]
-    assert [m.read_option(option["value"]) for option in shown[0]["options"]] == [("better", "r"), ("still_wrong", "r")]
-    assert "options" not in shown[1] and "options" not in shown[2]
-    assert shown[0]["content"].startswith("###### Revision\n")
-    assert shown[2]["content"].startswith("###### Revision · confirmed\n")
-
-
-@pytest.mark.parametrize("value", ["better", "better:", "best:id", ""])
-def test_an_option_that_the_page_never_made_is_refused(value: str) -> None:
-    with pytest.raises(ValueError):
-        m.read_option(value)
-
-
-def test_thumbs_show_votes_and_verdicts_of_the_assistant_messages_in_order() -> None:
-    said = [message("u", "user"), message("a", vote=-1), message("r", kind="revision", verdict="better"), message("b")]
-    assert m.feedback_value(said) == ["Dislike", "Like", None]
+def test_what_is_not_stored_yet_has_a_key_and_no_buttons() -> None:
+    shown = m.chat_value([message("", "user"), message("", text="", complete=False)], "c")
+    assert shown["busy"] and shown["of"] == "c"
+    assert len({row["key"] for row in shown["rows"]}) == 2
+    assert all(buttons(row["html"]) == [] for row in shown["rows"])
 
 
 def test_the_quote_is_escaped_and_shortened() -> None:

@@ -1,0 +1,91 @@
+// The talk: draws rows by key, hears the buttons in them, keeps the end in sight. Runs inside Gradio's HTML component,
+// which gives `element`, `props`, `trigger` and `watch`.
+const log = element.querySelector('.log');
+const empty = element.querySelector('.nothing-said');
+const EVENTS = ['vote', 'judge', 'again', 'compare', 'branch', 'rewrite', 'example'];  // what the server hears of
+let shownConversation = null;
+
+const nearEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 120;
+const toEnd = () => { log.scrollTop = log.scrollHeight; };
+
+function fill(node, row) {
+    if (node.drawn === row.html) return;
+    const focused = node.contains(document.activeElement) ? document.activeElement.dataset.do : null;
+    const value = focused && document.activeElement.dataset.value;
+    node.innerHTML = node.drawn = row.html;
+    if (focused) {  // the same button again, so that the keyboard does not lose its place
+        const same = [...node.querySelectorAll(`[data-do="${focused}"]`)];
+        (same.find((b) => focused !== 'vote' || (b.dataset.value > 0) === (value > 0)) ?? same[0])?.focus();
+    }
+}
+
+function draw() {
+    const {rows = [], busy = false, of = ''} = props.value || {};
+    const stay = nearEnd() || of !== shownConversation || rows.length > log.children.length;
+    const known = new Map([...log.children].map((node) => [node.dataset.key, node]));
+    let at = log.firstElementChild;
+    for (const row of rows) {
+        let node = known.get(row.key);
+        known.delete(row.key);
+        if (!node) {
+            node = document.createElement('div');
+            node.className = 'row';
+            node.dataset.key = row.key;
+        }
+        if (node === at) at = at.nextElementSibling;
+        else log.insertBefore(node, at);
+        node.text = row.text;
+        fill(node, row);
+    }
+    known.forEach((node) => node.remove());
+    log.setAttribute('aria-busy', String(busy));
+    if (props.value?.empty) empty.innerHTML = props.value.empty;
+    empty.hidden = rows.length > 0;
+    log.hidden = rows.length === 0;
+    shownConversation = of;
+    if (stay) toEnd();
+}
+
+async function copy(text, button) {
+    try {
+        await navigator.clipboard.writeText(text);
+    } catch {  // not a secure context
+        const area = Object.assign(document.createElement('textarea'), {value: text});
+        document.body.append(area);
+        area.select();
+        document.execCommand('copy');
+        area.remove();
+    }
+    button.classList.add('done');
+    setTimeout(() => button.classList.remove('done'), 1200);
+}
+
+element.addEventListener('click', (event) => {
+    const button = event.target.closest('button[data-do]');
+    if (!button) return;
+    const {do: what, id, value, text} = button.dataset;
+    if (what === 'copy') return copy(button.closest('.row').text, button);
+    if (what === 'copy-code') return copy(button.closest('pre').querySelector('code').textContent, button);
+    if (what === 'vote') button.classList.add('pressed');  // answers at once; the stored vote follows
+    if (EVENTS.includes(what)) trigger(what, {id, value, text});
+});
+
+// Keys for the whole page; the list of them stands under Settings.
+document.addEventListener('keydown', (event) => {
+    const isTyping = event.target.closest('input, textarea, select, [contenteditable]');
+    const press = (selector) => document.querySelector(selector)?.click();
+    if (event.key === 'Escape' && !document.querySelector('dialog[open]')) press('#message .stop-button');
+    else if (event.key === '/' && !isTyping) {
+        event.preventDefault();
+        document.querySelector('#message textarea')?.focus();
+    } else if (event.key.toLowerCase() === 'o' && event.shiftKey && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        press('#new-conversation');
+    } else if (event.key === 'ArrowUp' && event.target.matches('#message textarea') && !event.target.value) {
+        const mine = log.querySelectorAll('[data-do=rewrite]');
+        mine[mine.length - 1]?.click();
+    }
+});
+
+watch('value', draw);
+draw();

@@ -1,0 +1,58 @@
+"""Which branch of a conversation is shown, how its replies are sampled, and search in what was said. No messages' meaning."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from feedback_store.connection import Connection, to_json
+
+MAX_FOUND = 1000
+
+
+class Branches(Connection):
+    """The part of the store that a conversation with branches needs."""
+
+    def leaf(self, conversation_id: str) -> str | None:
+        """The message whose branch is shown; None where nobody chose one."""
+        with self._transaction(write=False):
+            return self._value("SELECT leaf_id FROM conversation_choices WHERE conversation_id = ?", [conversation_id])
+
+    def set_leaf(self, conversation_id: str, message_id: str) -> None:
+        """Raises UnknownRecord for an unknown conversation."""
+        self._choose(conversation_id, "leaf_id", message_id)
+
+    def sampling(self, conversation_id: str) -> dict[str, Any]:
+        """How replies of this conversation are sampled; empty where nobody chose."""
+        with self._transaction(write=False):
+            text = self._value("SELECT sampling FROM conversation_choices WHERE conversation_id = ?", [conversation_id])
+            return json.loads(text) if text else {}
+
+    def set_sampling(self, conversation_id: str, sampling: dict[str, Any]) -> None:
+        """Store plain JSON values. Raises UnknownRecord for an unknown conversation."""
+        self._choose(conversation_id, "sampling", to_json(sampling))
+
+    def end_unfinished_replies(self) -> int:
+        """At start: a reply that was being written when the program ended is over. Returns their number."""
+        with self._transaction(write=True):
+            return self._execute("UPDATE messages SET complete = 1 WHERE complete = 0")
+
+    def conversations_saying(self, words: str) -> set[str]:
+        """Ids of the newest conversations whose title or messages contain `words`, whatever their case (ASCII)."""
+        pattern = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        with self._transaction(write=False):
+            rows = self._rows(
+                "SELECT c.id FROM conversations c WHERE c.title LIKE ?1 ESCAPE '\\' OR EXISTS (SELECT 1 FROM messages m "
+                "WHERE m.conversation_id = c.id AND m.role != 'system' AND m.text LIKE ?1 ESCAPE '\\') "
+                "ORDER BY c.seq DESC LIMIT ?2",
+                [pattern, MAX_FOUND],
+            )
+            return {row["id"] for row in rows}
+
+    def _choose(self, conversation_id: str, column: str, value: str) -> None:
+        with self._transaction(write=True):
+            self._execute(
+                f"INSERT INTO conversation_choices (conversation_id, {column}) VALUES (?, ?) "
+                f"ON CONFLICT (conversation_id) DO UPDATE SET {column} = excluded.{column}",
+                [conversation_id, value],
+            )

@@ -1,0 +1,42 @@
+"""What happened to first replies, in order: the raw material of "did it learn anything?". No shares, no plots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from feedback_store.connection import Connection, to_record
+
+
+@dataclass(frozen=True)
+class FirstReply:
+    """A finished first reply: its vote, and whether a revision of it was asked for and confirmed."""
+
+    vote: int  # 1, -1, or 0 where nobody voted
+    tried: bool
+    fixed: bool
+
+
+class Progress(Connection):
+    """The part of the store that the learning figures need."""
+
+    def first_replies(self, limit: int = 1000) -> list[FirstReply]:
+        """The newest `limit`, oldest first."""
+        with self._transaction(write=False):
+            rows = self._rows(
+                "SELECT coalesce(v.value, 0) AS vote, "
+                "EXISTS (SELECT 1 FROM messages r WHERE r.revises_id = m.id AND r.kind = 'revision') AS tried, "
+                "EXISTS (SELECT 1 FROM messages r WHERE r.revises_id = m.id AND r.verdict = 'better') AS fixed "
+                "FROM messages m LEFT JOIN votes v ON v.message_id = m.id "
+                "WHERE m.kind = 'message' AND m.role = 'assistant' AND m.complete = 1 ORDER BY m.rowid DESC LIMIT ?",
+                [limit],
+            )
+            return [to_record(FirstReply, row) for row in reversed(rows)]
+
+    def count_learned(self, base: str) -> int:
+        """Right answers that adapters of `base` were trained on and that were not undone."""
+        with self._transaction(write=False):
+            return int(
+                self._value(
+                    "SELECT count(*) FROM traces WHERE base = ? AND status = 'trained' AND side = 'win'", [base]
+                )
+            )

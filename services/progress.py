@@ -1,0 +1,47 @@
+"""Did it learn anything? Figures of replies and rounds as the store remembers them. No plots, no training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from feedback_store import Round
+from services.engine import Engine
+from services.views import ProgressView, RoundView
+
+REPLIES = 1000
+ROUNDS = 200
+
+
+class ProgressService:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def view(self) -> ProgressView:
+        store, base = self._engine.store, self._engine.base
+        replies = store.first_replies(REPLIES)
+        rounds = [r for r in reversed(store.rounds(base, ROUNDS)) if r.status in ("promoted", "discarded")]
+        version = store.active_version(base)
+        return ProgressView(
+            first_try=tuple(reply.vote >= 0 for reply in replies),
+            revised=tuple(reply.fixed for reply in replies if reply.tried),
+            rounds=tuple(map(_round_view, rounds)),
+            learned=store.count_learned(base),
+            version=version,
+        )
+
+
+def _round_view(r: Round) -> RoundView:
+    def figure(name: str) -> Any:
+        return r.figures.get(name)
+
+    return RoundView(
+        r.id,
+        r.status == "promoted",
+        r.verdict,
+        float(figure("round_seconds") or 0.0),
+        figure("seconds_to_live"),
+        int(figure("steps") or 0),
+        figure("win_loss"),
+        figure("lose_loss"),
+        figure("anchor_kl"),
+    )

@@ -1,0 +1,39 @@
+"""The Learning tab from its parts: the figures, what was learned, the versions and what can be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ui.learning_progress import LearningProgress
+from ui.learning_tab import LearningTab
+from ui.learning_versions import LearningVersions
+
+if TYPE_CHECKING:
+    from services.workbench import Workbench
+
+
+class LearningPage:
+    """`build` lays the tab out inside an open gr.Tab; `wire` connects the events. Nothing runs while it is closed."""
+
+    def __init__(self, workbench: Workbench) -> None:
+        self.figures = LearningProgress(workbench)
+        self.lists = LearningTab(workbench)
+        self.versions = LearningVersions(workbench)
+
+    def build(self) -> None:
+        with gr.Column(elem_id="learning-all"):
+            self.figures.build()
+            with gr.Row(elem_id="learning"):
+                with gr.Column(elem_id="learned-side", min_width=300):
+                    self.lists.build_learned()
+                with gr.Column(elem_id="adapters-side", min_width=300):
+                    self.lists.build_adapters()
+                    self.versions.build()
+
+    def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
+        """`opened` and `closed` are the events of the tabs that show and hide this one."""
+        for part in (self.figures, self.lists, self.versions):
+            part.wire(opened, closed)

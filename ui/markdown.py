@@ -1,0 +1,117 @@
+"""Markdown -> HTML for the words of a model: code coloured, LaTeX as MathML, nothing that runs or is fetched.
+
+HTML in the text stays text, pictures stay text (a picture would be a request to whatever host it names), links open
+in another tab and may only lead to web pages and mail.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+import re
+from collections.abc import Mapping, MutableMapping, Sequence
+from functools import lru_cache
+from typing import Any
+from xml.etree.ElementTree import Element, tostring
+
+from latex2mathml.converter import Converter
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+from pygments.util import ClassNotFound
+
+log = logging.getLogger(__name__)
+CACHED_TEXTS = 4096
+MAX_MATH_CHARACTERS = 4000
+_LINKED = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
+_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
+_BRACKETS = (
+    (re.compile(r"\\\[(.+?)\\\]", re.DOTALL), r"$$\1$$"),
+    (re.compile(r"\\\((.+?)\\\)", re.DOTALL), r"$\1$"),
+)
+# What MathML may be made of: `href`, `style` and event attributes are not among it
+_MATH_TAG = re.compile(r"math|m[a-z]+|semantics")
+_MATH_ATTRIBUTES = {
+    "xmlns", "display", "displaystyle", "mathvariant", "stretchy", "fence", "form", "accent", "linethickness", "width",
+    "lspace", "rspace", "minsize", "maxsize", "columnalign", "rowlines", "columnlines", "movablelimits", "separator",
+    "largeop", "symmetric", "scriptlevel", "columnspacing", "rowspacing", "frame", "notation", "height", "depth",
+}  # fmt: skip
+
+
+def _cleaned(element: Element) -> Element:
+    """The same tree with real characters for entities, and without attributes that could do anything."""
+    if not _MATH_TAG.fullmatch(element.tag):
+        raise ValueError(f"{element.tag} is no element of MathML")
+    for name in set(element.attrib) - _MATH_ATTRIBUTES:
+        del element.attrib[name]
+    # the converter writes entities into the text and unescapes the whole document, which would let HTML through
+    element.text = html.unescape(element.text or "")
+    element.tail = html.unescape(element.tail or "")
+    for child in element:
+        _cleaned(child)
+    return element
+
+
+def math(latex: str, options: Mapping[str, Any]) -> str:
+    """MathML, which browsers draw by themselves; the formula as it was typed where it cannot be read."""
+    display = "block" if options["display_mode"] else "inline"
+    try:
+        if len(latex) > MAX_MATH_CHARACTERS:
+            raise ValueError("too long")
+        element = Converter(display=display).convert_to_element(latex)
+        return tostring(_cleaned(element), encoding="unicode")
+    except Exception as error:  # on odd input the converter raises nearly anything, IndexError and its own errors
+        log.debug("a formula is shown as typed: %s", error)
+        return f"<code>{html.escape(latex)}</code>"
+
+
+def _code(text: str, language: str, _attributes: str) -> str:
+    try:
+        lexer = get_lexer_by_name(language) if language else None
+    except ClassNotFound:
+        lexer = None
+    words = highlight(text, lexer, HtmlFormatter(nowrap=True)) if lexer else html.escape(text)
+    label = html.escape(language or "code")
+    # markdown-it takes what begins with <pre as the whole block
+    return (
+        f'<pre class="code"><span class="code-head"><span>{label}</span>'
+        f'<button type="button" data-do="copy-code">Copy</button></span><code tabindex="0">{words}</code></pre>'
+    )
+
+
+def _picture_as_text(_self: Any, tokens: Sequence[Token], at: int, _options: Any, _env: Any) -> str:
+    return html.escape(f"![{tokens[at].content}]({tokens[at].attrGet('src') or ''})")
+
+
+def _link(self: Any, tokens: Sequence[Token], at: int, options: Any, env: MutableMapping[str, Any]) -> str:
+    token = tokens[at]
+    if not _LINKED.match(str(token.attrGet("href") or "")):
+        token.attrs.pop("href", None)
+    token.attrSet("target", "_blank")
+    token.attrSet("rel", "noopener noreferrer nofollow")
+    return self.renderToken(tokens, at, options, env)
+
+
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "highlight": _code})
+    parser.enable(["table", "strikethrough"])
+    parser.use(dollarmath_plugin, allow_space=False, allow_digits=True, allow_labels=False, renderer=math)
+    parser.add_render_rule("image", _picture_as_text)
+    parser.add_render_rule("link_open", _link)
+    return parser
+
+
+_PARSER = _parser()
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def render(text: str) -> str:
+    """HTML of one message. The same text is rendered once: a long conversation is drawn again with every vote."""
+    parts = _CODE.split(text)  # every second part is code
+    for i in range(0, len(parts), 2):
+        for pattern, dollars in _BRACKETS:
+            parts[i] = pattern.sub(dollars, parts[i])
+    return _PARSER.render("".join(parts))
