@@ -26,7 +26,7 @@ from spear_core.traces import Encoded
 log = logging.getLogger(__name__)
 ANCHOR_CACHE_BYTES = 192 * 2**20
 SMALL_P = 0.05  # a rejected answer this improbable need not fall further
-PATIENCE = 4  # times the settling steps are spent on making a rejected answer fall that rose with the right one
+PATIENCE = 8  # times the settling steps are spent on making a rejected answer fall that rose with the right one
 
 
 @dataclass(frozen=True)

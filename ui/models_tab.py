@@ -112,7 +112,7 @@ class ModelsTab:
     def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
         """`opened` is the event of this tab being shown."""
         self.switched = gr.State(False)
-        opened(self.open, None, [self.known, self.name, self.memory, self.go], **QUIET)
+        opened(self.open, None, [self.known, self.name], **QUIET)
         checked = [self.memory, self.go]
         self.name.input(self.check, [self.name], checked, **QUIET)
         self.look.click(self.check, [self.name], checked, **QUIET)
@@ -124,7 +124,7 @@ class ModelsTab:
     def open(self) -> tuple[Any, ...]:
         models = self.models.known()
         choices = [(Path(model.name).name, model.name) for model in models if not model.is_current]
-        return known_html(models), gr.Dropdown(choices, value=None), "", gr.Button(interactive=False)
+        return known_html(models), gr.Dropdown(choices)  # what is being typed stays
 
     def check(self, name: str | None) -> tuple[Any, ...]:
         """Memory first; nothing is loaded by looking."""

@@ -102,7 +102,7 @@ def test_conversations_of_before_branches_stay_one_line(tmp_path: Path) -> None:
             store.add_message(here.id, "assistant", "Yes.", parent_id=asked.id)
     with sqlite3.connect(path) as raw:  # as the file was before
         raw.execute("DROP TABLE conversation_choices")
-        raw.execute("DELETE FROM _sqlite_migrations WHERE name = 'm005_branches'")
+        raw.execute("DELETE FROM _sqlite_migrations WHERE name = 'm006_branches'")
     with Store(path) as store:
         first, reply, second, _ = store.messages(here.id)
         assert (first.parent_id, second.parent_id) == (None, reply.id)

@@ -22,6 +22,10 @@ TABLE: dict[tuple[str, str], tuple[str, str, str]] = {
     ("POST", "/login"): (OUT, OUT, OUT),  # without a password
     ("GET", "/logout"): ALL,
     ("GET", "/healthz"): ALL,
+    ("GET", "/federation/card"): ALL,
+    ("GET", "/federation/update"): (OUT, OUT, OUT),  # a peer's signature counts here, nobody's login
+    ("POST", "/federation/update"): (OUT, OUT, OUT),
+    ("POST", "/federation/knock"): (OUT, OUT, OUT),
     ("GET", "/metrics"): OWNERS,
     ("GET", "/v1/models"): USERS,
     ("GET", "/v1/models/{name:path}"): USERS,
