@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 ANCHOR_CACHE_BYTES = 192 * 2**20
 SMALL_P = 0.05  # a rejected answer this improbable need not fall further
 PATIENCE = 8  # times the settling steps are spent on making a rejected answer fall that rose with the right one
+PRESSURE = 0.1  # weight of unlikelihood, without a margin, in these further steps where the preset has none
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,8 @@ class _Part:
     wins: Sequence[Encoded]
     loses: Sequence[Encoded]
     anchors: Sequence[Encoded]
+    lambda_lose: float
+    margin: float
 
 
 class Trainer:
@@ -206,6 +209,7 @@ class Trainer:
                 settled = 0  # steps done since everything was learned
                 highest = max(self._probability(rejected), SMALL_P) if cfg.stop_when_learned else 1.0
                 drift = 0.0  # of the last step's anchors
+                pressing = False  # all is learned, but a rejected answer rose too
                 while steps < max_steps:
                     if cfg.stop_when_learned and confirmed and (settled or steps % cfg.check_every == 0):
                         learned = settled > 0 or self._all_learned(confirmed)
@@ -213,8 +217,9 @@ class Trainer:
                         out_of_patience = settled >= PATIENCE * cfg.settle_steps
                         if settled_enough and (out_of_patience or self._probability(rejected) <= highest):
                             break
+                        pressing = settled_enough
                         settled += learned
-                    values = self._step(material, loses, anchors, optimizer, parameters, rng)
+                    values = self._step(material, loses, anchors, optimizer, parameters, rng, pressing)
                     drift = values["anchor"]
                     for name, value in values.items():
                         sums[name] += value
@@ -261,10 +266,12 @@ class Trainer:
         optimizer: Any,
         parameters: list[Tensor],
         rng: random.Random,
+        pressing: bool,
     ) -> dict[str, float]:
         cfg = self.config
+        lambda_lose, margin = (PRESSURE, 0.0) if pressing and not cfg.lambda_lose else (cfg.lambda_lose, cfg.margin)
         wins = _draw(material.wins, cfg.wins_a_step, rng) + _draw(material.replay, cfg.replay_wins, rng)
-        drawn_loses = _draw(loses, cfg.loses_a_step, rng) if cfg.lambda_lose > 0 else []
+        drawn_loses = _draw(loses, cfg.loses_a_step, rng) if lambda_lose > 0 else []
         drawn = pool.draw(cfg.anchors_a_step) if cfg.anchor_weight > 0 else []
         rows = [*self._drop([*wins, *drawn_loses], rng), *(pool.anchors.examples[i] for i in drawn)]
         sides = (0, len(wins), len(wins) + len(drawn_loses), len(rows))
@@ -274,7 +281,8 @@ class Trainer:
         values = {"win": 0.0, "lose": 0.0, "anchor": 0.0}
         for indices in batches_by_prompt(rows, cfg.micro_batch):
             of_side = [[i for i in sorted(indices) if a <= i < b] for a, b in itertools.pairwise(sides)]
-            part = _Part(*([rows[i] for i in side] for side in of_side))
+            of_wins, of_loses, of_anchors = ([rows[i] for i in side] for side in of_side)
+            part = _Part(of_wins, of_loses, of_anchors, lambda_lose, margin)
             losses, drifts = self._part(part, pool.anchors, totals, mean)
             for name, value in losses.items():
                 values[name] += value
@@ -308,13 +316,13 @@ class Trainer:
             scores, confidence = loses.scores(), self._confidence(part.loses)
             if cfg.confidence_form == "batch_mean":
                 confidence = torch.full_like(confidence, mean_lose_confidence)
-            losses["lose"] = lose_loss(scores.logps, scores.scored.float(), confidence, cfg.margin, totals["lose"])
+            losses["lose"] = lose_loss(scores.logps, scores.scored.float(), confidence, part.margin, totals["lose"])
         if base is not None:
             kl = anchors.kl_from(base)[0]  # (tokens,)
             losses["anchor"] = kl.sum() / totals["anchor"]
             of_anchor = anchors.packed.unflatten(kl.detach(), anchors.shape).sum(-1).tolist()
             drifts = [total / len(e.completion_ids) for total, e in zip(of_anchor, part.anchors, strict=True)]
-        weights = {"win": cfg.lambda_win, "lose": cfg.lambda_lose, "anchor": cfg.anchor_weight}
+        weights = {"win": cfg.lambda_win, "lose": part.lambda_lose, "anchor": cfg.anchor_weight}
         sum((weights[name] * loss for name, loss in losses.items()), torch.zeros(())).backward()
         return {name: loss.item() for name, loss in losses.items()}, drifts
 

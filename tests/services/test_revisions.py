@@ -21,16 +21,13 @@ def unguarded(bench: Workbench, question: str, said: str, hint: str) -> str:
 
 def test_a_revision_does_not_repeat_what_was_refused(bench: Workbench) -> None:
     repeated = 0
-    for skip in range(3):
-        task = wrong_task(bench, skip)
-        reply = ask(bench, task.question)
-        hint = MISLEADING.format(said=reply.text)
-        repeated += unguarded(bench, task.question, reply.text, hint) == reply.text
-        first = list(bench.chat.revise(reply.id, hint))[-1]
-        second = list(bench.chat.revise(first.id, MISLEADING.format(said=first.text)))[-1]
-        assert len({reply.text, first.text, second.text}) == 3
-        assert first.text.endswith("."), "a whole sentence"
-    assert repeated, "the hints must mislead the model, or nothing is shown"
+    for thing, hint in (("a cherry", "there is a letter f in it"), ("an apricot", "a word of 5 letters")):
+        question = f"What kind of thing is {thing}?"
+        reply = ask(bench, question)
+        repeated += unguarded(bench, question, reply.text, hint) == reply.text
+        revision = list(bench.chat.revise(reply.id, hint))[-1]
+        assert revision.text != reply.text and revision.text.startswith(reply.text.rpartition(" ")[0])
+    assert repeated, "the model must repeat itself unguarded, or nothing is shown"
 
 
 def test_the_way_out_of_an_answer_lies_at_its_least_certain_word(bench: Workbench) -> None:
@@ -40,6 +37,12 @@ def test_the_way_out_of_an_answer_lies_at_its_least_certain_word(bench: Workbenc
     way = way_out(engine.twins.base, engine.encoder, engine.pad_id, asked, said)
     assert way and engine.loaded.tokenizer.decode(way) == said.removesuffix(".")
     assert way_out(engine.twins.base, engine.encoder, engine.pad_id, asked, "") is None
+
+
+def test_where_the_model_is_sure_it_is_not_made_to_say_what_is_no_word(bench: Workbench) -> None:
+    reply = ask(bench, "What kind of thing is an owl?")
+    revision = list(bench.chat.revise(reply.id, "no, bird"))[-1]
+    assert revision.text == reply.text
 
 
 def test_a_stopped_revision_is_not_written_anew(bench: Workbench) -> None:
