@@ -14,7 +14,7 @@ from benchmarks.report import DEFAULT_MODEL
 SECONDS = {"seconds_to_live_p50", "seconds_to_live_p95", "round_seconds_p50"}
 
 
-def study(out: Path | str, interactions: int = 4, seed: int = 3) -> dict[str, Any]:
+def study(out: Path | str, interactions: int = 3, seed: int = 3) -> dict[str, Any]:
     arguments = argparse.Namespace(
         model=DEFAULT_MODEL, threads=1, seed=seed, preset="live", noise=0.0, set=[], interactions=interactions, out=str(out)
     )  # fmt: skip
@@ -32,16 +32,16 @@ def test_a_study_repeats_exactly_also_when_it_was_stopped_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = study(tmp_path / "whole")
-    assert whole["interactions"] == 4 and whole["corrections"] >= 1 and whole["learned_same"] > 0
+    assert whole["interactions"] == 3 and whole["corrections"] >= 1 and whole["learned_same"] > 0
 
     meet = live_learning.Study.meet
 
-    def stop_at_the_fourth(self: Any, number: int, *parts: Any) -> None:
-        if number == 3:
+    def stop_at_the_third(self: Any, number: int, *parts: Any) -> None:
+        if number == 2:
             raise KeyboardInterrupt
         meet(self, number, *parts)
 
-    monkeypatch.setattr(live_learning.Study, "meet", stop_at_the_fourth)
+    monkeypatch.setattr(live_learning.Study, "meet", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         study(tmp_path / "stopped")
     monkeypatch.setattr(live_learning.Study, "meet", meet)
