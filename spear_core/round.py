@@ -85,8 +85,7 @@ class Learner:
         measured = []
         for state in (current, candidate):
             self.twins.load(state)
-            model, micro_batch = self.twins.training, self.config.micro_batch
-            measured.append(measure(model, [], [], older, self.probes, self.pad_id, micro_batch, self.pace))
+            measured.append(self._measured([], [], older))
         before, after = measured
         asked = [trace.prompt for trace in confirmed[:REPLIES_CHECKED]] or [
             [{"role": "user", "content": "Hello!"}],
@@ -150,8 +149,6 @@ class Learner:
         own: Sequence[Trace],
         gained: str,
         seed: int,
-        on_step: Callable[[Progress], None] = lambda p: None,
-        on_check: Callable[[], None] = lambda: None,
     ) -> RoundResult:
         """Take over an adapter merged with peers': train anew what it weakened of the own confirmed wins, and judge.
 
@@ -173,8 +170,7 @@ class Learner:
         ]
         held = [e for e in wins if e not in weak]
         material = Material(weak, [], held, self.anchors.without({e.prompt_ids for e in wins}))
-        report = self._trainer().train(material, seed, on_step)
-        on_check()
+        report = self._trainer().train(material, seed)
         after = self._measured([], [], checked)
         replies = self.answer([t.prompt for t in own[-REPLIES_CHECKED:]]) if own else []
         verdict = decide(before, after, replies, self.config, gained)
