@@ -3,11 +3,15 @@
 `copy.deepcopy` with every base parameter and buffer pre-placed in `memo` gives a second module tree on the same
 tensors; each tree gets its own LoRA. (One PeftModel with `set_adapter` across threads does not work: it is shared
 state and flips `requires_grad`.)
+
+Copying a module tree takes tens of milliseconds of Python, which a reply under way would feel. So trees for serving are
+used in turn: one goes back among the spare ones when nobody holds its model any more, and only then is it written over.
 """
 
 from __future__ import annotations
 
 import copy
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +23,7 @@ from spear_core.config import SpearConfig
 from spear_core.errors import AdapterInvalid
 
 AdapterState = dict[str, Tensor]
+SPARE_TREES = 2  # one serves, the next is written meanwhile
 FIRST_ADAPTER_SEED = 1  # the same for everybody: only adapters that began alike can be averaged factor by factor
 
 
@@ -60,6 +65,7 @@ class Twins:
             self.training: PeftModel = get_peft_model(share_base(base), lora_config(config))
         self.training.eval()
         self.initial = self.state()
+        self._spare = [self._tree() for _ in range(SPARE_TREES)]
         self._serving = Serving(base, 0)
 
     @property
@@ -79,19 +85,51 @@ class Twins:
         self._serving = Serving(self.with_adapter(state), version if state is not None else 0)
 
     def with_adapter(self, state: AdapterState | None) -> Any:
-        """One more model over the base weights, with an adapter of its own, that never changes; the base for None."""
+        """One more model over the base weights, with an adapter of its own, that never changes while it is held.
+
+        None gives the base. Raises AdapterInvalid where names or shapes are not this model's.
+        """
         if state is None:
             return self.base
-        tree = share_base(self.training)
-        load_state(tree, state)
-        tree.requires_grad_(False)
-        tree.eval()
-        return tree
+        try:
+            tree = self._spare.pop()
+        except IndexError:  # all of them are in use
+            tree = self._tree()
+        model = copy.copy(tree.model)  # the same modules; when the last holder lets go of it, the tree is free again
+        weakref.finalize(model, self._take_back, tree)
+        tree.write(state)
+        return model
+
+    def _tree(self) -> _Tree:
+        return _Tree(share_base(self.training))
+
+    def _take_back(self, tree: _Tree) -> None:
+        if len(self._spare) < SPARE_TREES:
+            self._spare.append(tree)
+
+
+class _Tree:
+    """A module tree that serves, and its adapter's tensors under PEFT's names."""
+
+    def __init__(self, model: PeftModel) -> None:
+        model.requires_grad_(False)
+        model.eval()
+        self.model = model
+        self._tensors: AdapterState = get_peft_model_state_dict(model)  # the parameters themselves, not copies
+
+    def write(self, state: AdapterState) -> None:
+        _check_fit(self._tensors, state)
+        for name, tensor in self._tensors.items():
+            tensor.copy_(state[name])
 
 
 def load_state(model: PeftModel, state: AdapterState) -> None:
     """Raises AdapterInvalid where names or shapes are not this model's."""
-    expected = get_peft_model_state_dict(model)
+    _check_fit(get_peft_model_state_dict(model), state)
+    set_peft_model_state_dict(model, state)
+
+
+def _check_fit(expected: AdapterState, state: AdapterState) -> None:
     if expected.keys() != state.keys():
         odd = sorted(expected.keys() ^ state.keys())[0]
         raise AdapterInvalid(f"the adapter does not fit this model: tensor {odd} is missing or extra")
@@ -100,4 +138,3 @@ def load_state(model: PeftModel, state: AdapterState) -> None:
             raise AdapterInvalid(
                 f"the adapter does not fit this model: {name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
             )
-    set_peft_model_state_dict(model, state)

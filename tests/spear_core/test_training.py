@@ -20,7 +20,7 @@ from spear_core.round import Learner
 from spear_core.scoring import predict, score
 from spear_core.traces import Encoded, Encoder, Trace
 from spear_core.trainer import AnchorDraw, Anchors, Material, Trainer
-from spear_core.twins import Twins
+from spear_core.twins import AdapterState, Twins
 from tests.tiny_models import tiny_folder
 
 QUESTION = [{"role": "user", "content": "What is an owl?"}]
@@ -115,6 +115,40 @@ def test_what_serves_is_a_tree_of_its_own_whatever_the_training_twin_does(loaded
     twins.training.train()
     assert not served.training and not any(m.training for m in served.modules())
     assert torch.equal(served.generate(input_ids=prompt, max_new_tokens=5, do_sample=False), said)
+
+
+def scaled(state: AdapterState, by: float) -> AdapterState:
+    return {name: torch.full_like(tensor, by) for name, tensor in state.items()}
+
+
+def test_serving_trees_are_used_in_turn_and_never_while_somebody_holds_them(loaded: LoadedModel) -> None:
+    twins, prompt = twins_of(loaded), torch.tensor([[5, 6, 7]])
+    state = twins.state()
+    trees: set[int] = set()
+    twins.publish(scaled(state, 0.3), 1)
+    held = twins.serving.model
+    logits = held(prompt).logits
+    for version in range(2, 8):
+        twins.publish(scaled(state, 0.3 * version), version)
+        twins.serving.model.generate(input_ids=prompt, max_new_tokens=2, do_sample=False)
+        trees.add(id(twins.serving.model.base_model))
+        assert torch.equal(held(prompt).logits, logits)
+    assert id(held.base_model) not in trees
+    assert len(trees) == 2
+
+
+def test_an_adapter_that_does_not_fit_costs_no_tree(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded)
+    state = twins.state()
+    for _ in range(5):
+        with pytest.raises(AdapterInvalid):
+            twins.with_adapter({k: v[:1] for k, v in state.items()})
+    gc.collect()
+    trees = set()
+    for version in range(1, 5):
+        twins.publish(state, version)
+        trees.add(id(twins.serving.model.base_model))
+    assert len(trees) == 2
 
 
 def test_the_twins_share_every_base_tensor(loaded: LoadedModel) -> None:
