@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
+from federation.flower.start import write_start
 from services.demo import POCKET_MODEL
 from services.engine import Engine
 from services.learning import LearningService
+from services.settings import Settings
 from services.views import KnownModel, MemoryView
 from spear_core.errors import SpearError
 from spear_core.loading import LoadedModel, load_model, weigh_model
@@ -27,13 +30,25 @@ def choose_threads(loaded: LoadedModel, wanted: int) -> None:
         torch.set_num_threads(threads)
 
 
+def write_first_adapter(settings: Settings, path: Path) -> None:
+    """The adapter that every app with these settings begins with, as a fleet's server needs it.
+
+    Raises ModelUnavailable, FederationError where the file exists or cannot be written.
+    """
+    loaded, config = load_model(settings.model), settings.config()
+    write_start(path, Twins(loaded.model, config).initial, loaded.fingerprint, config.lora_alpha)
+
+
 class ModelService:
     """`on_switch` is called when another model serves."""
 
-    def __init__(self, engine: Engine, learning: LearningService, device: str, on_switch: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, learning: LearningService, device: str, threads: int, on_switch: Callable[[], None]
+    ) -> None:
         self._engine = engine
         self._learning = learning
         self._device = device
+        self._threads = threads
         self._on_switch = on_switch
         self._switching = threading.Lock()
         self._cancelled = threading.Event()
@@ -84,7 +99,7 @@ class ModelService:
                 engine.encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
 
             self._learning.change_model(change)
-            choose_threads(loaded, 0)
+            choose_threads(loaded, self._threads)
             self._remember(loaded)
             self._on_switch()
             return True

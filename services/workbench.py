@@ -45,7 +45,7 @@ class Workbench:
         self.progress = ProgressService(engine)
         self.adapter_files = AdapterFiles(engine, self.learning)
         self.sync = SyncService(engine, self.learning, settings.federation)
-        self.models = ModelService(engine, self.learning, settings.device, self._begin)
+        self.models = ModelService(engine, self.learning, settings.device, settings.threads, self._begin)
         self.demo = DemoService(engine)
         self._starts_jobs = start_jobs
         self._jobs = Jobs(

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from federation.flower.messages import ask
+from federation.flower.start import read_start
 from federation.flower.strategy import Contributed, ServerState, StrategySettings, choose_clients, next_state
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     config = context.run_config
     folder = Path(str(config["folder"]))
-    state = ServerState(load_file(folder / "start.safetensors"))
+    start = read_start(folder / "start.safetensors")
+    state, wins = ServerState(start.adapter), 0
     clients = int(config["clients"])
     while len(list(grid.get_node_ids())) < clients:  # nodes come when they come
         time.sleep(1)
@@ -37,8 +39,11 @@ def main(grid: Grid, context: Context) -> None:
     )
     for round in range(settings.rounds):
         chosen = choose_clients(settings, int(config["seed"]), round)
-        answers = ask(grid, chosen, state.adapter, {"round": round}, float(config["timeout-seconds"]))
-        state = next_state(state, [Contributed(a.client, a.adapter, int(a.words["weight"])) for a in answers], settings)
+        words = {**start.words, "round": round, "wins": wins}
+        answers = ask(grid, chosen, state.adapter, words, float(config["timeout-seconds"]))
+        heard = [Contributed(a.client, a.adapter, int(a.words["weight"])) for a in answers]
+        state = next_state(state, heard, settings)
+        wins = sum(min(c.weight, settings.max_weight) for c in heard) or wins
         temporary = folder / ".round.tmp"
         save_file({n: t.contiguous() for n, t in sorted(state.adapter.items())}, temporary)
         temporary.replace(folder / f"round-{round + 1:04d}.safetensors")

@@ -20,12 +20,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from federation.flower.start import write_start
 from federation.flower.strategy import Contributed, ServerState, StrategySettings, next_state
 from federation.keys import PublicKey, open_identity
 from federation.update import open_update
-from tests.federation.circle import FolderDesk, adapter, serving
+from tests.federation.circle import ALPHA, BASE, FolderDesk, adapter, serving
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,7 +142,7 @@ def until(true: Callable[[], bool], seconds: float, folder: Path) -> None:
 def test_three_supernodes_with_registered_keys_aggregate_what_their_resident_apps_offer(tmp_path: Path) -> None:
     certificates(tmp_path)
     start = adapter(9)
-    save_file(start, tmp_path / "start.safetensors")
+    write_start(tmp_path / "start.safetensors", start, BASE, ALPHA)
     port = free_port()
     home = tmp_path / "flwr"
     home.mkdir()

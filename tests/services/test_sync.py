@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import socket
 import threading
 import time
@@ -13,49 +12,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from starlette.applications import Starlette
 
 from federation.errors import AddressInvalid, FederationError, UpdateRefused
 from federation.exchange import PeerClient
 from federation.keys import Identity
-from federation.knocks import Knock
 from federation.manifest import Manifest
 from federation.peers import PeerAddress
 from federation.update import write_update
 from services.federation_settings import FederationSettings
-from services.settings import Settings
-from services.workbench import Workbench, open_workbench
+from services.workbench import Workbench
 from spear_core.errors import ConfigError, SpearError
-from tests.federation.circle import listening
 from tests.services.bench_desk import ask, correct, wrong_task
-from tests.services.conftest import POCKET_MODEL
-
-OpenPeer = Callable[..., Workbench]
-
-
-@pytest.fixture
-def open_peer(tmp_path: Path, starter_answers: Path) -> Iterator[OpenPeer]:
-    """Call it with a name to open one more workbench, which others can reach at its settings' address."""
-    with ExitStack() as stack:
-
-        def open_(name: str, **federation: object) -> Workbench:
-            folder = tmp_path / name
-            if not folder.exists():
-                shutil.copytree(starter_answers, folder / "models")
-            settings = FederationSettings(name=name, **federation)  # type: ignore[arg-type]
-            bench = open_workbench(
-                Settings(model=str(POCKET_MODEL), data_folder=folder, federation=settings), start_jobs=False
-            )
-            stack.callback(bench.close)
-            return bench
-
-        yield open_
-
-
-def serve(bench: Workbench, stack: ExitStack) -> str:
-    """Serve a bench's federation routes; the address to give to peers."""
-    url = stack.enter_context(listening(Starlette(routes=list(bench.sync.routes()))))
-    return f"{url}#{bench.sync.identity.public.text}"
+from tests.services.circle_desk import admit, serve
+from tests.services.conftest import OpenPeer
 
 
 @pytest.fixture
@@ -67,12 +36,6 @@ def pair(open_peer: OpenPeer) -> Iterator[tuple[Workbench, Workbench]]:
         first.sync.add(of_second)
         second.sync.add(of_first)
         yield first, second
-
-
-def admit(bench: Workbench, author: Identity) -> None:
-    """Say yes to a peer that gives no address."""
-    bench.sync.knocks.add(Knock(author.public, "mallory", "", "127.0.0.1", time.time()))
-    bench.sync.approve(author.public.text)
 
 
 def hostile(bench: Workbench, path: Path, author: Identity, **changes: float) -> Manifest:
