@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
+WORKERS ?= auto
 PACKAGES := spear_core feedback_store federation services ui pocket experiments benchmarks
 CODE := app.py $(foreach package,$(PACKAGES),$(if $(wildcard $(package)/*.py),$(package)))
 
@@ -14,7 +15,7 @@ chat: $(VENV)/.installed ## ARGS="--port 8000" passes flags on
 	@$(RUN) app.py $(ARGS)
 
 test: $(VENV)/.installed-dev ## ARGS="tests/ui -k card" picks tests
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(RUN) -m ruff format --check .

@@ -138,10 +138,6 @@ def _scratch_engine(engine: Engine, store: Store, folder: Path, seed: int) -> En
     """An engine of its own over the pocket model; over the very weights that serve, where the pocket model does."""
     is_pocket = Path(engine.loaded.name).name == POCKET_MODEL.name
     loaded = engine.loaded if is_pocket else load_model(str(POCKET_MODEL))
-    starter = engine.data_folder / "models" / f"{loaded.fingerprint}.starter.json"
-    if starter.exists():  # the base model's own answers need not be asked for again
-        (folder / "models").mkdir()
-        shutil.copy(starter, folder / "models")
     return Engine(
         store=store,
         loaded=loaded,

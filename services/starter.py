@@ -1,4 +1,7 @@
-"""The base model's own answers to the starter prompts, and its revisions of them. Asked for once a base model."""
+"""The base model's own answers to the starter prompts, and its revisions of them. Asked for once a base model.
+
+A model folder may bring them along (SHIPPED, made by `app.py data starter`): then nothing needs to be asked.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from services.engine import Engine
 from spear_core.prompts import revision_messages
@@ -14,6 +18,7 @@ from spear_core.rollout import answer_all
 from spear_core.traces import Messages
 
 log = logging.getLogger(__name__)
+SHIPPED = "starter.json"
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,10 @@ def question(text: str) -> list[dict[str, str]]:
 
 
 def starter_answers(engine: Engine) -> Starter:
-    """Kept in the data folder after the first time; asked again where the file is damaged or prompts were added."""
+    """From the model's folder, or kept in the data folder after the first time; only what neither knows is asked for."""
     settings = engine.loaded.settings
-    file = engine.data_folder / "models" / f"{engine.base}.starter.json"
-    known = _read(file)
+    file = kept_file(engine.data_folder, engine.base)
+    known = {**_shipped(engine), **_read(file)}
     before = len(known)
     plain = [*settings.anchor_prompts, *settings.probe_prompts, *(prompt for prompt, _ in settings.anchor_revisions)]
     _ask_missing(engine, known, {p: question(p) for p in plain})
@@ -51,6 +56,25 @@ def starter_answers(engine: Engine) -> Starter:
     )
 
 
+def kept_file(data_folder: Path, base: str) -> Path:
+    return data_folder / "models" / f"{base}.starter.json"
+
+
+def ship_starter_answers(engine: Engine, folder: Path) -> int:
+    """Write the answers into the model's folder; returns how many. Raises OSError."""
+    starter_answers(engine)
+    answers = {**_shipped(engine), **_read(kept_file(engine.data_folder, engine.base))}
+    _write(folder / SHIPPED, json.dumps({"base": engine.base, "answers": answers}, indent=0))
+    return len(answers)
+
+
+def _shipped(engine: Engine) -> dict[str, str]:
+    """What the model's folder brings along; nothing where it is of other weights."""
+    found = _read(Path(engine.loaded.name) / SHIPPED)
+    answers = found.get("answers")
+    return answers if isinstance(answers, dict) and found.get("base") == engine.base else {}
+
+
 def _ask_missing(engine: Engine, known: dict[str, str], prompts: Mapping[str, Messages]) -> None:
     missing = {key: messages for key, messages in prompts.items() if key not in known}
     if missing:
@@ -65,7 +89,7 @@ def _ask_missing(engine: Engine, known: dict[str, str], prompts: Mapping[str, Me
         known.update(zip(missing, answers, strict=True))
 
 
-def _read(file: Path) -> dict[str, str]:
+def _read(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:

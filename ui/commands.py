@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from feedback_store import Store
@@ -76,6 +78,15 @@ def data(argv: list[str], settings_from: SettingsFrom) -> None:
         commands.add_parser(name, help=does).add_argument("file", type=Path)
     assign = commands.add_parser("assign", help="give what was said before there were users to one of them")
     assign.add_argument("name")
+    first = commands.add_parser(
+        "first-adapter", help="write the adapter that all apps of a model begin with, for a fleet"
+    )
+    first.add_argument("file", type=Path)
+    starter = commands.add_parser(
+        "starter", help="write a model's own answers into its folder, for quicker first starts"
+    )
+    for command in (first, starter):
+        command.add_argument("--model", help="the base model (default: as the app itself)")
     erase = commands.add_parser("erase", help="delete everything that was said and learned, backups in it included")
     erase.add_argument("--yes", action="store_true", help="do not ask")
     asked = parser.parse_args(argv)
@@ -87,6 +98,8 @@ def data(argv: list[str], settings_from: SettingsFrom) -> None:
         "restore": _restore,
         "assign": _assign,
         "erase": _erase,
+        "first-adapter": _first_adapter,
+        "starter": _starter,
     }[asked.command](asked, settings_from(given))
 
 
@@ -179,3 +192,28 @@ def _erase(asked: argparse.Namespace, settings: Settings) -> None:
     with backups.in_use(settings.data_folder, alone=True), _store(settings) as store:
         backups.erase(store, settings.data_folder, lambda change: change())
     print("Erased.")
+
+
+def _first_adapter(asked: argparse.Namespace, settings: Settings) -> None:
+    from services.models import write_first_adapter
+
+    write_first_adapter(settings, asked.file)
+    print(f"Every app with this model begins with {asked.file}; federation/flower/README.md says how a fleet uses it.")
+
+
+def _starter(asked: argparse.Namespace, settings: Settings) -> None:
+    from services.starter import ship_starter_answers
+    from services.workbench import open_workbench
+
+    folder = Path(settings.model)
+    if not folder.is_dir():
+        raise SpearError(f"{folder} is not a folder on this machine; the answers are written into the model's folder.")
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = open_workbench(replace(settings, data_folder=Path(scratch)), start_jobs=False)
+        try:
+            count = ship_starter_answers(bench.engine, folder)
+        except OSError as e:
+            raise SpearError(f"{folder} cannot be written ({e.strerror}).") from e
+        finally:
+            bench.close()
+    print(f"{count} answers are in {folder}.")

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 import app
+from federation.flower.start import read_start
 from feedback_store import Store
 from services.accounts import Accounts
 from services.backups import DATABASE, in_use
 from tests.feedback_store.store_desk import Desk
+from tests.tiny_models import tiny_folder
 
 
 @pytest.fixture
@@ -112,3 +114,22 @@ def test_an_import_is_learned_by_the_model_of_the_settings(folder: Path, capsys:
     with Store(folder / DATABASE) as store:
         new = [trace for trace in store.traces() if trace.completion == "Lima"]
         assert store.count_pending(new[0].base) == (1, 1)
+
+
+def test_a_fleet_can_begin_with_what_the_app_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "start.safetensors"
+    assert run("data", "first-adapter", str(file)) == 0
+    start = read_start(file)
+    assert start.alpha == 16 and len(start.base) == 16
+    assert run("data", "first-adapter", str(file)) == 2
+    assert "exists; nothing was written" in capsys.readouterr().err
+
+
+def test_a_model_gets_its_own_answers_written_into_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_folder("llama3", tmp_path / "model")
+    assert run("data", "starter", "--model", str(model)) == 0
+    assert f"answers are in {model}" in capsys.readouterr().out
+    assert len(json.loads((model / "starter.json").read_text())["answers"]) > 40
+    assert run("data", "starter", "--model", "some/name") == 2
