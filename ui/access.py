@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from services.workbench import Workbench
 
 COOKIE = "spear-session"
-WHO_STYLE = "position:fixed;right:.75rem;bottom:.25rem;font-size:.75rem;z-index:20"
 SESSION_SECONDS = 14 * 24 * 3600
 
 
@@ -83,12 +82,15 @@ class Access:
         """Add the user's name and the way out to a page. Nothing where there are no logins."""
         if self.accounts is not None:
             with page:
-                who = gr.HTML(elem_id="who")
+                who = gr.HTML(elem_id="who", apply_default_css=False)
                 page.load(self._who, None, [who], show_progress="hidden", api_visibility="private")
 
     def _who(self) -> str:
         user = self.signed_in()
-        return f'<div style="{WHO_STYLE}">{escape(user.name)} ({user.role}) · <a href="logout">Log out</a></div>'
+        return (
+            f'<div class="who" data-role="{user.role}">{escape(user.name)} ({user.role}) · '
+            '<a href="logout">Log out</a></div>'
+        )
 
 
 class _VisitorsBench:

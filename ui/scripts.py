@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-STYLES = [ASSETS / name for name in ("page.css", "chat.css", "learning.css", "panels.css", "federation.css")]
+STYLES = [
+    ASSETS / name for name in ("page.css", "chat.css", "learning.css", "panels.css", "federation.css", "access.css")
+]
 
 
 def script(name: str) -> str:

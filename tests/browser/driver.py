@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,8 +54,9 @@ def chromium() -> Iterator[Browser]:
 class App:
     """app.py as a process of its own, on one port and one data folder, over any number of starts."""
 
-    def __init__(self, data_folder: Path, port: int | None = None) -> None:
+    def __init__(self, data_folder: Path, port: int | None = None, flags: Sequence[str] = ()) -> None:
         self.data_folder = data_folder
+        self.flags = flags
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[str] | None = None
@@ -63,7 +64,7 @@ class App:
 
     def command(self) -> list[str]:
         flags = ["--model", str(MODEL), "--data-folder", str(self.data_folder), "--port", str(self.port)]
-        return [sys.executable, str(ROOT / "app.py"), *flags]
+        return [sys.executable, str(ROOT / "app.py"), *flags, *self.flags]
 
     def start(self) -> float:
         """Returns the seconds until the app said that it is ready."""
