@@ -15,7 +15,7 @@ chat: $(VENV)/.installed ## ARGS="--port 8000" passes flags on
 	@$(RUN) app.py $(ARGS)
 
 test: $(VENV)/.installed-dev ## ARGS="tests/ui -k card" picks tests
-	$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(RUN) -m ruff format --check .

@@ -18,6 +18,7 @@ from starlette.requests import HTTPConnection
 from services.accounts import LOCAL, NOBODY, Accounts, User
 from services.user_bench import UserBench, UserBenches
 from services.views import ModelView
+from ui.events import QUIET
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
@@ -83,7 +84,7 @@ class Access:
         if self.accounts is not None:
             with page:
                 who = gr.HTML(elem_id="who", apply_default_css=False)
-                page.load(self._who, None, [who], show_progress="hidden", api_visibility="private")
+                page.load(self._who, None, [who], **QUIET)
 
     def _who(self) -> str:
         user = self.signed_in()

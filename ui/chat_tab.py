@@ -9,6 +9,7 @@ import gradio as gr
 
 from services.chat import Sampling
 from ui.chat_handlers import ChatHandlers
+from ui.events import QUIET
 from ui.examples import invitation_html
 from ui.messages import chat_value
 from ui.scripts import script
@@ -17,7 +18,6 @@ from ui.status_card import StatusCard
 if TYPE_CHECKING:
     from services.workbench import Workbench
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 KEYS = (
     "Keys: Enter sends, Shift+Enter begins a new line, Escape stops a reply, / goes to the message, Arrow up changes your "
     "last message, Ctrl+Shift+O begins a new conversation."

@@ -10,6 +10,7 @@ import gradio as gr
 
 from services.views import DemoTurn, DemoView
 from ui.edge import at_the_edge
+from ui.events import QUIET, timer_of_tab
 from ui.plots import Series, line_plot
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 POLL_INTERVAL_SECONDS = 0.5  # only while the tab is open
 WINDOW = 10  # first answers are counted over the last so many questions
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 SPEED_LABELS = {"slow": "Slow", "normal": "Normal", "fast": "Fast"}
 PILLS = {
     "idle": "Ready",
@@ -148,10 +148,9 @@ class DemoTab:
     def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
         """`opened` and `closed` are the events of the tabs that show and hide this one."""
         self.shown = gr.State(0)
-        timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
+        timer = timer_of_tab("demo", POLL_INTERVAL_SECONDS, closed)
         outputs = [self.seen, self.start, self.reset, self.shown]
         opened(self.open, None, [*outputs, timer, self.speed], **QUIET)
-        closed(lambda: gr.Timer(active=False), None, [timer], **QUIET)
         timer.tick(self.refresh, [self.shown], outputs, queue=False, **QUIET)
         self.start.click(self.press, None, outputs, **QUIET)
         self.reset.click(self.throw_away, None, outputs, **QUIET)

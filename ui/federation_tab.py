@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.edge import at_the_edge
+from ui.events import QUIET, timer_of_tab
 from ui.federation_lists import merges_html, peers_html, self_html
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
 
 POLL_INTERVAL_SECONDS = 2.0  # only while the tab is open
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # where no address is configured, the one under which the visitor came is the best guess
 OWN_JS = """
 const tell_address = () => element.querySelectorAll('code.address').forEach((code) => {
@@ -57,10 +57,9 @@ class FederationTab:
     def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
         """`opened` and `closed` are the events of the tabs that show and hide this one."""
         self.shown = gr.State(0)
-        timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
+        timer = timer_of_tab("federation", POLL_INTERVAL_SECONDS, closed)
         lists = [self.own, self.peers, self.merges, self.shown]
         opened(self.open, None, [*lists, timer], **QUIET)
-        closed(lambda: gr.Timer(active=False), None, [timer], **QUIET)
         timer.tick(self.refresh, [self.shown], lists, queue=False, **QUIET)
         for event in (self.add_button.click, self.address.submit):
             event(self.add, [self.address], [*lists, self.address], **QUIET)

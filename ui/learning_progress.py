@@ -11,6 +11,7 @@ import gradio as gr
 
 from services.views import ProgressView, RoundView
 from ui.edge import at_the_edge
+from ui.events import QUIET, timer_of_tab
 from ui.plots import WIDE, Point, Series, line_plot, plain
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 WINDOW = 20  # replies that a share is taken over
 LAST_ROUNDS = 8  # verdicts that are listed
 POLL_INTERVAL_SECONDS = 3.0  # only while the tab is open
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 EMPTY = (
     "<p class='headline'>Nothing was learned yet.</p><p class='detail'>Correct a reply in the <b>Chat</b> tab: press "
     "thumbs-down, give a hint, press <b>Better</b>. How often the model is right at the first try, how long each training "
@@ -157,9 +157,8 @@ class LearningProgress:
 
     def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
         shown = gr.State(0)
-        timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
+        timer = timer_of_tab("learning", POLL_INTERVAL_SECONDS, closed)
         opened(self.open, None, [self.card, shown, timer], **QUIET)
-        closed(lambda: gr.Timer(active=False), None, [timer], **QUIET)
         timer.tick(self.refresh, [shown], [self.card, shown], queue=False, **QUIET)
 
     @at_the_edge

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.edge import USER_ERRORS, at_the_edge
+from ui.events import QUIET, timer_of_tab
 from ui.learning_lists import LEARNED_STATUS, PAGE_LENGTH, SOURCES, adapters_html, learned_html, matching
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 FILTERED = 1000  # entries that a filter looks through
 POLL_INTERVAL_SECONDS = 2.0  # only while the tab is open
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 FORGET_DIALOG = (
     '<dialog aria-labelledby="forget-title"><h3 id="forget-title">Forget this?</h3><blockquote></blockquote>'
@@ -109,13 +109,12 @@ class LearningTab:
         """`opened` and `closed` are the events of the tabs that show and hide this one."""
         self.count = gr.State(PAGE_LENGTH)
         self.shown = gr.State(0)
-        timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
+        timer = timer_of_tab("learning", POLL_INTERVAL_SECONDS, closed)
         lists = [self.learned, self.adapters, self.shown]
         asked = [self.count, self.words, self.status, self.source]
         for changed in (self.words.change, self.status.input, self.source.input):
             changed(self.filter, asked, lists, **QUIET)
         opened(self.open, asked, [*lists, timer], **QUIET)
-        closed(lambda: gr.Timer(active=False), None, [timer], **QUIET)
         timer.tick(self.refresh, [self.shown, *asked], lists, queue=False, **QUIET)
         for listed in (self.learned, self.adapters):
             listed.more(self.show_more, asked, [*lists, self.count], **QUIET)

@@ -11,11 +11,11 @@ import gradio as gr
 
 from ui.comparison import comparison_html, version_name
 from ui.edge import USER_ERRORS, at_the_edge
+from ui.events import QUIET
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 ABOUT_UPLOAD = (
     "<p class='detail'>A zip of a PEFT folder, of this model and of the same rank. It goes live only if it passes the gate: "
     "what you confirmed must hold. Only numbers are read from it, never a program.</p>"

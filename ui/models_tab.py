@@ -11,11 +11,11 @@ import gradio as gr
 
 from services.views import KnownModel, MemoryView, ModelView
 from ui.edge import USER_ERRORS, at_the_edge
+from ui.events import QUIET
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 RELOAD = "(switched) => { if (switched) location.reload(); }"
 INTRODUCTION = (
     "Any causal language model of Transformers, from a folder on this machine or from the local Hub cache. Each model keeps "

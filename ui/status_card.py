@@ -9,6 +9,7 @@ import gradio as gr
 
 from services.views import AdapterView, LearningStatus
 from ui.edge import at_the_edge
+from ui.events import QUIET
 
 if TYPE_CHECKING:
     from services.workbench import Workbench
@@ -134,13 +135,12 @@ class StatusCard:
 
     def wire(self, page: gr.Blocks) -> None:
         outputs = self.outputs
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         self.timer.tick(
-            self.refresh, [self.shown], outputs, queue=False, **quiet
+            self.refresh, [self.shown], outputs, queue=False, **QUIET
         )  # a plain request: cheap, every second
-        page.load(self.redraw, None, outputs, **quiet)
-        self.undo.click(self.roll_back, None, outputs, **quiet)
-        self.pause.click(self.toggle_pause, None, outputs, **quiet)
+        page.load(self.redraw, None, outputs, **QUIET)
+        self.undo.click(self.roll_back, None, outputs, **QUIET)
+        self.pause.click(self.toggle_pause, None, outputs, **QUIET)
 
     def _render(self, status: LearningStatus) -> str:
         return card_html(status, self.learning.adapters())
