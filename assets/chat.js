@@ -4,6 +4,7 @@ const log = element.querySelector('.log');
 const empty = element.querySelector('.nothing-said');
 const EVENTS = ['vote', 'judge', 'again', 'compare', 'branch', 'rewrite', 'example'];  // what the server hears of
 let shownConversation = null;
+let shownState = null, wholeState = null;  // what the rows show now, and what they showed when all of them came
 
 const nearEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 120;
 const toEnd = () => { log.scrollTop = log.scrollHeight; };
@@ -19,8 +20,23 @@ function fill(node, row) {
     }
 }
 
+// Only the rows that changed came. They fit if the page shows what they build on; else it asks for all of them.
+function change({rows, busy, state, after}) {
+    const known = new Map([...log.children].map((node) => [node.dataset.key, node]));
+    if (![shownState, wholeState].includes(after) || rows.some((row) => !known.has(row.key))) return trigger('whole', {});
+    const stay = nearEnd();
+    for (const row of rows) {
+        known.get(row.key).text = row.text;
+        fill(known.get(row.key), row);
+    }
+    log.setAttribute('aria-busy', String(busy));
+    shownState = state;
+    if (stay) toEnd();
+}
+
 function draw() {
-    const {rows = [], busy = false, of = ''} = props.value || {};
+    if (props.value?.after) return change(props.value);
+    const {rows = [], busy = false, of = '', state = ''} = props.value || {};
     const stay = nearEnd() || of !== shownConversation || rows.length > log.children.length;
     const known = new Map([...log.children].map((node) => [node.dataset.key, node]));
     let at = log.firstElementChild;
@@ -43,6 +59,7 @@ function draw() {
     empty.hidden = rows.length > 0;
     log.hidden = rows.length === 0;
     shownConversation = of;
+    shownState = wholeState = state;
     if (stay) toEnd();
 }
 

@@ -19,6 +19,7 @@ from ui.examples import invitation_html
 if TYPE_CHECKING:
     from services.workbench import Workbench
 
+SHOWN = 15  # outputs of `show`
 FRAME_SECONDS = 0.05  # a streamed reply is redrawn at most this often
 IDLE: dict[str, Any] = {"submit_btn": "Send", "stop_btn": False}
 WRITING: dict[str, Any] = {"submit_btn": False, "stop_btn": "Stop"}
@@ -80,6 +81,17 @@ class ChatHandlers:
             sampling.top_p,
             sampling.max_new_tokens,
         )
+
+    @at_the_edge
+    def restore(self, conversation_id: str | None, search: str) -> tuple[Any, ...]:
+        """As `show`, when the page was loaded. Where there is nothing to restore, only the list is drawn: by now a quick
+        visitor may have asked something.
+        """
+        if self._opened(conversation_id):
+            return self.show(conversation_id, search)
+        chat, _, conversation, *rest = (gr.skip() for _ in range(SHOWN))
+        listed = list_html(self._conversations(search), None, search)
+        return chat, listed, None if conversation_id else conversation, *rest
 
     @at_the_edge
     def find(self, conversation_id: str | None, search: str) -> str:
@@ -147,8 +159,8 @@ class ChatHandlers:
         yield start, gr.update(value="", **WRITING), conversation_id, gr.update(visible=False), None
         rest = (gr.skip(),) * 4
         try:
-            for messages in self._frames(stream, conversation_id):
-                yield m.chat_value(messages, conversation_id), *rest
+            for shown in self._frames(stream, conversation_id):
+                yield shown, *rest
         except USER_ERRORS:
             yield gr.skip(), gr.update(value=text), *rest[1:]  # what was typed is not lost
             raise
@@ -167,16 +179,16 @@ class ChatHandlers:
         before = _before(self._messages(conversation_id), event.id)
         start = m.chat_value([*before, _coming(conversation_id, "assistant", "")], conversation_id)
         yield start, gr.update(**WRITING)
-        for messages in self._frames(self.chat.regenerate(event.id), conversation_id):
-            yield m.chat_value(messages, conversation_id), gr.skip()
+        for shown in self._frames(self.chat.regenerate(event.id), conversation_id):
+            yield shown, gr.skip()
 
     @at_the_edge
     def follow(self, conversation_id: str | None) -> Iterator[Any]:
         """Go on with a reply that was being written when the page was left or loaded again."""
         is_first = True
         if conversation_id:
-            for messages in self._frames(self.chat.follow(conversation_id), conversation_id):
-                yield m.chat_value(messages, conversation_id), gr.update(**WRITING) if is_first else gr.skip()
+            for shown in self._frames(self.chat.follow(conversation_id), conversation_id):
+                yield shown, gr.update(**WRITING) if is_first else gr.skip()
                 is_first = False
         if is_first:
             yield gr.skip()
@@ -187,16 +199,19 @@ class ChatHandlers:
         if conversation_id:
             self.chat.stop(conversation_id)
 
-    def _frames(self, stream: Iterator[MessageView], conversation_id: str) -> Iterator[list[MessageView]]:
-        """The conversation as it grows: the stored messages, the last one replaced by its streamed state."""
+    def _frames(self, stream: Iterator[MessageView], conversation_id: str) -> Iterator[dict[str, Any]]:
+        """What the chat shows as it grows: the stored messages, the last one replaced by its streamed state."""
         earlier: list[MessageView] | None = None
+        first: list[MessageView] = []
         drawn_at = 0.0
         for message in stream:
             if earlier is None:  # the stream's first item comes after the person's own words were stored
                 earlier = [other for other in self.chat.messages(conversation_id) if other.id != message.id]
             if message.complete or time.monotonic() - drawn_at >= FRAME_SECONDS:
                 drawn_at = time.monotonic()
-                yield [*earlier, message]
+                messages = [*earlier, message]
+                yield m.chat_change(first, messages, conversation_id)
+                first = first or messages  # each later frame is a change of the first: one may be lost on the way
 
     @at_the_edge
     def branch(self, conversation_id: str | None, event: gr.EventData) -> Any:
@@ -222,13 +237,15 @@ class ChatHandlers:
 
     # -- feedback ----------------------------------------------------------------------------------------------------
 
-    def _panels(self, conversation_id: str | None, complain_about: str | None) -> tuple[Any, ...]:
-        """The conversation with its votes; the hint box is open exactly if there is a reply to complain about."""
+    def _panels(
+        self, conversation_id: str | None, complain_about: str | None, before: list[MessageView]
+    ) -> tuple[Any, ...]:
+        """What changed in the conversation; the hint box is open exactly if there is a reply to complain about."""
         messages = self._messages(conversation_id)
         target = m.find(messages, complain_about)
         is_open = target is not None
         return (
-            m.chat_value(messages, conversation_id),
+            m.chat_change(before, messages, conversation_id),
             gr.update(visible=not is_open),
             gr.update(visible=is_open),
             gr.update(visible=False),
@@ -238,37 +255,47 @@ class ChatHandlers:
         )
 
     @at_the_edge
+    def whole(self, conversation_id: str | None) -> Any:
+        """For a page that does not show what the last change builds on."""
+        return m.chat_value(self._messages(conversation_id), conversation_id, invitation_html(self.workbench.model))
+
+    @at_the_edge
     def vote(self, conversation_id: str | None, event: gr.EventData) -> Any:
         """Thumbs up, down, or taken back (0). Under a revision they mean Better and Still wrong."""
         value = int(event.value)
-        message = m.find(self._messages(conversation_id), event.id)
+        before = self._messages(conversation_id)
+        message = m.find(before, event.id)
+        complain_about = None
         if message is None or message.kind == "edit":  # deleted meanwhile; or the person's own words
-            return self._panels(conversation_id, None)
-        if value == 0:
+            before = []
+        elif value == 0:
             self.feedback.clear_vote(message.id)
-            return self._panels(conversation_id, None)
-        if message.kind == "revision":
-            return self._verdict(conversation_id, message.id, m.BETTER if value > 0 else m.STILL_WRONG)
-        (self.feedback.like if value > 0 else self.feedback.dislike)(message.id)
-        return self._panels(conversation_id, None if value > 0 else message.id)
+        elif message.kind == "revision":
+            complain_about = self._verdict(message.id, m.BETTER if value > 0 else m.STILL_WRONG)
+        elif value > 0:
+            self.feedback.like(message.id)
+        else:
+            self.feedback.dislike(message.id)
+            complain_about = message.id
+        return self._panels(conversation_id, complain_about, before)
 
     @at_the_edge
     def judge(self, conversation_id: str | None, event: gr.EventData) -> Any:
         """One of the two buttons under a revision."""
-        return self._verdict(conversation_id, event.id, event.value)
+        before = self._messages(conversation_id)
+        return self._panels(conversation_id, self._verdict(event.id, event.value), before)
 
-    def _verdict(self, conversation_id: str | None, message_id: str, verdict: str) -> Any:
+    def _verdict(self, message_id: str, verdict: str) -> str | None:
+        """Store it; returns the reply to complain about further, if that is allowed."""
         if verdict == m.BETTER:
             self.feedback.better(message_id)
-            return self._panels(conversation_id, None)
+            return None
         if verdict != m.STILL_WRONG:
             raise ValueError(f"not a verdict: {verdict!r}")
-        more_allowed = self.feedback.still_wrong(message_id)
-        if not more_allowed:
-            gr.Info(
-                "That was the last try. Under the first reply you can still write the answer yourself.", title="Noted"
-            )
-        return self._panels(conversation_id, message_id if more_allowed else None)
+        if self.feedback.still_wrong(message_id):
+            return message_id
+        gr.Info("That was the last try. Under the first reply you can still write the answer yourself.", title="Noted")
+        return None
 
     @at_the_edge
     def revise(self, message_id: str | None, hint: str, conversation_id: str | None) -> Iterator[Any]:
@@ -286,8 +313,8 @@ class ChatHandlers:
         coming = _coming(conversation_id, "assistant", "", kind="revision")
         yield m.chat_value([*self._messages(conversation_id), coming], conversation_id), *rest
         rest = (gr.skip(),) * len(rest)
-        for messages in self._frames(self.chat.revise(message_id, hint.strip()), conversation_id):
-            yield m.chat_value(messages, conversation_id), *rest
+        for shown in self._frames(self.chat.revise(message_id, hint.strip()), conversation_id):
+            yield shown, *rest
 
     @at_the_edge
     def open_edit(self, message_id: str | None, conversation_id: str | None) -> Any:

@@ -188,7 +188,7 @@ class ChatTab:
             finished.then(do.show, here, everything, **fast)
         self.text.stop(do.stop, [self.conversation], None, **fast)
 
-        loaded = page.load(do.show, here, everything, **fast)
+        loaded = page.load(do.restore, here, everything, **fast)
         followed = loaded.then(do.follow, [self.conversation], [self.chat, self.text], **slow)
         streams.append(followed)
         # What draws one conversation must not draw over the next; the reply itself is written to its end.
@@ -203,6 +203,7 @@ class ChatTab:
         for change in changed:
             change(do.set_up, [self.conversation, *settings], None, **fast)
 
+        self.chat.whole(do.whole, [self.conversation], [self.chat], **fast)
         self.chat.branch(do.branch, [self.conversation], [self.chat], **fast)
         self.chat.rewrite(do.rewrite, [self.conversation], [self.text, self.rewriting, self.rewritten], **fast).then(
             None, js="() => document.querySelector('#message textarea').focus()"

@@ -121,6 +121,18 @@ def row(message: MessageView) -> str:
     return _question(message) if message.role == "user" else _reply(message)
 
 
+def _rows(messages: Sequence[MessageView]) -> list[dict[str, str]]:
+    return [
+        {"key": message.id or f"coming-{i}", "html": row(message), "text": message.text}
+        for i, message in enumerate(messages)
+    ]
+
+
+def _state(rows: Sequence[dict[str, str]]) -> str:
+    """Names what rows show, so that page and server can tell whether they speak of the same."""
+    return f"{hash(tuple((r['key'], r['html']) for r in rows)) & (1 << 64) - 1:016x}"
+
+
 def chat_value(
     messages: Sequence[MessageView], conversation_id: str | None = None, invitation: str = ""
 ) -> dict[str, Any]:
@@ -128,15 +140,30 @@ def chat_value(
 
     `invitation` is HTML that an empty conversation shows.
     """
+    rows = _rows(messages)
     return {
         "of": conversation_id or "",
         "empty": "" if messages else invitation,
         "busy": any(not message.complete for message in messages),
-        "rows": [
-            {"key": message.id or f"coming-{i}", "html": row(message), "text": message.text}
-            for i, message in enumerate(messages)
-        ],
+        "rows": rows,
+        "state": _state(rows),
     }
+
+
+def chat_change(
+    before: Sequence[MessageView], messages: Sequence[MessageView], conversation_id: str | None
+) -> dict[str, Any]:
+    """What the chat component shows, as the rows that differ from `before`: five hundred others need not travel.
+
+    `after` names the state that this builds on; a page that shows another one asks for the whole (event `whole`). The
+    whole value where rows came or went.
+    """
+    value = chat_value(messages, conversation_id)
+    old = _rows(before)
+    if [r["key"] for r in old] != [r["key"] for r in value["rows"]]:
+        return value
+    changed = [new for was, new in zip(old, value["rows"], strict=True) if was != new]
+    return {**value, "rows": changed, "after": _state(old)}
 
 
 def find(messages: Sequence[MessageView], message_id: str | None) -> MessageView | None:

@@ -66,6 +66,18 @@ def test_a_vote_taken_back_stays_taken_back(visitor: Visitor) -> None:
     expect(visitor.page.get_by_label("Like", exact=True)).to_have_count(1)
 
 
+def test_a_window_that_missed_a_vote_given_in_another_one_catches_up_with_the_next(visitor: Visitor) -> None:
+    visitor.ask(lessons()[4].question)
+    visitor.ask(lessons()[5].question)
+    other = Visitor(visitor.page.context.new_page(), visitor.url)
+    other.open()
+    other.page.get_by_label("Like", exact=True).first.click()
+    expect(other.page.get_by_label("Liked")).to_have_count(1)
+    expect(visitor.page.get_by_label("Liked")).to_have_count(0)
+    visitor.page.get_by_label("Like", exact=True).last.click()
+    expect(visitor.page.get_by_label("Liked")).to_have_count(2)
+
+
 def test_the_hint_box_quotes_the_reply_it_is_about(visitor: Visitor) -> None:
     first = visitor.ask(lessons()[2].question)
     visitor.ask(lessons()[3].question)

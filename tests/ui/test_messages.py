@@ -67,6 +67,21 @@ def test_what_is_not_stored_yet_has_a_key_and_no_buttons() -> None:
     assert all(buttons(row["html"]) == [] for row in shown["rows"])
 
 
+def test_a_vote_sends_the_row_that_changed_and_says_what_it_builds_on() -> None:
+    before = [message("q", "user"), *(message(str(i)) for i in range(5))]
+    after = [*before[:3], message("2", vote=1), *before[4:]]
+    change = m.chat_change(before, after, "c")
+    assert [row["key"] for row in change["rows"]] == ["2"]
+    assert change["after"] == m.chat_value(before, "c")["state"] != change["state"] == m.chat_value(after, "c")["state"]
+
+
+def test_where_rows_came_or_went_everything_is_sent() -> None:
+    before = [message("q", "user"), message("a")]
+    for after in ([*before, message("b")], before[:1], before[::-1]):
+        assert m.chat_change(before, after, "c") == m.chat_value(after, "c")
+    assert "after" not in m.chat_change([], before, "c")
+
+
 def test_the_quote_is_escaped_and_shortened() -> None:
     assert m.quote("<b>") == "<blockquote>&lt;b&gt;</blockquote>"
     assert m.quote("word " * 100).endswith("…</blockquote>")
