@@ -266,7 +266,7 @@ class LearningService:
     def _learn(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         engine, base = self._engine, self._engine.base
         # the seed comes from the depth, not from the round's number: rebuilding after a forgetting repeats it exactly
-        seed = engine.seed * 1_000_003 + self.lineage.depth(round_.parent_version)
+        seed = self.lineage.seed(round_.parent_version)
         wishes = self._held.wishes(anchors_before_utc)
         learner = self.learner(seed, wishes, anchors_before_utc)
         replay = self._store.replay_wins(base, REPLAY_SAMPLE, [t.id for t in claimed], seed)

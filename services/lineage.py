@@ -35,6 +35,10 @@ class Lineage:
         """How many adapters a version stands on, itself included: what a round's seed comes from."""
         return len(self._store.lineage(self._engine.base, version))
 
+    def seed(self, version: int) -> int:
+        """Of what is trained on top of a version: the same from the same place, so that a forgetting can be exact."""
+        return self._engine.seed * 1_000_003 + self.depth(version)
+
     def read(self, version: int) -> AdapterState | None:
         """The tensors of a version. Raises AdapterInvalid where its files are not what was recorded."""
         if version == 0:

@@ -51,7 +51,7 @@ class Merging:
             merged = aggregate(voices, settings, self.first)
             if own is not None and _distance(own, merged.state) < SAME:
                 return MergeOutcome("Nothing new: the peers' adapters and this one agree.", None)
-            seed = engine.seed * 1_000_003 + learning.lineage.depth(learning.lineage.version)
+            seed = learning.lineage.seed(learning.lineage.version)
             replay = store.replay_wins(engine.base, REPLAY_SAMPLE, [], seed)
             count = sum(merged.weights[c.peer] > 0 for c in theirs)
             gained = f"what {count} {'peer' if count == 1 else 'peers'} taught is merged in"

@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import random
-from abc import abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
 
-from experiments.tasks.base import BadRow, Example, Hinter, Rows, Task, in_turn, opening_words, read_rows
-from experiments.tasks.hub import hub_rows
+from experiments.tasks.base import BadRow, Example, Hinter, in_turn, opening_words
+from experiments.tasks.hub import HubTask
 
 LETTERS = "ABCDEFGH"
 INSTRUCTIONS = "Give your reason briefly, then end with a line: Answer: <letter>"
 HINT_WORDS = 3  # REFERENCE: the first three words of the right option
 
 
-class LetteredTask(Task):
+class LetteredTask(HubTask):
     """Questions with lettered options, from a Hub dataset."""
-
-    hub_name: ClassVar[str]
-    hub_configuration: ClassVar[str | None] = None
-    splits: ClassVar[tuple[str, str]]  # training, measuring
-
-    def load(self, most_train: int, most_test: int, seed: int) -> Rows:
-        train, test = (hub_rows(self.hub_name, split, self.hub_configuration) for split in self.splits)
-        return self.read(train, test, most_train, most_test)
-
-    def read(
-        self, train: Iterable[Mapping[str, Any]], test: Iterable[Mapping[str, Any]], most_train: int, most_test: int
-    ) -> Rows:
-        bad: Counter[str] = Counter()
-        return Rows(read_rows(train, self.example, most_train, bad), read_rows(test, self.example, most_test, bad), bad)
-
-    @abstractmethod
-    def example(self, row: Mapping[str, Any]) -> Example:
-        """Raises BadRow."""
 
     def hinter(self, example: Example, rng: random.Random) -> Hinter:
         words = opening_words(example.support[0], HINT_WORDS)

@@ -8,6 +8,7 @@ other numbers, and what is learned is to find them in an unfamiliar question.
 from __future__ import annotations
 
 import random
+from abc import abstractmethod
 from typing import ClassVar
 
 from experiments.tasks.base import Example, Hinter, Rows, Task
@@ -31,6 +32,19 @@ SUM_WORDINGS = (
 
 class PocketTask(Task):
     """Verdict and hints are those of the pocket world's simulated user."""
+
+    def hinter(self, example: Example, rng: random.Random) -> Hinter:
+        return Correction(example.source, rng).hint
+
+    def right(self, example: Example, reply: str) -> bool:
+        return bool(example.source.verdict(reply))
+
+    def privileged(self, example: Example) -> str:
+        return str(example.source.answer)
+
+
+class FactTask(PocketTask):
+    """Questions about one fact each: trained in some wordings, tested in others."""
 
     def load(self, most_train: int, most_test: int, seed: int) -> Rows:
         rng, world = random.Random(seed), load_world()
@@ -58,20 +72,12 @@ class PocketTask(Task):
             return False
         return True
 
+    @abstractmethod
     def example(self, world: World, fact: Fact, rng: random.Random, *, held_out: bool) -> Example:
-        raise NotImplementedError
-
-    def hinter(self, example: Example, rng: random.Random) -> Hinter:
-        return Correction(example.source, rng).hint
-
-    def right(self, example: Example, reply: str) -> bool:
-        return bool(example.source.verdict(reply))
-
-    def privileged(self, example: Example) -> str:
-        return str(example.source.answer)
+        """A question about a fact, in one of the wordings for training or of those held out."""
 
 
-class PocketChoice(PocketTask):
+class PocketChoice(FactTask):
     """Twin of ARC-Challenge: four options in the question, evaluated by log-likelihood."""
 
     name: ClassVar[str] = "pocket_choice"
@@ -84,7 +90,7 @@ class PocketChoice(PocketTask):
         return Example(fact.key, task.question, task.truth, task.truth, choices, gold, source=task)
 
 
-class PocketOpen(PocketTask):
+class PocketOpen(FactTask):
     """Twin of HellaSwag: a sentence to be completed, four endings compared by log-likelihood, none in the question."""
 
     name: ClassVar[str] = "pocket_open"

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import random
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from experiments.tasks.base import BadRow, Example, Hinter, Rows, Task, in_turn, read_rows
-from experiments.tasks.hub import hub_rows
+from experiments.tasks.base import BadRow, Example, Hinter, in_turn
+from experiments.tasks.hub import HubTask
 
 INSTRUCTIONS = "Give your reason briefly, then end with a line: Answer: yes or Answer: no"
 
 
-class StrategyQa(Task):
+class StrategyQa(HubTask):
     """Row: qid, term, description, question, answer (a boolean), facts (a text of several sentences, or a list)."""
 
     name: ClassVar[str] = "strategy_qa"
     evaluation = "generation"
-
-    def load(self, most_train: int, most_test: int, seed: int) -> Rows:
-        train, test = (hub_rows("ChilleD/StrategyQA", split) for split in ("train", "test"))
-        return self.read(train, test, most_train, most_test)
-
-    def read(
-        self, train: Iterable[Mapping[str, Any]], test: Iterable[Mapping[str, Any]], most_train: int, most_test: int
-    ) -> Rows:
-        bad: Counter[str] = Counter()
-        return Rows(read_rows(train, self.example, most_train, bad), read_rows(test, self.example, most_test, bad), bad)
+    hub_name = "ChilleD/StrategyQA"
+    splits = ("train", "test")
 
     def example(self, row: Mapping[str, Any]) -> Example:
         """Raises BadRow."""
