@@ -10,7 +10,7 @@ import gradio as gr
 
 from services.views import DemoTurn, DemoView
 from ui.edge import at_the_edge
-from ui.events import QUIET, timer_of_tab
+from ui.events import QUIET
 from ui.plots import Series, line_plot
 
 if TYPE_CHECKING:
@@ -145,16 +145,17 @@ class DemoTab:
                 )
             self.seen = gr.HTML(demo_html(self.demo.view()), elem_id="demo-seen", apply_default_css=False)
 
-    def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
-        """`opened` and `closed` are the events of the tabs that show and hide this one."""
+    def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
+        """`opened` is the event of this tab being shown. Returns the timers that tick while it is seen."""
         self.shown = gr.State(0)
-        timer = timer_of_tab("demo", POLL_INTERVAL_SECONDS, closed)
+        timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         outputs = [self.seen, self.start, self.reset, self.shown]
-        opened(self.open, None, [*outputs, timer, self.speed], **QUIET)
+        opened(self.open, None, [*outputs, self.speed], **QUIET)
         timer.tick(self.refresh, [self.shown], outputs, queue=False, **QUIET)
         self.start.click(self.press, None, outputs, **QUIET)
         self.reset.click(self.throw_away, None, outputs, **QUIET)
         self.speed.input(self.choose_speed, [self.speed], None, **QUIET)
+        return [timer]
 
     def redraw(self) -> tuple[Any, ...]:
         view = self.demo.view()
@@ -163,7 +164,7 @@ class DemoTab:
         return demo_html(view), start, gr.Button(interactive=view.phase != "idle"), hash(view)
 
     def open(self) -> Any:
-        return *self.redraw(), gr.Timer(active=True), self.demo.speed
+        return *self.redraw(), self.demo.speed
 
     def refresh(self, shown: int) -> Any:
         """The timer's tick: nothing is sent while nothing changed."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.edge import at_the_edge
-from ui.events import QUIET, timer_of_tab
+from ui.events import QUIET
 from ui.federation_lists import merges_html, peers_html, self_html
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ class FederationTab:
                     self.add_button = gr.Button("Add", min_width=72)
                 self.peers = gr.HTML(elem_id="peers", js_on_load=CIRCLE_JS, apply_default_css=False)
 
-    def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
-        """`opened` and `closed` are the events of the tabs that show and hide this one."""
+    def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
+        """`opened` is the event of this tab being shown. Returns the timers that tick while it is seen."""
         self.shown = gr.State(0)
-        timer = timer_of_tab("federation", POLL_INTERVAL_SECONDS, closed)
+        timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         lists = [self.own, self.peers, self.merges, self.shown]
-        opened(self.open, None, [*lists, timer], **QUIET)
+        opened(self.open, None, lists, **QUIET)
         timer.tick(self.refresh, [self.shown], lists, queue=False, **QUIET)
         for event in (self.add_button.click, self.address.submit):
             event(self.add, [self.address], [*lists, self.address], **QUIET)
@@ -67,6 +67,7 @@ class FederationTab:
         self.peers.decline(self.decline, None, lists, **QUIET)
         self.peers.remove(self.remove, None, lists, **QUIET)
         self.peers.sync(self.sync_now, None, lists, **QUIET)
+        return [timer]
 
     def redraw(self) -> tuple[str, str, str, int]:
         """The three cards, and a fingerprint of what they show."""
@@ -75,7 +76,7 @@ class FederationTab:
 
     @at_the_edge
     def open(self) -> Any:
-        return *self.redraw(), gr.Timer(active=True)
+        return self.redraw()
 
     @at_the_edge
     def refresh(self, shown: int) -> Any:

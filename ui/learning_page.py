@@ -33,7 +33,7 @@ class LearningPage:
                     self.lists.build_adapters()
                     self.versions.build()
 
-    def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
-        """`opened` and `closed` are the events of the tabs that show and hide this one."""
-        for part in (self.figures, self.lists, self.versions):
-            part.wire(opened, closed)
+    def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
+        """`opened` is the event of this tab being shown. Returns the timers that tick while it is seen."""
+        self.versions.wire(opened)
+        return [*self.figures.wire(opened), *self.lists.wire(opened)]

@@ -11,7 +11,7 @@ import gradio as gr
 
 from services.views import ProgressView, RoundView
 from ui.edge import at_the_edge
-from ui.events import QUIET, timer_of_tab
+from ui.events import QUIET
 from ui.plots import WIDE, Point, Series, line_plot, plain
 
 if TYPE_CHECKING:
@@ -155,16 +155,17 @@ class LearningProgress:
     def build(self) -> None:
         self.card = gr.HTML(elem_id="progress", apply_default_css=False)
 
-    def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
+    def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
         shown = gr.State(0)
-        timer = timer_of_tab("learning", POLL_INTERVAL_SECONDS, closed)
-        opened(self.open, None, [self.card, shown, timer], **QUIET)
+        timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
+        opened(self.open, None, [self.card, shown], **QUIET)
         timer.tick(self.refresh, [shown], [self.card, shown], queue=False, **QUIET)
+        return [timer]
 
     @at_the_edge
     def open(self) -> Any:
         view = self.progress.view()
-        return progress_html(view), hash(view), gr.Timer(active=True)
+        return progress_html(view), hash(view)
 
     @at_the_edge
     def refresh(self, shown: int) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.edge import USER_ERRORS, at_the_edge
-from ui.events import QUIET, timer_of_tab
+from ui.events import QUIET
 from ui.learning_lists import LEARNED_STATUS, PAGE_LENGTH, SOURCES, adapters_html, learned_html, matching
 
 if TYPE_CHECKING:
@@ -105,22 +105,23 @@ class LearningTab:
     def build_adapters(self) -> None:
         self.adapters = gr.HTML(elem_id="adapters", js_on_load=ADAPTERS_JS, apply_default_css=False)
 
-    def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
-        """`opened` and `closed` are the events of the tabs that show and hide this one."""
+    def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
+        """`opened` is the event of this tab being shown. Returns the timers that tick while it is seen."""
         self.count = gr.State(PAGE_LENGTH)
         self.shown = gr.State(0)
-        timer = timer_of_tab("learning", POLL_INTERVAL_SECONDS, closed)
+        timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         lists = [self.learned, self.adapters, self.shown]
         asked = [self.count, self.words, self.status, self.source]
         for changed in (self.words.change, self.status.input, self.source.input):
             changed(self.filter, asked, lists, **QUIET)
-        opened(self.open, asked, [*lists, timer], **QUIET)
+        opened(self.open, asked, lists, **QUIET)
         timer.tick(self.refresh, [self.shown, *asked], lists, queue=False, **QUIET)
         for listed in (self.learned, self.adapters):
             listed.more(self.show_more, asked, [*lists, self.count], **QUIET)
         self.dialog.forget(self.forget, asked, lists, **QUIET)
         self.adapters.pin(self.pin, asked, lists, **QUIET)
         self.adapters.roll_back(self.roll_back, asked, lists, **QUIET)
+        return [timer]
 
     # -- views -------------------------------------------------------------------------------------------------------
 
@@ -139,7 +140,7 @@ class LearningTab:
 
     @at_the_edge
     def open(self, count: int, *wanted: str) -> Any:
-        return *self.redraw(count, *wanted), gr.Timer(active=True)
+        return self.redraw(count, *wanted)
 
     @at_the_edge
     def refresh(self, shown: int, count: int, *wanted: str) -> Any:

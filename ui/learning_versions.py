@@ -53,7 +53,7 @@ class LearningVersions:
             self.upload = gr.UploadButton("Upload an adapter", file_types=[".zip"], size="sm", elem_id="upload-zip")
             self.uploaded = gr.HTML(elem_id="uploaded", apply_default_css=False)
 
-    def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
+    def wire(self, opened: Callable[..., Any]) -> None:
         lists = [self.before, self.after, self.version]
         asking = [self.prompt, self.before, self.after]
         opened(self.versions, None, [*lists, self.download], **QUIET)

@@ -109,8 +109,8 @@ class ModelsTab:
                         )
                         self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="model-cancel")
 
-    def wire(self, opened: Callable[..., Any], closed: Callable[..., Any]) -> None:
-        """`opened` is the event of this tab being shown."""
+    def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
+        """`opened` is the event of this tab being shown. Nothing here ticks."""
         self.switched = gr.State(False)
         opened(self.open, None, [self.known, self.name], **QUIET)
         checked = [self.memory, self.go]
@@ -119,6 +119,7 @@ class ModelsTab:
         changing = [self.memory, self.go, self.cancel, self.known, self.header, self.switched]
         self.go.click(self.switch, [self.name], changing, **QUIET).then(None, [self.switched], None, js=RELOAD)
         self.cancel.click(self.models.cancel, None, None, **QUIET)
+        return []
 
     @at_the_edge
     def open(self) -> tuple[Any, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import gradio as gr
 from services.views import ModelView
 from ui.chat_tab import ChatTab
 from ui.demo_tab import DemoTab
+from ui.events import tick_where_seen
 from ui.federation_tab import FederationTab
 from ui.icons import icon
 from ui.learning_page import LearningPage
@@ -58,8 +58,8 @@ def header_html(model: ModelView) -> str:
 def build_page(workbench: Workbench) -> gr.Blocks:
     """All of the screen, unmounted. Analytics are off; nothing on the page comes from another host.
 
-    A further tab is one more entry: an object with `build()` and, to be told when it is shown and hidden,
-    `wire(opened, closed)`.
+    A further tab is one more entry: an object with `build()` and `wire(opened)`, which is told when the tab is shown and
+    returns the timers that tick while it is seen.
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         header = gr.HTML(
@@ -81,8 +81,6 @@ def build_page(workbench: Workbench) -> gr.Blocks:
                     tab.build()
                 opened[name] = shown.select
         chat.wire(page)
-        for name, tab in tabs.items():
-            if not isinstance(tab, ChatTab):
-                others = [event for other, event in opened.items() if other != name]
-                tab.wire(opened[name], partial(gr.on, others))
+        timers = {name: tab.wire(opened[name]) for name, tab in tabs.items() if not isinstance(tab, ChatTab)}
+        tick_where_seen(list(opened.values()), timers)
     return page
