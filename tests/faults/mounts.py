@@ -44,3 +44,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Every file under a folder, but the locks."""
     found = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
     return {name: path.read_bytes() for name, path in found.items() if path.name not in (".in-use", ".app")}
+
+
+def one_sentence(error: BaseException | str) -> str:
+    words = str(error)
+    assert words and "\n" not in words and "Traceback" not in words and words.count(". ") <= 1, words
+    return words
