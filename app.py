@@ -71,18 +71,20 @@ def prepare_environment(model: str) -> None:
 
 def serve_until_signal(settings: Settings) -> None:
     """Raises SpearError or StoreError, each with one sentence, where it cannot start."""
-    from ui.server import bind, serve
+    from services.backups import serving
 
-    listener = bind(settings.host, settings.port)  # first: a busy port should not cost the loading of a model
-    from services.accounts import Accounts
-    from services.backups import in_use
-    from services.workbench import keep_what_is_loaded, open_workbench, prepare_data_folder
-    from ui.access import Access
-    from ui.page import build_page
+    with serving(
+        settings.data_folder
+    ):  # first: a folder in use, or a busy port, should not cost the loading of a model
+        from ui.server import bind, serve
 
-    accounts = Accounts(settings.auth_file) if settings.auth_file else None
-    prepare_data_folder(settings.data_folder)
-    with in_use(settings.data_folder):
+        listener = bind(settings.host, settings.port)
+        from services.accounts import Accounts
+        from services.workbench import keep_what_is_loaded, open_workbench
+        from ui.access import Access
+        from ui.page import build_page
+
+        accounts = Accounts(settings.auth_file) if settings.auth_file else None
         workbench = open_workbench(settings)
         access = Access(workbench, accounts)
         try:

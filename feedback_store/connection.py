@@ -67,14 +67,18 @@ def error_code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
+def damaged(path: Path, found: str) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"{path} is damaged or not a database ({' '.join(found.split())}): move it away together with its -wal and -shm "
+        "files and restore a backup, or start again without it."
+    )
+
+
 def translated(error: sqlite3.Error, path: Path) -> StoreError:
     """The store's own error for one of SQLite's, naming the file and what to do."""
     code = error_code(error)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreCorrupt(
-            f"{path} is damaged or not a database ({error}): move it away together with its -wal and -shm files "
-            "and restore a backup, or start again without it."
-        )
+        return damaged(path, str(error))
     if code in _BUSY:
         return StoreUnavailable(f"{path} is locked by another program ({error}): close that program and try again.")
     if code in _NOT_WRITABLE:
@@ -147,7 +151,7 @@ class Connection:
     def _check(self) -> None:
         verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
-            raise StoreCorrupt(f"{self.path} is damaged ({verdict}): move it away and restore a backup.")
+            raise damaged(self.path, verdict)
         known = known_names()
         newer = [m.name for m in MIGRATIONS.applied(self._db) if m.name not in known]
         if newer:
@@ -194,6 +198,12 @@ class Connection:
                     raise
             except sqlite3.Error as e:
                 raise translated(e, self.path) from e
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written inside is stored whole or not at all. Short work only: other threads wait meanwhile."""
+        with self._transaction(write=True):
+            yield
 
     def _execute(self, sql: str, params: Sequence[object] = ()) -> int:
         """Run one statement; returns the number of rows it changed."""

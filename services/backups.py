@@ -17,27 +17,30 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from feedback_store import Store
-from spear_core.errors import SpearError
+from spear_core.errors import ConfigError, SpearError
 
 log = logging.getLogger(__name__)
 DATABASE = "spear.sqlite3"
 FOLDER = "backups"
 PEERS_FOLDER = "federation"  # this instance's key, what it offers, what peers sent
 OWN_FOLDERS = ("adapters", "models")  # what was learned, and what the base model said
-LOCK = ".in-use"
+LOCK, APP_LOCK = ".in-use", ".app"
 # What is not copied: the live database (its copy is), backups themselves, what is half written or only of this process
-SKIPPED = re.compile(rf"{re.escape(DATABASE)}.*|{FOLDER}|{re.escape(LOCK)}|\.writable|\.restoring.*|.*\.tmp|.*\.part")
+SKIPPED = re.compile(
+    rf"{re.escape(DATABASE)}.*|{FOLDER}|{re.escape(LOCK)}|{re.escape(APP_LOCK)}|\.writable|\.restoring.*|.*\.tmp|.*\.part"
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.tar")
+SCRATCH = ".restoring-"
 TRIES = 3  # an adapter may be deleted while it is copied
 
 
 @contextmanager
 def in_use(data_folder: Path, *, alone: bool = False) -> Iterator[None]:
     """While the app uses the folder; with `alone`, while nobody else may. Raises SpearError where somebody does."""
-    data_folder.mkdir(parents=True, exist_ok=True)
-    with (data_folder / LOCK).open("a") as lock:
+    with _lock_file(data_folder / LOCK) as lock:
         try:
             fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except OSError as e:
@@ -47,6 +50,40 @@ def in_use(data_folder: Path, *, alone: bool = False) -> Iterator[None]:
                 else f"{data_folder} is being restored or erased; try again when that is done."
             ) from e
         yield
+
+
+def _lock_file(path: Path) -> IO[str]:
+    """A file to lock. Raises ConfigError where the data folder cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a")
+    except OSError as e:
+        raise ConfigError(
+            f"the data folder {path.parent} cannot be written ({e.strerror}); choose another with --data-folder"
+        ) from e
+
+
+@contextmanager
+def serving(data_folder: Path) -> Iterator[None]:
+    """While an app serves from the folder, which no two may at a time. Raises SpearError where another one does.
+
+    Each would release the other's rounds and delete the files of its unfinished adapters.
+    """
+    with in_use(data_folder), _lock_file(data_folder / APP_LOCK) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise SpearError(
+                f"Another app is running on {data_folder}: use that one, or name another folder with --data-folder."
+            ) from e
+        clear_partial(data_folder)
+        yield
+
+
+def clear_partial(data_folder: Path) -> None:
+    """Remove what a killed backup or restore left: copies of everything that was said, which nothing else deletes."""
+    _remove(path for folder in (data_folder, data_folder / FOLDER) for path in folder.glob(f"{SCRATCH}*"))
+    _remove((data_folder / FOLDER).glob("*.part"))
 
 
 def back_up(store: Store, data_folder: Path, archive: Path | None = None) -> Path:
@@ -79,7 +116,7 @@ def back_up(store: Store, data_folder: Path, archive: Path | None = None) -> Pat
 
 
 def _write(store: Store, data_folder: Path, part: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=part.parent, prefix=".restoring-") as folder:
+    with tempfile.TemporaryDirectory(dir=part.parent, prefix=SCRATCH) as folder:
         database = Path(folder) / DATABASE
         store.back_up(database)
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)  # it says all that was said
@@ -119,7 +156,7 @@ def restore(
     leaves a mixture: restore again. Raises SpearError for a file that is no backup, before anything is changed.
     """
     data_folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data_folder, prefix=".restoring-") as folder:
+    with tempfile.TemporaryDirectory(dir=data_folder, prefix=SCRATCH) as folder:
         unpacked = Path(folder)
         _unpack(archive, unpacked)
         before = back_up(store, data_folder)

@@ -15,15 +15,16 @@ def _number(count: int, thing: str) -> str:
 
 
 def resting(
-    last: Round | None, version: int, wins: int, loses: int, *, paused: bool, note: str
+    last: Round | None, version: int, wins: int, loses: int, *, paused: bool, note: str, rests: bool = False
 ) -> tuple[str, str, str]:
-    """Phase, headline and detail while no round is under way; `note` is what went wrong lately."""
+    """Phase, headline and detail while no round is under way; `note` is what went wrong lately, `rests` that it keeps
+    what waits from being learned for a while."""
     if paused:
         waiting = (
             f"{_number(wins, 'confirmed answer')} will be learned when you resume." if wins else "Nothing is waiting."
         )
         return "paused", "Learning is paused.", waiting
-    if wins:
+    if wins and not rests:
         return "queued", "Your correction is queued.", "Training starts in a moment."
     if note:
         return "failed", "Something went wrong.", note

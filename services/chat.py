@@ -271,7 +271,8 @@ class ChatService:
                     self._store.update_message(message.id, text=text, complete=True, adapter_version=serving.version)
                 except UnknownRecord:
                     log.info("conversation %s was deleted while its reply was being written", message.conversation_id)
-                self._running.pop(message.conversation_id, None)
+                finally:  # also where the disk refuses the reply: the next question may find room again
+                    self._running.pop(message.conversation_id, None)
 
         writing = self._running[message.conversation_id] = Writing(message.id)
         writing.start(write)

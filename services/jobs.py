@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -13,6 +14,20 @@ from apscheduler.schedulers.background import BackgroundScheduler
 log = logging.getLogger(__name__)
 LEARN, SELF_PLAY, SYNC = "learn", "self-play", "sync"
 FIRST_SYNC = timedelta(seconds=2)  # after the start, when the server answers too
+
+
+class _Scheduler(BackgroundScheduler):
+    """Goes on when the clock is set back: left alone it would wait until the times that it had planned come again."""
+
+    _latest = datetime.min.replace(tzinfo=UTC)
+
+    def _process_jobs(self) -> Any:
+        now = datetime.now(UTC)
+        if now < self._latest:
+            for job in self.get_jobs():
+                job.modify(next_run_time=now)
+        self._latest = now
+        return super()._process_jobs()
 
 
 class Jobs:
@@ -30,7 +45,7 @@ class Jobs:
         interval_seconds: float,
         sync_seconds: float,
     ) -> None:
-        self._scheduler = BackgroundScheduler(
+        self._scheduler = _Scheduler(
             executors={"default": ThreadPoolExecutor(3)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,

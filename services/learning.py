@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from feedback_store import Adapter, Round, StoreError, Trace, TracesWithdrawn
+from feedback_store import Adapter, Round, StoreError, StoreUnavailable, Trace, TracesWithdrawn
 from services import card, labels
 from services.anchors import HeldAnswers
 from services.conversation import root_id
@@ -19,7 +19,7 @@ from services.engine import Engine
 from services.lineage import Lineage
 from services.views import AdapterView, LearnedView, LearningStatus
 from spear_core import traces as core
-from spear_core.errors import SpearError
+from spear_core.errors import AdapterUnwritable, SpearError, is_out_of_memory
 from spear_core.round import Learner
 from spear_core.trainer import Anchors, Progress
 from spear_core.twins import AdapterState
@@ -31,6 +31,9 @@ ROUND_WAIT_SECONDS = 60.0
 # Older wins that a round draws from: a step takes `replay_wins` of them and the gate asks 64 again, and reading and
 # encoding ten thousand would take longer than the round
 REPLAY_SAMPLE = 256
+# A full or failing disk ends a round too, but says nothing against the corrections: they wait for a better moment
+DISK_FAULTS = (AdapterUnwritable, StoreUnavailable, OSError)
+DISK_REST_SECONDS = 60.0
 
 
 class RoundUnderWay(SpearError):
@@ -49,6 +52,8 @@ class LearningService:
         self._held = HeldAnswers(engine)
         self._live: dict[str, Any] = {}  # phase, headline, detail, step, max_steps of the round under way
         self._note = ""  # what went wrong at start or in the last round, for the card
+        self._rests_until = 0.0  # by the monotonic clock, after a fault of the disk
+        self._left_open = False  # a round whose end could not be written
         self.on_kick = lambda: None  # set by jobs: start a round now
         released = self._store.release_interrupted(engine.base)
         if released:
@@ -78,7 +83,10 @@ class LearningService:
         }
         if live:
             return LearningStatus(**live, **common)
-        phase, headline, detail = card.resting(last, version, wins, loses, paused=self.paused, note=self._note)
+        rests = time.monotonic() < self._rests_until
+        phase, headline, detail = card.resting(
+            last, version, wins, loses, paused=self.paused, note=self._note, rests=rests
+        )
         return LearningStatus(phase, headline, detail, **common)
 
     @property
@@ -91,6 +99,7 @@ class LearningService:
 
     def resume(self) -> None:
         self._store.set_setting(PAUSED, False)
+        self._rests_until = 0.0
         self.kick()
 
     def kick(self) -> None:
@@ -175,10 +184,19 @@ class LearningService:
                 held.warm(self._engine.twins.training, self._engine.pad_id, self._engine.pace.give_way)
 
     def run_pending(self) -> int:
-        """Learn everything that waits, round after round. Returns how many rounds were run."""
+        """Learn everything that waits, round after round. Returns how many rounds were run.
+
+        After a fault of the disk nothing is tried for DISK_REST_SECONDS. Raises StoreError where the store refuses.
+        """
         done = 0
         with self._round_lock:
-            while not self.paused and (claimed := self._claim()):
+            if time.monotonic() < self._rests_until:
+                return 0
+            if self._left_open:
+                self._store.release_interrupted(self._engine.base)
+                self.lineage.serve_active()
+                self._left_open = False
+            while not self.paused and time.monotonic() >= self._rests_until and (claimed := self._claim()):
                 self._note = ""
                 self._run(*claimed)
                 done += 1
@@ -249,19 +267,32 @@ class LearningService:
             self._learn(round_, claimed, anchors_before_utc)
         except TracesWithdrawn:
             # what was taken back must not go live; the rest is trained anew
-            self._store.finish_round(
-                round_.id, "interrupted", verdict="A vote was withdrawn during training; the rest is trained anew."
-            )
-        except (SpearError, StoreError, RuntimeError, MemoryError, OSError) as e:
+            self._end(round_, "interrupted", "A vote was withdrawn during training; the rest is trained anew.")
+        except DISK_FAULTS as e:
+            log.error("round %d could not be stored: %s", round_.id, e)
+            self._rests_until = time.monotonic() + DISK_REST_SECONDS
+            self._note = f"{str(e).rstrip('.')}. The correction is kept and tried again in a minute."
+            self._end(round_, "interrupted", self._note)
+        except (SpearError, StoreError, RuntimeError, MemoryError) as e:
             log.exception("round %d failed", round_.id)
-            reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+            reason = (
+                "there is not enough memory" if is_out_of_memory(e) else f"{e}".partition("\n")[0] or type(e).__name__
+            )
             self._note = f"Nothing was changed; the previous adapter keeps serving. ({reason})"
-            self._store.finish_round(round_.id, "discarded", verdict=f"Not kept: {self._note}")
+            self._end(round_, "discarded", f"Not kept: {self._note}")
         finally:
-            if anchors_before_utc is not None and self._store.round(round_.id).status != "interrupted":
-                self._store.set_setting(REBUILD, self._store.setting(REBUILD, [])[1:])
             with self._status_lock:
                 self._live = {}
+        if anchors_before_utc is not None and self._store.round(round_.id).status in ("promoted", "discarded"):
+            self._store.set_setting(REBUILD, self._store.setting(REBUILD, [])[1:])
+
+    def _end(self, round_: Round, status: str, verdict: str) -> None:
+        """End a round that failed; where even that cannot be written, the next `run_pending` releases it first."""
+        try:
+            self._store.finish_round(round_.id, status, verdict=verdict)
+        except StoreError as e:
+            log.error("the end of round %d could not be written: %s", round_.id, e)
+            self._left_open = True
 
     def _learn(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         engine, base = self._engine, self._engine.base

@@ -54,12 +54,17 @@ class Lineage:
                 self.state = self.read(version)
                 break
             except AdapterInvalid as e:
-                parent = self._store.adapter(base, version).parent_version
+                parent = self._parent_with_files(version)
                 self.complaint = f"{e}. Serving v{parent} instead."
                 log.error("%s", self.complaint)
                 self._store.set_active(base, parent)
                 version = parent
         self._engine.twins.publish(self.state, version)
+
+    def _parent_with_files(self, version: int) -> int:
+        """The nearest version below that was not pruned; 0 is the base model."""
+        below = self._store.lineage(self._engine.base, version)[1:]
+        return next((adapter.version for adapter in below if adapter.status != "pruned"), 0)
 
     def promote(
         self, round_: Round, trace_ids: Collection[str], state: AdapterState, figures: dict[str, Any], **words: Any

@@ -14,7 +14,8 @@ from feedback_store import Store
 from spear_core.twins import AdapterState
 
 PUBLISHED, ROUND = "peer_published", "peer_round"
-SIGN_ANEW_SECONDS = 10 * 86_400  # peers take nothing older than 30 days
+SIGN_ANEW_SECONDS = 10 * 86_400  # peers take nothing older than 30 days,
+CLOCK_SKEW_SECONDS = 600  # nor from the future, as an update is that was signed before the clock was set back
 FILES_KEPT = 2  # the last but one may be on its way
 
 
@@ -41,7 +42,7 @@ class Outbox:
         """
         last: dict[str, Any] = self._store.setting(PUBLISHED, {})
         path = self._folder / str(last.get("file", ""))
-        is_fresh = time.time() - last.get("created_at", 0) < SIGN_ANEW_SECONDS
+        is_fresh = -CLOCK_SKEW_SECONDS < time.time() - last.get("created_at", 0) < SIGN_ANEW_SECONDS
         if (last.get("base"), last.get("version")) == (self._base, version) and path.is_file() and is_fresh:
             self._offer = version, Offer(path, last["etag"], last["round"])
             return
@@ -52,6 +53,8 @@ class Outbox:
         number, created = int(self._store.setting(ROUND, 0)) + 1, int(time.time())
         self._store.set_setting(ROUND, number)  # first: a number is never used twice, even after a kill
         self._folder.mkdir(parents=True, exist_ok=True)
+        for cut_off in self._folder.glob(".*.tmp"):  # by a kill
+            cut_off.unlink(missing_ok=True)
         path = self._folder / f"{number:08d}.safetensors"
         manifest = write_update(
             path,

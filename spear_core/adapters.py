@@ -13,7 +13,7 @@ from peft import LoraConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from spear_core.errors import AdapterInvalid
+from spear_core.errors import AdapterInvalid, AdapterUnwritable
 from spear_core.twins import AdapterState
 
 WEIGHTS = "adapter_model.safetensors"
@@ -36,9 +36,23 @@ def _sync(path: Path) -> None:
 def save_adapter(folder: Path, state: AdapterState, lora: LoraConfig, base_name: str, manifest: dict[str, Any]) -> str:
     """Write the PEFT folder with its manifest to a temporary name, fsync, rename. Returns the sha256 of the weights.
 
-    An unfinished folder of an earlier, killed attempt under the same name is replaced.
+    An unfinished folder of an earlier, killed attempt under the same name is replaced. Raises AdapterUnwritable, after
+    which nothing of it is left.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
+    try:
+        return _write(temporary, folder, state, lora, base_name, manifest)
+    except (OSError, SafetensorError) as e:  # safetensors has an error of its own for a full disk
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise AdapterUnwritable(
+            f"the new adapter cannot be written to {folder.parent} ({getattr(e, 'strerror', None) or e}); free some disk "
+            "space or check the disk"
+        ) from e
+
+
+def _write(
+    temporary: Path, folder: Path, state: AdapterState, lora: LoraConfig, base_name: str, manifest: dict[str, Any]
+) -> str:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     # contiguous and sorted: the same adapter gives the same bytes
@@ -62,10 +76,12 @@ def load_adapter(folder: Path, sha256: str) -> AdapterState:
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise AdapterInvalid(f"adapter folder {folder.name} is missing its weights")
-    if sha256_of(weights) != sha256:
-        raise AdapterInvalid(f"adapter folder {folder.name} is damaged: its weights are not those that were recorded")
     try:
+        if sha256_of(weights) != sha256:
+            raise AdapterInvalid(
+                f"adapter folder {folder.name} is damaged: its weights are not those that were recorded"
+            )
         # cloned: load_file maps the file, and a file that changes under a mapping changes the running model
         return {name: tensor.clone() for name, tensor in load_file(weights).items()}
-    except SafetensorError as e:
+    except (OSError, SafetensorError) as e:
         raise AdapterInvalid(f"adapter folder {folder.name} cannot be read: {e}") from e

@@ -23,5 +23,21 @@ class AdapterInvalid(SpearError):
     """An adapter that does not fit the model, is damaged, or holds values that are not finite."""
 
 
+class OutOfMemory(SpearError):
+    """There was no memory for what was asked; smaller things still work."""
+
+
+class AdapterUnwritable(SpearError):
+    """A new adapter cannot be written to the disk; what was there is as it was, and the same may succeed later."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or torch found no memory: torch says so by a RuntimeError, on CPU one like any other."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
+    )
+
+
 class PromptTooLong(SpearError):
     """Not even the end of the last message fits into the tokens that are left."""

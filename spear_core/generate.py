@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
+from spear_core.errors import OutOfMemory, is_out_of_memory
 from spear_core.prompts import encode_prompt, end_token_ids
 from spear_core.traces import Messages
 
@@ -93,4 +94,8 @@ def stream_reply(
         unread.set()  # the reader may have gone away in the middle
         worker.join()
     if failure:
+        if is_out_of_memory(failure[0]):
+            raise OutOfMemory(
+                "there is not enough memory for this reply; close other programs and ask again"
+            ) from failure[0]
         raise failure[0]

@@ -49,6 +49,7 @@ MEMORY_MARGIN = 1.2
 HASH_WHOLE_BYTES = 1 << 30  # weights up to 1 GiB are hashed whole, larger ones by samples
 SAMPLE_BLOCKS, SAMPLE_BYTES = 64, 1 << 20
 FALLBACK_CONTEXT_TOKENS = 2048
+LEAST_CONTEXT_TOKENS = 64  # a quarter of it is the least that encode_prompt takes for a question
 # Notes of whoever saved the folder; they change nothing that the model computes.
 VOLATILE_CONFIG_KEYS = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "auto_map"}
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, SafetensorError)
@@ -189,6 +190,12 @@ def load_model(
             f"{name_or_folder}: the tokenizer has {len(tokenizer)} tokens but the model only {rows}; "
             "use the tokenizer that belongs to the model"
         )
+    context_tokens = _context_tokens(config, tokenizer)
+    if context_tokens < LEAST_CONTEXT_TOKENS:
+        raise ModelUnavailable(
+            f"{name_or_folder} takes {context_tokens} tokens at a time, too few for a question and a reply; choose a model "
+            f"with at least {LEAST_CONTEXT_TOKENS}"
+        )
     _own_memory(model)
     try:
         model.to(target)  # type: ignore[arg-type]
@@ -202,7 +209,7 @@ def load_model(
         name=name_or_folder,
         fingerprint=fingerprint_of(folder),
         parameters=sum(p.numel() for p in model.parameters()),
-        context_tokens=_context_tokens(config, tokenizer),
+        context_tokens=context_tokens,
         settings=settings,
     )
     log.info("loaded %s: %d parameters, %s on %s (%s)", loaded.name, loaded.parameters, number, device, why)

@@ -1,0 +1,36 @@
+"""A random tiny model that is taught in a fraction of a second: what breaks around it is what matters here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.settings import Settings
+from services.workbench import Workbench, open_workbench
+from tests.services.bench_desk import ask
+from tests.tiny_models import tiny_folder
+
+# a random model believes nothing, so there is nothing to hold it to
+FREE = {
+    "learning_rate": 1e-2,
+    "anchor_weight": 0.0,
+    "gate_max_probe_kl": 1000.0,
+    "gate_max_worst_probe_kl": 1000.0,
+    "prompt_dropout": 0.0,
+    "max_new_tokens": 12,
+}
+
+
+def open_quick(data: Path, *, start_jobs: bool = False, **spear: object) -> Workbench:
+    """A workbench over the tiny model, which is made beside the data folder at the first call."""
+    model = data.parent / "model"
+    if not model.is_dir():
+        tiny_folder("qwen2", model)
+    settings = Settings(model=str(model), data_folder=data, learn_interval_seconds=0.5, spear={**FREE, **spear})
+    return open_workbench(settings, start_jobs=start_jobs)
+
+
+def teach(bench: Workbench, question: str, answer: str) -> str:
+    """Ask and edit the reply into `answer`; the id of the reply. No round is run."""
+    reply = ask(bench, question)
+    bench.feedback.edit(reply.id, answer)
+    return reply.id

@@ -1,0 +1,70 @@
+"""SIGKILL anywhere loses nothing that was acknowledged: ten kills, one in each phase; and the checks that say so can fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import kill, kill_check
+from benchmarks.kill_app import PHASES
+from benchmarks.kill_ledger import Word, allowed_words, settled
+from services.workbench import Workbench
+from tests.services.bench_desk import ask
+from tests.services.conftest import bench, open_bench
+
+__all__ = ["bench", "open_bench"]
+
+
+def test_ten_kills_one_in_each_phase_lose_nothing(tmp_path: Path) -> None:
+    figures = kill.run(len(PHASES), 3, tmp_path)
+    assert figures["complaints"] == {} and figures["whole"] == len(PHASES)
+    assert figures["by_phase"] == dict.fromkeys(figures["by_phase"], 1) and set(figures["by_phase"]) == set(PHASES)
+    assert figures["acknowledged"] > len(PHASES)
+
+
+def say(reply: str, do: str, vote: int, *traces: str) -> dict[str, object]:
+    return {"do": do, "what": "say", "reply": reply, "vote": vote, "traces": list(traces)}
+
+
+def test_a_word_begun_before_the_kill_may_be_there_or_not_an_acknowledged_one_must() -> None:
+    up, down = say("r", "ack", 1, "win liked"), say("r", "try", -1, "lose no_hint")
+    assert allowed_words([say("r", "try", 1, "win liked"), up]) == {"r": [Word(1, ("win liked",), 1)]}
+    old, new = allowed_words([up, down])["r"]
+    assert (old, new) == (Word(1, ("win liked",), 1), Word(-1, ("lose no_hint",), 2))
+    assert allowed_words(settled([up, down], {"r": new})) == {"r": [new]}
+    assert allowed_words([*settled([up, down], {"r": old}), {**down, "do": "ack"}]) == {"r": [new]}
+
+
+def test_the_check_sees_what_a_kill_could_have_lost(bench: Workbench) -> None:
+    reply = ask(bench, "What is a violin?")
+    bench.feedback.like(reply.id)
+    said = say(reply.id, "ack", 1, "win liked")
+    assert kill_check.check(bench, [said]) == []
+    bench.feedback.dislike(reply.id)
+    assert any("acknowledged was" in c for c in kill_check.check(bench, [said]))
+    said = say(reply.id, "ack", -1, "lose no_hint")
+    assert any("votes_cast=2" in c for c in kill_check.check(bench, [said])), "a vote too many is in the log"
+    assert any(
+        "v7 was acknowledged" in c for c in kill_check.check(bench, [{"do": "ack", "what": "version", "version": 7}])
+    )
+    bench.feedback.like(reply.id)
+    assert bench.engine.store.claim_round(bench.engine.base, 0)
+    assert any("still runs" in c for c in kill_check.check(bench, []))
+    (bench.engine.data_folder / "backups").mkdir()
+    (bench.engine.data_folder / "backups" / "x.tar.part").touch()
+    assert any("left over" in c for c in kill_check.check(bench, []))
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_the_check_sees_an_adapter_that_is_not_the_recorded_one(bench: Workbench, damage: str) -> None:
+    reply = ask(bench, "What is a violin?")
+    bench.feedback.edit(reply.id, "a bird")
+    bench.learning.lineage.adopt(bench.engine.twins.initial, {})
+    version = {"do": "ack", "what": "version", "version": 1}
+    assert kill_check.check(bench, [version]) == []
+    weights = bench.engine.adapter_folder(1) / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.unlink() if damage == "missing" else weights.write_bytes(content)
+    assert any("does not load" in c for c in kill_check.check(bench, [version]))
