@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.axe import serious_findings
-from tests.browser.driver import ROUND_MS, App, Visitor
+from tests.browser.driver import App, Visitor
 from tests.browser.story import lessons
 
 pytestmark = pytest.mark.browser
@@ -117,8 +117,9 @@ def test_pausing_shows_on_the_card_and_can_be_undone(visitor: Visitor) -> None:
     expect(visitor.page.get_by_role("button", name="Pause learning")).to_be_visible()
 
 
-def test_a_busy_port_is_one_sentence_and_exit_code_2(app: App) -> None:
-    second = subprocess.run(app.command(), capture_output=True, text=True, timeout=60)
+def test_a_busy_port_is_one_sentence_and_exit_code_2(app: App, tmp_path: Path) -> None:
+    elsewhere = App(tmp_path / "data", app.port)
+    second = subprocess.run(elsewhere.command(), capture_output=True, text=True, timeout=60)
     assert second.returncode == 2
     assert second.stdout == ""
     assert re.fullmatch(rf"Port {app.port} .* --port\.\n", second.stderr)
@@ -224,24 +225,6 @@ def test_a_system_prompt_stays_with_its_conversation(visitor: Visitor) -> None:
     expect(visitor.page.locator("#system-prompt textarea")).to_have_value("Answer in one word.")
     visitor.new_conversation()
     expect(visitor.page.locator("#system-prompt textarea")).to_have_value("")
-
-
-def test_the_demonstration_asks_answers_pauses_and_leaves_no_trace(visitor: Visitor, app: App) -> None:
-    page = visitor.page
-    before = sorted(file.name for file in app.data_folder.rglob("*.safetensors"))
-    visitor.open_tab("Demo")
-    page.get_by_role("radio", name="Fast").check(force=True)
-    page.get_by_role("button", name="Start the demo").click()
-    page.wait_for_selector(".demo[data-phase=running]:not([data-asked='0'])", timeout=ROUND_MS)
-    expect(page.locator(".demo .talk li").first).to_contain_text("Frozen model")
-    page.get_by_role("button", name="Pause").click()
-    page.wait_for_selector(".demo[data-phase=paused]")
-    expect(page.get_by_role("button", name="Resume")).to_be_enabled()
-    page.get_by_role("button", name="Reset").click()
-    page.wait_for_selector(".demo[data-phase=idle]")
-    assert sorted(file.name for file in app.data_folder.rglob("*.safetensors")) == before
-    visitor.open_tab("Learning")
-    expect(page.locator("#adapters .empty")).to_contain_text("as it came")
 
 
 def test_the_models_tab_weighs_before_it_loads(visitor: Visitor, model: Path) -> None:
