@@ -383,7 +383,7 @@ def _causal_config(name: str, folder: Path, raw: dict[str, Any], trust_remote_co
     if not known and not trust_remote_code:
         if "auto_map" in raw:
             raise ModelUnavailable(
-                f"{name} needs Python code of its own; start with --trust-remote-code only if you trust its author"
+                f"{name} needs Python code of its own, which this app never runs; choose another model"
             )
         raise ModelUnavailable(
             f"{name} is of type {raw.get('model_type')!r}, which this transformers does not know; "
