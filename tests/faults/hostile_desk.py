@@ -57,7 +57,7 @@ class Surface:
     leaks: int = 0
 
 
-@dataclass
+@dataclass(repr=False)
 class Watch:
     """Counts the cases of each surface, and fails one that showed an error of the program or somebody's secret."""
 
@@ -175,7 +175,7 @@ class Direct:
         return status, headers, b"".join(parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class World:
     """A running app, what is to be had in it, and the watch."""
 

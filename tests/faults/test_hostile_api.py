@@ -85,7 +85,7 @@ REQUESTS = st.one_of(  # method, address, body, whose key
 )
 
 
-@share_of_cases(0.26)
+@share_of_cases(0.20)
 @given(asked=REQUESTS)
 def test_no_request_shows_an_error_of_the_program_or_another_users_words_or_changes_them(
     world: World, asked: tuple[str, str, str, str]
@@ -102,7 +102,7 @@ def test_no_request_shows_an_error_of_the_program_or_another_users_words_or_chan
             raise AssertionError(f"{method} {address} {body[:200]!r} changed what ben said")
 
 
-@share_of_cases(0.08)
+@share_of_cases(0.12)
 @given(address=st.sampled_from(POSTS), body=BOMBS, name=st.sampled_from(["cora", "anna"]))
 def test_a_json_bomb_is_refused_with_one_sentence(world: World, address: str, body: bytes, name: str) -> None:
     with world.watch.case(RAW):

@@ -49,7 +49,7 @@ CREDENTIALS = st.fixed_dictionaries(
 )
 
 
-@share_of_cases(0.11)
+@share_of_cases(0.14)
 @given(method=METHODS, address=TARGETS | PATHS.map(lambda p: f"/{in_path(p)}"), headers=CREDENTIALS)
 def test_without_a_key_or_a_session_nothing_opens(
     world: World, method: str, address: str, headers: dict[str, str]
@@ -104,7 +104,7 @@ NAMES = st.sampled_from(
 ) | SAFE.map(lambda s: f"evil{s}.example")  # fmt: skip
 
 
-@share_of_cases(0.05)
+@share_of_cases(0.10)
 @given(name=NAMES, path=TARGETS)
 def test_without_logins_no_other_name_of_the_host_opens_anything(
     world: World, alone: Direct, name: str, path: str
@@ -148,7 +148,7 @@ ROUTES = st.sampled_from(
 )  # fmt: skip
 
 
-@share_of_cases(0.13)
+@share_of_cases(0.10)
 @given(
     route=ROUTES,
     which=st.integers(0, 2),

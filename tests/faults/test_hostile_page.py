@@ -65,7 +65,7 @@ def an_error(streamed: str) -> bool:
     return any(not end["success"] and not end["output"].get("error") for end in ends)
 
 
-@share_of_cases(0.015)
+@share_of_cases(0.01)
 @given(
     pick=st.integers(0, 200),
     data=st.lists(SENT, min_size=8, max_size=8),
@@ -98,7 +98,7 @@ def test_an_event_ends_in_a_sentence_and_reaches_only_what_is_its_senders(
             raise AssertionError(f"{event['api_name']}{sent} changed what ben said")
 
 
-@share_of_cases(0.02)
+@share_of_cases(0.06)
 @given(
     path=st.sampled_from(
         ["queue/join", "run/predict", "run/refresh_1", "cancel", "reset", "call/show", "api/show", "component_server", "stream/x",
