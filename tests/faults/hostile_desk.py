@@ -175,7 +175,7 @@ class Direct:
         return status, headers, b"".join(parts)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class World:
     """A running app, what is to be had in it, and the watch."""
 
@@ -184,6 +184,9 @@ class World:
     watch: Watch
     of_victim: list[str]  # ids of ben's conversation and messages
     own: list[str]  # ids of replies to cora
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text("World()")  # of a failing case hypothesis prints all fields of a dataclass
 
     def named(self, text: str) -> str:
         """With ids in place of BEN-0, CORA-3 and the like, which strategies can write before there is an app."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.faults.hostile_desk import World, share_of_cases
@@ -87,6 +87,11 @@ REQUESTS = st.one_of(  # method, address, body, whose key
 
 @share_of_cases(0.20)
 @given(asked=REQUESTS)
+@example(
+    asked=("POST", "/v1/feedback", '{"vote": "up", "message_id": "\\ud800</s>"}', "cora")
+)  # no answer could quote it
+@example(asked=("POST", f"/v1/adapters/{10**30}/pin", '{"pinned": true}', "anna"))
+@example(asked=("GET", "/v1/data/export?since=0001-01-01T00:00:00%2B14:00", "", "anna"))
 def test_no_request_shows_an_error_of_the_program_or_another_users_words_or_changes_them(
     world: World, asked: tuple[str, str, str, str]
 ) -> None:

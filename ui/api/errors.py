@@ -32,6 +32,7 @@ def refuse(
 
 def error_body(status: int, sentence: str, param: str | None = None, code: str | None = None) -> dict[str, object]:
     kind = TYPES.get(status, "invalid_request_error")
+    sentence = sentence.encode("utf-8", "replace").decode()  # it may quote a lone surrogate, which no answer can carry
     return {"error": {"message": sentence, "type": kind, "param": param, "code": code}}
 
 
