@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ def run(cases: int, seed: int) -> dict[str, Any]:
         began = time.perf_counter()
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         seconds = time.perf_counter() - began
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
         lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
     if done.returncode:
         print(done.stdout[-20_000:], file=sys.stderr)
@@ -60,6 +62,7 @@ def run(cases: int, seed: int) -> dict[str, Any]:
         "leaks": everything["leaks"],
         "failed_tests": re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M),
         "seconds": round(seconds, 1),
+        "cpu_seconds": round(spent.ru_utime + spent.ru_stime, 1),  # well below the clock's: the machine was busy
         "surfaces": {
             name: {key: round(found[key], 2) for key in COUNTED}
             | {"a_second": round(found["cases"] / found["seconds"])}
@@ -83,7 +86,8 @@ def main() -> int:
         print_table(
             ["surface", *COUNTED, "a second"], [[name, *found.values()] for name, found in figures["surfaces"].items()]
         )
-        print(f"{figures['cases']:,} cases in {figures['seconds']:.0f} s; failed: {figures['failed_tests'] or 'none'}")
+        taken = f"{figures['seconds']:.0f} s ({figures['cpu_seconds']:.0f} s of the CPU)"
+        print(f"{figures['cases']:,} cases in {taken}; failed: {figures['failed_tests'] or 'none'}")
     return int(bool(figures["failed_tests"]))
 
 
