@@ -305,11 +305,17 @@ def _device(name: str) -> torch.device:
 
 def _local_folder(name: str, offline: bool | None, trust_remote_code: bool) -> Path:
     """The folder that holds the model, downloaded or from the hub's cache where `name` is a hub id."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
+    try:
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            return folder
+        is_file = folder.exists()
+    except (OSError, RuntimeError) as e:  # too long a name, a folder that may not be entered, ~nobody
+        raise ModelUnavailable(f"{name[:80]!r} cannot be looked at ({type(e).__name__}); check the path") from e
+    if is_file:
         raise ModelUnavailable(f"{name} is a file; give the folder that holds config.json and the weights")
+    if not name.isprintable():
+        raise ModelUnavailable(f"there is no folder {name[:80]!r}; check the path")
     try:
         validate_repo_id(name)
     except HFValidationError as e:

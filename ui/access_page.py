@@ -19,11 +19,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.accounts import User
 
 PREFIX = "/gradio_api/"
+RESET = "/gradio_api/reset"  # does nothing in Gradio either, except read the body
 ICONS = "/pwa_icon/"  # pictures of the icon in any size, and it is no picture of pixels
 JOIN, RUN, CANCEL = "queue/join", "run/", "cancel"  # with a JSON body that names the session
 STREAM, HEARTBEAT = "queue/data", "heartbeat/"  # with the session in their address
 FILE, UPLOAD = "file=", "upload"
-REST = frozenset({"upload_progress", "reset", "startup-events", "theme.css", "info", "app_id", "login_check"})
+REST = frozenset({"upload_progress", "startup-events", "theme.css", "info", "app_id", "login_check"})
 OWNER_OF = "~"  # no name of a user has it
 MAX_SESSION_CHARACTERS = 100
 UNREADABLE = "The page sent something that cannot be read; load it again."
@@ -48,6 +49,9 @@ class PageDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith((PREFIX, ICONS)):
             await self.app(scope, receive, send)
+            return
+        if scope["path"] == RESET:
+            await JSONResponse({"success": True})(scope, receive, send)
             return
         try:
             scope, receive = await self._own(scope, receive)

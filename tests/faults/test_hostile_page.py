@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.faults.hostile_desk import MARK, World, share_of_cases
@@ -111,6 +111,7 @@ def test_an_event_ends_in_a_sentence_and_reaches_only_what_is_its_senders(
         st.just({}),
     ),
 )  # fmt: skip
+@example(path="reset", body=b'{"\\ud800": 1}')
 def test_a_body_that_no_page_sends_is_refused(world: World, path: str, body: bytes) -> None:
     with world.watch.case(RAW):
         status, _, content = world.ask(RAW, "cora", "POST", f"/gradio_api/{path}", body)

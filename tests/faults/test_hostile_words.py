@@ -246,6 +246,9 @@ def test_no_zip_is_unpacked_or_ends_in_more_than_a_sentence(
 
 @share_of_cases(0.05)
 @given(name=PATHS | SHORT, which=st.integers(0, 3))
+@example(name="a" * 300, which=1)
+@example(name="~nobody/x", which=1)
+@example(name="a\nb", which=1)
 def test_no_name_of_a_backup_a_model_a_peer_or_a_user_leads_anywhere(world: World, name: str, which: int) -> None:
     bench = world.server.workbench
     with world.watch.case(NAMES):
