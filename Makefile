@@ -1,4 +1,4 @@
-# make chat: the app, from nothing. make test, make check, make screenshots: for those who change it.
+# make chat: the app, from nothing. make test, make check, make audit, make screenshots: for those who change it.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ WORKERS ?= auto
 PACKAGES := spear_core feedback_store federation services ui pocket experiments benchmarks
 CODE := app.py $(foreach package,$(PACKAGES),$(if $(wildcard $(package)/*.py),$(package)))
 
-.PHONY: chat test check screenshots
+.PHONY: chat test check audit screenshots
 .DEFAULT_GOAL := chat
 
 chat: $(VENV)/.installed ## ARGS="--port 8000" passes flags on
@@ -22,6 +22,10 @@ check: $(VENV)/.installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy $(CODE)
 
+# --strict: a package that could not be looked up fails it, as an advisory does
+audit: $(VENV)/.installed $(VENV)-audit/.installed
+	$(VENV)-audit/bin/pip-audit --strict --path "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
 screenshots: $(VENV)/.installed-dev
 	$(RUN) -m tests.browser.screenshots
 
@@ -34,6 +38,11 @@ $(VENV)/.installed: requirements.txt
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@echo "Installing what the app needs into $(VENV); this happens once and takes a few minutes."
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)-audit/.installed: requirements-audit.txt
+	@test -x $(VENV)-audit/bin/python || $(PYTHON) -m venv $(VENV)-audit
+	@$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-audit.txt
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed

@@ -8,6 +8,7 @@ from typing import Any
 from feedback_store.connection import Connection, to_json
 
 MAX_FOUND = 1000
+MAX_SOUGHT_CHARACTERS = 1000  # SQLite refuses patterns of more than 50,000 bytes
 
 
 class Branches(Connection):
@@ -39,6 +40,7 @@ class Branches(Connection):
 
     def conversations_saying(self, words: str) -> set[str]:
         """Ids of the newest conversations whose title or messages contain `words`, whatever their case (ASCII)."""
+        words = words[:MAX_SOUGHT_CHARACTERS]
         pattern = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         with self._transaction(write=False):
             rows = self._rows(

@@ -91,6 +91,8 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError:
         if error.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
             return UnknownRecord("a conversation, message, round or adapter that this refers to is not in the store")
         return StoreError(f"the store refused this ({error})")
+    if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
+        return StoreError("the store holds texts and numbers, and was given something else")
     return StoreError(f"the store at {path} failed: {error}")
 
 
@@ -198,6 +200,8 @@ class Connection:
                     raise
             except sqlite3.Error as e:
                 raise translated(e, self.path) from e
+            except OverflowError as e:
+                raise StoreError("a number is larger than the store can hold") from e
 
     @contextmanager
     def together(self) -> Iterator[None]:

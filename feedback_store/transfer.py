@@ -37,13 +37,20 @@ _MAY_BE_NULL = frozenset({"parent_id", "revises_id", "hint", "verdict", "message
 CONVERSATION_COLUMNS = ("id", "title", "learn", "created_at_utc", "user")
 
 
+def _is_message(said: Any) -> bool:
+    """Whether this is one message of a prompt."""
+    if not isinstance(said, dict) or set(said) != {"role", "content"}:
+        return False
+    return said["role"] in ROLES and isinstance(said["content"], str)
+
+
 def _check(column: str, value: Any) -> None:
     """Raises StoreError for a value that the column never holds: later it could stop the learning of everybody."""
-    if column in ("prompt", "data"):
-        is_right = isinstance(value, str) and isinstance(
-            said := json.loads(value), list if column == "prompt" else dict
-        )
-        is_right = is_right and (column == "data" or all(set(m) == {"role", "content"} for m in said))
+    if column == "prompt":
+        said = json.loads(value)
+        is_right = isinstance(said, list) and bool(said) and all(map(_is_message, said))
+    elif column == "data":
+        is_right = isinstance(json.loads(value), dict)
     elif column.endswith("_at_utc"):
         is_right = isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
     else:
@@ -161,7 +168,7 @@ class Transfer(Conversations, Traces):
                             added.add(row["id"])
                     elif self._belongs(record["type"], row, added):
                         self._add_record(record["type"], row)
-        except (KeyError, TypeError, ValueError, sqlite3.Error) as e:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError, sqlite3.Error) as e:
             raise StoreError(
                 f"these records do not fit together ({type(e).__name__}: {e}); nothing was imported"
             ) from e
@@ -174,6 +181,9 @@ class Transfer(Conversations, Traces):
         return self._value("SELECT conversation_id FROM messages WHERE id = ?", [row["message_id"]]) in added
 
     def _add_record(self, kind: str, row: dict[str, Any]) -> None:
+        self._check_references(kind, row)
+        # as the store itself writes them; an escape such as \ud800 is only seen once it is read
+        row = {**row, **{c: clean(to_json(json.loads(row[c]))) for c in ("prompt", "data") if c in row}}
         if kind == "trace":
             NewTrace(**{f.name: row[f.name] for f in fields(NewTrace)})  # raises for impossible values
             require("status", row["status"], STATUSES)
@@ -188,6 +198,16 @@ class Transfer(Conversations, Traces):
             is_question = bool(parent) and parent[0]["role"] == "user"
             row = {**row, "question_key": content_key(parent[0]["text"]) if is_question else None}
         self._add_row(RECORDS[kind][0], row)
+
+    def _check_references(self, kind: str, row: dict[str, Any]) -> None:
+        """What a row names lies in its own conversation, and a message follows what it answers: so no record reaches
+        another person's words, and no conversation goes round in circles. Raises StoreError."""
+        referring = ("parent_id", "revises_id") if kind == "message" else ("message_id", "subject_id")
+        for column in referring:
+            if (named := row.get(column)) is not None and "conversation_id" in row:
+                where = self._value("SELECT conversation_id FROM messages WHERE id = ?", [named])
+                if where != row["conversation_id"]:
+                    raise StoreError(f"{column} {named!r} is not in that conversation; nothing was imported")
 
     def _add_row(self, table: str, row: dict[str, Any]) -> None:
         columns = {found["name"] for found in self._rows(f"SELECT name FROM pragma_table_info('{table}')")}

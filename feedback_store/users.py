@@ -146,7 +146,10 @@ class UserStore(Store):
             return [trace for trace in super().traces(**wanted) if trace.conversation_id in mine][:limit]
 
     def latest_feedback(self, base: str, limit: int) -> list[Trace]:
-        return self._latest_feedback(base, limit, f" AND t.conversation_id IN ({MINE})", [self.user])
+        mine = f" AND t.conversation_id IN ({MINE})"
+        found = self._latest_feedback(base, limit, mine, [self.user])
+        own = {trace.conversation_id: self._is_mine(trace.conversation_id or "") for trace in found}
+        return [trace for trace in found if own[trace.conversation_id]]
 
     def proof_is_mine(self, round_id: int, question: str) -> bool:
         """Whether every right answer to `question` that the round took was confirmed by this user."""

@@ -146,7 +146,8 @@ def train(arguments: argparse.Namespace) -> None:
     base_lrs = [s.param_groups[0]["lr"] for s in steppers]
     step = 0
     if state_file.exists():
-        state = torch.load(state_file, map_location=device, weights_only=True)
+        # The one exception: what this very command wrote, and read with torch's reader of tensors alone
+        state = torch.load(state_file, map_location=device, weights_only=True)  # noqa: TID251
         model.load_state_dict(state["model"])
         for stepper, saved in zip(steppers, state["optimizers"], strict=True):
             stepper.load_state_dict(saved)

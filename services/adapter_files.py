@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import lzma
 import zipfile
+import zlib
 from pathlib import Path
 
 import torch
@@ -53,7 +55,7 @@ class AdapterFiles:
             with zipfile.ZipFile(path) as packed:
                 weights = _member(packed, WEIGHTS, most)
                 config = json.loads(_member(packed, CONFIG, MAX_CONFIG_BYTES))
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+        except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise AdapterInvalid(
                 "This is not a zip of an adapter folder; download one here to see what is meant"
             ) from error

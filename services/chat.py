@@ -10,7 +10,7 @@ from typing import Any
 from feedback_store import Conversation, Message, UnknownRecord
 from services.conversation import attempts, prompt_up_to, root_id, shown_path, siblings, system_prompt
 from services.engine import Engine
-from services.feedback import FeedbackService
+from services.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
 from services.replies import Writing
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
@@ -20,7 +20,6 @@ from spear_core.refused import way_out
 from spear_core.traces import Messages
 
 log = logging.getLogger(__name__)
-MAX_MESSAGE_CHARACTERS = 100_000
 TITLE_CHARACTERS = 48
 REVISION_TEMPERATURE = 0.5  # of revisions after the first; the paper has 0.8, and the two have not been compared
 MOST_REPEATS = 3  # times a revision that repeats a refused answer is written anew before it stands

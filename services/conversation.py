@@ -74,9 +74,10 @@ def prompt_up_to(messages: Sequence[Message], user_message_id: str) -> list[dict
     above = by_id.get(asked.parent_id or "")
     while above:
         if above.role == "assistant":  # a question that was never answered is left out
-            stands = standing_reply([m for m in messages if above.id in (m.id, m.revises_id)])
-            question = by_id[above.parent_id or ""]
-            turns += [stands or above, question]
+            question = by_id.get(above.parent_id or "")
+            if question is None:
+                break  # an imported conversation may begin with a reply
+            turns += [standing_reply([m for m in messages if above.id in (m.id, m.revises_id)]) or above, question]
             above = question
         above = by_id.get(above.parent_id or "")
     prompt = [{"role": m.role, "content": m.text} for m in reversed(turns)]

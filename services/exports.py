@@ -45,9 +45,9 @@ def moment(text: str) -> str:
     """A date or time as the store writes times; one without a zone is UTC. Raises SpearError."""
     try:
         said = datetime.fromisoformat(text)
-    except ValueError:
-        raise SpearError(f"{text!r} is not a date or time; write 2026-03-04 or 2026-03-04T05:06:07.") from None
-    said = said.replace(tzinfo=UTC) if said.tzinfo is None else said.astimezone(UTC)
+        said = said.replace(tzinfo=UTC) if said.tzinfo is None else said.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter where the year 1 of another zone is no year of UTC
+        raise SpearError(f"{text[:80]!r} is not a date or time; write 2026-03-04 or 2026-03-04T05:06:07.") from None
     return said.isoformat(timespec="microseconds")
 
 
@@ -116,8 +116,10 @@ def import_lines(store: Store, format_: str, lines: Iterable[str], base: str, us
     for number, line in found:
         try:
             examples.append(readers[format_](line))
-        except (KeyError, TypeError, ValueError, AttributeError, SpearError) as e:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, SpearError) as e:
             said = f"{e} is missing" if isinstance(e, KeyError) else str(e)
+            if isinstance(e, TypeError | AttributeError | OverflowError):  # Python's own words about a value
+                said = "a value in it is of the wrong kind or size"
             raise ImportRefused(f"line {number} is not of the format {format_}: {said}; nothing was imported") from e
     return store.add_examples(examples, base, user or "")
 

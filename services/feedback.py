@@ -11,6 +11,8 @@ from services.engine import Engine
 from services.views import MessageView
 from spear_core.errors import SpearError
 
+MAX_MESSAGE_CHARACTERS = 100_000
+
 
 class FeedbackService:
     """Every word is stored, whole or not at all, before a method returns.
@@ -94,6 +96,8 @@ class FeedbackService:
         text = text.strip()
         if not text:
             raise SpearError("The edited reply is empty; write what the model should have said.")
+        if len(text) > MAX_MESSAGE_CHARACTERS:
+            raise SpearError(f"The edited reply is too long; {MAX_MESSAGE_CHARACTERS:,} characters are allowed.")
         first = self._first(self._store.message(message_id))
         prompt = self._prompt(first)
         with self._store.together():

@@ -312,11 +312,17 @@ def _device(name: str) -> torch.device:
 
 def _local_folder(name: str, offline: bool | None, trust_remote_code: bool) -> Path:
     """The folder that holds the model, downloaded or from the hub's cache where `name` is a hub id."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
+    try:
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            return folder
+        is_file = folder.exists()
+    except (OSError, RuntimeError) as e:  # too long a name, a folder that may not be entered, ~nobody
+        raise ModelUnavailable(f"{name[:80]!r} cannot be looked at ({type(e).__name__}); check the path") from e
+    if is_file:
         raise ModelUnavailable(f"{name} is a file; give the folder that holds config.json and the weights")
+    if not name.isprintable():
+        raise ModelUnavailable(f"there is no folder {name[:80]!r}; check the path")
     try:
         validate_repo_id(name)
     except HFValidationError as e:
@@ -390,7 +396,7 @@ def _causal_config(name: str, folder: Path, raw: dict[str, Any], trust_remote_co
     if not known and not trust_remote_code:
         if "auto_map" in raw:
             raise ModelUnavailable(
-                f"{name} needs Python code of its own; start with --trust-remote-code only if you trust its author"
+                f"{name} needs Python code of its own, which this app never runs; choose another model"
             )
         raise ModelUnavailable(
             f"{name} is of type {raw.get('model_type')!r}, which this transformers does not know; "

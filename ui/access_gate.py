@@ -5,8 +5,10 @@ Nothing is reached without a login unless it is listed here; a route that a libr
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from urllib.parse import urlsplit
+import re
+import time
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -20,12 +22,20 @@ log = logging.getLogger(__name__)
 OPEN_PATHS = frozenset({"/login", "/logout", "/healthz", "/favicon.ico"})
 SIGNED_PREFIX = "/federation/"  # peers have no accounts: each of their requests is signed, and judged there
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]+)?")
 MAX_BODY_BYTES = 16 << 20  # a long chat, which the page sends along with each vote
 MAX_IMPORT_BYTES = 1 << 30
+BODY_SECONDS = 30.0  # that a body may take, and more the larger it is:
+BYTES_A_SECOND = 4096  # slower is no line that anybody has
+MAX_NAME_BYTES = 255  # of a part of a path; no file has a longer name
 IMPORT_PREFIX = "/v1/data/"
 
 
 class _TooLarge(Exception):
+    pass
+
+
+class _TooSlow(Exception):
     pass
 
 
@@ -65,6 +75,8 @@ class Gate:
         has_key = headers.get("authorization", "").lower().startswith("bearer ")
         if scope["method"] not in SAFE_METHODS and not has_key and _from_elsewhere(headers):
             return _no(scope, 403, "Another website sent this request; it is refused.")
+        if any(len(part.encode(errors="replace")) > MAX_NAME_BYTES for part in scope["path"].split("/")):
+            return _no(scope, 404, "There is no such address: a part of it is too long.")
         try:
             length = int(headers.get("content-length", "0"))
         except ValueError:
@@ -78,13 +90,20 @@ class Gate:
         return _no(scope, 401, "Log in first, or send an API key as `Authorization: Bearer KEY`.")
 
     async def _within(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, and end the request where its body grows beyond the limit without having said so."""
-        taken, answered = 0, False
+        """Pass on, and end the request where its body grows beyond the limit unannounced, or stops coming."""
+        taken, is_whole, answered, begun = 0, False, False, time.monotonic()
 
         async def counted() -> Message:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, is_whole
+            if is_whole:  # what comes now is the end of the connection, which may be far away
+                return await receive()
+            late = begun + BODY_SECONDS + taken / BYTES_A_SECOND
+            try:
+                message = await asyncio.wait_for(receive(), late - time.monotonic())
+            except TimeoutError as e:
+                raise _TooSlow from e
             taken += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
             if taken > _limit(scope):
                 raise _TooLarge
             return message
@@ -99,6 +118,9 @@ class Gate:
         except _TooLarge:
             if not answered:
                 await _too_large(scope)(scope, receive, send)
+        except _TooSlow:
+            if not answered:
+                await _no(scope, 408, "The request came too slowly; send it again.")(scope, receive, send)
 
 
 def _limit(scope: Scope) -> int:
@@ -111,10 +133,8 @@ def _too_large(scope: Scope) -> Response:
 
 def _host(headers: Headers) -> str:
     """The name by which this server was asked, without the port; empty where there is no such name."""
-    try:
-        return urlsplit(f"//{headers.get('host', '')}").hostname or ""
-    except ValueError:
-        return ""
+    found = _HOST.fullmatch(headers.get("host", ""))
+    return (found[1] or found[2]).lower() if found else ""
 
 
 def _from_elsewhere(headers: Headers) -> bool:

@@ -10,10 +10,11 @@ import gradio as gr
 
 from services.chat import Sampling
 from services.views import ConversationView, MessageView
+from spear_core.errors import SpearError
 from ui import messages as m
 from ui.comparison import comparison_html
 from ui.conversation_list import list_html
-from ui.edge import USER_ERRORS, at_the_edge
+from ui.edge import UNREADABLE, USER_ERRORS, at_the_edge, number, word
 from ui.examples import invitation_html
 
 if TYPE_CHECKING:
@@ -103,18 +104,19 @@ class ChatHandlers:
         """An empty page. The conversation itself begins with its first message, so none is ever stored empty."""
         return self.show(None, search)
 
+    @at_the_edge
     def open(self, search: str, event: gr.EventData) -> Any:
-        return self.show(event.id, search)
+        return self.show(word(event, "id"), search)
 
     @at_the_edge
     def rename(self, conversation_id: str | None, search: str, event: gr.EventData) -> Any:
-        self.chat.rename(event.id, event.title)
+        self.chat.rename(word(event, "id"), word(event, "title"))
         return self.find(conversation_id, search)
 
     @at_the_edge
     def delete(self, conversation_id: str | None, search: str, event: gr.EventData) -> Any:
-        self.chat.delete(event.id)
-        return self.show(None if event.id == conversation_id else conversation_id, search)
+        self.chat.delete(word(event, "id"))
+        return self.show(None if word(event, "id") == conversation_id else conversation_id, search)
 
     @at_the_edge
     def set_learn(self, conversation_id: str | None, no_learning: bool) -> Any:
@@ -165,10 +167,11 @@ class ChatHandlers:
             yield gr.skip(), gr.update(value=text), *rest[1:]  # what was typed is not lost
             raise
 
+    @at_the_edge
     def send_example(
         self, event: gr.EventData, conversation_id: str | None, no_learning: bool, *settings: Any
     ) -> Iterator[Any]:
-        yield from self.send(event.text, conversation_id, None, no_learning, *settings)
+        yield from self.send(word(event, "text"), conversation_id, None, no_learning, *settings)
 
     @at_the_edge
     def again(self, conversation_id: str | None, event: gr.EventData) -> Iterator[Any]:
@@ -176,10 +179,10 @@ class ChatHandlers:
         if not conversation_id:
             yield gr.skip()
             return
-        before = _before(self._messages(conversation_id), event.id)
+        before = _before(self._messages(conversation_id), word(event, "id"))
         start = m.chat_value([*before, _coming(conversation_id, "assistant", "")], conversation_id)
         yield start, gr.update(**WRITING)
-        for shown in self._frames(self.chat.regenerate(event.id), conversation_id):
+        for shown in self._frames(self.chat.regenerate(word(event, "id")), conversation_id):
             yield shown, gr.skip()
 
     @at_the_edge
@@ -195,6 +198,7 @@ class ChatHandlers:
         else:
             yield m.chat_value(self._messages(conversation_id), conversation_id), gr.update(**IDLE)
 
+    @at_the_edge
     def stop(self, conversation_id: str | None) -> None:
         if conversation_id:
             self.chat.stop(conversation_id)
@@ -216,13 +220,13 @@ class ChatHandlers:
     @at_the_edge
     def branch(self, conversation_id: str | None, event: gr.EventData) -> Any:
         """Show another version of a question or reply, and what followed it."""
-        self.chat.choose(event.id)
+        self.chat.choose(word(event, "id"))
         return m.chat_value(self._messages(conversation_id), conversation_id)
 
     @at_the_edge
     def rewrite(self, conversation_id: str | None, event: gr.EventData) -> Any:
         """Put an earlier question into the composer; sending it makes a branch."""
-        question = m.find(self._messages(conversation_id), event.id)
+        question = m.find(self._messages(conversation_id), word(event, "id"))
         if question is None:
             return gr.skip()
         return gr.update(value=question.text), gr.update(visible=True), question.id
@@ -230,7 +234,7 @@ class ChatHandlers:
     @at_the_edge
     def compare(self, event: gr.EventData) -> Iterator[Any]:
         """The question of a reply, answered by the base model and by what serves now."""
-        prompt = self.chat.prompt_of(event.id)
+        prompt = self.chat.prompt_of(word(event, "id"))
         yield comparison_html(prompt[-1]["content"], None)
         live = self.comparison.serving_version()
         yield comparison_html(prompt[-1]["content"], self.comparison.answers(prompt, [0, live] if live else [0]))
@@ -262,9 +266,9 @@ class ChatHandlers:
     @at_the_edge
     def vote(self, conversation_id: str | None, event: gr.EventData) -> Any:
         """Thumbs up, down, or taken back (0). Under a revision they mean Better and Still wrong."""
-        value = int(event.value)
+        value = number(event, "value")
         before = self._messages(conversation_id)
-        message = m.find(before, event.id)
+        message = m.find(before, word(event, "id"))
         complain_about = None
         if message is None or message.kind == "edit":  # deleted meanwhile; or the person's own words
             before = []
@@ -283,7 +287,7 @@ class ChatHandlers:
     def judge(self, conversation_id: str | None, event: gr.EventData) -> Any:
         """One of the two buttons under a revision."""
         before = self._messages(conversation_id)
-        return self._panels(conversation_id, self._verdict(event.id, event.value), before)
+        return self._panels(conversation_id, self._verdict(word(event, "id"), word(event, "value")), before)
 
     def _verdict(self, message_id: str, verdict: str) -> str | None:
         """Store it; returns the reply to complain about further, if that is allowed."""
@@ -291,7 +295,7 @@ class ChatHandlers:
             self.feedback.better(message_id)
             return None
         if verdict != m.STILL_WRONG:
-            raise ValueError(f"not a verdict: {verdict!r}")
+            raise SpearError(UNREADABLE)
         if self.feedback.still_wrong(message_id):
             return message_id
         gr.Info("That was the last try. Under the first reply you can still write the answer yourself.", title="Noted")

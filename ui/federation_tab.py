@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ui.edge import at_the_edge
+from ui.edge import at_the_edge, word
 from ui.events import QUIET
 from ui.federation_lists import merges_html, peers_html, self_html
 
@@ -92,17 +92,17 @@ class FederationTab:
 
     @at_the_edge
     def approve(self, event: gr.EventData) -> Any:
-        self.sync.approve(event.key)
+        self.sync.approve(word(event, "key"))
         return self.redraw()
 
     @at_the_edge
     def decline(self, event: gr.EventData) -> Any:
-        self.sync.decline(event.key)
+        self.sync.decline(word(event, "key"))
         return self.redraw()
 
     @at_the_edge
     def remove(self, event: gr.EventData) -> Any:
-        self.sync.remove(event.key)
+        self.sync.remove(word(event, "key"))
         gr.Info("Removed. It gets nothing from now on, and nothing of it is taken.")
         return self.redraw()
 

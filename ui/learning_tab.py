@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ui.edge import USER_ERRORS, at_the_edge
+from ui.edge import USER_ERRORS, at_the_edge, flag, number, word
 from ui.events import QUIET
 from ui.learning_lists import LEARNED_STATUS, PAGE_LENGTH, SOURCES, adapters_html, learned_html, matching
 
@@ -157,9 +157,9 @@ class LearningTab:
     @at_the_edge
     def forget(self, event: gr.EventData, count: int, *wanted: str) -> Iterator[Any]:
         """Erase one entry. It may take until a round under way has ended, so the entry says that it is going."""
-        yield self.redraw(count, *wanted, going=event.id)
+        yield self.redraw(count, *wanted, going=word(event, "id"))
         try:
-            rounds = self.learning.forget([event.id])
+            rounds = self.learning.forget([word(event, "id")])
         except USER_ERRORS:
             yield self.redraw(count, *wanted)
             raise
@@ -174,7 +174,7 @@ class LearningTab:
 
     @at_the_edge
     def pin(self, event: gr.EventData, count: int, *wanted: str) -> Any:
-        self.learning.pin(event.version, event.pinned)
+        self.learning.pin(number(event, "version"), flag(event, "pinned"))
         return self.redraw(count, *wanted)
 
     @at_the_edge

@@ -28,10 +28,9 @@ CACHED_TEXTS = 4096
 MAX_MATH_CHARACTERS = 4000
 _LINKED = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
-_BRACKETS = (
-    (re.compile(r"\\\[(.+?)\\\]", re.DOTALL), r"$$\1$$"),
-    (re.compile(r"\\\((.+?)\\\)", re.DOTALL), r"$\1$"),
-)
+_BRACKETS = ((r"\[", r"\]", "$$"), (r"\(", r"\)", "$"))
+# A message with more of these is shown as typed: each costs a formula, or a look at all that follows it
+MOST_OF = {"$": 1000, "[": 2000}
 # What MathML may be made of: `href`, `style` and event attributes are not among it
 _MATH_TAG = re.compile(r"math|m[a-z]+|semantics")
 _MATH_ATTRIBUTES = {
@@ -112,6 +111,21 @@ def render(text: str) -> str:
     """HTML of one message. The same text is rendered once: a long conversation is drawn again with every vote."""
     parts = _CODE.split(text)  # every second part is code
     for i in range(0, len(parts), 2):
-        for pattern, dollars in _BRACKETS:
-            parts[i] = pattern.sub(dollars, parts[i])
-    return _PARSER.render("".join(parts))
+        for opening, closing, dollars in _BRACKETS:
+            parts[i] = _in_dollars(parts[i], opening, closing, dollars)
+    text = "".join(parts)
+    if any(text.count(mark) > most for mark, most in MOST_OF.items()):
+        return f"<p>{html.escape(text).replace(chr(10), '<br>')}</p>"
+    return _PARSER.render(text)
+
+
+def _in_dollars(text: str, opening: str, closing: str, dollars: str) -> str:
+    """`\\[x\\]` as `$$x$$`. Looks at each character once: a pattern would look at the rest from every opening."""
+    made, at = [], 0
+    while (begin := text.find(opening, at)) >= 0:
+        end = text.find(closing, begin + len(opening) + 1)
+        if end < 0:
+            break
+        made += [text[at:begin], dollars, text[begin + len(opening) : end], dollars]
+        at = end + len(closing)
+    return "".join([*made, text[at:]])

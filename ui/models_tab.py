@@ -118,7 +118,7 @@ class ModelsTab:
         self.look.click(self.check, [self.name], checked, **QUIET)
         changing = [self.memory, self.go, self.cancel, self.known, self.header, self.switched]
         self.go.click(self.switch, [self.name], changing, **QUIET).then(None, [self.switched], None, js=RELOAD)
-        self.cancel.click(self.models.cancel, None, None, **QUIET)
+        self.cancel.click(self.keep, None, None, **QUIET)
         return []
 
     @at_the_edge
@@ -127,6 +127,7 @@ class ModelsTab:
         choices = [(Path(model.name).name, model.name) for model in models if not model.is_current]
         return known_html(models), gr.Dropdown(choices)  # what is being typed stays
 
+    @at_the_edge
     def check(self, name: str | None) -> tuple[Any, ...]:
         """Memory first; nothing is loaded by looking."""
         if not (name or "").strip():
@@ -139,6 +140,11 @@ class ModelsTab:
                 interactive=False
             )
         return memory_html(memory), gr.Button(interactive=memory.needed_bytes <= memory.free_bytes)
+
+    @at_the_edge
+    def keep(self) -> None:
+        """Cancel: the present model stays."""
+        self.models.cancel()
 
     @at_the_edge
     def switch(self, name: str) -> Iterator[Any]:

@@ -19,8 +19,10 @@ from spear_core.errors import SpearError
 from ui.access import Access
 from ui.access_gate import Gate
 from ui.access_login import login_routes
+from ui.access_page import PageDoor
 from ui.api import add_api
 from ui.page import look
+from ui.slow_clients import server_config
 
 # The browser itself refuses other hosts: no font, script, picture (not even one in a reply) or request leaves.
 # Gradio's own page needs inline scripts and styles, and compiles the `js=` of events.
@@ -44,6 +46,7 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
+CROSS_ORIGIN = b"access-control-allow-"
 MAX_UPLOAD = "256mb"  # a zipped adapter
 SHUTDOWN_SECONDS = 1  # open event streams are cut after this
 
@@ -64,7 +67,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class SecurityHeaders:
-    """Adds HEADERS to every HTTP response. Plain ASGI, so that streamed responses stay streamed."""
+    """Adds HEADERS to every HTTP response. Plain ASGI, so that streamed responses stay streamed.
+
+    Takes away what lets other websites read it: under a name that is not localhost, Gradio allows every one of them.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -72,7 +78,8 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *HEADERS]
+                own = [(k, v) for k, v in message.get("headers", []) if not k.lower().startswith(CROSS_ORIGIN)]
+                message["headers"] = [*own, *HEADERS]
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
@@ -111,12 +118,13 @@ def make_app(
 ) -> FastAPI:
     """Everything behind one port: the gate, the login, the API, and the page at the root."""
     app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
+    access.show_who_is_here(page)
+    app.add_middleware(PageDoor, events=tuple(page.fns))
     app.add_middleware(Gate, access=access, insecure=insecure)
     app.add_middleware(SecurityHeaders)
     app.router.routes += login_routes(access)
     app.router.routes += access.workbench.sync.routes()
     add_api(app, access)
-    access.show_who_is_here(page)
     return gr.mount_gradio_app(
         app,
         page,
@@ -138,8 +146,6 @@ def serve(
     """Serve on `listener` until SIGINT or SIGTERM. `ready` gets the address when requests are accepted."""
     host, port = listener.getsockname()[:2]
     app = make_app(page, access, insecure=insecure, host=host, port=port)
-    config = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS, ws="none", lifespan="on", access_log=False
-    )
+    config = server_config(app, SHUTDOWN_SECONDS)
     shown_host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     _Server(config, lambda: ready(f"http://{shown_host}:{port}")).run(sockets=[listener])

@@ -190,7 +190,7 @@ def test_unknown_architectures_and_remote_code_are_refused(folder: Path) -> None
     change_config(folder, model_type="brand_new")
     assert "update transformers" in refusal(folder)
     change_config(folder, auto_map={"AutoConfig": "configuration.Config"})
-    assert "--trust-remote-code" in refusal(folder)
+    assert "never runs" in refusal(folder)
 
 
 def test_remote_code_is_not_run_for_a_known_architecture(folder: Path) -> None:

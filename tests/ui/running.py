@@ -20,6 +20,7 @@ from services.workbench import Workbench
 from ui.access import Access
 from ui.page import build_page
 from ui.server import bind, make_app
+from ui.slow_clients import server_config
 
 PASSWORD = "correct horse battery"
 USERS: dict[str, Role] = {"anna": "owner", "ben": "guest", "cora": "guest"}
@@ -89,7 +90,7 @@ def running(
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     app = make_app(build_page(access.for_visitors()), access, insecure=insecure, port=port)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on"))
+    server = uvicorn.Server(server_config(app, 1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:

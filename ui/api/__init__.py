@@ -11,7 +11,7 @@ from feedback_store.errors import StoreError
 from spear_core.errors import SpearError
 from ui.access import Access
 from ui.api import chat, data, feedback, health, learning
-from ui.api.errors import answer_error, answer_invalid, answer_refused, refuse
+from ui.api.errors import answer_bug, answer_error, answer_invalid, answer_refused, refuse
 
 rest = APIRouter()
 
@@ -30,6 +30,7 @@ def add_api(app: FastAPI, access: Access) -> None:
         app.add_exception_handler(error, answer_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_refused)
+    app.add_exception_handler(Exception, answer_bug)
     for part in (chat, feedback, learning, data, health):
         app.include_router(part.router)
     app.include_router(rest)

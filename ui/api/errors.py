@@ -11,7 +11,13 @@ from feedback_store.errors import StoreCorrupt, StoreUnavailable, UnknownRecord
 from services.user_bench import NotAllowed
 from spear_core.errors import SpearError
 
-TYPES = {403: "permission_error", 404: "not_found_error", 429: "rate_limit_error", 503: "server_error"}
+TYPES = {
+    500: "server_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    503: "server_error",
+}
 
 
 class Busy(SpearError):
@@ -26,6 +32,7 @@ def refuse(
 
 def error_body(status: int, sentence: str, param: str | None = None, code: str | None = None) -> dict[str, object]:
     kind = TYPES.get(status, "invalid_request_error")
+    sentence = sentence.encode("utf-8", "replace").decode()  # it may quote a lone surrogate, which no answer can carry
     return {"error": {"message": sentence, "type": kind, "param": param, "code": code}}
 
 
@@ -53,6 +60,11 @@ async def answer_refused(request: Request, error: Exception) -> JSONResponse:
     """A refusal of the framework itself, such as of a body that it cannot read."""
     assert isinstance(error, HTTPException)
     return refuse(error.status_code, f"{str(error.detail).rstrip('.')}.")
+
+
+async def answer_bug(request: Request, error: Exception) -> JSONResponse:
+    """Anything else: the sentence for whoever asked; the server writes the error itself into its log."""
+    return refuse(500, "Something went wrong here that should not; the log of the server says what.")
 
 
 async def answer_invalid(request: Request, error: Exception) -> JSONResponse:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.chat import MAX_MESSAGE_CHARACTERS
+from services.feedback import MAX_MESSAGE_CHARACTERS
 from services.user_bench import UserBench
 from services.views import MessageView
 from ui.api.asking import Bench, reply_slot
