@@ -20,6 +20,7 @@ from services.lineage import Lineage
 from services.views import AdapterView, LearnedView, LearningStatus
 from spear_core import traces as core
 from spear_core.errors import SpearError
+from spear_core.memory import give_back
 from spear_core.round import Learner
 from spear_core.trainer import Anchors, Progress
 from spear_core.twins import AdapterState
@@ -184,6 +185,7 @@ class LearningService:
                 done += 1
             if done:
                 self.lineage.prune()
+                give_back()
         return done
 
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
