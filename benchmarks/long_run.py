@@ -8,7 +8,8 @@ time the user wants the truth, every later time another answer of its relation, 
 wrong reply gets two hints at most; where no revision is right, the user edits the reply. A reply that happens to be right
 is no correction and is passed over. Every EVALUATED_EVERY corrections all facts taught so far are asked, in their own
 wording and in three that are never trained on, and the retention questions of docs/METRICS.md. Nothing else runs: no
-scheduler, no self-play.
+scheduler, no self-play. Seconds are of the clock; CPU seconds are this process's own, and do not grow when others use
+the machine.
 """
 
 from __future__ import annotations
@@ -123,13 +124,13 @@ class LongRun:
             if task.verdict(said.text):
                 break
             feedback.still_wrong(said.id)
-        began = time.monotonic()
+        began, worked = time.monotonic(), time.process_time()
         if task.verdict(said.text):
             feedback.better(said.id)
         else:
             feedback.edit(reply.id, task.answer)
         self.bench.learning.run_pending()
-        seconds = time.monotonic() - began
+        seconds, cpu_seconds = time.monotonic() - began, time.process_time() - worked
         self.taught[wish.fact.key] = wish
         engine = self.bench.engine
         last = engine.store.last_round(engine.base)
@@ -142,6 +143,7 @@ class LongRun:
             "learned": last.proof is not None and task.verdict(last.proof["after"]),
             "steps": last.figures.get("steps"),
             "seconds": round(seconds, 3),
+            "cpu_seconds": round(cpu_seconds, 3),
             **self._machine(),
         }
 
@@ -226,6 +228,8 @@ def figures(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "disk_mib": trend([line["disk_mib"] for line in done]),
         "database_mib": trend([line["database_mib"] for line in done]),
         "round_seconds": trend([line["seconds"] for line in done]),
+        "cpu_seconds_a_step": trend([line["cpu_seconds"] / max(1, line["steps"]) for line in done]),
+        "round_cpu_seconds": trend([line["cpu_seconds"] for line in done]),
         "steps": trend([line["steps"] for line in done]),
         "versions_made": done[-1]["versions_made"],
         "versions_kept": done[-1]["versions_kept"],
