@@ -32,6 +32,9 @@ ROUND_WAIT_SECONDS = 60.0
 # Older wins that a round draws from: a step takes `replay_wins` of them and the gate asks 64 again, and reading and
 # encoding ten thousand would take longer than the round
 REPLAY_SAMPLE = 256
+# That one round takes: it asks all its wins again after every few steps, so a burst of a thousand thumbs-up would keep
+# the next correction waiting for the better part of an hour
+MOST_TRACES = 64
 
 
 class RoundUnderWay(SpearError):
@@ -198,7 +201,7 @@ class LearningService:
             if claimed:
                 return (*claimed, item["anchors_before_utc"])
             self._store.set_setting(REBUILD, queue)
-        claimed = self._store.claim_round(base, version)
+        claimed = self._store.claim_round(base, version, most=MOST_TRACES)
         return (*claimed, None) if claimed else None
 
     def change_model(self, change: Callable[[], None]) -> None:
