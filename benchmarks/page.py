@@ -11,22 +11,18 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.app_process import running_app
 from benchmarks.report import add_common_flags, print_table
 from feedback_store import Store
 from services.workbench import DATABASE
 
-ROOT = Path(__file__).resolve().parent.parent
 VOTES = 9
 SPOKEN = (
     "A short answer.",
@@ -60,25 +56,6 @@ def talk(data_folder: Path, messages: int) -> str:
         return conversation.id
 
 
-@contextmanager
-def running_app(model: str, data_folder: Path) -> Iterator[str]:
-    command = [sys.executable, str(ROOT / "app.py"), "--model", model, "--data-folder", str(data_folder), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if "http" not in line:
-            raise SystemExit("the app did not start; run it by hand to see why: python app.py")
-        yield line.rsplit(" ", 1)[1].strip()
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 def load_seconds(browser: Browser, url: str) -> float:
     """From the request to a page that can be typed into; a new visitor with an empty cache."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
@@ -107,14 +84,14 @@ def vote_milliseconds(page: Page) -> float:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         talk(Path(folder), arguments.messages)
-        with running_app(arguments.model, Path(folder)) as url:
+        with running_app(arguments.model, Path(folder)) as app:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
-            first = load_seconds(browser, url)
-            loads = [load_seconds(browser, url) for _ in range(arguments.loads)]
+            first = load_seconds(browser, app.url)
+            loads = [load_seconds(browser, app.url) for _ in range(arguments.loads)]
             page = browser.new_page(viewport={"width": 1280, "height": 800})
-            page.goto(url)
+            page.goto(app.url)
             page.wait_for_selector("#conversations .title")
             began = time.monotonic()
             page.click("#conversations .title")

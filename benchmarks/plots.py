@@ -71,6 +71,23 @@ def draw_noise(studies: Sequence[dict[str, Any]], file: Path) -> None:
     _finish(figure, axes, file)
 
 
+def draw_long_run(points: Sequence[dict[str, float]], file: Path) -> None:
+    """`points` are those of benchmarks.long_run: shares right by the number of corrections."""
+    matplotlib.rcParams["svg.hashsalt"] = "spear"
+    figure, axes = pyplot.subplots(figsize=(7, 3.2))
+    lines = (
+        ("own", LEARNING, "-", "latest word on every fact, own wording"),
+        ("paraphrase", LEARNING, "--", "the same, wordings never trained on"),
+        ("retention", FROZEN, "-", "retention questions"),
+    )
+    for key, colour, style, label in lines:
+        known = [p for p in points if key in p]
+        at = [p["corrections"] for p in known]
+        axes.plot(at, [p[key] for p in known], color=colour, linestyle=style, linewidth=1.8, label=label)
+    axes.set(xlabel="corrections", ylabel="share right", ylim=(0, 1.02))
+    _finish(figure, axes, file)
+
+
 def _finish(figure: Any, axes: Any, file: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)

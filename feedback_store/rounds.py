@@ -15,17 +15,21 @@ class Rounds(Traces):
     """The part of the store that the trainer needs."""
 
     def claim_round(
-        self, base: str, parent_version: int, only: Collection[str] | None = None
+        self, base: str, parent_version: int, only: Collection[str] | None = None, most: int | None = None
     ) -> tuple[Round, list[Trace]] | None:
         """Start a round on every pending trace of `base` that may train, oldest first.
 
+        Of more than `most` traces the round takes about so many, and the rest waits for the next one: first what
+        corrects a reply, then thumbs-up, then replies that were only rejected; all that is said on one prompt together.
         `only` names the traces instead (pending or rolled back): the rebuilding after a forgetting claims what an
         earlier round trained. None when there is no win among them: losing traces alone never start a round. No trace
         is ever claimed twice, whichever thread or process asks.
         """
         with self._transaction(write=True):
             if only is None:
-                found = self._rows(f"SELECT seq, side FROM {WAITING}", [base])
+                found = self._rows(f"SELECT seq, side, prompt_key, source FROM {WAITING}", [base])
+                if most is not None and len(found) > most:
+                    found = _portion(found, most)
             else:
                 found = self._rows(
                     "SELECT seq, side FROM traces WHERE id IN (SELECT value FROM json_each(?)) AND +base = ? "
@@ -153,3 +157,24 @@ class Rounds(Traces):
         if current.status != "running":
             raise StoreError(f"round {round_id} has ended already: {current.status}")
         return current
+
+
+def _portion(found: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Rows of whole prompts, until there are `most`. What changes an answer is the most urgent.
+
+    A prompt is not divided: of contradicting words on it the newest counts, and an older one must not train after it.
+    """
+    of_prompt: dict[int, list[dict[str, Any]]] = {}
+    for row in sorted(found, key=lambda row: row["seq"]):
+        of_prompt.setdefault(row["prompt_key"], []).append(row)
+
+    def urgency(rows: list[dict[str, Any]]) -> int:
+        sources = {row["source"] for row in rows if row["side"] == "win"}
+        return 2 if not sources else int(sources == {"liked"})
+
+    taken: list[dict[str, Any]] = []
+    for rows in sorted(of_prompt.values(), key=urgency):  # keeps the older first
+        if len(taken) >= most:
+            break
+        taken += rows
+    return taken

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from feedback_store import Conversation, Message, UnknownRecord
@@ -205,13 +205,17 @@ class ChatService:
     def stop(self, conversation_id: str) -> None:
         """End the reply being written, which keeps what it has. Nothing happens when none is."""
         if writing := self._running.get(conversation_id):
-            writing.stop.set()
+            self._end(writing)
 
     def close(self) -> None:
         """End every reply being written, and wait until what they have is stored."""
         for writing in list(self._running.values()):
-            writing.stop.set()
+            self._end(writing)
             writing.wait()
+
+    def _end(self, writing: Writing) -> None:
+        writing.stop.set()
+        self._engine.turns.skip(writing.stop)
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -241,14 +245,18 @@ class ChatService:
         self, message: Message, prompt: Messages, sampling: Sampling, refused: Collection[str] = ()
     ) -> Iterator[MessageView]:
         """Growing views of one reply. What repeats a `refused` answer is written anew in its place."""
-        engine, serving = self._engine, self._engine.twins.serving
+        engine = self._engine
 
         def write(writing: Writing) -> None:
             text = ""
             banned: list[list[int]] = []
             try:
-                with engine.pace.replying():
+                with engine.pace.replying(), engine.turns.turn(writing.stop):
+                    serving = engine.twins.serving  # what serves by now: it may have waited over a swap
+                    writing.adapter_version = serving.version
                     for _ in range(1 + MOST_REPEATS):
+                        if writing.stop.is_set():
+                            break
                         for text in stream_reply(
                             serving.model,
                             engine.loaded.tokenizer,
@@ -267,19 +275,21 @@ class ChatService:
                             banned.append(way)
             finally:
                 try:
-                    self._store.update_message(message.id, text=text, complete=True, adapter_version=serving.version)
+                    self._store.update_message(
+                        message.id, text=text, complete=True, adapter_version=writing.adapter_version
+                    )
                 except UnknownRecord:
                     log.info("conversation %s was deleted while its reply was being written", message.conversation_id)
                 finally:  # also where the disk refuses the reply: the next question may find room again
                     self._running.pop(message.conversation_id, None)
 
-        writing = self._running[message.conversation_id] = Writing(message.id)
+        writing = self._running[message.conversation_id] = Writing(message.id, message.adapter_version)
         writing.start(write)
         yield from self._read(message, writing)
 
     def _read(self, message: Message, writing: Writing) -> Iterator[MessageView]:
         for text in writing.read():
-            yield _message_view(message, 0, text=text)
+            yield _message_view(replace(message, adapter_version=writing.adapter_version), 0, text=text)
         done = self._store.message(message.id)
         yield _message_view(done, self._store.vote(done.id), can_be_judged=done.kind == "revision")
 

@@ -1,4 +1,4 @@
-"""The parts every service works with: store, model, twins, and the pace between chat and training. No rules of its own."""
+"""The parts every service works with: store, model, twins, replies' turns, the pace of training. No rules of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from feedback_store import Store
+from services.turns import Turns
 from spear_core.config import SpearConfig
 from spear_core.loading import LoadedModel
 from spear_core.traces import Encoder
@@ -62,6 +63,7 @@ class Engine:
     data_folder: Path
     seed: int
     pace: Pace = field(default_factory=Pace)
+    turns: Turns = field(default_factory=Turns)
 
     @property
     def base(self) -> str:

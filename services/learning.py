@@ -20,6 +20,7 @@ from services.lineage import Lineage
 from services.views import AdapterView, LearnedView, LearningStatus
 from spear_core import traces as core
 from spear_core.errors import AdapterUnwritable, SpearError, is_out_of_memory
+from spear_core.memory import give_back
 from spear_core.round import Learner
 from spear_core.trainer import Anchors, Progress
 from spear_core.twins import AdapterState
@@ -34,6 +35,9 @@ REPLAY_SAMPLE = 256
 # A full or failing disk ends a round too, but says nothing against the corrections: they wait for a better moment
 DISK_FAULTS = (AdapterUnwritable, StoreUnavailable, OSError)
 DISK_REST_SECONDS = 60.0
+# That one round takes: it asks all its wins again after every few steps, so a burst of a thousand thumbs-up would keep
+# the next correction waiting for the better part of an hour
+MOST_TRACES = 64
 
 
 class RoundUnderWay(SpearError):
@@ -202,6 +206,7 @@ class LearningService:
                 done += 1
             if done:
                 self.lineage.prune()
+                give_back()
         return done
 
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
@@ -214,7 +219,7 @@ class LearningService:
             if claimed:
                 return (*claimed, item["anchors_before_utc"])
             self._store.set_setting(REBUILD, queue)
-        claimed = self._store.claim_round(base, version)
+        claimed = self._store.claim_round(base, version, most=MOST_TRACES)
         return (*claimed, None) if claimed else None
 
     def change_model(self, change: Callable[[], None]) -> None:

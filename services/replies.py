@@ -11,8 +11,9 @@ WAIT_SECONDS = 1.0  # a reader looks this often whether the writer is still ther
 class Writing:
     """One reply under way. `read` yields it as it grows, to any number of readers; `stop` ends it early."""
 
-    def __init__(self, message_id: str) -> None:
+    def __init__(self, message_id: str, adapter_version: int) -> None:
         self.message_id = message_id
+        self.adapter_version = adapter_version
         self.stop = threading.Event()
         self._changed = threading.Condition()
         self._text = ""

@@ -291,3 +291,32 @@ def test_the_choice_of_replay_follows_the_seed(store: Store, desk: Desk) -> None
 
     assert ids(1) == ids(1) and len(set(ids(1))) == 5
     assert ids(1) != ids(2)
+
+
+def test_a_round_takes_a_portion_of_a_burst_corrections_first_and_the_rest_waits_for_the_next(
+    store: Store, desk: Desk
+) -> None:
+    def liked(question: str) -> str:
+        return store.add_traces([replace(desk.talk(question).trace(), source="liked")])[0].id
+
+    [rejected] = desk.talk("rejected").add("lose")
+    likes = [liked(f"liked {n}") for n in range(4)]
+    corrected = [t.id for t in desk.talk("corrected").add("win", "lose")]
+    older = liked("said twice")
+    newer = desk.talk("said twice").add("win", completion="Rome")[0].id
+    taken = []
+    while claim := store.claim_round(BASE, 0, most=3):
+        taken.append([t.id for t in claim[1]])
+        assert (claim[0].wins, claim[0].loses) == (
+            sum(t.side == "win" for t in claim[1]),
+            sum(t.side == "lose" for t in claim[1]),
+        )
+        store.finish_round(claim[0].id, "promoted", adapter_version=1)
+    # a prompt is never divided: four of three for the corrections, and both words on "said twice" in one round
+    assert taken == [[*corrected, older, newer], likes[:3], [rejected.id, likes[3]]]
+
+
+def test_without_a_burst_a_round_takes_everything(store: Store, desk: Desk) -> None:
+    expected = [t.id for n in range(3) for t in desk.talk(f"question {n}").add("win", "lose")]
+    claim = store.claim_round(BASE, 0, most=6)
+    assert claim is not None and [t.id for t in claim[1]] == expected

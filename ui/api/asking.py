@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from services.accounts import User
@@ -15,8 +16,19 @@ from services.workbench import Workbench
 from ui.access import Access
 from ui.api.errors import Busy
 
-REPLIES_AT_ONCE = 8  # as on the page
-_replying = threading.BoundedSemaphore(REPLIES_AT_ONCE)
+T = TypeVar("T")
+MOST_REPLIES = 100  # that wait for their turn or are being written (services/turns.py)
+_replying = threading.BoundedSemaphore(MOST_REPLIES)
+
+
+def reply_threads() -> CapacityLimiter:
+    """Threads in which replies are waited for. Were they the server's usual forty, votes would wait behind replies."""
+    return CapacityLimiter(MOST_REPLIES + 10)  # what is refused needs a thread too, for a moment
+
+
+async def _threads(request: Request) -> CapacityLimiter:
+    threads: CapacityLimiter = request.app.state.reply_threads
+    return threads
 
 
 def _access(request: Request) -> Access:
@@ -24,31 +36,43 @@ def _access(request: Request) -> Access:
     return access
 
 
-def _user(request: Request) -> User:
+async def _user(request: Request) -> User:
     """Put there by the gate, which lets nobody in without one."""
     user: User = request.state.user
     return user
 
 
 def _bench(request: Request) -> UserBench:
-    return _access(request).bench(_user(request))
+    user: User = request.state.user
+    return _access(request).bench(user)  # a user's first request asks the store
 
 
-def _workbench(request: Request) -> Workbench:
+async def _workbench(request: Request) -> Workbench:
     return _access(request).workbench
 
 
 Asker = Annotated[User, Depends(_user)]
 Bench = Annotated[UserBench, Depends(_bench)]  # the services as the asking user may use them
 Whole = Annotated[Workbench, Depends(_workbench)]  # everybody's: for owners, and for what is no one's
+Threads = Annotated[CapacityLimiter, Depends(_threads)]
 
 
 @contextmanager
 def reply_slot() -> Iterator[None]:
-    """Around a reply. Raises Busy where too many are being written."""
+    """Around a reply, which waits for its turn inside. Raises Busy where too many wait already."""
     if not _replying.acquire(blocking=False):
-        raise Busy("Too many replies are being written; try again in a moment.")
+        raise Busy("Too many replies are waited for; try again in a moment.")
     try:
         yield
     finally:
         _replying.release()
+
+
+async def each(items: Generator[T], threads: CapacityLimiter) -> AsyncIterator[T]:
+    """The items, each waited for in one of the threads; closed where nobody wants the rest."""
+    over = object()
+    try:
+        while (item := await to_thread.run_sync(next, items, over, limiter=threads)) is not over:
+            yield item  # type: ignore[misc]
+    finally:
+        items.close()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, StrictBool, field_validator
 from starlette.responses import Response, StreamingResponse
@@ -19,7 +21,7 @@ from services.user_bench import UserBench
 from services.views import MessageView
 from services.workbench import Workbench
 from spear_core.errors import SpearError
-from ui.api.asking import Bench, Whole, reply_slot
+from ui.api.asking import Bench, Threads, Whole, each, reply_slot
 from ui.api.errors import error_body, refuse, status_of
 
 router = APIRouter()
@@ -86,8 +88,12 @@ def model(name: str, bench: Bench) -> Any:
 
 
 @router.post("/v1/chat/completions")
-def complete(asked: ChatRequest, bench: Bench, whole: Whole) -> Any:
+async def complete(asked: ChatRequest, bench: Bench, whole: Whole, threads: Threads) -> Any:
     """The reply, at once or streamed; `message_id` in it is what feedback is about."""
+    return await to_thread.run_sync(partial(_complete, asked, bench, whole, threads), limiter=threads)
+
+
+def _complete(asked: ChatRequest, bench: UserBench, whole: Workbench, threads: CapacityLimiter) -> Any:
     if asked.model != bench.model.name:
         return _no_model(asked.model, bench)
     role = {"developer": "system"}
@@ -97,7 +103,9 @@ def complete(asked: ChatRequest, bench: Bench, whole: Whole) -> Any:
         first = next(views)  # what cannot be answered at all is refused before the stream begins
         include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
         events = _events(chain([first], views), views, bench, whole, include_usage)
-        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        return StreamingResponse(
+            each(events, threads), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+        )
     for view in views:
         last = view
     usage, finish = _usage(last, bench, whole)
@@ -126,7 +134,7 @@ def _head(kind: str, reply: MessageView, bench: UserBench) -> dict[str, Any]:
 
 def _events(
     views: Iterator[MessageView], source: Any, bench: UserBench, whole: Workbench, include_usage: bool
-) -> Iterator[str]:
+) -> Generator[str]:
     """Server-sent events: what each view adds to the one before."""
     sent = ""
     head: dict[str, Any] = {}

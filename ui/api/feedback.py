@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
+from anyio import to_thread
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.feedback import MAX_MESSAGE_CHARACTERS
 from services.user_bench import UserBench
 from services.views import MessageView
-from ui.api.asking import Bench, reply_slot
+from ui.api.asking import Bench, Threads, reply_slot
 from ui.api.chat import ID_PREFIX
 from ui.api.learning import status_view
 
@@ -38,8 +40,13 @@ class Feedback(BaseModel):
 
 
 @router.post("/v1/feedback")
-def feedback(said: Feedback, bench: Bench) -> dict[str, Any]:
+async def feedback(said: Feedback, bench: Bench, threads: Threads) -> dict[str, Any]:
     """Stored when this returns. A hint is answered by a revision, which waits for a verdict."""
+    waits = threads if said.hint is not None else None
+    return await to_thread.run_sync(partial(_feedback, said, bench), limiter=waits)
+
+
+def _feedback(said: Feedback, bench: UserBench) -> dict[str, Any]:
     message_id = said.message_id.removeprefix(ID_PREFIX)
     made, more_hints = _take(said, message_id, bench)
     return {

@@ -1,0 +1,142 @@
+"""Whose reply is written next: first come, first served, and nobody waits for a reply that was stopped."""
+
+from __future__ import annotations
+
+import threading
+
+from services.turns import Turns
+from services.workbench import Workbench
+from spear_core.errors import SpearError
+from tests.services.bench_desk import wrong_task
+
+QUESTIONS = ("What is an owl?", "What is a violin?", "What is a rose?", "What is a spoon?", "What is iron?")
+
+
+class Writer:
+    """A thread that takes a turn and keeps it until it is told to end."""
+
+    def __init__(self, turns: Turns, began: list[str], name: str) -> None:
+        self.stop, self.end, self.has_begun = threading.Event(), threading.Event(), threading.Event()
+
+        def write() -> None:
+            with turns.turn(self.stop):
+                began.append(name)
+                self.has_begun.set()
+                self.end.wait(30)
+
+        self.thread = threading.Thread(target=write, daemon=True)
+        self.thread.start()
+
+    def finish(self) -> None:
+        self.end.set()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+
+def waiting(turns: Turns, count: int) -> None:
+    """Until so many wait."""
+    tick = threading.Event()
+    for _ in range(1000):
+        if len(turns._waiting) == count:
+            return
+        tick.wait(0.01)
+    raise AssertionError(f"{len(turns._waiting)} wait, not {count}")
+
+
+def queue(turns: Turns, began: list[str], names: str) -> dict[str, Writer]:
+    """Writers that came one after the other, the first of which writes."""
+    writers: dict[str, Writer] = {}
+    for place, name in enumerate(names):
+        writers[name] = Writer(turns, began, name)
+        waiting(turns, place)
+        assert writers[names[0]].has_begun.wait(30)
+    return writers
+
+
+def test_turns_come_in_the_order_of_asking_and_never_more_than_allowed_at_once() -> None:
+    turns, began = Turns(1), list[str]()
+    writers = queue(turns, began, "abcdef")
+    for place, name in enumerate("abcdef"):
+        assert writers[name].has_begun.wait(30) and began == list("abcdef")[: place + 1]
+        writers[name].finish()
+    assert began == list("abcdef")
+
+
+def test_a_stopped_reply_leaves_the_queue_at_once_and_the_others_keep_their_places() -> None:
+    turns, began = Turns(1), list[str]()
+    writers = queue(turns, began, "abcd")
+    writers["c"].stop.set()
+    turns.skip(writers["c"].stop)
+    assert writers["c"].has_begun.wait(30) and began == ["a", "c"]
+    writers["c"].finish()
+    waiting(turns, 2)  # b and d: what c gave back was not theirs yet
+    assert began == ["a", "c"]
+    for name in "abd":
+        assert writers[name].has_begun.wait(30)
+        writers[name].finish()
+    assert began == ["a", "c", "b", "d"]
+    turns.skip(writers["c"].stop)  # harmless when it is over
+    assert Writer(turns, began, "e").has_begun.wait(30)
+
+
+def test_an_error_in_a_turn_gives_it_back() -> None:
+    turns = Turns(1)
+    for _ in range(3):
+        try:
+            with turns.turn(threading.Event()):
+                raise SpearError("the model broke")
+        except SpearError:
+            pass
+    assert Writer(turns, [], "next").has_begun.wait(30)
+
+
+def ask_all(bench: Workbench) -> list[str]:
+    """Ask every question in a conversation and a thread of its own, all at once; the replies by question."""
+    replies: dict[str, str] = {}
+
+    def ask(question: str) -> None:
+        conversation = bench.chat.new_conversation(learn=False)
+        replies[question] = list(bench.chat.reply(conversation.id, question))[-1].text
+
+    threads = [threading.Thread(target=ask, args=(question,)) for question in QUESTIONS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [replies[question] for question in QUESTIONS]
+
+
+def test_many_replies_at_once_say_what_each_says_alone(bench: Workbench) -> None:
+    alone = [
+        list(bench.chat.reply(bench.chat.new_conversation(learn=False).id, question))[-1].text for question in QUESTIONS
+    ]
+    assert all(alone) and ask_all(bench) == alone
+
+
+def test_a_reply_that_waited_over_a_swap_is_written_by_what_serves_then_and_says_so(bench: Workbench) -> None:
+    bench.engine.turns = Turns(1)
+    stop = threading.Event()
+    question = wrong_task(bench).question
+    views = []
+    conversation = bench.chat.new_conversation()
+    with bench.engine.turns.turn(stop):
+        reader = threading.Thread(target=lambda: views.extend(bench.chat.reply(conversation.id, question)))
+        reader.start()
+        waiting(bench.engine.turns, 1)
+        bench.engine.twins.publish(bench.engine.twins.initial, 7)
+    reader.join(60)
+    assert views and {view.adapter_version for view in views} == {7}
+    assert bench.chat.messages(conversation.id)[-1].adapter_version == 7
+
+
+def test_closing_the_chat_does_not_wait_for_replies_that_have_not_begun(bench: Workbench) -> None:
+    bench.engine.turns = Turns(1)
+    conversation = bench.chat.new_conversation()
+    with bench.engine.turns.turn(threading.Event()):
+        reader = threading.Thread(target=lambda: list(bench.chat.reply(conversation.id, "What is an owl?")))
+        reader.start()
+        waiting(bench.engine.turns, 1)
+        bench.chat.close()  # would wait for ever for the turn that this test holds
+        reader.join(60)
+    shown = bench.chat.messages(conversation.id)
+    assert (shown[-1].role, shown[-1].text, shown[-1].complete) == ("assistant", "", True)
