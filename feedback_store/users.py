@@ -192,7 +192,7 @@ class UserStore(Store):
         raise self._refusal()
 
     def claim_round(
-        self, base: str, parent_version: int, only: Collection[str] | None = None
+        self, base: str, parent_version: int, only: Collection[str] | None = None, most: int | None = None
     ) -> tuple[Round, list[Trace]] | None:
         raise self._refusal()
 
