@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from benchmarks.report import DEFAULT_MODEL
 from spear_core.memory import KEPT_KERNELS, keep_few_kernels
 
-CAPACITY = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+LEFT_MIB = 15
 # Small pieces, of which every hundredth stays: glibc cannot give back by itself what lies between them
 HELD = """
 import psutil
@@ -35,12 +37,54 @@ def test_freed_memory_between_pieces_in_use_is_given_back() -> None:
     assert before - after > 80
 
 
-@pytest.mark.parametrize(("set_by_user", "used"), [(None, str(KEPT_KERNELS)), ("7", "7")])
-def test_few_kernels_are_kept_unless_the_user_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch, set_by_user: str | None, used: str
-) -> None:
-    monkeypatch.delenv(CAPACITY, raising=False)
-    if set_by_user:
-        monkeypatch.setenv(CAPACITY, set_by_user)
+def test_few_kernels_are_kept_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in KEPT_KERNELS:
+        monkeypatch.setenv(name, "7")
     keep_few_kernels()
-    assert os.environ[CAPACITY] == used
+    assert {os.environ[name] for name in KEPT_KERNELS} == {"7"}
+    for name in KEPT_KERNELS:
+        monkeypatch.delenv(name)
+    keep_few_kernels()
+    assert {name: os.environ[name] for name in KEPT_KERNELS} == KEPT_KERNELS
+
+
+# Replies in threads and prompts of every length, as chats and rounds make them
+MANY_SHAPES = """
+import sys
+import psutil
+from pathlib import Path
+from services.settings import Settings
+from services.workbench import open_workbench
+from spear_core.memory import give_back
+from spear_core.rollout import answer_all
+
+bench = open_workbench(Settings(model=sys.argv[1], data_folder=Path(sys.argv[2]), threads=1), start_jobs=False)
+engine, words = bench.engine, "one two three four five six seven eight nine ten".split()
+
+def resident():
+    give_back()
+    return psutil.Process().memory_info().rss // 2**20
+
+def ask(prompts):
+    asked = [[{"role": "user", "content": " ".join(words * 12)[: 4 * n]}] for n in prompts]
+    for a in asked:
+        answer_all(engine.twins.base, engine.loaded.tokenizer, [a], context_tokens=engine.loaded.context_tokens,
+                   max_new_tokens=1)
+
+ask(range(1, 20))
+before = resident()
+ask(range(20, 120))
+print(before, resident())
+bench.close()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks glibc")
+def test_a_hundred_shapes_more_leave_little_behind(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in KEPT_KERNELS}
+    done = subprocess.run(
+        [sys.executable, "-c", MANY_SHAPES, DEFAULT_MODEL, str(tmp_path)],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    before, after = map(int, done.stdout.split()[-2:])
+    assert after - before < LEFT_MIB
