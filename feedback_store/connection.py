@@ -175,6 +175,12 @@ class Connection:
         self.close()
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """All that is written inside is stored as one, or not at all, with one wait for the disk."""
+        with self._transaction(write=True):
+            yield
+
+    @contextmanager
     def _transaction(self, *, write: bool) -> Iterator[None]:
         """One transaction; inside another one of this thread it joins that one. SQLite's errors leave translated."""
         with self._lock:

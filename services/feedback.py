@@ -13,7 +13,10 @@ from spear_core.errors import SpearError
 
 
 class FeedbackService:
-    """Every word is stored before a method returns; `on_new_traces` is called when there may be something to learn."""
+    """Every word is stored before a method returns, with its traces or not at all.
+
+    `on_new_traces` is called when there may be something to learn.
+    """
 
     def __init__(self, engine: Engine, on_new_traces: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
@@ -26,8 +29,9 @@ class FeedbackService:
         if message.kind == "revision":
             self.better(message_id)
             return
-        self._store.set_vote(message.id, 1)
-        self._store.replace_traces(message.id, labels.liked(self._engine.base, self._prompt(message), message))
+        with self._store.together():
+            self._store.set_vote(message.id, 1)
+            self._store.replace_traces(message.id, labels.liked(self._engine.base, self._prompt(message), message))
         self.on_new_traces()
 
     def dislike(self, message_id: str) -> None:
@@ -41,20 +45,22 @@ class FeedbackService:
     def clear_vote(self, message_id: str) -> None:
         """Withdraw everything said about a reply: what was not trained yet never will be."""
         first = self._first(self._store.message(message_id))
-        self._store.set_vote(first.id, 0)
-        for revision in self._store.revisions_of(first.id):
-            if revision.verdict is not None:
-                self._store.set_verdict(revision.id, None)
-        self._store.withdraw_traces(first.id)
+        with self._store.together():
+            self._store.set_vote(first.id, 0)
+            for revision in self._store.revisions_of(first.id):
+                if revision.verdict is not None:
+                    self._store.set_verdict(revision.id, None)
+            self._store.withdraw_traces(first.id)
 
     def complain(self, first_id: str, about_id: str, hint: str) -> None:
         """A thumbs-down on a reply (or on a revision of it), with the hint where one was given."""
         first = self._store.message(first_id)
-        self._store.set_vote(first.id, -1)
-        if hint:
-            self._store.add_hint(about_id, hint)
         source = "unfixed" if hint else "no_hint"
-        self._store.replace_traces(first.id, labels.disliked(self._engine.base, self._prompt(first), first, source))
+        with self._store.together():
+            self._store.set_vote(first.id, -1)
+            if hint:
+                self._store.add_hint(about_id, hint)
+            self._store.replace_traces(first.id, labels.disliked(self._engine.base, self._prompt(first), first, source))
         self.on_new_traces()
 
     def better(self, message_id: str) -> None:
@@ -63,20 +69,23 @@ class FeedbackService:
         first = self._first(revision)
         if not revision.text:
             raise SpearError("An empty revision cannot be confirmed; edit the reply into what you wanted instead.")
-        self._store.set_verdict(revision.id, "better")
-        self._store.set_vote(first.id, -1)
-        self._store.replace_traces(
-            first.id, labels.replaced(self._engine.base, self._prompt(first), first, revision, "confirmed")
-        )
+        with self._store.together():
+            self._store.set_verdict(revision.id, "better")
+            self._store.set_vote(first.id, -1)
+            self._store.replace_traces(
+                first.id, labels.replaced(self._engine.base, self._prompt(first), first, revision, "confirmed")
+            )
         self.on_new_traces()
 
     def still_wrong(self, message_id: str) -> bool:
         """The revision is wrong too. True while another hint may be given."""
         revision = self._revision(message_id)
         first = self._first(revision)
-        self._store.set_verdict(revision.id, "still_wrong")
-        self._store.set_vote(first.id, -1)
-        self._store.replace_traces(first.id, labels.disliked(self._engine.base, self._prompt(first), first, "unfixed"))
+        with self._store.together():
+            self._store.set_verdict(revision.id, "still_wrong")
+            self._store.set_vote(first.id, -1)
+            traces = labels.disliked(self._engine.base, self._prompt(first), first, "unfixed")
+            self._store.replace_traces(first.id, traces)
         tried = [m for m in self._store.revisions_of(first.id) if m.kind == "revision"]
         self.on_new_traces()
         return len(tried) < self._engine.config.num_revisions
@@ -87,13 +96,14 @@ class FeedbackService:
         if not text:
             raise SpearError("The edited reply is empty; write what the model should have said.")
         first = self._first(self._store.message(message_id))
-        edited = self._store.add_message(
-            first.conversation_id, "assistant", text, kind="edit", parent_id=first.parent_id, revises_id=first.id
-        )
-        self._store.set_vote(first.id, -1)
-        self._store.replace_traces(
-            first.id, labels.replaced(self._engine.base, self._prompt(first), first, edited, "edited")
-        )
+        with self._store.together():
+            edited = self._store.add_message(
+                first.conversation_id, "assistant", text, kind="edit", parent_id=first.parent_id, revises_id=first.id
+            )
+            self._store.set_vote(first.id, -1)
+            self._store.replace_traces(
+                first.id, labels.replaced(self._engine.base, self._prompt(first), first, edited, "edited")
+            )
         self.on_new_traces()
         return MessageView(edited.id, edited.conversation_id, edited.role, edited.kind, edited.text, revises=first.id)
 
