@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from feedback_store import Trace, UnknownRecord
+from feedback_store import StoreError, Trace, UnknownRecord
 from services.labels import latest_word
 from services.workbench import Workbench
 from spear_core.errors import SpearError
@@ -213,3 +213,26 @@ def test_forty_votes_on_one_reply_leave_the_last_one(bench: Workbench) -> None:
         bench.feedback.like(reply.id)
         bench.feedback.dislike(reply.id)
     assert labels(bench) == [("lose", reply.text, 0.5, "no_hint")]
+
+
+@pytest.mark.parametrize("word", ["like", "dislike", "better", "still_wrong", "edit", "clear_vote"])
+def test_a_word_is_stored_with_its_traces_or_not_at_all(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    reply = ask(bench, QUESTION)
+    store = bench.engine.store
+    revision = list(bench.chat.revise(reply.id, "shorter"))[-1]
+    of_revision = word in ("better", "still_wrong")
+    before = (store.messages(reply.conversation_id), store.votes(reply.conversation_id), store.traces(), store.events())
+
+    def broken(*arguments: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(store, "withdraw_traces", broken)
+    about = revision.id if of_revision else reply.id
+    said = getattr(bench.feedback, word)
+    with pytest.raises(StoreError, match="full"):
+        said(about, "Oslo.") if word == "edit" else said(about)
+    assert before == (
+        store.messages(reply.conversation_id), store.votes(reply.conversation_id), store.traces(), store.events()
+    )  # fmt: skip
