@@ -16,7 +16,7 @@ from tests.faults.hostile_desk import MARK, VICTIM, Direct, Ears, Watch, World, 
 from tests.ui.conftest import POCKET_MODEL
 from tests.ui.running import add_users, running
 
-TURNS = [(f"My secret is {MARK}, what is an owl?", f"Your secret is {MARK}."), ("And you?", "An owl is an animal.")]
+TURNS = [(f"My secret is {MARK}, what is an owl?", f"Your secret is {MARK}."), ("And you?", f"I am {MARK} too.")]
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,7 @@ LINES = st.lists(
     format_=st.sampled_from(["events", "events", "preference", "kto", "\x00"]),
 )
 @example(spoilt=[(2, "parent_id", "NEW-a")], lines=[], format_="events")  # goes round in circles
-@example(spoilt=[(6, "subject_id", "BEN-2")], lines=[], format_="events")  # showed what ben was told
+@example(spoilt=[(6, "subject_id", "BEN-4")], lines=[], format_="events")  # showed what ben was told
 @example(
     spoilt=[(6, "prompt", '[{"role": "user", "content": "\\ud800"}]')], lines=[], format_="events"
 )  # stopped learning

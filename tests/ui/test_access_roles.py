@@ -117,6 +117,16 @@ def test_what_an_owner_does_on_the_page_a_guest_cannot(server: Running) -> None:
     assert server.workbench.learning.status().adapter_version == version
 
 
+def test_an_owner_may_cancel_the_loading_of_a_model_and_a_guest_not(server: Running) -> None:
+    cancelled = server.workbench.models._cancelled
+    for name, may in (("cora", False), ("anna", True)):
+        cancelled.clear()
+        visitor = Visitor(server, name)
+        visitor.fire(next(event for event in visitor.events if event["api_name"] == "keep"), {})
+        assert cancelled.is_set() is may
+    cancelled.clear()
+
+
 def test_an_event_of_the_page_reaches_nothing_of_another_user(server: Running) -> None:
     """Every event, every input filled with the id of another's conversation, as a forger would."""
     secret = "zanzibar-lighthouse"

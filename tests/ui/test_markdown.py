@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ui import markdown
 from ui.markdown import render
 
 
@@ -108,3 +110,14 @@ def test_prices_and_code_stay_what_they_are(text: str) -> None:
 
 def test_a_formula_that_cannot_be_read_is_shown_as_typed() -> None:
     assert "\\frac{" in render("$\\frac{$")
+
+
+@given(st.lists(st.sampled_from(["\\(", "\\)", "\\[", "\\]", "x", "\n", "\\"]), max_size=12).map("".join))
+def test_brackets_become_dollars_as_a_pattern_would_make_them(text: str) -> None:
+    slow = re.sub(r"\\\[(.+?)\\\]", lambda m: f"$${m[1]}$$", text, flags=re.DOTALL)
+    assert markdown._in_dollars(text, r"\[", r"\]", "$$") == slow
+
+
+@pytest.mark.parametrize("flood", ["$x" * 2000, "[" * 5000, "![" * 3000])
+def test_a_flood_of_marks_is_shown_as_typed(flood: str) -> None:
+    assert render(flood) == f"<p>{flood}</p>"
