@@ -26,7 +26,10 @@ element.addEventListener('click', (event) => {
         if (keep && title && title !== item.dataset.title) trigger('rename', {id, title});
     };
     input.addEventListener('keydown', (key) => {
-        if (key.key === 'Enter') end(true);
+        if (key.key === 'Enter') {
+            key.preventDefault();  // or it would press the title, which has the focus then
+            end(true);
+        }
         if (key.key === 'Escape') end(false);
     });
     input.addEventListener('blur', () => end(true));

@@ -26,5 +26,6 @@ def tick_where_seen(selected: Sequence[Any], timers: Mapping[str, Sequence[gr.Ti
         [seen],
         [timer for _, timer in everyone],
         js=SHOWN_TAB,
+        trigger_mode="always_last",  # a change of tab while an earlier one is under way counts
         **QUIET,
     )

@@ -21,7 +21,7 @@ def _missing(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while it runs, no other test of the process can run an event loop
 def browser() -> Iterator[Browser]:
     if shutil.which("chromium") is None:
         _missing(INSTALL)
