@@ -50,7 +50,6 @@ class ChatService:
         self._store = engine.store
         self._feedback = feedback
         self._running: dict[str, Writing] = {}
-        self._store.end_unfinished_replies()
 
     # -- conversations ---------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ class Workbench:
 
     def __init__(self, engine: Engine, settings: Settings, *, start_jobs: bool = True) -> None:
         self.engine = engine
+        engine.store.end_unfinished_replies()  # once: later ones are being written
         self.learning = LearningService(engine)
         self.feedback = FeedbackService(engine, self.learning.kick)
         self.chat = ChatService(engine, self.feedback)
