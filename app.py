@@ -73,9 +73,8 @@ def serve_until_signal(settings: Settings) -> None:
     """Raises SpearError or StoreError, each with one sentence, where it cannot start."""
     from services.backups import serving
 
-    with serving(
-        settings.data_folder
-    ):  # first: a folder in use, or a busy port, should not cost the loading of a model
+    # first: a folder in use, or a busy port, should not cost the loading of a model
+    with serving(settings.data_folder):
         from ui.server import bind, serve
 
         listener = bind(settings.host, settings.port)

@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.asking import answers
 from benchmarks.report import add_common_flags, print_table
 from pocket.evaluation import Conversation, ask, retention_questions
 from pocket.outside import HELD_OUT as OUTSIDE
@@ -33,7 +34,6 @@ from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
 from services.settings import Settings
 from services.workbench import Workbench, open_workbench
-from spear_core.rollout import answer_all
 
 CHECKPOINT_EVERY = 25  # interactions
 MEETINGS = 3  # each fact is met this often, in different wordings
@@ -78,16 +78,7 @@ class Study:
 
     def answers(self, conversations: Sequence[Conversation], *, frozen: bool = False) -> list[str]:
         """Greedy answers of what serves now, or of the untouched model; outside the conversations of the stream."""
-        engine = self.bench.engine
-        model = engine.twins.base if frozen else engine.twins.serving.model
-        return answer_all(
-            model,
-            engine.loaded.tokenizer,
-            conversations,
-            context_tokens=engine.loaded.context_tokens,
-            max_new_tokens=engine.max_new_tokens,
-            batch_size=64,
-        )
+        return answers(self.bench, conversations, frozen=frozen)
 
     def share_right(self, tasks: Sequence[Task], *, frozen: bool = False) -> float:
         replies = self.answers([ask(t.question) for t in tasks], frozen=frozen)

@@ -29,6 +29,7 @@ from typing import Any
 import psutil
 import torch
 
+from benchmarks.asking import answers
 from benchmarks.plots import draw_long_run
 from benchmarks.report import add_common_flags, print_table
 from pocket.evaluation import ask, retention_questions
@@ -38,7 +39,6 @@ from pocket.wordings import OPEN, open_answer, split
 from pocket.world import Fact, load_world
 from services.settings import Settings
 from services.workbench import DATABASE, Workbench, keep_what_is_loaded, open_workbench
-from spear_core.rollout import answer_all
 
 EVALUATED_EVERY = 50  # corrections
 PROGRESS = "progress.jsonl"
@@ -169,15 +169,7 @@ class LongRun:
         return {name: round(self._share_right(tasks), 4) for name, tasks in asked.items() if tasks}
 
     def _share_right(self, tasks: Sequence[Task]) -> float:
-        engine = self.bench.engine
-        replies = answer_all(
-            engine.twins.serving.model,
-            engine.loaded.tokenizer,
-            [ask(task.question) for task in tasks],
-            context_tokens=engine.loaded.context_tokens,
-            max_new_tokens=engine.max_new_tokens,
-            batch_size=64,
-        )
+        replies = answers(self.bench, [ask(task.question) for task in tasks])
         return sum(task.verdict(reply) for task, reply in zip(tasks, replies, strict=True)) / len(tasks)
 
     def _note(self, line: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.asking import answers
 from benchmarks.report import add_common_flags, print_table
 from pocket import wordings as w
 from pocket.evaluation import ask
@@ -24,7 +25,6 @@ from pocket.tasks import Task, open_task
 from pocket.world import load_world
 from services.settings import Settings
 from services.workbench import Workbench, open_workbench
-from spear_core.rollout import answer_all
 
 WISHES = 6
 UNSEEN = 60
@@ -45,15 +45,7 @@ def questions(seed: int) -> tuple[list[Task], list[Task]]:
 
 
 def measure(bench: Workbench, tasks: Sequence[Task], form: str) -> dict[str, float]:
-    engine = bench.engine
-    replies = answer_all(
-        engine.twins.serving.model,
-        engine.loaded.tokenizer,
-        [ask(t.question) for t in tasks],
-        context_tokens=engine.loaded.context_tokens,
-        max_new_tokens=engine.max_new_tokens,
-        batch_size=64,
-    )
+    replies = answers(bench, [ask(t.question) for t in tasks])
     n = len(tasks)
     return {
         "in_form": sum(FORMS[form](r) for r in replies) / n,

@@ -19,9 +19,8 @@ class Turns:
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._free = at_once
         self._lock = threading.Lock()
-        self._waiting: dict[
-            threading.Event, threading.Event
-        ] = {}  # what stops a reply -> what lets it go, oldest first
+        # what stops a reply -> what lets it go, oldest first
+        self._waiting: dict[threading.Event, threading.Event] = {}
 
     @contextmanager
     def turn(self, stop: threading.Event) -> Iterator[None]:

@@ -11,21 +11,12 @@ import pytest
 
 from spear_core.errors import ModelUnavailable
 from spear_core.loading import load_model
+from tests.test_import_direction import OURS
 from tests.tiny_models import tiny_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 RUFF = Path(sys.executable).with_name("ruff")
-PACKAGES = (
-    "spear_core",
-    "feedback_store",
-    "federation",
-    "services",
-    "ui",
-    "pocket",
-    "experiments",
-    "benchmarks",
-    "tests",
-)
+PACKAGES = sorted(OURS - {"app"})
 
 
 def lint(code: str, package: str = "services") -> tuple[int, str]:

@@ -26,7 +26,7 @@ def main(grid: Grid, context: Context) -> None:
     config = context.run_config
     folder = Path(str(config["folder"]))
     start = read_start(folder / "start.safetensors")
-    state, wins = ServerState(start.adapter), 0
+    state, wins, told = ServerState(start.adapter), 0, start.words
     clients = int(config["clients"])
     while len(list(grid.get_node_ids())) < clients:  # nodes come when they come
         time.sleep(1)
@@ -39,8 +39,7 @@ def main(grid: Grid, context: Context) -> None:
     )
     for round in range(settings.rounds):
         chosen = choose_clients(settings, int(config["seed"]), round)
-        words = {**start.words, "round": round, "wins": wins}
-        answers = ask(grid, chosen, state.adapter, words, float(config["timeout-seconds"]))
+        answers = ask(grid, chosen, state.adapter, {**told, "wins": wins}, float(config["timeout-seconds"]))
         heard = [Contributed(a.client, a.adapter, int(a.words["weight"])) for a in answers]
         state = next_state(state, heard, settings)
         wins = sum(min(c.weight, settings.max_weight) for c in heard) or wins

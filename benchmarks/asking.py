@@ -1,0 +1,24 @@
+"""Asking a workbench's model many questions at once, outside its conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pocket.evaluation import Conversation
+from services.workbench import Workbench
+from spear_core.rollout import answer_all
+
+BATCH_SIZE = 64
+
+
+def answers(bench: Workbench, conversations: Sequence[Conversation], *, frozen: bool = False) -> list[str]:
+    """Greedy answers of what serves now, or of the untouched model."""
+    engine = bench.engine
+    return answer_all(
+        engine.twins.base if frozen else engine.twins.serving.model,
+        engine.loaded.tokenizer,
+        conversations,
+        context_tokens=engine.loaded.context_tokens,
+        max_new_tokens=engine.max_new_tokens,
+        batch_size=BATCH_SIZE,
+    )
