@@ -21,9 +21,10 @@ from benchmarks.report import add_common_flags, print_table
 from benchmarks.shapes import DTYPES, SHAPES, build
 from pocket.evaluation import ask, distinct_tasks
 from pocket.tasks import SHAPES as TASKS
+from spear_core.decoding import Decoding
 from spear_core.loading import load_model
 from spear_core.prompts import encode_prompt, end_token_ids
-from spear_core.rollout import Decoding, generate_tokens
+from spear_core.rollout import generate_tokens
 
 Tokens = list[list[int]]
 

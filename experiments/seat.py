@@ -11,10 +11,11 @@ from torch import Tensor
 
 from experiments.tasks.base import Task
 from spear_core.config import SpearConfig
+from spear_core.decoding import Decoding
 from spear_core.loading import LoadedModel
 from spear_core.packing import batches_by_prompt
 from spear_core.prompts import encode_prompt, end_token_ids
-from spear_core.rollout import Decoding, generate_tokens
+from spear_core.rollout import generate_tokens
 from spear_core.scoring import score
 from spear_core.traces import Encoded, Messages
 from spear_core.twins import AdapterState, Twins

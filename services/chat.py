@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -110,6 +110,12 @@ class ChatService:
             for m in messages
             if m.id in shown or m.revises_id in shown
         ]
+
+    def message(self, message_id: str) -> MessageView:
+        """One message as `messages` shows it, without the versions beside it. Raises UnknownRecord."""
+        message = self._store.message(message_id)
+        tries = [m.id for m in self._store.revisions_of(root_id(message)) if m.kind == "revision"]
+        return _message_view(message, self._store.vote(message.id), can_be_judged=tries[-1:] == [message.id])
 
     def choose(self, message_id: str) -> None:
         """Show the branch that this version of a question or reply lies on. Raises UnknownRecord."""
@@ -250,45 +256,56 @@ class ChatService:
             text = ""
             banned: list[list[int]] = []
             try:
-                with engine.pace.replying(), engine.turns.turn(writing.stop):
-                    serving = engine.twins.serving  # what serves by now: it may have waited over a swap
-                    writing.adapter_version = serving.version
+                with engine.pace.foreground():
                     for _ in range(1 + MOST_REPEATS):
-                        if writing.stop.is_set():
-                            break
-                        for text in stream_reply(
-                            serving.model,
-                            engine.loaded.tokenizer,
-                            prompt,
-                            context_tokens=engine.loaded.context_tokens,
-                            max_new_tokens=sampling.max_new_tokens or engine.max_new_tokens,
-                            temperature=sampling.temperature,
-                            top_p=sampling.top_p,
-                            banned=banned,
-                            stop=writing.stop,
-                        ):
+                        for text in self._texts(writing, prompt, sampling, banned):
                             writing.grow(text)
                         if writing.stop.is_set() or text not in refused:
                             break
-                        if way := way_out(serving.model, engine.encoder, engine.pad_id, prompt, text):
+                        if way := way_out(writing.serving.model, engine.encoder, engine.pad_id, prompt, text):
                             banned.append(way)
             finally:
                 try:
                     self._store.update_message(
-                        message.id, text=text, complete=True, adapter_version=writing.adapter_version
+                        message.id, text=text, complete=True, adapter_version=writing.serving.version
                     )
                 except UnknownRecord:
                     log.info("conversation %s was deleted while its reply was being written", message.conversation_id)
                 finally:  # also where the disk refuses the reply: the next question may find room again
                     self._running.pop(message.conversation_id, None)
 
-        writing = self._running[message.conversation_id] = Writing(message.id, message.adapter_version)
+        writing = self._running[message.conversation_id] = Writing(message.id, engine.twins.serving)
         writing.start(write)
         yield from self._read(message, writing)
 
+    def _texts(
+        self, writing: Writing, prompt: Messages, sampling: Sampling, banned: Sequence[list[int]]
+    ) -> Iterator[str]:
+        """The reply as it grows, by what serves when its turn has come: it may have waited over a swap."""
+        engine = self._engine
+
+        def model() -> Any:
+            writing.serving = engine.twins.serving
+            return writing.serving.model
+
+        how: dict[str, Any] = {
+            "context_tokens": engine.loaded.context_tokens,
+            "max_new_tokens": sampling.max_new_tokens or engine.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "banned": banned,
+            "stop": writing.stop,
+        }
+        if engine.batching.takes(engine.twins.base):
+            yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, **how)
+            return
+        with engine.turns.turn(writing.stop):
+            if not writing.stop.is_set():
+                yield from stream_reply(model(), engine.loaded.tokenizer, prompt, **how)
+
     def _read(self, message: Message, writing: Writing) -> Iterator[MessageView]:
         for text in writing.read():
-            yield _message_view(replace(message, adapter_version=writing.adapter_version), 0, text=text)
+            yield _message_view(replace(message, adapter_version=writing.serving.version), 0, text=text)
         done = self._store.message(message.id)
         yield _message_view(done, self._store.vote(done.id), can_be_judged=done.kind == "revision")
 

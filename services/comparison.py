@@ -36,7 +36,7 @@ class ComparisonService:
         engine, serving = self._engine, self._engine.twins.serving
         known = version == serving.version
         model = serving.model if known else engine.twins.with_adapter(self._lineage.read(version))
-        with engine.pace.replying():
+        with engine.pace.foreground():
             return answer_all(
                 model,
                 engine.loaded.tokenizer,

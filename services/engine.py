@@ -1,7 +1,8 @@
-"""The parts every service works with: store, model, twins, replies' turns, the pace of training. No rules of its own."""
+"""The parts every service works with: store, model, twins, replies under way, the pace of training. No rules of its own."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -12,43 +13,51 @@ from pathlib import Path
 from feedback_store import Store
 from services.turns import Turns
 from spear_core.config import SpearConfig
+from spear_core.continuous_batching import ContinuousBatching
 from spear_core.loading import LoadedModel
 from spear_core.traces import Encoder
 from spear_core.twins import Twins
 
 WAIT_PER_WORK = 2.0  # while replies stream, training rests this many times as long as its last piece of work took
 LONGEST_WAIT_SECONDS = 30.0
+QUIET_SECONDS = 0.05  # after which nobody is likely to come at once
 
 
 class Pace:
-    """Lets training wait while a reply streams: `replying` around a reply, `give_way` between pieces of work."""
+    """Lets training wait while people do: `foreground` around what they wait for, `give_way` between pieces of work."""
 
     def __init__(self) -> None:
-        self._replies = 0
+        self._waited_for = 0
+        self._quiet_since = -math.inf
         self._quiet = threading.Condition()
         self._resumed = threading.local()  # .at: when this thread last went back to work
 
     @contextmanager
-    def replying(self) -> Iterator[None]:
+    def foreground(self) -> Iterator[None]:
+        """Around a reply that streams, or a word that is being stored."""
         with self._quiet:
-            self._replies += 1
+            self._waited_for += 1
         try:
             yield
         finally:
             with self._quiet:
-                self._replies -= 1
+                self._waited_for -= 1
+                self._quiet_since = time.monotonic()
                 self._quiet.notify_all()
 
     def give_way(self) -> None:
-        """Wait until no reply streams, but at most WAIT_PER_WORK times as long as this thread's last piece of work.
+        """Wait until nothing is waited for, but at most WAIT_PER_WORK times as long as this thread's last piece of work.
 
-        So replies keep most of the machine, and training, however slow its steps, a third of its time.
+        So people keep most of the machine, and training, however slow its steps, a third of its time. Many short
+        requests in a row, such as a thousand votes a minute, count as one long one.
         """
         now = time.monotonic()
         worked = now - getattr(self._resumed, "at", now)
         deadline = now + min(WAIT_PER_WORK * worked, LONGEST_WAIT_SECONDS)
         with self._quiet:
-            while self._replies and (left := deadline - time.monotonic()) > 0:
+            while (left := deadline - (now := time.monotonic())) > 0:
+                if not self._waited_for and (left := min(left, self._quiet_since + QUIET_SECONDS - now)) <= 0:
+                    break
                 self._quiet.wait(left)
         self._resumed.at = time.monotonic()
 
@@ -63,6 +72,7 @@ class Engine:
     data_folder: Path
     seed: int
     pace: Pace = field(default_factory=Pace)
+    batching: ContinuousBatching = field(default_factory=ContinuousBatching)
     turns: Turns = field(default_factory=Turns)
 
     @property

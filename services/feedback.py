@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from feedback_store import Message
 from services import labels
@@ -31,7 +32,7 @@ class FeedbackService:
         if message.kind == "revision":
             self.better(message_id)
             return
-        with self._store.together():
+        with self._together():
             self._store.set_vote(message.id, 1)
             self._store.replace_traces(message.id, labels.liked(self._engine.base, self._prompt(message), message))
         self.on_new_traces()
@@ -47,7 +48,7 @@ class FeedbackService:
     def clear_vote(self, message_id: str) -> None:
         """Withdraw everything said about a reply: what was not trained yet never will be."""
         first = self._first(self._store.message(message_id))
-        with self._store.together():
+        with self._together():
             self._store.set_vote(first.id, 0)
             for revision in self._store.revisions_of(first.id):
                 if revision.verdict is not None:
@@ -58,7 +59,7 @@ class FeedbackService:
         """A thumbs-down on a reply (or on a revision of it), with the hint where one was given."""
         first = self._store.message(first_id)
         source = "unfixed" if hint else "no_hint"
-        with self._store.together():
+        with self._together():
             self._store.set_vote(first.id, -1)
             if hint:
                 self._store.add_hint(about_id, hint)
@@ -72,7 +73,7 @@ class FeedbackService:
         if not revision.text:
             raise SpearError("An empty revision cannot be confirmed; edit the reply into what you wanted instead.")
         traces = labels.replaced(self._engine.base, self._prompt(first), first, revision, "confirmed")
-        with self._store.together():
+        with self._together():
             self._store.set_verdict(revision.id, "better")
             self._store.set_vote(first.id, -1)
             self._store.replace_traces(first.id, traces)
@@ -83,7 +84,7 @@ class FeedbackService:
         revision = self._revision(message_id)
         first = self._first(revision)
         traces = labels.disliked(self._engine.base, self._prompt(first), first, "unfixed")
-        with self._store.together():
+        with self._together():
             self._store.set_verdict(revision.id, "still_wrong")
             self._store.set_vote(first.id, -1)
             self._store.replace_traces(first.id, traces)
@@ -100,7 +101,7 @@ class FeedbackService:
             raise SpearError(f"The edited reply is too long; {MAX_MESSAGE_CHARACTERS:,} characters are allowed.")
         first = self._first(self._store.message(message_id))
         prompt = self._prompt(first)
-        with self._store.together():
+        with self._together():
             edited = self._store.add_message(
                 first.conversation_id, "assistant", text, kind="edit", parent_id=first.parent_id, revises_id=first.id
             )
@@ -109,7 +110,13 @@ class FeedbackService:
         self.on_new_traces()
         return MessageView(edited.id, edited.conversation_id, edited.role, edited.kind, edited.text, revises=first.id)
 
-    # -- looking up ------------------------------------------------------------------------------------------
+    # -- looking up and storing ------------------------------------------------------------------------------
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Whole or not at all, and before any training."""
+        with self._engine.pace.foreground(), self._store.together():
+            yield
 
     def _reply(self, message_id: str) -> Message:
         message = self._store.message(message_id)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
+from spear_core.twins import Serving
+
 WAIT_SECONDS = 1.0  # a reader looks this often whether the writer is still there
 
 
 class Writing:
     """One reply under way. `read` yields it as it grows, to any number of readers; `stop` ends it early."""
 
-    def __init__(self, message_id: str, adapter_version: int) -> None:
+    def __init__(self, message_id: str, serving: Serving) -> None:
         self.message_id = message_id
-        self.adapter_version = adapter_version
+        self.serving = serving
         self.stop = threading.Event()
         self._changed = threading.Condition()
         self._text = ""

@@ -25,7 +25,7 @@ from services.sync import SyncService
 from services.views import ModelView
 from spear_core.errors import ConfigError
 from spear_core.loading import load_model
-from spear_core.memory import keep_few_kernels
+from spear_core.memory import keep_little
 from spear_core.traces import Encoder
 from spear_core.twins import Twins
 
@@ -117,7 +117,7 @@ def open_workbench(settings: Settings, *, start_jobs: bool = True) -> Workbench:
     """
     # every operation of a reply gives up Python's lock for a moment; a busy thread must not keep it for the usual 5 ms
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
-    keep_few_kernels()
+    keep_little()
     config = settings.config()
     folder = prepare_data_folder(settings.data_folder)
     loaded = load_model(settings.model, device=settings.device)

@@ -1,10 +1,10 @@
-"""Replies: streamed for a chat, in batches for re-asking. Transformers' own generate; no training, no storage."""
+"""One reply, streamed by transformers' own generate: for every model that it knows. No training, no storage."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
@@ -94,8 +94,11 @@ def stream_reply(
         unread.set()  # the reader may have gone away in the middle
         worker.join()
     if failure:
-        if is_out_of_memory(failure[0]):
-            raise OutOfMemory(
-                "there is not enough memory for this reply; close other programs and ask again"
-            ) from failure[0]
-        raise failure[0]
+        raise_failure(failure[0])
+
+
+def raise_failure(error: BaseException) -> NoReturn:
+    """What went wrong in a reply, for who waits for it. Raises OutOfMemory where that is what it was."""
+    if is_out_of_memory(error):
+        raise OutOfMemory("there is not enough memory for this reply; close other programs and ask again") from error
+    raise error

@@ -4,6 +4,8 @@ A round's rows come in hundreds of shapes. For each one oneDNN, with which torch
 keeps it for the last 1,024 of them; so does torch's own layer over it, in each thread. And glibc keeps what was freed
 between pieces that are in use. After four corrections of the pocket model that was 309 of 864 MiB; without it a round and
 a reply's first token take the same time (docs/RELIABILITY.md).
+
+glibc also has a heap of its own for each of many threads, eight a core, and what one of them freed helps no other.
 """
 
 from __future__ import annotations
@@ -15,17 +17,32 @@ import sys
 KEPT_KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "32"}  # oneDNN's, and torch's above it
 
 
-def keep_few_kernels() -> None:
-    """To be called before the first model runs: both are read once. Values set by the user stay."""
+HEAPS = 2
+_M_ARENA_MAX = -8  # malloc.h
+_HEAPS_SET_BY_THE_USER = "MALLOC_ARENA_MAX"
+
+
+def keep_little() -> None:
+    """To be called before the first model runs: all of it is read once. Values set by the user stay."""
     for name, kept in KEPT_KERNELS.items():
         os.environ.setdefault(name, kept)
+    glibc = _glibc()
+    if glibc is not None and _HEAPS_SET_BY_THE_USER not in os.environ:
+        glibc.mallopt(_M_ARENA_MAX, HEAPS)
 
 
 def give_back() -> bool:
     """Return freed memory to the system. False where there is no glibc to ask."""
+    glibc = _glibc()
+    return glibc is not None and bool(glibc.malloc_trim(0))
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """None on other systems, and with another C library, such as musl: it keeps little."""
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     try:
-        return bool(ctypes.CDLL("libc.so.6").malloc_trim(0))
-    except (OSError, AttributeError):  # another C library, such as musl: it keeps little
-        return False
+        found = ctypes.CDLL("libc.so.6")
+        return found if hasattr(found, "malloc_trim") and hasattr(found, "mallopt") else None
+    except OSError:
+        return None

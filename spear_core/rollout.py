@@ -14,36 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
-from transformers.generation.logits_process import TopPLogitsWarper
 
+from spear_core.decoding import Decoding, Rows
 from spear_core.prompts import encode_prompt, end_token_ids
 from spear_core.traces import Messages
 
 log = logging.getLogger(__name__)
 REFILL_SHARE = 0.25  # of the batch that must be free before new prompts are taken in: each time costs a forward
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How tokens are chosen and when a reply ends. Temperature 0 is greedy."""
-
-    new_tokens: int
-    end_ids: frozenset[int]
-    pad_id: int
-    temperature: float = 0.0
-    top_p: float = 0.95
-
-    def choose(self, logits: Tensor) -> Tensor:
-        """The next token of each row: (B, V) -> (B,)."""
-        if self.temperature <= 0:
-            return logits.argmax(-1)
-        scores = logits.float() / self.temperature
-        if self.top_p < 1:
-            scores = TopPLogitsWarper(self.top_p)(None, scores)  # the ids are not looked at
-        return torch.multinomial(scores.softmax(-1), 1).squeeze(-1)
 
 
 @dataclass
@@ -54,12 +31,11 @@ class _Row:
 
 @dataclass
 class _Batch:
-    """Rows under way. `seen` (B, T) marks what of the cache is a row's own; padding is on the left."""
+    """Rows under way, and the token to go in next of each: (B,)."""
 
     rows: list[_Row]
-    cache: DynamicCache
-    seen: Tensor
-    last: Tensor  # (B, 1), the token to go in next
+    decoded: Rows
+    last: Tensor
 
 
 def replies(
@@ -128,57 +104,29 @@ def generate_tokens(
             batch = _joined(batch, _settle(started, decoding, out))
             continue
         assert batch is not None  # the loop's condition, and nothing waits
-        batch = _settle(_advance(model, batch, decoding), decoding, out)
+        batch.last = decoding.choose(batch.decoded.advance(model, batch.last))
+        batch = _settle(batch, decoding, out)
     return out
 
 
 def _start(model: Any, prompts: Sequence[Sequence[int]], taken: list[int], decoding: Decoding) -> _Batch | None:
     """Compute each different prompt once and choose the first tokens. None where the cache is not a plain one."""
-    device = next(model.parameters()).device
     different = list(dict.fromkeys(taken))
-    width = max(len(prompts[i]) for i in different)
-    ids = torch.tensor(
-        [[decoding.pad_id] * (width - len(prompts[i])) + [*prompts[i]] for i in different], device=device
-    )
-    seen = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in different], device=device)
-    cache = DynamicCache(config=model.config)
-    if any(type(layer) is not DynamicLayer for layer in cache.layers):
+    begun = Rows.begin(model, [prompts[i] for i in different], decoding.pad_id)
+    if begun is None:
         return None
-    out = model(
-        input_ids=ids,
-        attention_mask=seen,
-        position_ids=(seen.cumsum(-1) - 1).clamp(min=0),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    if out.past_key_values is not cache or not cache.layers or any(type(x) is not DynamicLayer for x in cache.layers):
-        return None
-    logits = out.logits[:, -1]
+    decoded, logits = begun
     if len(taken) > len(different):
-        of_row = torch.tensor([different.index(i) for i in taken], device=device)
-        cache.batch_select_indices(of_row)
-        seen, logits = seen[of_row], logits[of_row]
-    return _Batch([_Row(i) for i in taken], cache, seen, decoding.choose(logits).unsqueeze(-1))
-
-
-def _advance(model: Any, batch: _Batch, decoding: Decoding) -> _Batch:
-    seen = torch.cat([batch.seen, batch.seen.new_ones(len(batch.rows), 1)], dim=-1)
-    logits = model(
-        input_ids=batch.last,
-        attention_mask=seen,
-        position_ids=batch.seen.sum(-1, keepdim=True),
-        past_key_values=batch.cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]
-    return _Batch(batch.rows, batch.cache, seen, decoding.choose(logits).unsqueeze(-1))
+        of_row = [different.index(i) for i in taken]
+        decoded.keep(of_row)
+        logits = logits[of_row]
+    return _Batch([_Row(i) for i in taken], decoded, decoding.choose(logits))
 
 
 def _settle(batch: _Batch, decoding: Decoding, out: list[list[list[int]]]) -> _Batch | None:
     """Hand each row its newest token, and let finished rows leave. None where none is left."""
     stay = []
-    for place, (row, token) in enumerate(zip(batch.rows, batch.last.squeeze(-1).tolist(), strict=True)):
+    for place, (row, token) in enumerate(zip(batch.rows, batch.last.tolist(), strict=True)):
         if token not in decoding.end_ids:
             row.tokens.append(token)
         if token in decoding.end_ids or len(row.tokens) == decoding.new_tokens:
@@ -187,41 +135,17 @@ def _settle(batch: _Batch, decoding: Decoding, out: list[list[list[int]]]) -> _B
             stay.append(place)
     if not stay:
         return None
-    if len(stay) == len(batch.rows):
-        return batch
-    kept = torch.tensor(stay, device=batch.seen.device)
-    seen = batch.seen[kept]
-    unused = int(seen.any(0).int().argmax())  # columns on the left that only rows now gone had
-    batch.cache.batch_select_indices(kept)
-    _shift(batch.cache, -unused)
-    return _Batch([batch.rows[i] for i in stay], batch.cache, seen[:, unused:], batch.last[kept])
+    if len(stay) < len(batch.rows):
+        batch.decoded.keep(stay)
+        batch = _Batch([batch.rows[i] for i in stay], batch.decoded, batch.last[stay])
+    return batch
 
 
 def _joined(old: _Batch | None, new: _Batch | None) -> _Batch | None:
     if old is None or new is None:
         return new or old
-    width = max(old.seen.shape[1], new.seen.shape[1])
-    for part in (old, new):
-        _shift(part.cache, width - part.seen.shape[1])
-        part.seen = F.pad(part.seen, (width - part.seen.shape[1], 0))
-    for mine, theirs in zip(_layers(old.cache), _layers(new.cache), strict=True):
-        mine.keys = torch.cat([mine.keys, theirs.keys])  # (B, heads, T, D)
-        mine.values = torch.cat([mine.values, theirs.values])
-    seen, last = torch.cat([old.seen, new.seen]), torch.cat([old.last, new.last])
-    return _Batch([*old.rows, *new.rows], old.cache, seen, last)
-
-
-def _shift(cache: DynamicCache, columns: int) -> None:
-    """Add so many empty columns on the left of the cache, or take as many away where negative."""
-    if columns:
-        for layer in _layers(cache):
-            layer.keys = F.pad(layer.keys, (0, 0, columns, 0))
-            layer.values = F.pad(layer.values, (0, 0, columns, 0))
-
-
-def _layers(cache: DynamicCache) -> list[Any]:
-    """The layers of a plain cache (`_start` lets no other through), each with `keys` and `values`."""
-    return list(cache.layers)
+    old.decoded.join(new.decoded)
+    return _Batch([*old.rows, *new.rows], old.decoded, torch.cat([old.last, new.last]))
 
 
 def _with_generate(

@@ -25,6 +25,7 @@ from spear_core.traces import Encoded
 
 log = logging.getLogger(__name__)
 ANCHOR_CACHE_BYTES = 192 * 2**20
+WARMED_TOGETHER = 16  # anchors between two looks whether training should wait
 SMALL_P = 0.05  # a rejected answer this improbable need not fall further
 PATIENCE = 8  # times the settling steps are spent on making a rejected answer fall that rose with the right one
 PRESSURE = 0.1  # weight of unlikelihood, without a margin, in these further steps where the preset has none
@@ -86,24 +87,23 @@ class Anchors:
 
     def warm(self, model: Any, pad_id: int, pace: Callable[[], None] = lambda: None) -> None:
         """Fill the cache now, so that the first round need not."""
-        for e in self.examples:
+        for start in range(0, len(self.examples), WARMED_TOGETHER):
             pace()
-            self.base(model, [e], pad_id)
+            self.base(model, self.examples[start : start + WARMED_TOGETHER], pad_id)
 
     def base(self, model: Any, examples: Sequence[Encoded], pad_id: int) -> Tensor:
         """What `Predictions.kl_from` needs of the base model, that is with the adapter off: (tokens, H) or (tokens, V)."""
-        rows = []
-        for e in examples:
-            shown = e.shown_to_base
-            key = (shown.prompt_ids, shown.completion_ids)
-            row = self._cache.rows.get(key)
-            if row is None:
-                with torch.no_grad(), model.disable_adapter():
-                    # one by one: a row's last bits depend on what it is packed with, and forgetting must be bit-equal
-                    row = predict(model, [shown], pad_id, every_token=True).as_base().clone()
-                self._cache.add(key, row)
-            rows.append(row)
-        return torch.cat(rows)
+        shown = [e.shown_to_base for e in examples]
+        keys = [(e.prompt_ids, e.completion_ids) for e in shown]
+        rows = {key: row for key in keys if (row := self._cache.rows.get(key)) is not None}
+        if len(rows) < len(set(keys)):
+            with torch.no_grad(), model.disable_adapter():  # once for all: to turn it off PEFT walks all modules
+                for key, example in zip(keys, shown, strict=True):
+                    if key not in rows:
+                        # one by one: a row's last bits depend on what it is packed with, and forgetting is bit-equal
+                        rows[key] = predict(model, [example], pad_id, every_token=True).as_base().clone()
+                        self._cache.add(key, rows[key])
+        return torch.cat([rows[key] for key in keys])
 
 
 @dataclass(frozen=True)

@@ -159,16 +159,15 @@ def test_what_an_adapter_learned_does_not_move_the_calibration(bench: Workbench)
 def test_a_second_revision_is_scored_under_the_very_prompt_that_produced_it(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from services import chat
-
     prompts: list[list[dict[str, str]]] = []
-    real = chat.stream_reply
+    batching = bench.engine.batching
+    real = batching.stream
 
     def spy(model: Any, tokenizer: Any, prompt: Any, **how: Any) -> Any:
         prompts.append(list(prompt))
         return real(model, tokenizer, prompt, **how)
 
-    monkeypatch.setattr(chat, "stream_reply", spy)
+    monkeypatch.setattr(batching, "stream", spy)
     task = wrong_task(bench)
     before = ask(bench, "Hello!")
     reply = ask(bench, task.question, before.conversation_id)

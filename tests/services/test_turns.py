@@ -1,12 +1,21 @@
-"""Whose reply is written next: first come, first served, and nobody waits for a reply that was stopped."""
+"""Whose reply is written next: first come, first served, and nobody waits for a reply that was stopped.
+
+Replies of most models are decoded together; those of models whose cache does not allow it take turns.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import pytest
 
 from services.turns import Turns
 from services.workbench import Workbench
 from spear_core.errors import SpearError
+from tests.held_replies import HeldReplies
 from tests.services.bench_desk import wrong_task
 
 QUESTIONS = ("What is an owl?", "What is a violin?", "What is a rose?", "What is a spoon?", "What is iron?")
@@ -113,16 +122,28 @@ def test_many_replies_at_once_say_what_each_says_alone(bench: Workbench) -> None
     assert all(alone) and ask_all(bench) == alone
 
 
-def test_a_reply_that_waited_over_a_swap_is_written_by_what_serves_then_and_says_so(bench: Workbench) -> None:
-    bench.engine.turns = Turns(1)
-    stop = threading.Event()
+@contextmanager
+def held(bench: Workbench, way: str) -> Iterator[Callable[[int], None]]:
+    """No reply begins inside; what is yielded returns when so many wait."""
+    engine = bench.engine
+    if way == "together":
+        with HeldReplies(engine.batching, engine.loaded.tokenizer) as replies:
+            yield replies.until
+        return
+    engine.turns = Turns(1)
+    with patch.object(engine.batching, "takes", return_value=False), engine.turns.turn(threading.Event()):
+        yield lambda count: waiting(engine.turns, count)
+
+
+@pytest.mark.parametrize("way", ["together", "in turn"])
+def test_a_reply_that_waited_over_a_swap_is_written_by_what_serves_then_and_says_so(bench: Workbench, way: str) -> None:
     question = wrong_task(bench).question
     views = []
     conversation = bench.chat.new_conversation()
-    with bench.engine.turns.turn(stop):
+    with held(bench, way) as until:
         reader = threading.Thread(target=lambda: views.extend(bench.chat.reply(conversation.id, question)))
         reader.start()
-        waiting(bench.engine.turns, 1)
+        until(1)
         bench.engine.twins.publish(bench.engine.twins.initial, 7)
     reader.join(60)
     assert views and {view.adapter_version for view in views} == {7}
@@ -130,13 +151,18 @@ def test_a_reply_that_waited_over_a_swap_is_written_by_what_serves_then_and_says
 
 
 def test_closing_the_chat_does_not_wait_for_replies_that_have_not_begun(bench: Workbench) -> None:
-    bench.engine.turns = Turns(1)
     conversation = bench.chat.new_conversation()
-    with bench.engine.turns.turn(threading.Event()):
+    with held(bench, "in turn") as until:
         reader = threading.Thread(target=lambda: list(bench.chat.reply(conversation.id, "What is an owl?")))
         reader.start()
-        waiting(bench.engine.turns, 1)
+        until(1)
         bench.chat.close()  # would wait for ever for the turn that this test holds
         reader.join(60)
     shown = bench.chat.messages(conversation.id)
     assert (shown[-1].role, shown[-1].text, shown[-1].complete) == ("assistant", "", True)
+
+
+def test_a_model_whose_replies_take_turns_says_the_same(bench: Workbench) -> None:
+    together = ask_all(bench)
+    with patch.object(bench.engine.batching, "takes", return_value=False):
+        assert ask_all(bench) == together

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import DEFAULT_MODEL
-from spear_core.memory import KEPT_KERNELS, keep_few_kernels
+from spear_core.memory import HEAPS, KEPT_KERNELS, keep_little
 
 LEFT_MIB = 15
 # Small pieces, of which every hundredth stays: glibc cannot give back by itself what lies between them
@@ -40,12 +40,47 @@ def test_freed_memory_between_pieces_in_use_is_given_back() -> None:
 def test_few_kernels_are_kept_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in KEPT_KERNELS:
         monkeypatch.setenv(name, "7")
-    keep_few_kernels()
+    keep_little()
     assert {os.environ[name] for name in KEPT_KERNELS} == {"7"}
     for name in KEPT_KERNELS:
         monkeypatch.delenv(name)
-    keep_few_kernels()
+    keep_little()
     assert {name: os.environ[name] for name in KEPT_KERNELS} == KEPT_KERNELS
+
+
+# A thread each, in turn: what the earlier one freed, the next one can only use where they share a heap
+IN_TURN = """
+import sys
+import threading
+from spear_core.memory import keep_little
+
+if sys.argv[1] == "little":
+    keep_little()
+held = []
+all_here = threading.Barrier(24)
+
+def work():
+    pieces = [bytes(2000) for _ in range(4_000)]  # 8 MB
+    held.append(pieces[::100])
+    all_here.wait()
+
+threads = [threading.Thread(target=work) for _ in range(24)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+mapped = [line.split() for line in open("/proc/self/maps")]
+print(sum(access == "rw-p" and int(where.split("-")[0], 16) % 2**26 == 0 for where, access, *_ in mapped))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks glibc")
+def test_threads_share_few_heaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+
+    def heaps(how: str) -> int:
+        done = subprocess.run([sys.executable, "-c", IN_TURN, how], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert heaps("little") <= HEAPS < 8 < heaps("many")  # glibc's own lie at multiples of 64 MiB
 
 
 # Replies in threads and prompts of every length, as chats and rounds make them

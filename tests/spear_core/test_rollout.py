@@ -17,7 +17,8 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from spear_core.rollout import Decoding, generate_tokens
+from spear_core.decoding import Decoding
+from spear_core.rollout import generate_tokens
 
 V = 40
 ENDS = frozenset({1, 2, 3})

@@ -51,8 +51,8 @@ def _feedback(said: Feedback, bench: UserBench) -> dict[str, Any]:
     made, more_hints = _take(said, message_id, bench)
     return {
         "object": "feedback",
-        "message": _message(_shown(message_id, bench)),
-        "revision": _message(_shown(made.id, bench)) if made else None,
+        "message": _message(bench.chat.message(message_id)),
+        "revision": _message(bench.chat.message(made.id)) if made else None,
         "more_hints_allowed": more_hints,
         "learning": status_view(bench.learning.status()),
     }
@@ -77,11 +77,6 @@ def _take(said: Feedback, message_id: str, bench: UserBench) -> tuple[MessageVie
         case _:
             bench.feedback.clear_vote(message_id)
     return None, None
-
-
-def _shown(message_id: str, bench: UserBench) -> MessageView:
-    stored = bench.store.message(message_id)
-    return next(m for m in bench.chat.messages(stored.conversation_id) if m.id == message_id)
 
 
 def _message(view: MessageView) -> dict[str, Any]:

@@ -1,0 +1,238 @@
+"""Replies to many readers at once, streamed and decoded together. No storage, no training.
+
+Continuous batching (Yu et al., OSDI 2022): after every token, rows that ended leave and replies that waited join. One
+thread computes them all, so that who asks last waits for a step and not for the replies of those who asked before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import TextIteratorStreamer
+from transformers.generation.logits_process import NoBadWordsLogitsProcessor
+
+from spear_core.decoding import Decoding, Rows
+from spear_core.generate import raise_failure
+from spear_core.prompts import encode_prompt, end_token_ids
+from spear_core.traces import Messages
+
+MOST_ROWS = 16
+MOST_CELLS = 32_768  # rows times the longest of them: what the cache may hold, about a gigabyte at 1.5 B parameters
+IDLE_SECONDS = 10.0  # after which the thread ends; the next reply starts another
+
+
+@dataclass(eq=False)
+class _Asked:
+    """One reply that is waited for."""
+
+    model: Callable[[], Any]  # called when its turn has come: the model that writes it
+    prompt: list[int]
+    decoding: Decoding
+    banned: NoBadWordsLogitsProcessor | None
+    streamer: TextIteratorStreamer
+    stops: tuple[threading.Event, ...]
+    tokens: list[int] = field(default_factory=list)
+    failure: BaseException | None = None
+
+    @property
+    def is_unwanted(self) -> bool:
+        return any(stop.is_set() for stop in self.stops)
+
+    @property
+    def width(self) -> int:
+        return len(self.prompt) + self.decoding.new_tokens
+
+    def choose(self, logits: Tensor) -> int:
+        """The next token, from (V,)."""
+        scores = logits.unsqueeze(0)
+        if self.banned is not None:
+            ids = torch.tensor([[*self.prompt, *self.tokens]], device=logits.device)
+            scores = self.banned(ids, scores)
+        return int(self.decoding.choose(scores))
+
+    def take(self, token: int) -> bool:
+        """Hand a token to the reader. True where the reply goes on."""
+        if token in self.decoding.end_ids:
+            return False
+        self.tokens.append(token)
+        self.streamer.put(torch.tensor([token]))
+        return len(self.tokens) < self.decoding.new_tokens
+
+    def end(self, failure: BaseException | None = None) -> None:
+        self.failure = failure
+        self.streamer.end()
+
+
+@dataclass(eq=False)
+class _Batch:
+    """Replies of one model, their rows, and the token of each that goes in next."""
+
+    model: Any
+    asked: list[_Asked]
+    rows: Rows = field(init=False)
+    next: list[int] = field(default_factory=list)
+
+    def guarded(self, work: Callable[[], None]) -> None:
+        """An error in the work is the readers' of this batch; the thread goes on."""
+        try:
+            work()
+        except BaseException as error:
+            for asked in self.asked:
+                asked.end(error)
+            self.asked = []
+
+    def begin(self) -> None:
+        """Compute the prompts and choose the first tokens."""
+        begun = Rows.begin(self.model, [asked.prompt for asked in self.asked], self.asked[0].decoding.pad_id)
+        if begun is None:
+            raise ValueError("this model's cache is not a plain one; ask `takes` first")
+        self.rows, logits = begun
+        self._settle(logits)
+
+    def step(self) -> None:
+        self._settle(self.rows.advance(self.model, torch.tensor(self.next, device=self.rows.seen.device)))
+
+    def join(self, others: _Batch) -> None:
+        self.asked += others.asked
+        self.next += others.next
+        self.rows.join(others.rows)
+
+    def _settle(self, logits: Tensor) -> None:
+        """Give each reply its token; those that end, or that nobody waits for any more, leave."""
+        stay: list[int] = []
+        self.next = []
+        for place, asked in enumerate(self.asked):
+            token = asked.choose(logits[place])
+            if not asked.is_unwanted and asked.take(token):
+                stay.append(place)
+                self.next.append(token)
+            else:
+                asked.end()
+        if len(stay) < len(self.asked):
+            self.asked = [self.asked[place] for place in stay]
+            if stay:
+                self.rows.keep(stay)
+
+
+class ContinuousBatching:
+    """`stream` may be called from any thread. Models whose cache is not a plain one are not for it: see `takes`."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[_Asked] = deque()
+        self._thread: threading.Thread | None = None
+        self._taken: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+    @torch.inference_mode()
+    def takes(self, base: Any) -> bool:
+        """Whether replies of this model, and of adapters over it, can be decoded together: tried out once."""
+        if base not in self._taken:
+            self._taken[base] = Rows.begin(base, [[0]], 0) is not None
+        return self._taken[base]
+
+    def stream(
+        self,
+        model: Callable[[], Any],
+        tokenizer: Any,
+        messages: Messages,
+        *,
+        context_tokens: int,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 0.95,
+        banned: Sequence[list[int]] = (),
+        stop: threading.Event | None = None,
+    ) -> Iterator[str]:
+        """`spear_core.generate.stream_reply`, by what `model` returns when the reply's turn has come.
+
+        First come, first served. `model` must be quick: all replies wait for it.
+        """
+        ends = end_token_ids(tokenizer)
+        new_tokens = min(max_new_tokens, context_tokens // 2)
+        unread = threading.Event()
+        asked = _Asked(
+            model,
+            encode_prompt(tokenizer, list(messages), max_tokens=context_tokens - new_tokens),
+            Decoding(new_tokens, frozenset(ends), ends[0], temperature, top_p),
+            NoBadWordsLogitsProcessor(list(banned), ends) if banned else None,
+            TextIteratorStreamer(tokenizer, skip_special_tokens=True),
+            (stop or threading.Event(), unread),
+        )
+        with self._changed:
+            self._waiting.append(asked)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="replies", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        text = ""
+        try:
+            for piece in asked.streamer:
+                if piece:
+                    text += piece
+                    yield text.strip()
+        finally:
+            unread.set()  # the reader may have gone away in the middle
+        if asked.failure:
+            raise_failure(asked.failure)
+
+    # -- the thread ------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def _work(self) -> None:
+        batches: list[_Batch] = []
+        while (joining := self._next(batches)) or batches:
+            for batch in batches:
+                batch.guarded(batch.step)
+            for begun in _begun(joining):
+                same = next((batch for batch in batches if batch.asked and batch.model is begun.model), None)
+                if same:
+                    same.guarded(partial(same.join, begun))
+                else:
+                    batches.append(begun)
+            batches = [batch for batch in batches if batch.asked]
+
+    def _next(self, batches: Sequence[_Batch]) -> list[_Asked]:
+        """Those of the waiting whose turn has come. Waits where there is nothing to do; ends the thread after a while."""
+        with self._changed:
+            if not batches and not self._waiting:
+                self._changed.wait_for(lambda: bool(self._waiting), IDLE_SECONDS)
+                if not self._waiting:
+                    self._thread = None
+            together = [asked for batch in batches for asked in batch.asked]
+            joining: list[_Asked] = []
+            while self._waiting and _fits(together, self._waiting[0]):
+                joining.append(self._waiting.popleft())
+                together.append(joining[-1])
+            return joining
+
+
+def _fits(together: Sequence[_Asked], another: _Asked) -> bool:
+    rows, widest = len(together) + 1, max(asked.width for asked in (*together, another))
+    return rows == 1 or (rows <= MOST_ROWS and rows * widest <= MOST_CELLS)
+
+
+def _begun(joining: Sequence[_Asked]) -> Iterator[_Batch]:
+    """A batch for each model, with the first tokens chosen."""
+    of_model: dict[int, _Batch] = {}
+    for asked in joining:
+        if asked.is_unwanted:
+            asked.end()
+            continue
+        try:
+            model = asked.model()
+        except BaseException as error:
+            asked.end(error)
+            continue
+        of_model.setdefault(id(model), _Batch(model, [])).asked.append(asked)
+    for batch in of_model.values():
+        batch.guarded(batch.begin)
+        if batch.asked:
+            yield batch

@@ -1,0 +1,116 @@
+"""Rows that are decoded together, token by token, and leave and join at any step. No threads, no text, no storage.
+
+Padding is on the left. Only models with a plain cache of keys and values can do this: sliding windows and recurrent
+layers keep less than what a row that joins would need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+from transformers.generation.logits_process import TopPLogitsWarper
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How tokens are chosen and when a reply ends. Temperature 0 is greedy."""
+
+    new_tokens: int
+    end_ids: frozenset[int]
+    pad_id: int
+    temperature: float = 0.0
+    top_p: float = 0.95
+
+    def choose(self, logits: Tensor) -> Tensor:
+        """The next token of each row: (B, V) -> (B,)."""
+        if self.temperature <= 0:
+            return logits.argmax(-1)
+        scores = logits.float() / self.temperature
+        if self.top_p < 1:
+            scores = TopPLogitsWarper(self.top_p)(None, scores)  # the ids are not looked at
+        return torch.multinomial(scores.softmax(-1), 1).squeeze(-1)
+
+
+@dataclass
+class Rows:
+    """B rows over one cache. `seen` (B, T) marks what of the cache is a row's own."""
+
+    cache: DynamicCache
+    seen: Tensor
+
+    @classmethod
+    def begin(cls, model: Any, prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Rows, Tensor] | None:
+        """Compute the prompts: the rows, and the logits (B, V) after them. None where the cache is not a plain one."""
+        device = next(model.parameters()).device
+        width = max(map(len, prompts))
+        ids = torch.tensor([[pad_id] * (width - len(p)) + [*p] for p in prompts], device=device)
+        seen = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+        cache = DynamicCache(config=model.config)
+        if any(type(layer) is not DynamicLayer for layer in cache.layers):
+            return None
+        out = model(
+            input_ids=ids,
+            attention_mask=seen,
+            position_ids=(seen.cumsum(-1) - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        if (
+            out.past_key_values is not cache
+            or not cache.layers
+            or any(type(x) is not DynamicLayer for x in cache.layers)
+        ):
+            return None
+        return cls(cache, seen), out.logits[:, -1]
+
+    def advance(self, model: Any, tokens: Tensor) -> Tensor:
+        """Put one token (B,) after each row; the logits (B, V) that follow."""
+        positions = self.seen.sum(-1, keepdim=True)
+        self.seen = torch.cat([self.seen, self.seen.new_ones(len(self.seen), 1)], dim=-1)
+        out = model(
+            input_ids=tokens.unsqueeze(-1),
+            attention_mask=self.seen,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return out.logits[:, -1]
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Only these rows stay, in this order; one may stay more than once."""
+        kept = torch.tensor(places, device=self.seen.device)
+        self.seen = self.seen[kept]
+        unused = int(self.seen.any(0).int().argmax())  # columns on the left that only rows now gone had
+        self.cache.batch_select_indices(kept)
+        self._shift(-unused)
+
+    def join(self, others: Rows) -> None:
+        """Take other rows of the same model in, after one's own."""
+        width = max(self.seen.shape[1], others.seen.shape[1])
+        for rows in (self, others):
+            rows._shift(width - rows.seen.shape[1])
+        for mine, theirs in zip(self._layers(), others._layers(), strict=True):
+            mine.keys = torch.cat([mine.keys, theirs.keys])  # (B, heads, T, D)
+            mine.values = torch.cat([mine.values, theirs.values])
+        self.seen = torch.cat([self.seen, others.seen])
+
+    def _shift(self, columns: int) -> None:
+        """Add so many empty columns on the left, or take as many away where negative."""
+        if columns:
+            self.seen = F.pad(self.seen, (columns, 0))
+            for layer in self._layers():
+                layer.keys = F.pad(layer.keys, (0, 0, columns, 0))
+                layer.values = F.pad(layer.values, (0, 0, columns, 0))
+
+    def _layers(self) -> list[Any]:
+        """The layers of a plain cache (`begin` lets no other through), each with `keys` and `values`."""
+        return list(self.cache.layers)
