@@ -38,16 +38,17 @@ class Branches(Connection):
         with self._transaction(write=True):
             return self._execute("UPDATE messages SET complete = 1 WHERE complete = 0")
 
-    def conversations_saying(self, words: str) -> set[str]:
-        """Ids of the newest conversations whose title or messages contain `words`, whatever their case (ASCII)."""
+    def conversations_saying(self, words: str, user: str | None = None) -> set[str]:
+        """Ids of the newest conversations, of one user or of all, whose title or messages contain `words`, whatever
+        their case (ASCII)."""
         words = words[:MAX_SOUGHT_CHARACTERS]
         pattern = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         with self._transaction(write=False):
             rows = self._rows(
-                "SELECT c.id FROM conversations c WHERE c.title LIKE ?1 ESCAPE '\\' OR EXISTS (SELECT 1 FROM messages m "
-                "WHERE m.conversation_id = c.id AND m.role != 'system' AND m.text LIKE ?1 ESCAPE '\\') "
-                "ORDER BY c.seq DESC LIMIT ?2",
-                [pattern, MAX_FOUND],
+                "SELECT c.id FROM conversations c WHERE (?3 IS NULL OR c.user = ?3) AND (c.title LIKE ?1 ESCAPE '\\' "
+                "OR EXISTS (SELECT 1 FROM messages m WHERE m.conversation_id = c.id AND m.role != 'system' "
+                "AND m.text LIKE ?1 ESCAPE '\\')) ORDER BY c.seq DESC LIMIT ?2",
+                [pattern, MAX_FOUND, user],
             )
             return {row["id"] for row in rows}
 

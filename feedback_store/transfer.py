@@ -197,6 +197,7 @@ class Transfer(Conversations, Traces):
             parent = self._rows("SELECT role, text FROM messages WHERE id = ?", [row["parent_id"]])
             is_question = bool(parent) and parent[0]["role"] == "user"
             row = {**row, "question_key": content_key(parent[0]["text"]) if is_question else None}
+            row["complete"] = 1  # nobody here is writing what was being written there
         self._add_row(RECORDS[kind][0], row)
 
     def _check_references(self, kind: str, row: dict[str, Any]) -> None:

@@ -95,9 +95,9 @@ class UserStore(Store):
         self.conversation(conversation_id)
         super().set_sampling(conversation_id, sampling)
 
-    def conversations_saying(self, words: str) -> set[str]:
-        with self._transaction(write=False):
-            return {row["id"] for row in self._rows(MINE, [self.user])} & super().conversations_saying(words)
+    def conversations_saying(self, words: str, user: str | None = None) -> set[str]:
+        """Always among the user's own: `user` is not looked at."""
+        return super().conversations_saying(words, self.user)
 
     # -- votes, hints, events --------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from pocket.tasks import Task, open_task
 from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
 from services.chat import ChatService
-from services.engine import Engine
+from services.engine import Closing, Engine
 from services.feedback import FeedbackService
 from services.learning import LearningService
 from services.views import DemoTurn, DemoView
@@ -113,8 +113,8 @@ class DemoService:
         try:
             with Store(folder / "demo.sqlite3") as store:
                 _Scene(self, run, _scratch_engine(self._engine, store, folder, seed), seed).play()
-        except Cancelled:
-            log.info("the demonstration was reset")
+        except (Cancelled, Closing):
+            log.info("the demonstration was ended")
         except (SpearError, StoreError, RuntimeError, MemoryError, OSError) as error:
             log.exception("the demonstration failed")
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

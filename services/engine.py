@@ -23,12 +23,17 @@ LONGEST_WAIT_SECONDS = 30.0
 QUIET_SECONDS = 0.05  # after which nobody is likely to come at once
 
 
+class Closing(Exception):
+    """The app is being closed: what is under way is given up, and begun anew at the next start."""
+
+
 class Pace:
     """Lets training wait while people do: `foreground` around what they wait for, `give_way` between pieces of work."""
 
     def __init__(self) -> None:
         self._waited_for = 0
         self._quiet_since = -math.inf
+        self._is_closing = False
         self._quiet = threading.Condition()
         self._resumed = threading.local()  # .at: when this thread last went back to work
 
@@ -49,17 +54,25 @@ class Pace:
         """Wait until nothing is waited for, but at most WAIT_PER_WORK times as long as this thread's last piece of work.
 
         So people keep most of the machine, and training, however slow its steps, a third of its time. Many short
-        requests in a row, such as a thousand votes a minute, count as one long one.
+        requests in a row, such as a thousand votes a minute, count as one long one. Raises Closing after `close`.
         """
         now = time.monotonic()
         worked = now - getattr(self._resumed, "at", now)
         deadline = now + min(WAIT_PER_WORK * worked, LONGEST_WAIT_SECONDS)
         with self._quiet:
-            while (left := deadline - (now := time.monotonic())) > 0:
+            while not self._is_closing and (left := deadline - (now := time.monotonic())) > 0:
                 if not self._waited_for and (left := min(left, self._quiet_since + QUIET_SECONDS - now)) <= 0:
                     break
                 self._quiet.wait(left)
+            if self._is_closing:
+                raise Closing
         self._resumed.at = time.monotonic()
+
+    def close(self) -> None:
+        """All work ends at its next `give_way`."""
+        with self._quiet:
+            self._is_closing = True
+            self._quiet.notify_all()
 
 
 @dataclass

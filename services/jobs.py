@@ -14,6 +14,8 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_J
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from services.engine import Closing
+
 log = logging.getLogger(__name__)
 LEARN, SELF_PLAY, SYNC = "learn", "self-play", "sync"
 NICENESS = 10  # of 19: on a full machine a tenth of the share of what people wait for
@@ -85,12 +87,14 @@ class Jobs:
             self._scheduler.modify_job(SYNC, next_run_time=datetime.now(UTC))
 
     def stop(self) -> None:
-        """Wait for the run under way, start no other."""
+        """Wait for the runs under way, start no other. Close the pace first, and they end soon."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
 
     def _report(self, event: JobEvent) -> None:
-        if event.code == EVENT_JOB_ERROR:
+        if isinstance(getattr(event, "exception", None), Closing):
+            log.debug("job %s was ended", event.job_id)
+        elif event.code == EVENT_JOB_ERROR:
             log.error("job %s failed: %s", event.job_id, getattr(event, "exception", ""))
         elif event.code == EVENT_JOB_MISSED:
             log.warning("job %s missed its time; it runs at the next one", event.job_id)

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from feedback_store import Adapter, Round, StoreError, StoreUnavailable, Trace, 
 from services import card, labels
 from services.anchors import HeldAnswers
 from services.conversation import root_id
-from services.engine import Engine
+from services.engine import Closing, Engine
 from services.lineage import Lineage
 from services.views import AdapterView, LearnedView, LearningStatus
 from spear_core import traces as core
@@ -182,7 +182,7 @@ class LearningService:
 
     def prepare(self) -> None:
         """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
-        with self._round_lock:
+        with self._round_lock, suppress(Closing):
             learner = self._ready_learner()
             for held in (learner.probes, learner.anchors):
                 held.warm(self._engine.twins.training, self._engine.pad_id, self._engine.pace.give_way)
@@ -190,7 +190,8 @@ class LearningService:
     def run_pending(self) -> int:
         """Learn everything that waits, round after round. Returns how many rounds were run.
 
-        After a fault of the disk nothing is tried for DISK_REST_SECONDS. Raises StoreError where the store refuses.
+        After a fault of the disk nothing is tried for DISK_REST_SECONDS. Raises StoreError where the store refuses,
+        Closing in the middle of a round when the app is closed.
         """
         done = 0
         with self._round_lock:
@@ -273,6 +274,9 @@ class LearningService:
         except TracesWithdrawn:
             # what was taken back must not go live; the rest is trained anew
             self._end(round_, "interrupted", "A vote was withdrawn during training; the rest is trained anew.")
+        except Closing:
+            self._end(round_, "interrupted", "The app was closed during training; it is trained anew.")
+            raise
         except DISK_FAULTS as e:
             log.error("round %d could not be stored: %s", round_.id, e)
             self._rests_until = time.monotonic() + DISK_REST_SECONDS

@@ -79,7 +79,8 @@ class Workbench:
             self.learning.kick()
 
     def close(self) -> None:
-        """Wait for a round under way, then close the database."""
+        """End replies and rounds under way, then close the database. What a round was learning waits for the next start."""
+        self.engine.pace.close()
         self.sync.close()
         self.demo.close()
         self.chat.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from feedback_store import Store, StoreError, UnknownRecord, UserStore
+from feedback_store import Store, StoreError, UnknownRecord, UserStore, branches
 from feedback_store.transfer import Wanted
 from tests.feedback_store.store_desk import BASE, Desk, Talk
 
@@ -96,6 +96,18 @@ def test_each_sees_their_own(store: Store, theirs: Talk) -> None:
     assert len(ben.latest_feedback(BASE, 10)) == 2 and ben.vote(theirs.reply.id) == -1
     assert {t.id for t in ben.traces()} == {t.id for t in store.traces()}
     assert len(ben.events()) == len(store.events()) > 0
+
+
+def test_what_others_say_leaves_no_less_room_for_what_is_found_of_ones_own(
+    store: Store, mine: UserStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(branches, "MAX_FOUND", 2)
+    own = [Desk(mine).talk("What is a secret?").conversation_id for _ in range(2)]
+    for _ in range(3):
+        Desk(UserStore(store, "ben")).talk("What is ben's secret?")
+    assert mine.conversations_saying("secret") == set(own)
+    assert mine.conversations_saying("secret", "ben") == set(own), "of others nothing is found, however it is asked"
+    assert len(store.conversations_saying("secret")) == 2 and not store.conversations_saying("secret") & set(own)
 
 
 @pytest.mark.parametrize(

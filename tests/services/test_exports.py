@@ -114,6 +114,15 @@ def test_an_export_reads_back_without_loss(open_store: Callable[[], Store], stor
     assert import_lines(other, format_, said, BASE) == 0, "a second time nothing is new"
 
 
+def test_a_reply_that_was_being_written_there_is_not_being_written_here(open_store: Callable[[], Store]) -> None:
+    there, here = open_store(), open_store()
+    talk = there.create_conversation()
+    question = there.add_message(talk.id, "user", "What is an owl?")
+    there.add_message(talk.id, "assistant", "An owl is", parent_id=question.id, complete=False)
+    import_lines(here, "events", export_lines(there, "events", Wanted()), BASE)
+    assert [(m.text, m.complete) for m in here.messages(talk.id)] == [("What is an owl?", True), ("An owl is", True)]
+
+
 def test_what_was_trained_there_is_pending_here_and_what_was_taken_back_stays_so(
     open_store: Callable[[], Store], store: Store
 ) -> None:
