@@ -14,7 +14,7 @@ from services.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
 from services.replies import Writing
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
-from spear_core.generate import stream_reply
+from spear_core.generate import ReplySettings, stream_reply
 from spear_core.prompts import revision_messages
 from spear_core.refused import way_out
 from spear_core.traces import Messages
@@ -288,20 +288,19 @@ class ChatService:
             writing.serving = engine.twins.serving
             return writing.serving.model
 
-        how: dict[str, Any] = {
-            "context_tokens": engine.loaded.context_tokens,
-            "max_new_tokens": sampling.max_new_tokens or engine.max_new_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "banned": banned,
-            "stop": writing.stop,
-        }
+        settings = ReplySettings(
+            engine.loaded.context_tokens,
+            sampling.max_new_tokens or engine.max_new_tokens,
+            sampling.temperature,
+            sampling.top_p,
+            banned,
+        )
         if engine.batching.takes(engine.twins.base):
-            yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, **how)
+            yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, writing.stop)
             return
         with engine.turns.turn(writing.stop):
             if not writing.stop.is_set():
-                yield from stream_reply(model(), engine.loaded.tokenizer, prompt, **how)
+                yield from stream_reply(model(), engine.loaded.tokenizer, prompt, settings, writing.stop)
 
     def _read(self, message: Message, writing: Writing) -> Iterator[MessageView]:
         for text in writing.read():

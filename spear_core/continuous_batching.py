@@ -20,8 +20,8 @@ from transformers import TextIteratorStreamer
 from transformers.generation.logits_process import NoBadWordsLogitsProcessor
 
 from spear_core.decoding import Decoding, Rows
-from spear_core.generate import raise_failure
-from spear_core.prompts import encode_prompt, end_token_ids
+from spear_core.generate import ReplySettings, raise_failure
+from spear_core.prompts import end_token_ids
 from spear_core.traces import Messages
 
 MOST_ROWS = 16
@@ -143,12 +143,7 @@ class ContinuousBatching:
         model: Callable[[], Any],
         tokenizer: Any,
         messages: Messages,
-        *,
-        context_tokens: int,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        top_p: float = 0.95,
-        banned: Sequence[list[int]] = (),
+        settings: ReplySettings,
         stop: threading.Event | None = None,
     ) -> Iterator[str]:
         """`spear_core.generate.stream_reply`, by what `model` returns when the reply's turn has come.
@@ -156,13 +151,12 @@ class ContinuousBatching:
         First come, first served. `model` must be quick: all replies wait for it.
         """
         ends = end_token_ids(tokenizer)
-        new_tokens = min(max_new_tokens, context_tokens // 2)
         unread = threading.Event()
         asked = _Asked(
             model,
-            encode_prompt(tokenizer, list(messages), max_tokens=context_tokens - new_tokens),
-            Decoding(new_tokens, frozenset(ends), ends[0], temperature, top_p),
-            NoBadWordsLogitsProcessor(list(banned), ends) if banned else None,
+            settings.encode(tokenizer, messages),
+            Decoding(settings.new_tokens, frozenset(ends), ends[0], settings.temperature, settings.top_p),
+            NoBadWordsLogitsProcessor(list(settings.banned), ends) if settings.banned else None,
             TextIteratorStreamer(tokenizer, skip_special_tokens=True),
             (stop or threading.Event(), unread),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
@@ -37,25 +38,33 @@ def _pad_id(tokenizer: Any) -> int:
     return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_token_ids(tokenizer)[0]
 
 
-def stream_reply(
-    model: Any,
-    tokenizer: Any,
-    messages: Messages,
-    *,
-    context_tokens: int,
-    max_new_tokens: int,
-    temperature: float = 0.0,
-    top_p: float = 0.95,
-    banned: Sequence[list[int]] = (),
-    stop: threading.Event | None = None,
-) -> Iterator[str]:
-    """Yield the reply as it grows (each item is the whole text so far). Temperature 0 is greedy.
+@dataclass(frozen=True)
+class ReplySettings:
+    """How one reply is made. Temperature 0 is greedy; no sequence of tokens in `banned` is ever completed."""
 
-    The conversation is cut from its oldest side to fit. `stop` ends it early, and no sequence of
-    tokens in `banned` is completed. An error in generation is raised here.
+    context_tokens: int
+    max_new_tokens: int  # half of the context at most
+    temperature: float = 0.0
+    top_p: float = 0.95
+    banned: Sequence[list[int]] = ()
+
+    @property
+    def new_tokens(self) -> int:
+        return min(self.max_new_tokens, self.context_tokens // 2)
+
+    def encode(self, tokenizer: Any, messages: Messages) -> list[int]:
+        """The conversation, cut from its oldest side so that the reply fits too."""
+        return encode_prompt(tokenizer, list(messages), max_tokens=self.context_tokens - self.new_tokens)
+
+
+def stream_reply(
+    model: Any, tokenizer: Any, messages: Messages, settings: ReplySettings, stop: threading.Event | None = None
+) -> Iterator[str]:
+    """Yield the reply as it grows (each item is the whole text so far).
+
+    `stop` ends it early. An error in generation is raised here.
     """
-    new_tokens = min(max_new_tokens, context_tokens // 2)
-    ids = encode_prompt(tokenizer, list(messages), max_tokens=context_tokens - new_tokens)
+    ids = settings.encode(tokenizer, messages)
     device = next(model.parameters()).device
     streamer = TextIteratorStreamer(
         tokenizer, skip_prompt=True, timeout=_FIRST_TOKEN_TIMEOUT_SECONDS, skip_special_tokens=True
@@ -70,13 +79,13 @@ def stream_reply(
                 model.generate(
                     input_ids=inputs,
                     attention_mask=torch.ones_like(inputs),
-                    max_new_tokens=new_tokens,
+                    max_new_tokens=settings.new_tokens,
                     eos_token_id=end_token_ids(tokenizer),
                     pad_token_id=_pad_id(tokenizer),
-                    bad_words_ids=list(banned) or None,
+                    bad_words_ids=list(settings.banned) or None,
                     streamer=streamer,
                     stopping_criteria=StoppingCriteriaList([_Stop(stop, unread)]),
-                    **_sampling(temperature, top_p),
+                    **_sampling(settings.temperature, settings.top_p),
                 )
         except BaseException as e:
             failure.append(e)

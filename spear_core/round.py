@@ -110,7 +110,6 @@ class Learner:
         older = [self.encoder.trace(r) for r in replay]
         checked = _sample(older, seed)
         prompt_ids = {e.prompt_ids for e in encoded_wins}
-        material = Material(encoded_wins, encoded_loses, older, self.anchors.without(prompt_ids))
         trainer = self._trainer()
 
         def measured() -> Measures:
@@ -118,6 +117,8 @@ class Learner:
 
         self.twins.load(current)
         before = measured()
+        forgotten = [e for e, held in zip(checked, before.held, strict=True) if not held]
+        material = Material(encoded_wins, encoded_loses, older, self.anchors.without(prompt_ids), forgotten)
         shown = wins[-1].prompt if wins else None
         before_text = self.answer([shown])[0] if shown else ""
         for attempt, rate in enumerate((cfg.learning_rate, cfg.learning_rate / 2), start=1):

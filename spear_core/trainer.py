@@ -114,6 +114,7 @@ class Material:
     loses: Sequence[Encoded]
     replay: Sequence[Encoded] = ()
     anchors: Anchors | None = None
+    forgotten: Sequence[Encoded] = ()  # of `replay`: wins that the adapter has lost, and that half of it is drawn from
 
 
 def cap_loses(loses: Sequence[Encoded], wins: int, config: SpearConfig, rng: random.Random) -> list[Encoded]:
@@ -270,7 +271,12 @@ class Trainer:
     ) -> dict[str, float]:
         cfg = self.config
         lambda_lose, margin = (PRESSURE, 0.0) if pressing and not cfg.lambda_lose else (cfg.lambda_lose, cfg.margin)
-        wins = _draw(material.wins, cfg.wins_a_step, rng) + _draw(material.replay, cfg.replay_wins, rng)
+        again = _draw(material.forgotten, cfg.replay_wins // 2, rng)
+        wins = (
+            _draw(material.wins, cfg.wins_a_step, rng)
+            + again
+            + _draw(material.replay, cfg.replay_wins - len(again), rng)
+        )
         drawn_loses = _draw(loses, cfg.loses_a_step, rng) if lambda_lose > 0 else []
         drawn = pool.draw(cfg.anchors_a_step) if cfg.anchor_weight > 0 else []
         rows = [*self._drop([*wins, *drawn_loses], rng), *(pool.anchors.examples[i] for i in drawn)]

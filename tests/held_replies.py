@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from spear_core.continuous_batching import ContinuousBatching
+from spear_core.generate import ReplySettings
 
 WAIT = 60.0
 
@@ -32,7 +33,7 @@ class HeldReplies:
 
         messages = [{"role": "user", "content": "Hello!"}]
         with contextlib.suppress(_Released):
-            list(self._batching.stream(model, tokenizer, messages, context_tokens=64, max_new_tokens=1))
+            list(self._batching.stream(model, tokenizer, messages, ReplySettings(64, 1)))
 
     def __enter__(self) -> Self:
         self._thread.start()

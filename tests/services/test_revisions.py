@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.workbench import Workbench
-from spear_core.generate import stream_reply
+from spear_core.generate import ReplySettings, stream_reply
 from spear_core.prompts import revision_messages
 from spear_core.refused import way_out
 from tests.services.bench_desk import ask, wrong_task
@@ -16,7 +16,7 @@ def unguarded(bench: Workbench, question: str, said: str, hint: str) -> str:
     engine = bench.engine
     asked = revision_messages([{"role": "user", "content": question}], [(said, hint)], engine.loaded.settings)
     tokenizer, context = engine.loaded.tokenizer, engine.loaded.context_tokens
-    return list(stream_reply(engine.twins.base, tokenizer, asked, context_tokens=context, max_new_tokens=64))[-1]
+    return list(stream_reply(engine.twins.base, tokenizer, asked, ReplySettings(context, 64)))[-1]
 
 
 def test_a_revision_does_not_repeat_what_was_refused(bench: Workbench) -> None:

@@ -163,9 +163,9 @@ def test_a_second_revision_is_scored_under_the_very_prompt_that_produced_it(
     batching = bench.engine.batching
     real = batching.stream
 
-    def spy(model: Any, tokenizer: Any, prompt: Any, **how: Any) -> Any:
+    def spy(model: Any, tokenizer: Any, prompt: Any, *how: Any) -> Any:
         prompts.append(list(prompt))
-        return real(model, tokenizer, prompt, **how)
+        return real(model, tokenizer, prompt, *how)
 
     monkeypatch.setattr(batching, "stream", spy)
     task = wrong_task(bench)

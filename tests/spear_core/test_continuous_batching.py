@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from benchmarks.report import DEFAULT_MODEL
 from spear_core import continuous_batching
 from spear_core.continuous_batching import ContinuousBatching
 from spear_core.errors import OutOfMemory
-from spear_core.generate import stream_reply
+from spear_core.generate import ReplySettings, stream_reply
 from spear_core.loading import LoadedModel, load_model
 from spear_core.traces import Messages
 from spear_core.twins import share_base
@@ -30,7 +31,7 @@ QUESTIONS = [
     "Is iron a metal?",
     "What is a spoon?",
 ]
-HOW: dict[str, Any] = {"context_tokens": 256, "max_new_tokens": 24}
+PLAIN = ReplySettings(context_tokens=256, max_new_tokens=24)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +44,8 @@ def asked(text: str) -> Messages:
     return [{"role": "user", "content": text}]
 
 
-def alone(loaded: LoadedModel, text: str, **more: Any) -> str:
-    return list(stream_reply(loaded.model, loaded.tokenizer, asked(text), **{**HOW, **more}))[-1]
+def alone(loaded: LoadedModel, text: str, settings: ReplySettings = PLAIN) -> str:
+    return list(stream_reply(loaded.model, loaded.tokenizer, asked(text), settings))[-1]
 
 
 class Reader:
@@ -56,7 +57,8 @@ class Reader:
         loaded: LoadedModel,
         text: str,
         model: Callable[[], Any] | None = None,
-        **more: Any,
+        settings: ReplySettings = PLAIN,
+        stop: threading.Event | None = None,
     ) -> None:
         self.texts: list[str] = []
         self.error: BaseException | None = None
@@ -64,7 +66,7 @@ class Reader:
         def read() -> None:
             try:
                 of = model or (lambda: loaded.model)
-                for said in batching.stream(of, loaded.tokenizer, asked(text), **{**HOW, **more}):
+                for said in batching.stream(of, loaded.tokenizer, asked(text), settings, stop):
                     self.texts.append(said)
             except BaseException as error:
                 self.error = error
@@ -103,7 +105,7 @@ def test_replies_that_are_asked_for_together_say_what_each_says_alone(loaded: Lo
 def test_a_reply_joins_others_under_way_and_grows_word_by_word(loaded: LoadedModel) -> None:
     batching = ContinuousBatching()
     streams = [
-        batching.stream(lambda: loaded.model, loaded.tokenizer, asked(text), **HOW) for text in QUESTIONS
+        batching.stream(lambda: loaded.model, loaded.tokenizer, asked(text), PLAIN) for text in QUESTIONS
     ]  # a stream is asked for when its first text is read
     texts: list[list[str]] = [[] for _ in QUESTIONS]
     for started, stream in enumerate(streams):
@@ -111,7 +113,7 @@ def test_a_reply_joins_others_under_way_and_grows_word_by_word(loaded: LoadedMod
     for own, stream in zip(texts, streams, strict=True):
         own += stream
     for own, text in zip(texts, QUESTIONS, strict=True):
-        assert own == list(stream_reply(loaded.model, loaded.tokenizer, asked(text), **HOW))
+        assert own == list(stream_reply(loaded.model, loaded.tokenizer, asked(text), PLAIN))
         assert all(after.startswith(before) for before, after in itertools.pairwise(own))
 
 
@@ -119,14 +121,15 @@ def test_what_is_sampled_or_forbidden_for_one_reply_changes_no_other(loaded: Loa
     batching = ContinuousBatching()
     first = alone(loaded, QUESTIONS[0])
     ids = loaded.tokenizer(first, add_special_tokens=False)["input_ids"]
-    banned = [ids[:3], [ids[-1]]]
+    without = replace(PLAIN, banned=[ids[:3], [ids[-1]]])
+    wild = replace(PLAIN, temperature=2.0, top_p=1.0)
     with HeldReplies(batching, loaded.tokenizer) as held:
         readers = [Reader(batching, loaded, text) for text in QUESTIONS]
-        forbidden = Reader(batching, loaded, QUESTIONS[0], banned=banned)
-        hot = [Reader(batching, loaded, QUESTIONS[0], temperature=2.0, top_p=1.0) for _ in range(4)]
+        forbidden = Reader(batching, loaded, QUESTIONS[0], settings=without)
+        hot = [Reader(batching, loaded, QUESTIONS[0], settings=wild) for _ in range(4)]
         held.until(len(QUESTIONS) + 5)
     assert [reader.end() for reader in readers] == [alone(loaded, text) for text in QUESTIONS]
-    assert forbidden.end() == alone(loaded, QUESTIONS[0], banned=banned) != first
+    assert forbidden.end() == alone(loaded, QUESTIONS[0], without) != first
     assert len({reader.end() for reader in hot}) > 1
 
 
@@ -138,9 +141,9 @@ def test_a_stopped_reply_and_one_that_nobody_reads_leave_the_others_alone(loaded
         held.until(1)
         stop.set()
     assert never_begun.end() == ""
-    left = batching.stream(lambda: loaded.model, loaded.tokenizer, asked(QUESTIONS[2]), **HOW)
+    left = batching.stream(lambda: loaded.model, loaded.tokenizer, asked(QUESTIONS[2]), PLAIN)
     stopping = threading.Event()
-    stopped = batching.stream(lambda: loaded.model, loaded.tokenizer, asked(QUESTIONS[2]), stop=stopping, **HOW)
+    stopped = batching.stream(lambda: loaded.model, loaded.tokenizer, asked(QUESTIONS[2]), PLAIN, stopping)
     next(left), next(stopped)
     left.close()  # type: ignore[attr-defined]
     stopping.set()
@@ -155,13 +158,13 @@ def test_a_swap_changes_only_replies_that_begin_after_it(loaded: LoadedModel) ->
     other = share_base(loaded.model)
     head = other.get_output_embeddings()
     head.weight = torch.nn.Parameter(head.weight.flip(0), requires_grad=False)
-    before = batching.stream(lambda: loaded.model, loaded.tokenizer, asked(QUESTIONS[2]), **HOW)
+    before = batching.stream(lambda: loaded.model, loaded.tokenizer, asked(QUESTIONS[2]), PLAIN)
     texts = [next(before)]
-    after = batching.stream(lambda: other, loaded.tokenizer, asked(QUESTIONS[2]), **HOW)
+    after = batching.stream(lambda: other, loaded.tokenizer, asked(QUESTIONS[2]), PLAIN)
     changed = [*after]
     texts += before
     assert texts[-1] == alone(loaded, QUESTIONS[2])
-    assert changed[-1] == list(stream_reply(other, loaded.tokenizer, asked(QUESTIONS[2]), **HOW))[-1] != texts[-1]
+    assert changed[-1] == list(stream_reply(other, loaded.tokenizer, asked(QUESTIONS[2]), PLAIN))[-1] != texts[-1]
 
 
 class Breaks(torch.nn.Module):
