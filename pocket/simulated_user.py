@@ -35,8 +35,16 @@ class Correction:
         self.ruled_out |= {
             c for c in task.candidates if re.search(rf"\b{re.escape(c.lower())}\b", reply.lower()) and c != task.truth
         }
-        clue = best_clue(task.candidates, task.truth, self.given, self.ruled_out, self.rng, among=task.options or None)
-        self.given.append(clue)
+        try:
+            clue = best_clue(
+                task.candidates, task.truth, self.given, self.ruled_out, self.rng, among=task.options or None
+            )
+        except ValueError:
+            if not self.given:
+                raise
+            clue = self.rng.choice(self.given)  # all that may be said was said: the user says it again
+        else:
+            self.given.append(clue)
         return clue.words(self.rng)
 
     def _sum_hint(self, reply: str) -> str:

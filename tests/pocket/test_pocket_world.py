@@ -66,6 +66,14 @@ def test_a_hint_never_states_the_answer(shape: str) -> None:
             assert not re.search(rf"\b{re.escape(task.truth.lower())}\b", hint.lower()), (task, hint)
 
 
+def test_a_user_who_has_said_all_that_is_vague_enough_says_it_again() -> None:
+    (fact,) = [f for f in WORLD.of("colour", half_known=True) if f.truth == "red"][:1]
+    correction = SimulatedUser(3).correct(open_task(WORLD, fact, w.OPEN["colour"][0]))
+    hints = [correction.hint("I do not know.") for _ in range(8)]
+    assert all(hints) and len(correction.given) < 8
+    assert not any("red" in hint.lower().split() for hint in hints)
+
+
 @pytest.mark.parametrize("shape", TASK_SHAPES)
 def test_the_verdict_accepts_the_right_answer_and_refuses_others(shape: str) -> None:
     for task in distinct_tasks(shape, 40, 9, half_known=False):
