@@ -183,15 +183,7 @@ class ContinuousBatching:
     def _work(self) -> None:
         batches: list[_Batch] = []
         while (joining := self._next(batches)) or batches:
-            for batch in batches:
-                batch.guarded(batch.step)
-            for begun in _begun(joining):
-                same = next((batch for batch in batches if batch.asked and batch.model is begun.model), None)
-                if same:
-                    same.guarded(partial(same.join, begun))
-                else:
-                    batches.append(begun)
-            batches = [batch for batch in batches if batch.asked]
+            batches = _one_step(batches, joining)
 
     def _next(self, batches: Sequence[_Batch]) -> list[_Asked]:
         """Those of the waiting whose turn has come. Waits where there is nothing to do; ends the thread after a while."""
@@ -211,6 +203,19 @@ class ContinuousBatching:
 def _fits(together: Sequence[_Asked], another: _Asked) -> bool:
     rows, widest = len(together) + 1, max(asked.width for asked in (*together, another))
     return rows == 1 or (rows <= MOST_ROWS and rows * widest <= MOST_CELLS)
+
+
+def _one_step(batches: list[_Batch], joining: Sequence[_Asked]) -> list[_Batch]:
+    """A token for every reply under way, and the first one for those that join. What goes on."""
+    for batch in batches:
+        batch.guarded(batch.step)
+    for begun in _begun(joining):
+        same = next((batch for batch in batches if batch.asked and batch.model is begun.model), None)
+        if same:
+            same.guarded(partial(same.join, begun))
+        else:
+            batches = [*batches, begun]
+    return [batch for batch in batches if batch.asked]
 
 
 def _begun(joining: Sequence[_Asked]) -> Iterator[_Batch]:
