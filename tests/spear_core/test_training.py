@@ -274,6 +274,31 @@ def test_half_of_a_steps_anchors_are_those_that_drifted_most_and_the_rest_come_i
     assert len(draw.draw(99)) == 10
 
 
+def test_older_wins_that_the_adapter_has_lost_are_trained_in_every_step(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twins = twins_of(loaded, replay_wins=4, max_steps=5, stop_when_learned=False, gate_enabled=False)
+    learner = learner_of(loaded, twins)
+    kept = [Trace("win", [{"role": "user", "content": f"Say {n}."}], "a bird") for n in range(12)]
+    encoded = [learner.encoder.trace(t) for t in kept]
+    teaching = Trainer(twins.training, twins.config.replace(max_steps=60, lambda_lose=0.0), 0, frozenset())
+    teaching.train(Material(encoded, []), seed=1)
+    lost = Trace("win", [{"role": "user", "content": "What is iron?"}], "a metal")
+    assert [row.learned for row in learner._rows([*encoded, learner.encoder.trace(lost)])] == [True] * 12 + [False]
+    seen: list[list[tuple[int, ...]]] = []
+    part = Trainer._part
+
+    def spy(self: Trainer, rows: Any, *rest: Any) -> Any:
+        seen.append([e.completion_ids for e in rows.wins])
+        return part(self, rows, *rest)
+
+    monkeypatch.setattr(Trainer, "_part", spy)
+    result = learner.run_round(twins.state(), [WIN], [], [*kept, lost], seed=2)
+    assert result.state is not None and result.before.held.count(False) == 1
+    lost_ids = learner.encoder.trace(lost).completion_ids
+    assert len(seen) == 5 and all(lost_ids in step and len(step) == 1 + 4 for step in seen)
+
+
 def _with(config: SpearConfig, **changes: Any) -> Callable[[LoadedModel], Twins]:
     return lambda loaded: Twins(loaded.model, config.replace(**changes), seed=3)
 
