@@ -19,6 +19,7 @@ from experiments.runner import play_run
 from experiments.settings import Run, read_runs
 from spear_core.errors import SpearError
 from spear_core.loading import LoadedModel, load_model
+from spear_core.memory import keep_little
 
 log = logging.getLogger("experiments")
 
@@ -28,6 +29,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     log.setLevel(logging.INFO)
     torch.set_num_threads(arguments.threads)
+    keep_little()  # a sweep sees every length of prompt that there is
     try:
         if arguments.command == "report":
             from experiments.report import write_report
