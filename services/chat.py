@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, replace
 from typing import Any
 
 from feedback_store import Conversation, Message, UnknownRecord
 from services.conversation import attempts, prompt_up_to, root_id, shown_path, siblings, system_prompt
 from services.engine import Engine
 from services.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
-from services.replies import Writing
+from services.replies import Sampling, Writing, growing
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
-from spear_core.generate import ReplySettings, stream_reply
 from spear_core.prompts import revision_messages
 from spear_core.refused import way_out
 from spear_core.traces import Messages
@@ -25,23 +24,6 @@ REVISION_TEMPERATURE = 0.5  # of revisions after the first; the paper has 0.8, a
 MOST_REPEATS = 3  # times a revision that repeats a refused answer is written anew before it stands
 AGAIN_TEMPERATURE = 0.7  # of a reply asked for again, where a greedy one would come out the same
 BUSY = "A reply is still being written in this conversation; wait for it or stop it."
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How first replies are drawn. Raises SpearError for a value that is not allowed."""
-
-    temperature: float = 0.0  # 0: always the most likely token
-    top_p: float = 0.95
-    max_new_tokens: int = 0  # 0: as many as the model's settings say
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature <= 2:
-            raise SpearError(f"The temperature must be from 0 to 2, not {self.temperature}.")
-        if not 0 < self.top_p <= 1:
-            raise SpearError(f"Top-p must be above 0 and at most 1, not {self.top_p}.")
-        if not 0 <= self.max_new_tokens <= 100_000:
-            raise SpearError("The longest reply must be 0 (as the model says) or a number of tokens above it.")
 
 
 class ChatService:
@@ -258,7 +240,7 @@ class ChatService:
             try:
                 with engine.pace.foreground():
                     for _ in range(1 + MOST_REPEATS):
-                        for text in self._texts(writing, prompt, sampling, banned):
+                        for text in growing(writing, engine, prompt, sampling, banned):
                             writing.grow(text)
                         if writing.stop.is_set() or text not in refused:
                             break
@@ -277,30 +259,6 @@ class ChatService:
         writing = self._running[message.conversation_id] = Writing(message.id, engine.twins.serving)
         writing.start(write)
         yield from self._read(message, writing)
-
-    def _texts(
-        self, writing: Writing, prompt: Messages, sampling: Sampling, banned: Sequence[list[int]]
-    ) -> Iterator[str]:
-        """The reply as it grows, by what serves when its turn has come: it may have waited over a swap."""
-        engine = self._engine
-
-        def model() -> Any:
-            writing.serving = engine.twins.serving
-            return writing.serving.model
-
-        settings = ReplySettings(
-            engine.loaded.context_tokens,
-            sampling.max_new_tokens or engine.max_new_tokens,
-            sampling.temperature,
-            sampling.top_p,
-            banned,
-        )
-        if engine.batching.takes(engine.twins.base):
-            yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, writing.stop)
-            return
-        with engine.turns.turn(writing.stop):
-            if not writing.stop.is_set():
-                yield from stream_reply(model(), engine.loaded.tokenizer, prompt, settings, writing.stop)
 
     def _read(self, message: Message, writing: Writing) -> Iterator[MessageView]:
         for text in writing.read():

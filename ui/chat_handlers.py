@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from services.chat import Sampling
+from services.replies import Sampling
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
 from ui import messages as m

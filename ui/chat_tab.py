@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from services.chat import Sampling
+from services.replies import Sampling
 from ui.chat_handlers import ChatHandlers
 from ui.events import QUIET
 from ui.examples import invitation_html

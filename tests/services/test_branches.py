@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from feedback_store import Store
-from services.chat import Sampling
+from services.replies import Sampling
 from services.workbench import Workbench
 from spear_core.errors import SpearError
 from tests.services.bench_desk import ask
