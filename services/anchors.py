@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 
 from services.conversation import prompt_up_to
 from services.engine import Engine
@@ -16,6 +17,7 @@ from spear_core.rollout import answer_all
 from spear_core.traces import Encoded, Messages
 
 log = logging.getLogger(__name__)
+ENCODINGS_KEPT = 4096  # several times what one round holds: past chats come and go
 WISHES_LOOKED_FOR = 200  # the latest confirmed revisions in which wishes are looked for
 
 
@@ -24,6 +26,8 @@ class HeldAnswers:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        # encoding all of them takes 60 ms of Python at the beginning of every round, which a reply under way would feel
+        self._plain = lru_cache(maxsize=ENCODINGS_KEPT)(self._encode)
         self._wished: dict[tuple[tuple[str, ...], str], tuple[list[tuple[str, str | None]], str]] = {}
 
     def wishes(self, before_utc: str | None = None) -> list[str]:
@@ -71,12 +75,15 @@ class HeldAnswers:
         encoder, settings = self._engine.encoder, self._engine.loaded.settings
         said = [(prompt, answer) for prompt, answer in said if not is_degenerate(answer)]
         if not wishes:
-            return [encoder.plain(prompt, answer) for prompt, answer in said]
+            return [self._plain(tuple((m["role"], m["content"]) for m in prompt), answer) for prompt, answer in said]
         out = []
         for (prompt, answer), (attempts, wished) in zip(said, self._in_form(said, tuple(wishes)), strict=True):
             hinted = revision_messages(list(prompt), attempts, settings)
             out.append(encoder.hinted(prompt, hinted, wished) if attempts else encoder.plain(prompt, answer))
         return out
+
+    def _encode(self, prompt: tuple[tuple[str, str], ...], answer: str) -> Encoded:
+        return self._engine.encoder.plain([{"role": role, "content": content} for role, content in prompt], answer)
 
     def _in_form(
         self, said: list[tuple[Messages, str]], wishes: tuple[str, ...]

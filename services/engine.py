@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,12 +34,13 @@ class Pace:
         self._waited_for = 0
         self._quiet_since = -math.inf
         self._is_closing = False
+        self._later: Callable[[], object] | None = None
         self._quiet = threading.Condition()
         self._resumed = threading.local()  # .at: when this thread last went back to work
 
     @contextmanager
-    def foreground(self) -> Iterator[None]:
-        """Around a reply that streams, or a word that is being stored."""
+    def foreground(self, *, brief: bool = False) -> Iterator[None]:
+        """Around a reply that streams. `brief`: around a word that is stored in a moment; others often follow it."""
         with self._quiet:
             self._waited_for += 1
         try:
@@ -47,8 +48,22 @@ class Pace:
         finally:
             with self._quiet:
                 self._waited_for -= 1
-                self._quiet_since = time.monotonic()
+                if brief:
+                    self._quiet_since = time.monotonic()
+                later = None if self._waited_for else self._later
+                if later:
+                    self._later = None
                 self._quiet.notify_all()
+            if later:
+                later()
+
+    def when_quiet(self, work: Callable[[], object]) -> None:
+        """Do a short piece of work when nothing is waited for: now, or by whoever ends what is waited for last."""
+        with self._quiet:
+            if self._waited_for:
+                self._later = work
+                return
+        work()
 
     def give_way(self) -> None:
         """Wait until nothing is waited for, but at most WAIT_PER_WORK times as long as this thread's last piece of work.

@@ -115,7 +115,7 @@ class FeedbackService:
     @contextmanager
     def _together(self) -> Iterator[None]:
         """Whole or not at all, and before any training."""
-        with self._engine.pace.foreground(), self._store.together():
+        with self._engine.pace.foreground(brief=True), self._store.together():
             yield
 
     def _reply(self, message_id: str) -> Message:

@@ -207,7 +207,7 @@ class LearningService:
                 done += 1
             if done:
                 self.lineage.prune()
-                give_back()
+                self._engine.pace.when_quiet(give_back)  # while it runs, whoever needs memory waits
         return done
 
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:

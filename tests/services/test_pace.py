@@ -49,8 +49,7 @@ def test_training_rests_twice_its_work_while_somebody_waits_and_not_at_all_other
     with pace.foreground():
         assert clock.work(pace, 1.0) == pytest.approx(engine.WAIT_PER_WORK)
         assert clock.work(pace, 100.0) == pytest.approx(engine.LONGEST_WAIT_SECONDS)
-    clock.now += engine.QUIET_SECONDS
-    assert clock.work(pace, 1.0) == 0
+    assert clock.work(pace, 1.0) == 0, "after a reply training goes on at once"
 
 
 def test_many_short_requests_in_a_row_are_waited_for_as_one_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +59,7 @@ def test_many_short_requests_in_a_row_are_waited_for_as_one_long_one(monkeypatch
 
     def vote() -> None:
         if next(votes, None) is not None:
-            with pace.foreground():
+            with pace.foreground(brief=True):
                 clock.now += 0.001
 
     pace.give_way()
@@ -71,6 +70,21 @@ def test_many_short_requests_in_a_row_are_waited_for_as_one_long_one(monkeypatch
     pace.give_way()
     assert clock.now - before == pytest.approx(4 * engine.QUIET_SECONDS + 3 * 0.001)
     assert clock.work(pace, 1.0) == 0
+
+
+def test_work_that_would_hold_up_replies_is_done_by_the_last_one_that_ends() -> None:
+    pace, done = Pace(), list[str]()
+    pace.when_quiet(lambda: done.append("at once"))
+    assert done == ["at once"]
+    with pace.foreground():
+        with pace.foreground(brief=True):
+            pace.when_quiet(lambda: done.append("an earlier round's"))
+            pace.when_quiet(lambda: done.append("later"))
+        assert done == ["at once"]
+    assert done == ["at once", "later"]
+    with pace.foreground():
+        pass
+    assert done == ["at once", "later"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux only")
