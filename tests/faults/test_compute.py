@@ -171,6 +171,7 @@ def endless(tmp_path: Path) -> Workbench:
 def test_a_reply_that_never_ends_is_bounded_by_half_the_context(tmp_path: Path) -> None:
     bench = endless(tmp_path)
     layer, steps = embedding_of(bench), []
+    assert bench.engine.batching.takes(bench.engine.twins.base)  # tried out once a model, with a forward of its own
     layer.register_forward_hook(lambda *_: steps.append(1))  # one forward a token
     assert ask(bench, QUESTION).complete
     assert len(steps) == CONTEXT_TOKENS // 2
