@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.algorithms import ALGORITHMS
 from experiments.results import Result
 
 COLOURS = ("#0f766e", "#b45309", "#6d28d9", "#be123c", "#1d4ed8", "#4d7c0f", "#334155")
@@ -48,7 +49,8 @@ def draw(groups: Mapping[str, Sequence[Result]], file: Path) -> None:
     figure, axes = pyplot.subplots(2, 3, figsize=(12, 6))
     data: dict[str, Any] = {}
     for (name, across, up, curve), panel in zip(PANELS, axes.flat, strict=True):
-        for (group, results), colour in zip(groups.items(), COLOURS, strict=False):
+        for group, results in groups.items():
+            colour = COLOURS[list(ALGORITHMS).index(group)]  # the same in every plot
             curves = [curve(r) for r in results]
             data.setdefault(name, {})[group] = {r.seed: c for r, c in zip(results, curves, strict=True)}
             for x, y in curves:
@@ -57,8 +59,8 @@ def draw(groups: Mapping[str, Sequence[Result]], file: Path) -> None:
         panel.set(xlabel=across, ylabel=up)
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(axis="y", alpha=0.25)
-    axes.flat[0].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="lower center", ncols=len(groups), frameon=False)
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
     file.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
