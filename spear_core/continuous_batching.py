@@ -20,7 +20,7 @@ from transformers import TextIteratorStreamer
 from transformers.generation.logits_process import NoBadWordsLogitsProcessor
 
 from spear_core.decoding import Decoding, Rows
-from spear_core.generate import ReplySettings, raise_failure
+from spear_core.generate import ReplySettings, raise_failure, texts
 from spear_core.prompts import end_token_ids
 from spear_core.traces import Messages
 
@@ -166,12 +166,8 @@ class ContinuousBatching:
                 self._thread = threading.Thread(target=self._work, name="replies", daemon=True)
                 self._thread.start()
             self._changed.notify()
-        text = ""
         try:
-            for piece in asked.streamer:
-                if piece:
-                    text += piece
-                    yield text.strip()
+            yield from texts(asked.streamer)
         finally:
             unread.set()  # the reader may have gone away in the middle
         if asked.failure:

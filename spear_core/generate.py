@@ -93,17 +93,22 @@ def stream_reply(
 
     worker = threading.Thread(target=work, name="reply", daemon=True)
     worker.start()
-    text = ""
     try:
-        for piece in streamer:
-            if piece:
-                text += piece
-                yield text.strip()
+        yield from texts(streamer)
     finally:
         unread.set()  # the reader may have gone away in the middle
         worker.join()
     if failure:
         raise_failure(failure[0])
+
+
+def texts(streamer: TextIteratorStreamer) -> Iterator[str]:
+    """The whole text so far, each time that it grew, until the streamer ends."""
+    text = ""
+    for piece in streamer:
+        if piece:
+            text += piece
+            yield text.strip()
 
 
 def raise_failure(error: BaseException) -> NoReturn:
