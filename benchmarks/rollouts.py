@@ -23,7 +23,7 @@ from pocket.evaluation import ask, distinct_tasks
 from pocket.tasks import SHAPES as TASKS
 from spear_core.decoding import Decoding
 from spear_core.loading import load_model
-from spear_core.prompts import encode_prompt, end_token_ids
+from spear_core.prompts import encode_prompt, end_token_ids, padding_token_id
 from spear_core.rollout import generate_tokens
 
 Tokens = list[list[int]]
@@ -82,9 +82,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         model, prompts, decoding = random_shape(arguments)
     else:
         loaded = load_model(arguments.model, device=arguments.device)
-        model, ends = loaded.model, end_token_ids(loaded.tokenizer)
+        model, tokenizer = loaded.model, loaded.tokenizer
         prompts = mixed_prompts(loaded, arguments.prompts, arguments.new_tokens, arguments.seed)
-        decoding = Decoding(arguments.new_tokens, frozenset(ends), loaded.tokenizer.pad_token_id or ends[0])
+        decoding = Decoding(arguments.new_tokens, frozenset(end_token_ids(tokenizer)), padding_token_id(tokenizer))
     seconds: dict[str, list[float]] = {"ours": [], "plain": []}
     made: dict[str, Tokens] = {}
     for side in (ours, plain):

@@ -14,7 +14,7 @@ from spear_core.config import SpearConfig
 from spear_core.decoding import Decoding
 from spear_core.loading import LoadedModel
 from spear_core.packing import batches_by_prompt
-from spear_core.prompts import encode_prompt, end_token_ids
+from spear_core.prompts import encode_prompt, end_token_ids, padding_token_id
 from spear_core.rollout import generate_tokens
 from spear_core.scoring import score
 from spear_core.traces import Encoded, Messages
@@ -72,9 +72,8 @@ class Seat:
         self.play = play
         self.twins = Twins(loaded.model, config, seed)
         tokenizer = loaded.tokenizer
-        ends = end_token_ids(tokenizer)
-        self.end_ids = frozenset(ends)
-        self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0])
+        self.end_ids = frozenset(end_token_ids(tokenizer))
+        self.pad_id = padding_token_id(tokenizer)
         self.protected = task.protected_ids(tokenizer)
         self.generated_tokens = 0
 

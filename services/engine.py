@@ -15,6 +15,7 @@ from services.turns import Turns
 from spear_core.config import SpearConfig
 from spear_core.continuous_batching import ContinuousBatching
 from spear_core.loading import LoadedModel
+from spear_core.prompts import padding_token_id
 from spear_core.traces import Encoder
 from spear_core.twins import Twins
 
@@ -110,8 +111,7 @@ class Engine:
 
     @property
     def pad_id(self) -> int:
-        tokenizer = self.loaded.tokenizer
-        return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.encoder.end_ids))
+        return padding_token_id(self.loaded.tokenizer)
 
     @property
     def max_new_tokens(self) -> int:

@@ -21,7 +21,7 @@ from transformers.generation.logits_process import NoBadWordsLogitsProcessor
 
 from spear_core.decoding import Decoding, Rows
 from spear_core.generate import ReplySettings, raise_failure, texts
-from spear_core.prompts import end_token_ids
+from spear_core.prompts import end_token_ids, padding_token_id
 from spear_core.traces import Messages
 
 MOST_ROWS = 16
@@ -155,7 +155,9 @@ class ContinuousBatching:
         asked = _Asked(
             model,
             settings.encode(tokenizer, messages),
-            Decoding(settings.new_tokens, frozenset(ends), ends[0], settings.temperature, settings.top_p),
+            Decoding(
+                settings.new_tokens, frozenset(ends), padding_token_id(tokenizer), settings.temperature, settings.top_p
+            ),
             NoBadWordsLogitsProcessor(list(settings.banned), ends) if settings.banned else None,
             TextIteratorStreamer(tokenizer, skip_special_tokens=True),
             (stop or threading.Event(), unread),

@@ -11,7 +11,7 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
 from spear_core.errors import OutOfMemory, is_out_of_memory
-from spear_core.prompts import encode_prompt, end_token_ids
+from spear_core.prompts import encode_prompt, end_token_ids, padding_token_id
 from spear_core.traces import Messages
 
 _FIRST_TOKEN_TIMEOUT_SECONDS = 600.0
@@ -32,10 +32,6 @@ def _sampling(temperature: float, top_p: float) -> dict[str, Any]:
     if temperature <= 0:
         return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     return {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-
-
-def _pad_id(tokenizer: Any) -> int:
-    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_token_ids(tokenizer)[0]
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ def stream_reply(
                     attention_mask=torch.ones_like(inputs),
                     max_new_tokens=settings.new_tokens,
                     eos_token_id=end_token_ids(tokenizer),
-                    pad_token_id=_pad_id(tokenizer),
+                    pad_token_id=padding_token_id(tokenizer),
                     bad_words_ids=list(settings.banned) or None,
                     streamer=streamer,
                     stopping_criteria=StoppingCriteriaList([_Stop(stop, unread)]),

@@ -106,6 +106,12 @@ def end_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return list(dict.fromkeys(token for token in found if token is not None))
 
 
+def padding_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """What fills up a batch; it is masked everywhere, so that any id will do where the tokenizer names none."""
+    found = (tokenizer.pad_token_id, *end_token_ids(tokenizer), 0)
+    return next(token for token in found if token is not None)
+
+
 def control_token_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """The ids that no message's text may ever become.
 

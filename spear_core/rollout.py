@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from spear_core.decoding import Decoding, Rows
-from spear_core.prompts import encode_prompt, end_token_ids
+from spear_core.prompts import encode_prompt, end_token_ids, padding_token_id
 from spear_core.traces import Messages
 
 log = logging.getLogger(__name__)
@@ -56,11 +56,10 @@ def replies(
     Greedy samples are all the same and computed once. At most `batch_size` rows go through the model together.
     `pace` is called before each forward and may wait.
     """
-    ends = end_token_ids(tokenizer)
     decoding = Decoding(
         min(max_new_tokens, context_tokens // 2),
-        frozenset(ends),
-        tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0],
+        frozenset(end_token_ids(tokenizer)),
+        padding_token_id(tokenizer),
         temperature,
         top_p,
     )

@@ -21,6 +21,7 @@ from spear_core.prompts import (
     encode_prompt,
     encode_text,
     end_token_ids,
+    padding_token_id,
     revision_messages,
 )
 from tests.tiny_models import BYTE_LEVEL_KINDS, KINDS, tiny_folder
@@ -168,6 +169,16 @@ def test_a_reply_ends_with_the_token_that_the_template_puts_after_it(
     assert tokenizer.eos_token_id in ends
     assert len(set(ends)) == len(ends)
     assert encode_completion(tokenizer, "Vera.")[-1] == ends[0]
+
+
+def test_a_batch_is_filled_up_with_the_padding_token_or_where_there_is_none_with_one_that_ends_a_reply(
+    tokenizers: dict[str, Any],
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tokenizers["qwen2"].name_or_path)
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(5)
+    assert padding_token_id(tokenizer) == 5
+    tokenizer.pad_token = None
+    assert padding_token_id(tokenizer) == end_token_ids(tokenizer)[0]
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "llama3", "gemma2"])
