@@ -11,6 +11,16 @@ from feedback_store.sampling import WINDOW, content_key, first_key, shuffled
 
 # Without statistics SQLite would take the index of all traces of a status
 WAITING = "traces INDEXED BY traces_waiting WHERE base = ? AND status = 'pending' AND may_train = 1"
+# A trained win `t` that may be trained again: the latest word on its prompt (what a person said does not give way to what
+# the model judged), and the person still stands by it: the reply is liked, or the one it replaces is not
+REPLAYED = (
+    "t.side = 'win' AND t.status = 'trained' AND t.confidence = 1.0 AND t.may_train = 1 "
+    "AND NOT EXISTS (SELECT 1 FROM traces INDEXED BY traces_wins WHERE base = t.base "
+    "AND prompt_key = t.prompt_key AND (source != 'judged', seq) > (t.source != 'judged', t.seq) "
+    "AND side = 'win' AND status IN ('trained', 'claimed', 'pending')) "
+    "AND EXISTS (SELECT 1 FROM votes v JOIN messages m ON m.id = t.message_id WHERE v.message_id = t.subject_id "
+    "AND v.value = iif(m.id = t.subject_id, 1, -1) AND m.verdict IS NOT 'still_wrong')"
+)
 
 
 class Traces(Connection):
@@ -105,9 +115,9 @@ class Traces(Connection):
         """A seeded choice of at most `limit` trained wins with confidence 1.0 to train on again.
 
         Only the latest word on a prompt counts: a win with a newer win, trained, claimed or pending, on the same prompt
-        is left out, but what a person said does not give way to what the model judged. So are wins of conversations
-        that were deleted or may not teach. Of more than `limit` and WINDOW such wins, those whose prompts' keys follow
-        the seed's (sampling.py).
+        is left out, but what a person said does not give way to what the model judged. So are wins whose vote or
+        verdict was taken back, and those of conversations that were deleted or may not teach. Of more than `limit` and
+        WINDOW such wins, those whose prompts' keys follow the seed's (sampling.py).
         """
         size = max(limit, WINDOW)
         with self._transaction(write=False):
@@ -115,15 +125,27 @@ class Traces(Connection):
             for side_of_seed in (">=", "<"):
                 found += self._rows(
                     f"SELECT * FROM traces t INDEXED BY traces_wins WHERE base = ? AND prompt_key {side_of_seed} ? "
-                    "AND side = 'win' AND status = 'trained' AND confidence = 1.0 AND may_train = 1 "
-                    "AND NOT EXISTS (SELECT 1 FROM traces INDEXED BY traces_wins WHERE base = t.base "
-                    "AND prompt_key = t.prompt_key AND (source != 'judged', seq) > (t.source != 'judged', t.seq) "
-                    "AND side = 'win' AND status IN ('trained', 'claimed', 'pending')) "
-                    "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY prompt_key LIMIT ?",
+                    f"AND {REPLAYED} AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY prompt_key LIMIT ?",
                     [base, first_key(rng_seed), to_json(list(exclude_ids)), size - len(found)],
                 )
             found.sort(key=lambda row: row["seq"])
             return [to_record(Trace, row) for row in shuffled(found, limit, rng_seed)]
+
+    def is_replayed(self, trace_id: str) -> bool:
+        """Whether `replay_wins` may choose this trace."""
+        with self._transaction(write=False):
+            return self._value(f"SELECT 1 FROM traces t WHERE t.id = ? AND {REPLAYED}", [trace_id]) is not None
+
+    def is_settled(self, trace: Trace) -> bool:
+        """Whether a person's own right answer to this trace's prompt was trained, or is about to be."""
+        with self._transaction(write=False):
+            found = self._value(
+                "SELECT 1 FROM traces INDEXED BY traces_wins WHERE base = ? AND side = 'win' AND source != 'judged' "
+                "AND prompt_key = (SELECT prompt_key FROM traces WHERE id = ?) "
+                "AND status IN ('pending', 'claimed', 'trained')",
+                [trace.base, trace.id],
+            )
+            return found is not None
 
     def _add(self, trace: NewTrace) -> Trace:
         trace_id, prompt = new_id(), str(clean(to_json(trace.prompt)))

@@ -48,7 +48,7 @@ def _check(column: str, value: Any) -> None:
     """Raises StoreError for a value that the column never holds: later it could stop the learning of everybody."""
     if column == "prompt":
         said = json.loads(value)
-        is_right = isinstance(said, list) and bool(said) and all(map(_is_message, said))
+        is_right = isinstance(said, list) and bool(said) and all(map(_is_message, said)) and said[-1]["role"] == "user"
     elif column == "data":
         is_right = isinstance(json.loads(value), dict)
     elif column.endswith("_at_utc"):

@@ -191,6 +191,12 @@ class UserStore(Store):
     def replay_wins(self, base: str, limit: int, exclude_ids: Collection[str], rng_seed: int) -> list[Trace]:
         raise self._refusal()
 
+    def is_replayed(self, trace_id: str) -> bool:
+        raise self._refusal()
+
+    def is_settled(self, trace: Trace) -> bool:
+        raise self._refusal()
+
     def still_claimed(self, round_id: int) -> list[Trace]:
         raise self._refusal()
 

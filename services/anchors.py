@@ -33,15 +33,14 @@ class HeldAnswers:
     def wishes(self, before_utc: str | None = None) -> list[str]:
         """Of what was learned or is about to be, oldest first; before a time, where one is given."""
         store, base = self._engine.store, self._engine.base
-        recent = [
-            t
-            for status in ("trained", "claimed")
-            for t in store.traces(base=base, status=status, side="win", limit=WISHES_LOOKED_FOR, newest_first=True)
-            if t.source == "confirmed" and t.message_id and t.subject_id
-            if before_utc is None or t.created_at_utc < before_utc
-        ]
-        return standing_wishes(
-            [
+        with store.together():  # a conversation may be deleted at any moment
+            recent = [
+                t
+                for status in ("trained", "claimed")
+                for t in store.traces(base=base, status=status, side="win", limit=WISHES_LOOKED_FOR, newest_first=True)
+                if t.source == "confirmed" and (before_utc is None or t.created_at_utc < before_utc)
+            ]
+            granted = [
                 Granted(
                     t.prompt[-1]["content"],
                     store.message(t.subject_id).text,
@@ -51,7 +50,7 @@ class HeldAnswers:
                 for t in sorted(recent, key=lambda t: t.created_at_utc)
                 if t.subject_id and t.message_id
             ]
-        )
+        return standing_wishes(granted)
 
     def probes(self, wishes: Sequence[str] = ()) -> list[Encoded]:
         """The gate's probes: never trained on, neither as anchors nor as replay."""

@@ -174,7 +174,7 @@ def restore(
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Raises SpearError, StoreError. The database is brought to this program's version."""
+    """Raises SpearError, StoreError. The database is brought to this program's version, and its replies are over."""
     try:
         with tarfile.open(archive, "r:") as tar:
             tar.extractall(folder, filter="data")
@@ -182,7 +182,8 @@ def _unpack(archive: Path, folder: Path) -> None:
         raise SpearError(f"The file {archive} cannot be read as a backup ({e}).") from e
     if not (folder / DATABASE).is_file():
         raise SpearError(f"The file {archive} is not a backup of this app: there is no {DATABASE} in it.")
-    Store(folder / DATABASE).close()
+    with Store(folder / DATABASE) as database:
+        database.end_unfinished_replies()
 
 
 def erase(store: Store, data_folder: Path, between_rounds: Callable[[Callable[[], None]], None]) -> None:

@@ -15,15 +15,28 @@ def _number(count: int, thing: str) -> str:
 
 
 def resting(
-    last: Round | None, version: int, wins: int, loses: int, *, paused: bool, note: str, rests: bool = False
+    last: Round | None,
+    version: int,
+    wins: int,
+    loses: int,
+    rebuilds: int,
+    *,
+    paused: bool,
+    note: str,
+    rests: bool = False,
 ) -> tuple[str, str, str]:
-    """Phase, headline and detail while no round is under way; `note` is what went wrong lately, `rests` that it keeps
-    what waits from being learned for a while."""
+    """Phase, headline and detail while no round is under way.
+
+    `rebuilds` is how many rounds wait to be trained anew after a forgetting, `note` what went wrong lately, `rests` that
+    it keeps what waits from being learned for a while.
+    """
     if paused:
-        waiting = (
-            f"{_number(wins, 'confirmed answer')} will be learned when you resume." if wins else "Nothing is waiting."
-        )
-        return "paused", "Learning is paused.", waiting
+        anew = f"{_number(rebuilds, 'round')} will be trained again without what you forgot" if rebuilds else ""
+        new = f"{_number(wins, 'confirmed answer')} will be learned" if wins else ""
+        waiting = " and ".join(filter(None, (anew, new)))
+        return "paused", "Learning is paused.", f"{waiting} when you resume." if waiting else "Nothing is waiting."
+    if rebuilds and not rests:
+        return "queued", "What remains is queued.", "Training again without what you forgot starts in a moment."
     if wins and not rests:
         return "queued", "Your correction is queued.", "Training starts in a moment."
     if note:
@@ -83,6 +96,11 @@ _STATUS = {
 }
 
 
+def _refused(completion: str, since: Sequence[Trace]) -> bool:
+    """Whether an answer was called wrong after all."""
+    return any(t.side == "lose" and t.completion == completion for t in since)
+
+
 def learned_views(traces: Sequence[Trace], limit: int) -> list[LearnedView]:
     """The latest word on each reply, newest first; withdrawn feedback only where nothing followed it."""
     by_subject: dict[str, list[Trace]] = {}
@@ -92,7 +110,7 @@ def learned_views(traces: Sequence[Trace], limit: int) -> list[LearnedView]:
     views = []
     for subject, about in by_subject.items():
         standing = [t for t in about if t.status != "withdrawn"] or about
-        wins = [t for t in standing if t.side == "win"]
+        wins = [t for i, t in enumerate(standing) if t.side == "win" and not _refused(t.completion, standing[i:])]
         loses = [t for t in standing if t.side == "lose"]
         last = (wins or loses)[-1]
         views.append(

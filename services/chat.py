@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-from feedback_store import Conversation, Message, UnknownRecord
+from feedback_store import Conversation, Message, StoreError
 from services.conversation import attempts, prompt_up_to, root_id, shown_path, siblings, system_prompt
 from services.engine import Engine
 from services.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
-from services.replies import Sampling, Writing, growing
+from services.replies import Replies, Sampling, Writing
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
 from spear_core.prompts import revision_messages
-from spear_core.refused import way_out
 from spear_core.traces import Messages
 
-log = logging.getLogger(__name__)
 TITLE_CHARACTERS = 48
 REVISION_TEMPERATURE = 0.5  # of revisions after the first; the paper has 0.8, and the two have not been compared
-MOST_REPEATS = 3  # times a revision that repeats a refused answer is written anew before it stands
 AGAIN_TEMPERATURE = 0.7  # of a reply asked for again, where a greedy one would come out the same
-BUSY = "A reply is still being written in this conversation; wait for it or stop it."
 
 
 class ChatService:
@@ -31,7 +27,7 @@ class ChatService:
         self._engine = engine
         self._store = engine.store
         self._feedback = feedback
-        self._running: dict[str, Writing] = {}
+        self._replies = Replies(engine)
 
     # -- conversations ---------------------------------------------------------------------------------------
 
@@ -77,6 +73,8 @@ class ChatService:
 
     def messages(self, conversation_id: str) -> list[MessageView]:
         """Everything the screen shows of the chosen branch, in order, with votes and verdicts."""
+        with suppress(StoreError):
+            self._replies.store_late(conversation_id)
         messages = self._store.messages(conversation_id)
         votes = self._store.votes(conversation_id)
         last_try = {m.revises_id: m.id for m in messages if m.kind == "revision"}
@@ -113,12 +111,13 @@ class ChatService:
         overlong message, UnknownRecord for an unknown conversation.
         """
         text = _checked(text)
-        conversation = self._free(conversation_id)
-        if not conversation.title:
-            self._store.rename_conversation(conversation_id, _title(text))
-        path = shown_path(self._store.messages(conversation_id), self._store.leaf(conversation_id))
-        question = self._store.add_message(conversation_id, "user", text, parent_id=path[-1].id if path else None)
-        yield from self._answer(question)
+        with self._replies.alone(conversation_id) as conversation:
+            if not conversation.title:
+                self._store.rename_conversation(conversation_id, _title(text))
+            path = shown_path(self._store.messages(conversation_id), self._store.leaf(conversation_id))
+            question = self._store.add_message(conversation_id, "user", text, parent_id=path[-1].id if path else None)
+            writing = self._answer(question)
+        yield from self._read(writing)
 
     def resend(self, message_id: str, text: str) -> Iterator[MessageView]:
         """Ask a changed question in place of an earlier one, which stays as another branch. Raises as `reply`."""
@@ -126,19 +125,21 @@ class ChatService:
         earlier = self._store.message(message_id)
         if earlier.role != "user":
             raise SpearError("Only a message of yours can be changed and sent again.")
-        self._free(earlier.conversation_id)
-        question = self._store.add_message(earlier.conversation_id, "user", text, parent_id=earlier.parent_id)
-        yield from self._answer(question)
+        with self._replies.alone(earlier.conversation_id):
+            question = self._store.add_message(earlier.conversation_id, "user", text, parent_id=earlier.parent_id)
+            writing = self._answer(question)
+        yield from self._read(writing)
 
     def regenerate(self, message_id: str) -> Iterator[MessageView]:
         """Answer the question of a reply once more; the earlier reply stays as another branch. Raises as `reply`."""
         earlier = self._store.message(root_id(self._store.message(message_id)))
         if earlier.role != "assistant" or earlier.parent_id is None:
             raise SpearError("Only a reply of the model can be asked for again.")
-        self._free(earlier.conversation_id)
         same_model = earlier.adapter_version == self._engine.twins.serving.version
         at_least = AGAIN_TEMPERATURE if same_model else 0.0
-        yield from self._answer(self._store.message(earlier.parent_id), at_least)
+        with self._replies.alone(earlier.conversation_id):
+            writing = self._answer(self._store.message(earlier.parent_id), at_least)
+        yield from self._read(writing)
 
     def revise(self, message_id: str, hint: str) -> Iterator[MessageView]:
         """Thumbs-down with a hint (may be empty): stream a revision of the reply as a new message.
@@ -148,8 +149,11 @@ class ChatService:
         complained = self._store.message(message_id)
         if complained.role != "assistant" or complained.kind == "edit":
             raise SpearError("Only a reply of the model can be revised.")
-        self._free(complained.conversation_id)
-        hint = hint.strip()[:MAX_MESSAGE_CHARACTERS]
+        with self._replies.alone(complained.conversation_id):
+            writing = self._revise(complained, hint.strip()[:MAX_MESSAGE_CHARACTERS])
+        yield from self._read(writing)
+
+    def _revise(self, complained: Message, hint: str) -> Writing:
         first = self._store.message(root_id(complained))
         tried = [m for m in self._store.revisions_of(first.id) if m.kind == "revision"]
         if len(tried) >= self._engine.config.num_revisions:
@@ -175,12 +179,12 @@ class ChatService:
         )
         asked = revision_messages(prompt, history, self._engine.loaded.settings)
         refused = {m.text for m in (first, *tried)}
-        yield from self._stream(revision, asked, Sampling(REVISION_TEMPERATURE if tried else 0.0), refused)
+        return self._replies.begin(revision, asked, Sampling(REVISION_TEMPERATURE if tried else 0.0), refused)
 
     def follow(self, conversation_id: str) -> Iterator[MessageView]:
         """The reply that is being written in a conversation, to its end; nothing where none is."""
-        if writing := self._running.get(conversation_id):
-            yield from self._read(self._store.message(writing.message_id), writing)
+        if writing := self._replies.of(conversation_id):
+            yield from self._read(writing)
 
     def prompt_of(self, message_id: str) -> Messages:
         """The conversation that a reply answered. Raises UnknownRecord, SpearError for what is not a reply."""
@@ -191,76 +195,33 @@ class ChatService:
 
     def stop(self, conversation_id: str) -> None:
         """End the reply being written, which keeps what it has. Nothing happens when none is."""
-        if writing := self._running.get(conversation_id):
-            self._end(writing)
+        self._replies.stop(conversation_id)
 
     def close(self) -> None:
         """End every reply being written, and wait until what they have is stored."""
-        for writing in list(self._running.values()):
-            self._end(writing)
-            writing.wait()
-
-    def _end(self, writing: Writing) -> None:
-        writing.stop.set()
-        self._engine.turns.skip(writing.stop)
+        self._replies.close()
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def _free(self, conversation_id: str) -> Conversation:
-        """The conversation, in which no reply is being written. Raises SpearError, UnknownRecord."""
-        if conversation_id in self._running:
-            raise SpearError(BUSY)
-        return self._store.conversation(conversation_id)
-
-    def _answer(self, question: Message, at_least: float = 0.0) -> Iterator[MessageView]:
+    def _answer(self, question: Message, at_least: float = 0.0) -> Writing:
         conversation_id = question.conversation_id
         sampling = self.sampling(conversation_id)
         prompt = prompt_up_to(self._store.messages(conversation_id), question.id)
-        reply = self._store.add_message(
-            conversation_id,
-            "assistant",
-            "",
-            parent_id=question.id,
-            adapter_version=self._engine.twins.serving.version,
-            complete=False,
-        )
-        self._store.set_leaf(conversation_id, reply.id)
+        with self._store.together():  # or a full disk leaves a reply that nobody writes
+            reply = self._store.add_message(
+                conversation_id,
+                "assistant",
+                "",
+                parent_id=question.id,
+                adapter_version=self._engine.twins.serving.version,
+                complete=False,
+            )
+            self._store.set_leaf(conversation_id, reply.id)
         temperature = max(sampling.temperature, at_least)
-        yield from self._stream(reply, prompt, Sampling(temperature, sampling.top_p, sampling.max_new_tokens))
+        return self._replies.begin(reply, prompt, Sampling(temperature, sampling.top_p, sampling.max_new_tokens))
 
-    def _stream(
-        self, message: Message, prompt: Messages, sampling: Sampling, refused: Collection[str] = ()
-    ) -> Iterator[MessageView]:
-        """Growing views of one reply. What repeats a `refused` answer is written anew in its place."""
-        engine = self._engine
-
-        def write(writing: Writing) -> None:
-            text = ""
-            banned: list[list[int]] = []
-            try:
-                with engine.pace.foreground():
-                    for _ in range(1 + MOST_REPEATS):
-                        for text in growing(writing, engine, prompt, sampling, banned):
-                            writing.grow(text)
-                        if writing.stop.is_set() or text not in refused:
-                            break
-                        if way := way_out(writing.serving.model, engine.encoder, engine.pad_id, prompt, text):
-                            banned.append(way)
-            finally:
-                try:
-                    self._store.update_message(
-                        message.id, text=text, complete=True, adapter_version=writing.serving.version
-                    )
-                except UnknownRecord:
-                    log.info("conversation %s was deleted while its reply was being written", message.conversation_id)
-                finally:  # also where the disk refuses the reply: the next question may find room again
-                    self._running.pop(message.conversation_id, None)
-
-        writing = self._running[message.conversation_id] = Writing(message.id, engine.twins.serving)
-        writing.start(write)
-        yield from self._read(message, writing)
-
-    def _read(self, message: Message, writing: Writing) -> Iterator[MessageView]:
+    def _read(self, writing: Writing) -> Iterator[MessageView]:
+        message = self._store.message(writing.message_id)
         for text in writing.read():
             yield _message_view(replace(message, adapter_version=writing.serving.version), 0, text=text)
         done = self._store.message(message.id)

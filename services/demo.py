@@ -21,15 +21,13 @@ from pocket.tasks import Task, open_task
 from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
 from services.chat import ChatService
-from services.engine import Closing, Engine
+from services.engine import Closing, Engine, ModelParts
 from services.feedback import FeedbackService
 from services.learning import LearningService
 from services.views import DemoTurn, DemoView
 from spear_core.errors import SpearError
 from spear_core.loading import load_model
 from spear_core.rollout import answer_all
-from spear_core.traces import Encoder
-from spear_core.twins import Twins
 
 log = logging.getLogger(__name__)
 POCKET_MODEL = Path(__file__).resolve().parent.parent / "assets" / "pocket-model"
@@ -140,9 +138,7 @@ def _scratch_engine(engine: Engine, store: Store, folder: Path, seed: int) -> En
     loaded = engine.loaded if is_pocket else load_model(str(POCKET_MODEL))
     return Engine(
         store=store,
-        loaded=loaded,
-        twins=Twins(loaded.model, engine.config),
-        encoder=Encoder(loaded.tokenizer, loaded.context_tokens),
+        model=ModelParts.of(loaded, engine.config),
         config=engine.config,
         data_folder=folder,
         seed=seed,

@@ -84,6 +84,15 @@ class Pace:
                 raise Closing
         self._resumed.at = time.monotonic()
 
+    def job(self, work: Callable[[], object]) -> Callable[[], object]:
+        """`work`, before which its thread was idle: what lies before its begin is no work of its own."""
+
+        def begin() -> object:
+            self._resumed.at = time.monotonic()
+            return work()
+
+        return begin
+
     def close(self) -> None:
         """All work ends at its next `give_way`."""
         with self._quiet:
@@ -91,18 +100,43 @@ class Pace:
             self._quiet.notify_all()
 
 
-@dataclass
-class Engine:
-    store: Store
+@dataclass(frozen=True)
+class ModelParts:
+    """One base model and what works with it. Another model replaces all of them at once."""
+
     loaded: LoadedModel
     twins: Twins
     encoder: Encoder
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, config: SpearConfig) -> ModelParts:
+        return cls(loaded, Twins(loaded.model, config), Encoder(loaded.tokenizer, loaded.context_tokens))
+
+
+@dataclass
+class Engine:
+    """A copy (`dataclasses.replace`) keeps its model when another one comes to serve."""
+
+    store: Store
+    model: ModelParts
     config: SpearConfig
     data_folder: Path
     seed: int
     pace: Pace = field(default_factory=Pace)
     batching: ContinuousBatching = field(default_factory=ContinuousBatching)
     turns: Turns = field(default_factory=Turns)
+
+    @property
+    def loaded(self) -> LoadedModel:
+        return self.model.loaded
+
+    @property
+    def twins(self) -> Twins:
+        return self.model.twins
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.model.encoder
 
     @property
     def base(self) -> str:

@@ -11,11 +11,12 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from feedback_store import Adapter, Round, StoreError, StoreUnavailable, Trace, TracesWithdrawn
+from feedback_store import Round, StoreError, StoreUnavailable, Trace, TracesWithdrawn
 from services import card, labels
 from services.anchors import HeldAnswers
 from services.conversation import root_id
 from services.engine import Closing, Engine
+from services.forgetting import Forgetting
 from services.lineage import Lineage
 from services.views import AdapterView, LearnedView, LearningStatus
 from spear_core import traces as core
@@ -27,7 +28,6 @@ from spear_core.twins import AdapterState
 
 log = logging.getLogger(__name__)
 PAUSED = "learning_paused"
-REBUILD = "rebuild_queue"
 ROUND_WAIT_SECONDS = 60.0
 # Older wins that a round draws from: a step takes `replay_wins` of them and the gate asks 64 again, and reading and
 # encoding ten thousand would take longer than the round
@@ -51,6 +51,8 @@ class LearningService:
         self._engine = engine
         self._store = engine.store
         self._round_lock = threading.Lock()
+        self._wanted = 0  # by how many that wait for the end of the round under way
+        self._stood_back = False  # for one of them, with something left to learn
         self._status_lock = threading.Lock()
         self._learner: Learner | None = None
         self._held = HeldAnswers(engine)
@@ -63,6 +65,7 @@ class LearningService:
         if released:
             log.info("%d interrupted round(s) released; their corrections will be learned again", released)
         self.lineage = Lineage(engine)
+        self._forgetting = Forgetting(engine, self.lineage)
         self.lineage.delete_unknown_files()
         self.lineage.serve_active()
         self._note = self.lineage.complaint
@@ -89,7 +92,14 @@ class LearningService:
             return LearningStatus(**live, **common)
         rests = time.monotonic() < self._rests_until
         phase, headline, detail = card.resting(
-            last, version, wins, loses, paused=self.paused, note=self._note, rests=rests
+            last,
+            version,
+            wins,
+            loses,
+            len(self._forgetting.waiting()),
+            paused=self.paused,
+            note=self._note,
+            rests=rests,
         )
         return LearningStatus(phase, headline, detail, **common)
 
@@ -136,37 +146,14 @@ class LearningService:
         """Erase all feedback about some replies and rebuild without it. Returns how many rounds are trained anew.
 
         The newest version that never saw the feedback serves at once; the rounds after it are trained again without
-        it, and the result is bit-equal to never having had it. What peers already pulled cannot be called back.
+        it, and the result is bit-equal to never having had it. Other base models that were taught it are rebuilt when
+        they serve again, and do not count. What peers already pulled cannot be called back.
         """
         subjects = {root_id(self._store.message(m)) for m in message_ids}
         with self.between_rounds():
-            base = self._engine.base
-            line = self._store.lineage(base, self.lineage.version)[::-1]  # oldest first
-            trained = [t for s in subjects for t in self._store.traces(base=base, status="trained", subject_id=s)]
-            seen_in = {t.round_id for t in trained}
-            first = next((i for i, a in enumerate(line) if a.round_id in seen_in), len(line))
-            while first and first < len(line) and line[first - 1].status == "pruned":
-                first -= 1
-            undone = line[first:]
-            queue = [item for a in undone if (item := self._rebuild_item(a, subjects))]
-            self._store.set_setting(REBUILD, queue + self._store.setting(REBUILD, []))
-            self._store.forget(base, subjects, line[first - 1].version if first else 0, [a.version for a in undone])
-            self.lineage.delete_versions([a.version for a in undone])
-            self.lineage.serve_active()
+            rounds = self._forgetting.forget(subjects)
         self.kick()
-        return len(queue)
-
-    def _rebuild_item(self, adapter: Adapter, forgotten: Collection[str]) -> dict[str, Any] | None:
-        """What a round taught besides the forgotten, to be taught anew; None where no win is left of it."""
-        if adapter.round_id is None:
-            return None
-        left = self._store.taught_in(adapter.round_id, besides=forgotten)
-        if not any(side == "win" for _, side in left):
-            return None
-        return {
-            "traces": [trace_id for trace_id, _ in left],
-            "anchors_before_utc": self._store.round(adapter.round_id).started_at_utc,
-        }
+        return rounds
 
     def exchange(self, change: Callable[[], None]) -> None:
         """Between two rounds, let `change` replace what is stored and the adapters' files; then serve what is there.
@@ -190,18 +177,26 @@ class LearningService:
     def run_pending(self) -> int:
         """Learn everything that waits, round after round. Returns how many rounds were run.
 
-        After a fault of the disk nothing is tried for DISK_REST_SECONDS. Raises StoreError where the store refuses,
-        Closing in the middle of a round when the app is closed.
+        What is to happen `between_rounds` comes before the next round. After a fault of the disk nothing is tried for
+        DISK_REST_SECONDS. Raises StoreError where the store refuses, Closing in the middle of a round when the app is
+        closed.
         """
         done = 0
         with self._round_lock:
+            self._stood_back = False
             if time.monotonic() < self._rests_until:
                 return 0
             if self._left_open:
                 self._store.release_interrupted(self._engine.base)
                 self.lineage.serve_active()
                 self._left_open = False
-            while not self.paused and time.monotonic() >= self._rests_until and (claimed := self._claim()):
+            while not self.paused and time.monotonic() >= self._rests_until:
+                if self._wanted:
+                    self._stood_back = True
+                    break
+                claimed = self._claim()
+                if not claimed:
+                    break
                 self._note = ""
                 self._run(*claimed)
                 done += 1
@@ -213,13 +208,11 @@ class LearningService:
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
         """The next round: first those to be trained anew after a forgetting, in their old order, then what waits."""
         base, version = self._engine.base, self.lineage.version
-        queue = self._store.setting(REBUILD, [])
-        while queue:
-            item = queue.pop(0)
+        for item in self._forgetting.waiting():
             claimed = self._store.claim_round(base, version, only=item["traces"])
             if claimed:
                 return (*claimed, item["anchors_before_utc"])
-            self._store.set_setting(REBUILD, queue)
+            self._forgetting.rebuilt()
         claimed = self._store.claim_round(base, version, most=MOST_TRACES)
         return (*claimed, None) if claimed else None
 
@@ -258,12 +251,22 @@ class LearningService:
     @contextmanager
     def between_rounds(self) -> Iterator[None]:
         """Nothing else changes the model inside. Raises SpearError where a round does not end in time."""
-        if not self._round_lock.acquire(timeout=ROUND_WAIT_SECONDS):
+        with self._status_lock:
+            self._wanted += 1
+        try:
+            is_free = self._round_lock.acquire(timeout=ROUND_WAIT_SECONDS)
+        finally:
+            with self._status_lock:
+                self._wanted -= 1
+        if not is_free:
             raise RoundUnderWay("A correction is being learned right now; try again when it is done.")
         try:
             yield
         finally:
+            stood_back = self._stood_back
             self._round_lock.release()
+            if stood_back:
+                self.kick()
 
     # -- one round -------------------------------------------------------------------------------------------
 
@@ -282,7 +285,7 @@ class LearningService:
             self._rests_until = time.monotonic() + DISK_REST_SECONDS
             self._note = f"{str(e).rstrip('.')}. The correction is kept and tried again in a minute."
             self._end(round_, "interrupted", self._note)
-        except (SpearError, StoreError, RuntimeError, MemoryError) as e:
+        except Exception as e:  # whatever it was: claimed traces of a round that never ends would never be learned
             log.exception("round %d failed", round_.id)
             reason = (
                 "there is not enough memory" if is_out_of_memory(e) else f"{e}".partition("\n")[0] or type(e).__name__
@@ -293,7 +296,7 @@ class LearningService:
             with self._status_lock:
                 self._live = {}
         if anchors_before_utc is not None and self._store.round(round_.id).status in ("promoted", "discarded"):
-            self._store.set_setting(REBUILD, self._store.setting(REBUILD, [])[1:])
+            self._forgetting.rebuilt()
 
     def _end(self, round_: Round, status: str, verdict: str) -> None:
         """End a round that failed; where even that cannot be written, the next `run_pending` releases it first."""

@@ -129,12 +129,11 @@ class Lineage:
                 deleted += 1
         return deleted
 
-    def delete_versions(self, versions: Collection[int]) -> None:
-        """Delete the files of versions that must not come back."""
-        for version in versions:
-            adapter = self._store.adapter(self._engine.base, version)
-            self._store.set_pinned(self._engine.base, version, False)
-            self._store.mark_pruned(self._engine.base, version)
+    def delete_versions(self, adapters: Collection[Adapter]) -> None:
+        """Delete the files of versions that must not come back, of whichever base model."""
+        for adapter in adapters:
+            self._store.set_pinned(adapter.base, adapter.version, False)
+            self._store.mark_pruned(adapter.base, adapter.version)
             self._delete_files(adapter)
 
     def delete_unknown_files(self) -> None:

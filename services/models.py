@@ -10,13 +10,12 @@ import torch
 
 from federation.flower.start import write_start
 from services.demo import POCKET_MODEL
-from services.engine import Engine
+from services.engine import Engine, ModelParts
 from services.learning import LearningService
 from services.settings import Settings
 from services.views import KnownModel, MemoryView
 from spear_core.errors import SpearError
 from spear_core.loading import LoadedModel, load_model, weigh_model
-from spear_core.traces import Encoder
 from spear_core.twins import Twins
 
 KNOWN = "known_models"
@@ -37,6 +36,10 @@ def write_first_adapter(settings: Settings, path: Path) -> None:
     """
     loaded, config = load_model(settings.model), settings.config()
     write_start(path, Twins(loaded.model, config).initial, loaded.fingerprint, config.lora_alpha)
+
+
+class _Cancelled(Exception):
+    pass
 
 
 class ModelService:
@@ -76,7 +79,7 @@ class ModelService:
         return MemoryView(name, weighed.parameters, weighed.needed_bytes, weighed.free_bytes)
 
     def cancel(self) -> None:
-        """Keep the present model, also if the other one is nearly loaded."""
+        """Keep the present model, also if the other one is loaded and only waits for a round's end."""
         self._cancelled.set()
 
     def switch(self, name: str) -> bool:
@@ -90,21 +93,26 @@ class ModelService:
             self._cancelled.clear()
             engine = self._engine
             loaded = load_model(name.strip(), device=self._device)
-            twins = Twins(loaded.model, engine.config)
-            if self._cancelled.is_set():
-                return False
+            model = ModelParts.of(loaded, engine.config)
 
             def change() -> None:
-                engine.loaded, engine.twins = loaded, twins
-                engine.encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+                self._raise_if_cancelled()
+                engine.model = model
 
+            self._raise_if_cancelled()
             self._learning.change_model(change)
             choose_threads(loaded, self._threads)
             self._remember(loaded)
             self._on_switch()
             return True
+        except _Cancelled:
+            return False
         finally:
             self._switching.release()
+
+    def _raise_if_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise _Cancelled
 
     def _remember(self, loaded: LoadedModel) -> None:
         store = self._engine.store

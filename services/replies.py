@@ -1,19 +1,26 @@
-"""Replies being written: each in a thread of its own, so that a reader may leave and another one come. No storage."""
+"""Replies being written: each in a thread of its own, so that a reader may leave and another one come. No questions."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
+from feedback_store import Conversation, Message, StoreError, UnknownRecord
 from services.engine import Engine
 from spear_core.errors import SpearError
 from spear_core.generate import ReplySettings, stream_reply
+from spear_core.refused import way_out
 from spear_core.traces import Messages
 from spear_core.twins import Serving
 
+log = logging.getLogger(__name__)
 WAIT_SECONDS = 1.0  # a reader looks this often whether the writer is still there
+MOST_REPEATS = 3  # times a revision that repeats a refused answer is written anew before it stands
+BUSY = "A reply is still being written in this conversation; wait for it or stop it."
 
 
 @dataclass(frozen=True)
@@ -40,10 +47,10 @@ class Writing:
         self.message_id = message_id
         self.serving = serving
         self.stop = threading.Event()
+        self.text = ""  # the whole reply so far
+        self.is_over = False
         self._changed = threading.Condition()
-        self._text = ""
         self._error: BaseException | None = None
-        self._is_over = False
 
     def start(self, write: Callable[[Writing], None]) -> None:
         def work() -> None:
@@ -53,16 +60,15 @@ class Writing:
                 self._error = error
             finally:
                 with self._changed:
-                    self._is_over = True
+                    self.is_over = True
                     self._changed.notify_all()
 
         self._thread = threading.Thread(target=work, name="writing", daemon=True)
         self._thread.start()
 
     def grow(self, text: str) -> None:
-        """The whole reply so far."""
         with self._changed:
-            self._text = text
+            self.text = text
             self._changed.notify_all()
 
     def read(self) -> Iterator[str]:
@@ -70,9 +76,9 @@ class Writing:
         seen: str | None = None
         while True:
             with self._changed:
-                while not self._is_over and self._text == (seen or ""):
+                while not self.is_over and self.text == (seen or ""):
                     self._changed.wait(WAIT_SECONDS)
-                is_over, text = self._is_over, self._text
+                is_over, text = self.is_over, self.text
             if text and text != seen:
                 seen = text
                 yield text
@@ -85,10 +91,99 @@ class Writing:
         self._thread.join()
 
 
+class Replies:
+    """Those of one user that are being written, at most one in a conversation."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self._lock = threading.RLock()
+        self._running: dict[str, Writing] = {}  # by conversation, until the end of the reply is stored
+
+    @contextmanager
+    def alone(self, conversation_id: str) -> Iterator[Conversation]:
+        """The conversation, in which no reply is being written and nobody else begins one.
+
+        Raises SpearError, UnknownRecord, and StoreError where the disk still refuses the end of the last reply.
+        """
+        with self._lock:
+            self.store_late(conversation_id)
+            if conversation_id in self._running:
+                raise SpearError(BUSY)
+            yield self._store.conversation(conversation_id)
+
+    def begin(self, message: Message, prompt: Messages, sampling: Sampling, refused: Collection[str] = ()) -> Writing:
+        """Write one reply, inside `alone`. What repeats a `refused` answer is written anew in its place."""
+        engine = replace(self._engine)
+
+        def write(writing: Writing) -> None:
+            banned: list[list[int]] = []
+            try:
+                with engine.pace.foreground():
+                    for _ in range(1 + MOST_REPEATS):
+                        for text in growing(writing, engine, prompt, sampling, banned):
+                            writing.grow(text)
+                        if writing.stop.is_set() or writing.text not in refused:
+                            break
+                        model = writing.serving.model
+                        if way := way_out(model, engine.encoder, engine.pad_id, prompt, writing.text):
+                            banned.append(way)
+            finally:
+                self._store_end(message.conversation_id, writing)
+
+        writing = self._running[message.conversation_id] = Writing(message.id, engine.twins.serving)
+        writing.start(write)
+        return writing
+
+    def of(self, conversation_id: str) -> Writing | None:
+        return self._running.get(conversation_id)
+
+    def stop(self, conversation_id: str) -> None:
+        with self._lock:  # also one that is just being asked for
+            if writing := self._running.get(conversation_id):
+                self._end(writing)
+
+    def close(self) -> None:
+        """End all, and wait until what they have is stored."""
+        with self._lock:
+            running = dict(self._running)
+        for writing in running.values():
+            self._end(writing)
+        for conversation_id, writing in running.items():
+            writing.wait()
+            with suppress(StoreError):
+                self.store_late(conversation_id)
+
+    def store_late(self, conversation_id: str) -> None:
+        """Store the end of a reply that the disk refused before. Raises StoreError where it still does."""
+        writing = self._running.get(conversation_id)
+        if writing and writing.is_over:
+            self._store_end(conversation_id, writing)
+
+    def _end(self, writing: Writing) -> None:
+        writing.stop.set()
+        self._engine.turns.skip(writing.stop)
+
+    def _store_end(self, conversation_id: str, writing: Writing) -> None:
+        with self._lock:
+            if self._running.get(conversation_id) is not writing:
+                return
+            try:
+                self._store.update_message(
+                    writing.message_id, text=writing.text, complete=True, adapter_version=writing.serving.version
+                )
+            except UnknownRecord:
+                log.info("conversation %s was deleted while its reply was being written", conversation_id)
+            del self._running[conversation_id]
+
+
 def growing(
     writing: Writing, engine: Engine, prompt: Messages, sampling: Sampling, banned: Sequence[list[int]]
 ) -> Iterator[str]:
-    """The reply as it grows, by what serves when its turn has come: it may have waited over a swap."""
+    """The reply as it grows, by what serves when its turn has come: it may have waited over a swap.
+
+    The engine must be the reply's own copy, or a model with another tokenizer may come to serve meanwhile.
+    """
 
     def model() -> Any:
         writing.serving = engine.twins.serving

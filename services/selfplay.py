@@ -63,17 +63,18 @@ class SelfPlayService:
         made = 0  # every judgement is stored, so that no revision is judged twice
         found = self._score([case for _, _, case in waiting])
         for (first, revision, case), score in zip(waiting, found, strict=True):
-            if not self._stands(first.id, revision.id):
-                continue
             verdict = judge(
                 case, score.gain, settings, thresholds.tau, thresholds.tau_full, score.certainty, thresholds.min_p
             )
             figures = {"gain": round(score.gain, 4), "certainty": round(score.certainty, 4)}
-            self._store.add_event("judged", revision.id, {**figures, "accepted": verdict.accepted})
-            if verdict.accepted and verdict.confidence > 0:
-                traces = labels.judged(engine.base, list(case.prompt), first, revision, verdict.confidence)
-                self._store.replace_traces(first.id, traces)
-                made += len(traces)
+            with self._store.together():
+                if not self._stands(first.id, revision):
+                    continue
+                self._store.add_event("judged", revision.id, {**figures, "accepted": verdict.accepted})
+                if verdict.accepted and verdict.confidence > 0:
+                    traces = labels.judged(engine.base, list(case.prompt), first, revision, verdict.confidence)
+                    self._store.replace_traces(first.id, traces)
+                    made += len(traces)
         return made
 
     def thresholds(self) -> Thresholds | None:
@@ -137,7 +138,7 @@ class SelfPlayService:
     def _unjudged(self) -> list[tuple[Message, Message, Case]]:
         """(first reply, its last revision, the case) where a hint was answered, nobody judged, and the time has come."""
         done = {e.message_id for e in self._store.events(kind="judged")}
-        found: dict[str, tuple[str, Message, Message, Case]] = {}  # by first reply
+        found: dict[str, tuple[Message, Message, Case]] = {}  # by first reply
         for trace in self._complaints():
             messages = self._store.messages(trace.conversation_id or "")
             tries = [m for m in messages if m.revises_id == trace.subject_id]
@@ -145,19 +146,20 @@ class SelfPlayService:
             # the last word may be an edit, which has no hint
             if last is None or last.verdict is not None or not last.complete or not last.hint or last.id in done:
                 continue
-            if not self._moved_on(messages, last):
+            if not self._moved_on(messages, last) or self._store.is_settled(trace):
                 continue
             first = next(m for m in messages if m.id == trace.subject_id)
             if self._store.vote(first.id) < 0:  # a complaint taken back after it trained leaves its trace
-                found[first.id] = (labels.to_key(trace), first, last, _case(messages, last))
-        settled = self._settled_prompts() if found else set()
-        return [(first, last, case) for prompt, first, last, case in found.values() if prompt not in settled]
+                found[first.id] = (first, last, _case(messages, last))
+        return list(found.values())
 
-    def _stands(self, first_id: str, revision_id: str) -> bool:
+    def _stands(self, first_id: str, revision: Message) -> bool:
         """Scoring takes its time: is the revision still the last word, or has a person spoken meanwhile?"""
         tries = self._store.revisions_of(first_id)  # none where the conversation was deleted
         return (
-            bool(tries) and (tries[-1].id, tries[-1].verdict) == (revision_id, None) and self._store.vote(first_id) < 0
+            bool(tries)
+            and (tries[-1].id, tries[-1].verdict) == (revision.id, revision.verdict)
+            and self._store.vote(first_id) < 0
         )
 
     def _complaints(self) -> list[Trace]:
@@ -169,13 +171,6 @@ class SelfPlayService:
             )
             found += [t for t in newest[::-1] if t.source == "unfixed" and t.conversation_id is not None]
         return found
-
-    def _settled_prompts(self) -> set[str]:
-        """Prompts on which a person's own word is, or will be, trained: the judge has no say there."""
-        wins = self._store.traces(base=self._engine.base, side="win")
-        return {
-            labels.to_key(t) for t in wins if t.source != "judged" and t.status in ("pending", "claimed", "trained")
-        }
 
     def _moved_on(self, messages: list[Message], revision: Message) -> bool:
         if any(m.position > revision.position and m.role == "user" for m in messages):
@@ -190,18 +185,17 @@ class SelfPlayService:
         """
         engine, done = self._engine, {e.message_id for e in self._store.events(kind="tried again")}
         thresholds = self.thresholds()
-        settled = self._settled_prompts()
         for trace in self._complaints() if thresholds else []:
             messages = self._store.messages(trace.conversation_id or "")
             tries = [m for m in messages if m.revises_id == trace.subject_id and m.kind == "revision"]
             if not tries or tries[-1].verdict != "still_wrong" or not tries[-1].hint or trace.subject_id in done:
                 continue
-            if labels.to_key(trace) in settled or not self._moved_on(messages, tries[-1]):
+            if self._store.is_settled(trace) or not self._moved_on(messages, tries[-1]):
                 continue
             first = next(m for m in messages if m.id == trace.subject_id)
             case = self._best_try(_case(messages, tries[-1]), {normalised(m.text) for m in tries})
             self._store.add_event("tried again", first.id, {"found": case is not None})
-            if case is None or thresholds is None or self._store.vote(first.id) >= 0:
+            if case is None or thresholds is None:
                 return 0
             (score,) = self._score([case])
             verdict = judge(
@@ -217,7 +211,10 @@ class SelfPlayService:
                 return 0
             revision = dataclasses.replace(first, text=case.revision)
             traces = labels.judged(engine.base, list(case.prompt), first, revision, verdict.confidence)
-            self._store.replace_traces(first.id, traces)
+            with self._store.together():
+                if not self._stands(first.id, tries[-1]):
+                    return 0
+                self._store.replace_traces(first.id, traces)
             return len(traces)
         return 0
 
@@ -263,11 +260,13 @@ class SelfPlayService:
             if normalised(said) == normalised(trace.completion):
                 self.first_try_right += 1
                 continue
-            if trace.subject_id is None:
-                continue  # its conversation was deleted meanwhile
+            with self._store.together():
+                if not self._store.is_replayed(trace.id):
+                    continue  # taken back, forgotten or deleted meanwhile
+                assert trace.subject_id is not None  # a replayed trace's has a vote
+                subject = self._store.message(trace.subject_id)
+                self._store.add_traces(labels.relapse(trace, subject, said))
             relapses += 1
-            subject = self._store.message(trace.subject_id)
-            self._store.add_traces(labels.relapse(trace, subject, said))
             log.info("a learned answer was lost under v%d; it is trained again", version)
         return relapses
 

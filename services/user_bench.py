@@ -184,21 +184,19 @@ class UserBenches:
     def __init__(self, workbench: Workbench) -> None:
         self._workbench = workbench
         self._lock = threading.Lock()
-        self._chats: dict[str, tuple[UserStore, ChatService, FeedbackService]] = {}
-        self._loaded = workbench.engine.loaded
+        self._chats: dict[str, tuple[Engine, UserStore, ChatService, FeedbackService]] = {}
 
     def of(self, user: User) -> UserBench:
         bench = self._workbench
         with self._lock:
-            if self._loaded is not bench.engine.loaded:  # another base model serves
-                self._chats.clear()
-                self._loaded = bench.engine.loaded
             if user.name not in self._chats:
                 store = UserStore(bench.engine.store, user.name)
                 engine = dataclasses.replace(bench.engine, store=store)
                 feedback = FeedbackService(engine, bench.learning.kick)
-                self._chats[user.name] = store, ChatService(engine, feedback), feedback
-            store, chat, feedback = self._chats[user.name]
+                self._chats[user.name] = engine, store, ChatService(engine, feedback), feedback
+            for engine, *_ in self._chats.values():  # of everybody, or idle users would keep an earlier model in memory
+                engine.model = bench.engine.model
+            _, store, chat, feedback = self._chats[user.name]
         learning = UserLearning(bench.learning, bench.engine, user)
         return UserBench(
             user,
@@ -218,5 +216,5 @@ class UserBenches:
     def close(self) -> None:
         """End every reply that is being written, and wait until what they have is stored."""
         with self._lock:
-            for _, chat, _ in self._chats.values():
+            for _, _, chat, _ in self._chats.values():
                 chat.close()

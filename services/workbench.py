@@ -13,7 +13,7 @@ from services.adapter_files import AdapterFiles
 from services.chat import ChatService
 from services.comparison import ComparisonService
 from services.demo import DemoService
-from services.engine import Engine
+from services.engine import Engine, ModelParts
 from services.feedback import FeedbackService
 from services.jobs import Jobs
 from services.learning import LearningService
@@ -26,8 +26,6 @@ from services.views import ModelView
 from spear_core.errors import ConfigError
 from spear_core.loading import load_model
 from spear_core.memory import keep_little
-from spear_core.traces import Encoder
-from spear_core.twins import Twins
 
 log = logging.getLogger(__name__)
 DATABASE = "spear.sqlite3"
@@ -51,9 +49,9 @@ class Workbench:
         self.demo = DemoService(engine)
         self._starts_jobs = start_jobs
         self._jobs = Jobs(
-            self.learning.run_pending,
-            self._play,
-            self.sync.sync,
+            engine.pace.job(self.learning.run_pending),
+            engine.pace.job(self._play),
+            engine.pace.job(self.sync.sync),
             interval_seconds=settings.learn_interval_seconds,
             sync_seconds=settings.federation.sync_seconds,
         )
@@ -126,9 +124,7 @@ def open_workbench(settings: Settings, *, start_jobs: bool = True) -> Workbench:
     store = Store(folder / DATABASE)
     engine = Engine(
         store=store,
-        loaded=loaded,
-        twins=Twins(loaded.model, config),
-        encoder=Encoder(loaded.tokenizer, loaded.context_tokens),
+        model=ModelParts.of(loaded, config),
         config=config,
         data_folder=folder,
         seed=settings.seed,

@@ -184,8 +184,14 @@ class ContinuousBatching:
             batches = _one_step(batches, joining)
 
     def _next(self, batches: Sequence[_Batch]) -> list[_Asked]:
-        """Those of the waiting whose turn has come. Waits where there is nothing to do; ends the thread after a while."""
+        """Those of the waiting whose turn has come; those that nobody waits for any more leave the queue.
+
+        Waits where there is nothing to do; ends the thread after a while.
+        """
         with self._changed:
+            for unwanted in [asked for asked in self._waiting if asked.is_unwanted]:
+                self._waiting.remove(unwanted)
+                unwanted.end()
             if not batches and not self._waiting:
                 self._changed.wait_for(lambda: bool(self._waiting), IDLE_SECONDS)
                 if not self._waiting:

@@ -96,16 +96,17 @@ class Twins:
         except IndexError:  # all of them are in use
             tree = self._tree()
         model = copy.copy(tree.model)  # the same modules; when the last holder lets go of it, the tree is free again
-        weakref.finalize(model, self._take_back, tree)
+        weakref.finalize(model, _give_back, self._spare, tree)  # not a bound method: it would keep all models for good
         tree.write(state)
         return model
 
     def _tree(self) -> _Tree:
         return _Tree(share_base(self.training))
 
-    def _take_back(self, tree: _Tree) -> None:
-        if len(self._spare) < SPARE_TREES:
-            self._spare.append(tree)
+
+def _give_back(spare: list[_Tree], tree: _Tree) -> None:
+    if len(spare) < SPARE_TREES:
+        spare.append(tree)
 
 
 class _Tree:

@@ -20,11 +20,11 @@ FREE = {
 }
 
 
-def open_quick(data: Path, *, start_jobs: bool = False, **spear: object) -> Workbench:
-    """A workbench over the tiny model, which is made beside the data folder at the first call."""
-    model = data.parent / "model"
+def open_quick(data: Path, *, kind: str = "qwen2", start_jobs: bool = False, **spear: object) -> Workbench:
+    """A workbench over a tiny model, which is made beside the data folder at the first call."""
+    model = data.parent / kind
     if not model.is_dir():
-        tiny_folder("qwen2", model)
+        tiny_folder(kind, model)
     settings = Settings(model=str(model), data_folder=data, learn_interval_seconds=0.5, spear={**FREE, **spear})
     return open_workbench(settings, start_jobs=start_jobs)
 

@@ -134,7 +134,7 @@ def make_model(folder: Path, context_tokens: int) -> None:
 def test_a_model_whose_context_holds_no_question_is_refused_in_one_sentence(
     tmp_path: Path, context_tokens: int
 ) -> None:
-    make_model(tmp_path / "model", context_tokens)
+    make_model(tmp_path / "qwen2", context_tokens)
     with pytest.raises(ModelUnavailable, match=f"takes {context_tokens} tokens at a time.*at least 64") as caught:
         open_quick(tmp_path / "data")
     assert "\n" not in str(caught.value)
@@ -142,7 +142,7 @@ def test_a_model_whose_context_holds_no_question_is_refused_in_one_sentence(
 
 @pytest.mark.parametrize("context_tokens", [64, 65, 80])
 def test_a_model_with_a_tiny_context_chats_revises_and_learns(tmp_path: Path, context_tokens: int) -> None:
-    make_model(tmp_path / "model", context_tokens)
+    make_model(tmp_path / "qwen2", context_tokens)
     bench = open_quick(tmp_path / "data", max_new_tokens=64)
     assert bench.engine.loaded.context_tokens == context_tokens
     conversation = bench.chat.new_conversation().id

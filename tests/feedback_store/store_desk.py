@@ -34,6 +34,8 @@ class Talk:
         )
 
     def add(self, *sides: str, base: str = BASE, confidence: float = 1.0, completion: str = "Paris") -> list[Trace]:
+        if "win" in sides:
+            self.store.set_vote(self.reply.id, 1)
         return self.store.add_traces(
             [self.trace(side, base=base, confidence=confidence, completion=completion) for side in sides]
         )

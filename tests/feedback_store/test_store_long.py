@@ -36,6 +36,8 @@ OPERATIONS: dict[str, Callable[[Store, long_history.Spoken], Any]] = {
     "latest_feedback": lambda s, at: s.latest_feedback(long_history.BASE, 20),
     "count_pending": lambda s, at: s.count_pending(long_history.BASE),
     "replay_wins": lambda s, at: s.replay_wins(long_history.BASE, 8, [at.reply_id], 3),
+    "is_replayed": lambda s, at: s.is_replayed(s.traces(subject_id=at.reply_id)[0].id),
+    "is_settled": lambda s, at: s.is_settled(s.traces(subject_id=at.reply_id)[0]),
     "unobjected_replies": lambda s, at: s.unobjected_replies(4, 3),
     "events": lambda s, at: s.events(kind="judged"),
     "claim_round": lambda s, at: s.claim_round(long_history.BASE, s.active_version(long_history.BASE)),
@@ -136,6 +138,7 @@ def lived_through(store: Store, desk: Desk, seed: int, length: int = 120) -> Non
             revised(talk)
         elif act in (6, 7):
             new = [talk.trace(side) for side in rng.choice((["win"], ["win", "lose"], ["lose"]))]
+            store.set_vote(talk.reply.id, 1 if new[0].side == "win" else -1)
             store.replace_traces(talk.reply.id, new)
         elif act == 8:
             store.set_learn(talk.conversation_id, rng.random() < 0.5)
@@ -161,7 +164,8 @@ WINS_TO_REPLAY = """
         SELECT *, max(seq) FILTER (WHERE status IN ('trained', 'claimed', 'pending')) OVER (PARTITION BY prompt) AS latest
         FROM traces WHERE base = ? AND side = 'win'
     ) WHERE seq = latest AND status = 'trained' AND confidence = 1.0
-    AND conversation_id IN (SELECT id FROM conversations WHERE learn = 1) ORDER BY seq
+    AND conversation_id IN (SELECT id FROM conversations WHERE learn = 1)
+    AND subject_id IN (SELECT message_id FROM votes WHERE value = 1) ORDER BY seq
 """
 REPLIES_TO_ANCHOR_ON = """
     SELECT min(r.rowid), r.id FROM messages r JOIN messages u ON u.id = r.parent_id JOIN conversations c

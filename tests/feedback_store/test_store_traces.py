@@ -281,6 +281,41 @@ def test_in_replay_what_a_person_said_does_not_give_way_to_what_the_model_judged
     assert [t.id for t in store.replay_wins(BASE, 10, [], 0)] == [confirmed.id]
 
 
+def test_what_a_person_no_longer_stands_by_is_not_replayed(store: Store, desk: Desk) -> None:
+    liked, refused, corrected = desk.talk("liked"), desk.talk("liked, then not"), desk.talk("corrected")
+    revision = store.add_message(
+        corrected.conversation_id, "assistant", "Paris", kind="revision", parent_id=corrected.question.id, revises_id=corrected.reply.id
+    )  # fmt: skip
+    store.set_vote(corrected.reply.id, -1)
+    store.set_verdict(revision.id, "better")
+    traces = [
+        liked.add("win")[0],
+        refused.add("win")[0],
+        *store.add_traces([replace(corrected.trace(), message_id=revision.id)]),
+    ]
+    assert not any(store.is_replayed(t.id) for t in traces), "they are not learned yet"
+    desk.promoted()
+    assert {t.id for t in store.replay_wins(BASE, 10, [], 0)} == {t.id for t in traces}
+    store.set_vote(liked.reply.id, 0)
+    store.set_vote(refused.reply.id, -1)
+    assert [t.id for t in store.replay_wins(BASE, 10, [], 0)] == [traces[2].id]
+    store.set_verdict(revision.id, "still_wrong")
+    assert not any(store.is_replayed(t.id) for t in traces)
+
+
+def test_a_prompt_is_settled_by_a_person_not_by_the_judge(store: Store, desk: Desk) -> None:
+    [complaint] = desk.talk("q").add("lose")
+    elsewhere, judged = desk.talk("another question"), desk.talk("q")
+    elsewhere.add("win")
+    store.add_traces([replace(judged.trace(), source="judged")])
+    assert not store.is_settled(complaint)
+    again = desk.talk("q")
+    again.add("win")
+    assert store.is_settled(complaint)
+    store.withdraw_traces(again.reply.id)
+    assert not store.is_settled(complaint)
+
+
 def test_the_choice_of_replay_follows_the_seed(store: Store, desk: Desk) -> None:
     for i in range(12):
         desk.talk(f"question {i}").add("win")

@@ -16,6 +16,7 @@ from feedback_store.transfer import Wanted
 from services import backups
 from spear_core.errors import SpearError
 from tests.feedback_store.store_desk import Desk
+from tests.held_replies import HeldReplies
 from tests.services.bench_desk import ask, correct, wrong_task
 from tests.services.conftest import OpenBench
 
@@ -53,6 +54,23 @@ def test_what_was_backed_up_comes_back_with_its_adapter_into_the_running_app(
     correct(bench, wrong_task(bench))
     assert bench.learning.run_pending() == 1, "it goes on learning"
     assert open_bench().learning.status().adapter_version == 2
+
+
+def test_a_reply_that_was_being_written_when_the_backup_was_made_is_over_once_it_is_back(open_bench: OpenBench) -> None:
+    bench = open_bench()
+    store, folder = bench.engine.store, bench.engine.data_folder
+    conversation = bench.chat.new_conversation()
+    with HeldReplies(bench.engine.batching, bench.engine.loaded.tokenizer) as held:
+        reader = threading.Thread(target=lambda: list(bench.chat.reply(conversation.id, "What is an owl?")))
+        reader.start()
+        held.until(1)
+        archive = backups.back_up(store, folder)
+    reader.join()
+    backups.restore(store, folder, archive, bench.learning.exchange)
+    reply = bench.chat.messages(conversation.id)[-1]
+    assert reply.complete and list(bench.chat.follow(conversation.id)) == []
+    bench.feedback.dislike(reply.id)
+    assert ask(bench, "What is an owl?", conversation.id).text
 
 
 def test_a_backup_is_of_one_moment_while_others_write(folder: Path) -> None:

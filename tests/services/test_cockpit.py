@@ -101,3 +101,19 @@ def test_each_model_keeps_its_adapters_over_a_switch_and_back(bench: Workbench) 
     assert ask(bench, OWL).text == "It is a lamp."
     known = {Path(m.name).name: (m.versions, m.is_current) for m in bench.models.known()}
     assert known["pocket-model"] == (1, True) and known["model"] == (0, False)
+
+
+def test_a_switch_that_is_cancelled_while_it_waits_for_a_round_changes_nothing(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_model, loaded = bench.learning.change_model, bench.engine.loaded
+
+    def wait_for_a_round(change: Callable[[], None]) -> None:
+        bench.models.cancel()
+        change_model(change)
+
+    monkeypatch.setattr(bench.learning, "change_model", wait_for_a_round)
+    assert not bench.models.switch(str(GOLDEN))
+    assert bench.engine.loaded is loaded and [m.name for m in bench.models.known()] == [loaded.name]
+    monkeypatch.undo()
+    assert bench.models.switch(str(GOLDEN))

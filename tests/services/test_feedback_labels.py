@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from feedback_store import StoreError, Trace, UnknownRecord
+from feedback_store import StoreError, StoreUnavailable, Trace, UnknownRecord
 from services.labels import latest_word
 from services.workbench import Workbench
 from spear_core.errors import SpearError
@@ -181,6 +181,31 @@ def test_a_reader_who_goes_away_finds_the_whole_reply(bench: Workbench) -> None:
     kept = bench.chat.messages(conversation.id)[-1]
     assert kept.complete and kept.text == whole.text
     assert ask(bench, QUESTION, conversation.id).complete, "the conversation goes on"
+
+
+def test_a_reply_whose_end_the_disk_refuses_is_stored_when_it_is_looked_at_again(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ask(bench, QUESTION)
+    store, asked = bench.engine.store, [bench.chat.new_conversation().id for _ in range(2)]
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(store, "update_message", full)
+    for conversation in asked:
+        with pytest.raises(StoreUnavailable, match="full"):
+            ask(bench, QUESTION, conversation)
+    assert not bench.chat.messages(asked[0])[-1].complete
+    with pytest.raises(StoreUnavailable, match="full"):
+        ask(bench, "And a violin?", asked[0])
+    monkeypatch.undo()
+    kept = bench.chat.messages(asked[0])[-1]
+    assert kept.complete and kept.text == whole.text
+    bench.feedback.like(kept.id)
+    bench.chat.close()
+    assert store.messages(asked[1])[-1].text == whole.text, "also where nobody looks until the app is closed"
+    assert ask(bench, QUESTION, asked[1]).complete
 
 
 def test_of_two_opposite_corrections_the_latest_word_is_learned(bench: Workbench) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
 
+from services import selfplay
 from services.workbench import Workbench
 from spear_core.twins import AdapterState
 from tests.services.bench_desk import ask, correct, wrong_task
@@ -126,3 +128,42 @@ def test_a_relapse_is_noticed_and_trained_again(bench: Workbench) -> None:
     assert sorted(t.side for t in bench.engine.store.traces(status="pending")) == ["lose", "win"]
     assert learn_all(bench) == 1
     assert task.verdict(ask(bench, task.question).text)
+
+
+@pytest.mark.parametrize("word", ["vote taken back", "still wrong", "forgotten", "deleted"])
+def test_what_was_taken_back_while_it_was_asked_again_is_not_trained_again(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    reply, revision = correct(bench, wrong_task(bench))
+    learn_all(bench)
+    bench.engine.twins.publish(None, 0)  # what serves has lost it
+    real = selfplay.answer_all
+
+    def interrupted(*arguments: Any, **how: Any) -> list[str]:
+        found = real(*arguments, **how)
+        if word == "vote taken back":
+            bench.feedback.clear_vote(reply.id)
+        elif word == "still wrong":
+            bench.feedback.still_wrong(revision.id)
+        elif word == "forgotten":
+            bench.learning.forget([reply.id])
+        else:
+            bench.chat.delete(reply.conversation_id)
+        return found
+
+    monkeypatch.setattr(selfplay, "answer_all", interrupted)
+    assert bench.self_play.reask() == 0
+    assert "win" not in {t.side for t in bench.engine.store.traces(status="pending")}
+    assert bench.self_play.reask() == 0, "nor is it asked again"
+
+
+def test_a_liked_and_learned_reply_that_is_then_refused_is_shown_as_refused_and_no_longer_replayed(
+    bench: Workbench,
+) -> None:
+    reply = ask(bench, wrong_task(bench).question)
+    bench.feedback.like(reply.id)
+    learn_all(bench)
+    bench.feedback.dislike(reply.id)
+    [shown] = bench.learning.learned()
+    assert (shown.right, shown.wrong, shown.status) == ("", reply.text, "waiting")
+    assert bench.engine.store.replay_wins(bench.engine.base, 10, [], 0) == []

@@ -13,6 +13,7 @@ import pytest
 from services import engine, jobs
 from services.engine import Pace
 from services.jobs import Jobs
+from services.workbench import Workbench
 
 
 class Clock:
@@ -50,6 +51,28 @@ def test_training_rests_twice_its_work_while_somebody_waits_and_not_at_all_other
         assert clock.work(pace, 1.0) == pytest.approx(engine.WAIT_PER_WORK)
         assert clock.work(pace, 100.0) == pytest.approx(engine.LONGEST_WAIT_SECONDS)
     assert clock.work(pace, 1.0) == 0, "after a reply training goes on at once"
+
+
+def test_idle_time_before_a_job_is_no_work_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = Pace()
+    clock = Clock(monkeypatch, pace)
+    pace.give_way()  # the thread's last job ends
+    clock.now += 3.0
+
+    def work() -> float:
+        return clock.work(pace, 1.0)
+
+    with pace.foreground():
+        assert pace.job(work)() == pytest.approx(engine.WAIT_PER_WORK)
+
+
+def test_the_scheduled_jobs_begin_their_clocks_anew(bench: Workbench) -> None:
+    pace = bench.engine.pace
+    for job in bench._jobs._scheduler.get_jobs():
+        pace._resumed.at = 0.0
+        before = time.monotonic()
+        job.func()
+        assert pace._resumed.at >= before, job.id
 
 
 def test_many_short_requests_in_a_row_are_waited_for_as_one_long_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Self
 
@@ -103,7 +104,7 @@ def test_verdicts_on_revisions_without_a_hint_or_of_another_base_do_not_count(be
     store = bench.engine.store
     store.set_learn(store.message(last).conversation_id, False)
     assert len(bench.self_play._verdicts()) == 39, "nothing is learned from a conversation that may not teach"
-    bench.engine.loaded = type(bench.engine.loaded)(**{**vars(bench.engine.loaded), "fingerprint": "another"})
+    bench.engine.model = replace(bench.engine.model, loaded=replace(bench.engine.loaded, fingerprint="another"))
     assert bench.self_play._verdicts() == {}
 
 
@@ -248,6 +249,27 @@ def test_further_revisions_are_tried_where_all_were_refused_and_the_judge_picks_
     assert traces["win"].completion == right and traces["win"].source == "judged"
     assert 0 < traces["win"].confidence <= 0.5
     assert bench.self_play.try_again() == 0  # once
+
+
+def test_a_person_who_answers_while_further_revisions_are_tried_has_the_last_word(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = wrong_task(bench)
+    reply = ask(bench, task.question)
+    revision = list(bench.chat.revise(reply.id, f"no, {task.truth}"))[-1]
+    bench.engine.store.update_message(revision.id, text="A stone.", complete=True)
+    bench.feedback.still_wrong(revision.id)
+    ask(bench, "Thank you!", reply.conversation_id)
+    real = selfplay.replies
+
+    def interrupted(*arguments: Any, **how: Any) -> list[list[str]]:
+        found = real(*arguments, **how)
+        bench.feedback.edit(reply.id, "Something else.")
+        return found
+
+    monkeypatch.setattr(selfplay, "replies", interrupted)
+    assert bench.self_play.try_again() == 0
+    assert pending(bench, reply.id)["win"].completion == "Something else."
 
 
 def test_no_further_revision_of_a_vague_hint_is_taken_for_right(bench: Workbench) -> None:

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 
+from feedback_store import Message
+from services.replies import BUSY
 from services.turns import Turns
+from services.views import MessageView
 from services.workbench import Workbench
 from spear_core.errors import SpearError
 from tests.held_replies import HeldReplies
-from tests.services.bench_desk import wrong_task
+from tests.services.bench_desk import ask, wrong_task
+from tests.services.test_cockpit import GOLDEN
 
 QUESTIONS = ("What is an owl?", "What is a violin?", "What is a rose?", "What is a spoon?", "What is iron?")
 
@@ -148,6 +153,52 @@ def test_a_reply_that_waited_over_a_swap_is_written_by_what_serves_then_and_says
     reader.join(60)
     assert views and {view.adapter_version for view in views} == {7}
     assert bench.chat.messages(conversation.id)[-1].adapter_version == 7
+
+
+@pytest.mark.parametrize("way", ["together", "in turn"])
+def test_a_reply_that_waited_while_another_model_came_to_serve_is_written_by_its_own(
+    bench: Workbench, way: str
+) -> None:
+    question, views = "What is an owl?", list[MessageView]()
+    alone = ask(bench, question)
+    conversation = bench.chat.new_conversation()
+    with held(bench, way) as until:
+        reader = threading.Thread(target=lambda: views.extend(bench.chat.reply(conversation.id, question)))
+        reader.start()
+        until(1)
+        assert bench.models.switch(str(GOLDEN))
+    reader.join(60)
+    assert views and views[-1].text == alone.text
+
+
+def test_of_two_questions_at_once_in_one_conversation_one_is_answered(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation, store = bench.chat.new_conversation(), bench.engine.store
+    both, add_message = threading.Barrier(2), store.add_message
+
+    def add_together(*said: Any, **more: Any) -> Message:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+        return add_message(*said, **more)
+
+    monkeypatch.setattr(store, "add_message", add_together)
+    ends: list[str] = []
+
+    def talk(question: str) -> None:
+        try:
+            ends.append(list(bench.chat.reply(conversation.id, question))[-1].text)
+        except SpearError as e:
+            ends.append(str(e))
+
+    threads = [threading.Thread(target=talk, args=(question,)) for question in QUESTIONS[:2]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    said = bench.chat.messages(conversation.id)
+    assert [m.role for m in said] == ["user", "assistant"]
+    assert sorted(ends) == sorted([said[-1].text, BUSY])
 
 
 def test_closing_the_chat_does_not_wait_for_replies_that_have_not_begun(bench: Workbench) -> None:

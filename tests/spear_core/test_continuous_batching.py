@@ -153,6 +153,32 @@ def test_a_stopped_reply_and_one_that_nobody_reads_leave_the_others_alone(loaded
     assert Reader(batching, loaded, QUESTIONS[1]).end() == alone(loaded, QUESTIONS[1])
 
 
+def test_a_stopped_reply_does_not_wait_for_a_place_among_the_others(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(continuous_batching, "MOST_ROWS", 1)
+    batching, stop = ContinuousBatching(), threading.Event()
+    waits, ended = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> None:
+        waits.wait(WAIT)
+        ended.wait(0.5)
+
+    with HeldReplies(batching, loaded.tokenizer) as held:
+        writing = Reader(batching, loaded, QUESTIONS[2])
+        held.until(1)
+        waiting = Reader(batching, loaded, QUESTIONS[1], stop=stop)
+        held.until(2)
+        hook = loaded.model.get_input_embeddings().register_forward_hook(slow)
+    stop.set()
+    waits.set()
+    assert waiting.end() == ""
+    assert writing._thread.is_alive()
+    ended.set()
+    assert writing.end() == alone(loaded, QUESTIONS[2])
+    hook.remove()
+
+
 def test_a_swap_changes_only_replies_that_begin_after_it(loaded: LoadedModel) -> None:
     batching = ContinuousBatching()
     other = share_base(loaded.model)

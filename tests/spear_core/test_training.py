@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -301,6 +302,16 @@ def test_older_wins_that_the_adapter_has_lost_are_trained_in_every_step(
 
 def _with(config: SpearConfig, **changes: Any) -> Callable[[LoadedModel], Twins]:
     return lambda loaded: Twins(loaded.model, config.replace(**changes), seed=3)
+
+
+def test_twins_that_served_an_adapter_are_freed_with_their_model(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded)
+    twins.publish(twins.state(), 1)
+    served = weakref.ref(twins.serving.model)
+    gone = weakref.ref(twins)
+    del twins
+    gc.collect()
+    assert gone() is None and served() is None
 
 
 def test_a_round_that_learned_is_kept_and_brings_its_proof(loaded: LoadedModel) -> None:

@@ -1,0 +1,134 @@
+"""What meets a round from outside: a forgetting, another base model, a deletion, an error that nobody expected."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from feedback_store import Trace
+from services.workbench import Workbench
+from tests.faults.quick import open_quick, teach
+from tests.services.bench_desk import ask
+
+OWL, HARP = "What is an owl?", "What is a harp?"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Workbench]:
+    with_bench = open_quick(tmp_path / "data")
+    yield with_bench
+    with_bench.close()
+
+
+def test_what_is_wanted_between_rounds_comes_before_the_next_one(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learning, order = bench.learning, []
+    kicked = threading.Event()
+    learning.on_kick = kicked.set  # type: ignore[method-assign, assignment]
+
+    def change() -> None:
+        with learning.between_rounds():
+            order.append("change")
+
+    changing = threading.Thread(target=change)
+
+    def round_under_way(*claimed: Any) -> None:
+        order.append("round")
+        changing.start()
+        while not learning._wanted:
+            pass
+
+    monkeypatch.setattr(learning, "_claim", lambda: ("a round", [], None))  # corrections keep coming
+    monkeypatch.setattr(learning, "_run", round_under_way)
+    assert learning.run_pending() == 1
+    changing.join(10)
+    assert order == ["round", "change"]
+    assert kicked.is_set(), "what was left is learned then"
+
+
+def test_an_error_that_nobody_expected_ends_the_round_and_what_comes_next_is_learned(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any) -> NoReturn:
+        raise KeyError("a mistake of the program")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.learning, "_learn", broken)
+        teach(bench, OWL, "a bird")
+        assert bench.learning.run_pending() == 1
+    assert bench.learning.status().phase == "failed"
+    assert bench.engine.store.traces(status="claimed") == []
+    teach(bench, HARP, "strings")
+    assert bench.learning.run_pending() == 1
+    assert ask(bench, HARP).text == "strings"
+
+
+def test_a_conversation_deleted_as_a_round_looks_for_wishes_takes_no_other_correction_with_it(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = bench.engine.store
+    reply = ask(bench, OWL)
+    revision = list(bench.chat.revise(reply.id, "no, a bird"))[-1]
+    bench.engine.store.update_message(revision.id, text="a bird", complete=True)
+    bench.feedback.better(revision.id)
+    teach(bench, HARP, "strings")
+    real, deleting = store.traces, threading.Thread(target=bench.chat.delete, args=[reply.conversation_id])
+
+    def deleted_meanwhile(**wanted: Any) -> list[Trace]:
+        found = real(**wanted)
+        if wanted.get("status") == "claimed" and not deleting.ident:
+            deleting.start()
+            deleting.join(0.5)
+        return found
+
+    monkeypatch.setattr(store, "traces", deleted_meanwhile)
+    bench.learning.run_pending()
+    deleting.join(10)
+    bench.learning.run_pending()
+    assert ask(bench, HARP).text == "strings"
+    assert {t.status for t in real() if t.subject_id} == {"trained"}
+
+
+def test_what_remains_of_a_forgetting_waits_for_its_own_base_model(tmp_path: Path) -> None:
+    bench = open_quick(tmp_path / "data")
+    owl = teach(bench, OWL, "a bird")
+    bench.learning.run_pending()
+    teach(bench, HARP, "strings")
+    bench.learning.run_pending()
+    bench.learning.pause()
+    assert bench.learning.forget([owl]) == 1
+    assert "1 round will be trained again" in bench.learning.status().detail
+    bench.close()
+    other = open_quick(tmp_path / "data", kind="llama3")
+    assert other.learning.status().detail == "Nothing is waiting."
+    other.learning.resume()
+    assert other.learning.run_pending() == 0
+    other.close()
+    bench = open_quick(tmp_path / "data")
+    assert bench.learning.status().phase == "queued"
+    assert bench.learning.run_pending() == 1
+    assert ask(bench, HARP).text == "strings"
+    bench.close()
+
+
+def test_a_forgetting_reaches_every_base_model_that_was_taught(tmp_path: Path) -> None:
+    bench = open_quick(tmp_path / "data")
+    owl = teach(bench, OWL, "a bird")
+    bench.learning.run_pending()
+    adapter = bench.engine.adapter_folder(1)
+    bench.close()
+    other = open_quick(tmp_path / "data", kind="llama3")
+    other.feedback.dislike(owl)
+    assert other.learning.forget([owl]) == 0
+    other.close()
+    assert not adapter.exists()
+    bench = open_quick(tmp_path / "data")
+    assert bench.learning.status().adapter_version == 0
+    assert ask(bench, OWL).text != "a bird"
+    assert bench.engine.store.traces() == []
+    bench.close()
