@@ -52,6 +52,7 @@ class Measures:
 class Verdict:
     passed: bool
     words: str
+    is_drift: bool = False  # refused only for what moved that nobody complained about
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -139,11 +140,15 @@ def decide(before: Measures, after: Measures, replies: Sequence[str], config: Sp
     # nearer than before is no drift: a standing wish moves what the probes are held to
     if after.probe_kl > max(room * config.gate_max_probe_kl, before.probe_kl):
         return Verdict(
-            False, f"Not kept: it would have changed answers nobody complained about ({share} of their words)."
+            False,
+            f"Not kept: it would have changed answers nobody complained about ({share} of their words).",
+            is_drift=True,
         )
     if after.worst_probe_kl > max(room * config.gate_max_worst_probe_kl, before.worst_probe_kl):
         return Verdict(
-            False, "Not kept: a few answers that nobody complained about would have come out quite different."
+            False,
+            "Not kept: a few answers that nobody complained about would have come out quite different.",
+            is_drift=True,
         )
     if gained:
         learned = gained

@@ -1,4 +1,4 @@
-"""One learning round: train the twin, judge it at the gate, retry once more gently. No database, no publishing."""
+"""One learning round: train the twin, judge it at the gate, try again where it fails. No database, no publishing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spear_core.prompts import template_token_ids
 from spear_core.rollout import answer_all
 from spear_core.scoring import Row, score_rows
 from spear_core.traces import Encoded, Encoder, Messages, Trace
-from spear_core.trainer import Anchors, Material, Progress, Report, Trainer
+from spear_core.trainer import Anchors, Material, Progress, Report, Trainer, cap_loses
 from spear_core.twins import AdapterState, Twins
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ OLDER_CHECKED = 64  # older confirmed wins the gate re-asks
 REPLIES_CHECKED = 4
 # nats per token: a confirmed answer is trained anew once a merge has lowered it by this much, below SURE
 WEAKENED, SURE = 0.02, -0.05
+MEND_STEPS, MEND_ANCHORS = 40, 4  # steps, and times as many anchors a step as usual
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,11 @@ class Learner:
         Raises AdapterInvalid where the candidate does not fit the model.
         """
         older = [self.encoder.trace(trace) for trace in confirmed[:OLDER_CHECKED]]
+        probes = self.probes.without({self.encoder.trace(trace).prompt_ids for trace in confirmed})
         measured = []
         for state in (current, candidate):
             self.twins.load(state)
-            measured.append(self._measured([], [], older))
+            measured.append(self._measured([], [], older, probes))
         before, after = measured
         asked = [trace.prompt for trace in confirmed[:REPLIES_CHECKED]] or [
             [{"role": "user", "content": "Hello!"}],
@@ -102,33 +104,46 @@ class Learner:
         on_step: Callable[[Progress], None] = lambda p: None,
         on_check: Callable[[], None] = lambda: None,
     ) -> RoundResult:
-        """Train on top of `current` (None: the base) and judge. Raises TrainingFailed where the numbers break."""
+        """Train on top of `current` (None: the base) and judge. Raises TrainingFailed where the numbers break.
+
+        What the gate refuses is tried once more, gentler and with other draws. Where it is refused because too much of
+        what nobody complained about has moved, which is mostly the sum of many rounds, `current` is mended first.
+        """
         started = time.monotonic()
         cfg = self.config
         encoded_wins = [self.encoder.trace(w) for w in wins]
-        encoded_loses = [self.encoder.losing(t, wins, cfg) for t in loses]
+        every_lose = [self.encoder.losing(t, wins, cfg) for t in loses]
+        encoded_loses = cap_loses(every_lose, len(wins), cfg, random.Random(seed))  # the gate looks at what is trained
         older = [self.encoder.trace(r) for r in replay]
         checked = _sample(older, seed)
-        prompt_ids = {e.prompt_ids for e in encoded_wins}
-        trainer = self._trainer()
+        corrected = {e.prompt_ids for e in (*encoded_wins, *older)}  # is meant to differ from what the base model says
+        anchors, probes = self.anchors.without(corrected), self.probes.without(corrected)
+        trainer = self._trainer(cfg)
 
         def measured() -> Measures:
-            return self._measured(encoded_wins, encoded_loses, checked)
+            return self._measured(encoded_wins, encoded_loses, checked, probes)
 
         self.twins.load(current)
         before = measured()
         forgotten = [e for e, held in zip(checked, before.held, strict=True) if not held]
-        material = Material(encoded_wins, encoded_loses, older, self.anchors.without(prompt_ids), forgotten)
+        material = Material(encoded_wins, encoded_loses, older, anchors, forgotten)
         shown = wins[-1].prompt if wins else None
         before_text = self.answer([shown])[0] if shown else ""
-        for attempt, rate in enumerate((cfg.learning_rate, cfg.learning_rate / 2), start=1):
+        verdict = Verdict(False, "")
+        for attempt, rate in enumerate((cfg.learning_rate, cfg.learning_rate / 2, cfg.learning_rate), start=1):
+            may_mend = verdict.is_drift and older and cfg.anchor_weight > 0
+            if attempt == 3 and not may_mend:
+                break
             self.twins.load(current)
-            report = trainer.train(material, seed, on_step, rate)
+            if attempt == 3:
+                self._mend(older, anchors, seed, on_step)
+            report = trainer.train(material, seed + attempt - 1, on_step, rate)
             on_check()
             after = measured()
             asked = [w.prompt for w in wins[-REPLIES_CHECKED:]]
             replies = self.answer(asked) if asked else []
             verdict = decide(before, after, replies, cfg)
+            attempts = attempt
             log.info("round attempt %d: %d steps, %s", attempt, report.steps, verdict.words)
             if verdict.passed or report.skipped:
                 break
@@ -138,10 +153,24 @@ class Learner:
             report=report,
             before=before,
             after=after,
-            attempts=attempt,
+            attempts=attempts,
             seconds=time.monotonic() - started,
             proof=(shown, before_text, replies[-1]) if shown else None,
         )
+
+    def _mend(
+        self,
+        older: Sequence[Encoded],
+        anchors: Anchors,
+        seed: int,
+        on_step: Callable[[Progress], None] = lambda p: None,
+    ) -> None:
+        """Bring the training twin nearer to the base model where nobody complained, and keep what was learned."""
+        cfg = self.config
+        many = cfg.replace(
+            stop_when_learned=False, max_steps=MEND_STEPS, anchors_a_step=MEND_ANCHORS * cfg.anchors_a_step
+        )
+        self._trainer(many).train(Material(older, [], [], anchors), seed, on_step)
 
     def run_merge(
         self,
@@ -160,8 +189,10 @@ class Learner:
         started = time.monotonic()
         wins = [self.encoder.trace(t) for t in own]
         checked = _sample(wins, seed)
+        corrected = {e.prompt_ids for e in wins}
+        probes = self.probes.without(corrected)
         self.twins.load(current)
-        before, was = self._measured([], [], checked), self._rows(wins)
+        before, was = self._measured([], [], checked, probes), self._rows(wins)
         self.twins.load(merged)
         now = self._rows(wins)
         weak = [
@@ -170,9 +201,9 @@ class Learner:
             if old.learned and not (new.learned and new.mean_logp >= min(old.mean_logp - WEAKENED, SURE))
         ]
         held = [e for e in wins if e not in weak]
-        material = Material(weak, [], held, self.anchors.without({e.prompt_ids for e in wins}))
-        report = self._trainer().train(material, seed)
-        after = self._measured([], [], checked)
+        material = Material(weak, [], held, self.anchors.without(corrected))
+        report = self._trainer(self.config).train(material, seed)
+        after = self._measured([], [], checked, probes)
         replies = self.answer([t.prompt for t in own[-REPLIES_CHECKED:]]) if own else []
         verdict = decide(before, after, replies, self.config, gained)
         log.info("merge: %d of %d own wins trained anew, %s", len(weak), len(wins), verdict.words)
@@ -187,13 +218,15 @@ class Learner:
             proof=None,
         )
 
-    def _trainer(self) -> Trainer:
+    def _trainer(self, config: SpearConfig) -> Trainer:
         template = template_token_ids(self.encoder.tokenizer)
-        return Trainer(self.twins.training, self.config, self.pad_id, template, self.pace)
+        return Trainer(self.twins.training, config, self.pad_id, template, self.pace)
 
-    def _measured(self, wins: Sequence[Encoded], loses: Sequence[Encoded], older: Sequence[Encoded]) -> Measures:
+    def _measured(
+        self, wins: Sequence[Encoded], loses: Sequence[Encoded], older: Sequence[Encoded], probes: Anchors
+    ) -> Measures:
         model, micro_batch = self.twins.training, self.config.micro_batch
-        return measure(model, wins, loses, older, self.probes, self.pad_id, micro_batch, self.pace)
+        return measure(model, wins, loses, older, probes, self.pad_id, micro_batch, self.pace)
 
     def _rows(self, examples: Sequence[Encoded]) -> list[Row]:
         return score_rows(self.twins.training, examples, self.pad_id, self.config.micro_batch, self.pace)

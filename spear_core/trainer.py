@@ -82,7 +82,7 @@ class Anchors:
         return Anchors(examples, self._cache)
 
     def without(self, prompts: Collection[tuple[int, ...]]) -> Anchors:
-        """The same anchors less those that ask what is being corrected right now; the cache is shared."""
+        """The same anchors less those that ask what was corrected; the cache is shared."""
         return self.with_examples([e for e in self.examples if e.prompt_ids not in prompts])
 
     def warm(self, model: Any, pad_id: int, pace: Callable[[], None] = lambda: None) -> None:

@@ -332,6 +332,64 @@ def test_a_round_that_breaks_other_answers_is_not_kept_after_one_gentler_try(loa
     assert "nobody complained about" in result.verdict.words
 
 
+def test_where_too_much_drifted_the_adapter_is_mended_before_a_third_try(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded, gate_max_probe_kl=0.0, gate_max_worst_probe_kl=0.0)
+    older = Trace("win", [{"role": "user", "content": "What is a harp?"}], "strings")
+    result = learner_of(loaded, twins).run_round(None, [WIN], [LOSE], [older], seed=1)
+    assert not result.verdict.passed and result.verdict.is_drift and result.attempts == 3
+
+
+def test_mending_brings_the_adapter_nearer_to_the_base_model_and_keeps_what_was_learned(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded, anchor_weight=0.0)
+    learner = learner_of(loaded, twins)
+    hello = learner.probes
+    drifted = learner.run_round(None, [WIN], [], [], seed=1)  # nothing holds it
+    twins.config = learner.config = twins.config.replace(anchor_weight=3.0)
+    win = learner.encoder.trace(WIN)
+    learner._mend([win], hello, seed=2)
+    mended = learner._measured([win], [], [], hello)
+    assert mended.probe_kl < drifted.after.probe_kl / 2
+    assert mended.learned == (True,)
+
+
+def test_what_was_corrected_is_no_measure_of_what_nobody_complained_about(loaded: LoadedModel) -> None:
+    learner = learner_of(loaded, twins_of(loaded, gate_max_probe_kl=0.0, gate_max_worst_probe_kl=0.0))
+    learner.probes = Anchors([learner.encoder.plain(QUESTION, "a cat")])
+    taught = learner.run_round(None, [WIN], [], [], seed=1)
+    assert taught.verdict.passed and taught.state is not None
+    later = Trace("win", [{"role": "user", "content": "What is a harp?"}], "strings")
+    assert learner.run_round(taught.state, [later], [], [WIN], seed=2).verdict.passed
+
+
+def test_no_anchor_holds_an_earlier_correction_to_the_base_models_answer(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = learner_of(loaded, twins_of(loaded, gate_enabled=False, max_steps=2))
+    learner.anchors = Anchors([learner.encoder.plain(QUESTION, "a cat"), *learner.probes.examples])
+    seen: list[Material] = []
+    real = Trainer.train
+
+    def spy(trainer: Trainer, material: Material, *rest: Any) -> Any:
+        seen.append(material)
+        return real(trainer, material, *rest)
+
+    monkeypatch.setattr(Trainer, "train", spy)
+    later = Trace("win", [{"role": "user", "content": "What is a harp?"}], "strings")
+    learner.run_round(None, [later], [], [WIN], seed=1)
+    assert seen[0].anchors is not None and seen[0].anchors.examples == learner.probes.examples
+
+
+def test_the_gate_looks_at_the_losing_traces_that_are_trained(loaded: LoadedModel) -> None:
+    learner = learner_of(loaded, twins_of(loaded, gate_enabled=False, max_steps=2, max_lose_ratio=1.0))
+    many = [Trace("lose", [{"role": "user", "content": f"What is number {i}?"}], f"{i}") for i in range(6)]
+    seen: list[int] = []
+    learner._measured = lambda wins, loses, older, probes: (  # type: ignore[method-assign]
+        seen.append(len(loses)) or Learner._measured(learner, wins, loses, older, probes)
+    )
+    learner.run_round(None, [WIN], [LOSE, *many], [], seed=1)
+    assert seen == [1, 1]
+
+
 def test_a_round_that_cannot_learn_in_time_is_not_kept(loaded: LoadedModel) -> None:
     twins = _with(preset("live"), learning_rate=1e-6, max_steps=1, gate_max_probe_kl=100.0)(loaded)
     result = learner_of(loaded, twins).run_round(None, [WIN], [LOSE], [], seed=1)
