@@ -14,11 +14,10 @@ from safetensors.torch import load
 
 from services.engine import Engine
 from services.learning import LearningService
-from spear_core.adapters import WEIGHTS
+from spear_core.adapters import CONFIG, WEIGHTS
 from spear_core.errors import AdapterInvalid, SpearError
 from spear_core.twins import AdapterState
 
-CONFIG = "adapter_config.json"
 MAX_CONFIG_BYTES = 100_000
 SPARE_BYTES = 1_000_000  # above the size of this model's own adapter: names, header, another order
 

@@ -82,8 +82,11 @@ def to_key(trace: Trace) -> str:
 
 
 def relapse(trained: Trace, first: Message, said: str) -> list[NewTrace]:
-    """A learned answer that was lost: the confirmed win once more, and what the model says instead as its loser."""
-    pair = [("win", trained.completion), ("lose", said)]
+    """A learned answer that was lost: the confirmed win once more, and what the model says instead as its loser.
+
+    The beginning of a long right answer, to which replies are cut, is no loser.
+    """
+    pair = [("win", trained.completion), ("lose", "" if trained.completion.startswith(said) else said)]
     return [
         NewTrace(
             side=side,

@@ -10,8 +10,8 @@ from typing import Any
 from feedback_store import Adapter, NewAdapter, Round
 from services.engine import Engine
 from services.views import AdapterView
-from spear_core.adapters import load_adapter, save_adapter
-from spear_core.errors import AdapterInvalid, SpearError
+from spear_core.adapters import load_adapter, lora_scale, save_adapter
+from spear_core.errors import AdapterInvalid, ConfigError, SpearError
 from spear_core.twins import AdapterState, lora_config
 
 log = logging.getLogger(__name__)
@@ -46,9 +46,26 @@ class Lineage:
         adapter = self._store.adapter(self._engine.base, version)
         return load_adapter(self._engine.data_folder / adapter.folder, adapter.sha256)
 
+    def check_scale(self, base: str) -> None:
+        """Raises ConfigError where a base model's adapters were trained with another rank or alpha than is set now."""
+        if not (version := self._store.active_version(base)):
+            return
+        engine = self._engine
+        was = lora_scale(engine.data_folder / self._store.adapter(base, version).folder)
+        now = engine.config.lora_rank, engine.config.lora_alpha
+        if was and was != now:
+            raise ConfigError(
+                f"the adapters in {engine.data_folder} have rank {was[0]} and alpha {was[1]}, the settings say {now[0]} and "
+                f"{now[1]}: set lora_rank = {was[0]} and lora_alpha = {was[1]} under [spear], or choose another --data-folder"
+            )
+
     def serve_active(self) -> None:
-        """Serve the active version; where its files are damaged, the newest intact ancestor, and say so."""
+        """Serve the active version; where its files are damaged, the newest intact ancestor, and say so.
+
+        Raises ConfigError as `check_scale`; nothing has changed then.
+        """
         base, version = self._engine.base, self.version
+        self.check_scale(base)
         while True:
             try:
                 self.state = self.read(version)

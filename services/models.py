@@ -93,6 +93,7 @@ class ModelService:
             self._cancelled.clear()
             engine = self._engine
             loaded = load_model(name.strip(), device=self._device)
+            self._learning.lineage.check_scale(loaded.fingerprint)
             model = ModelParts.of(loaded, engine.config)
 
             def change() -> None:

@@ -16,9 +16,11 @@ from feedback_store import Message, Trace
 from services import labels
 from services.conversation import attempts, prompt_up_to
 from services.engine import Engine
+from services.learning import core_trace
 from spear_core.judge import Case, Score, Scored, Thresholds, fit_thresholds, is_clean, judge, normalised, scores
 from spear_core.prompts import revision_messages
 from spear_core.rollout import answer_all, replies
+from spear_core.scoring import score_rows
 
 log = logging.getLogger(__name__)
 REASKED_AT_A_TIME = 8
@@ -239,24 +241,33 @@ class SelfPlayService:
     # -- asking again ----------------------------------------------------------------------------------------
 
     def reask(self) -> int:
-        """Ask some learned questions under the current adapter; a relapse becomes a fresh pair. Returns the relapses."""
+        """Ask some learned questions under the current adapter; a relapse becomes a fresh pair. Returns the relapses.
+
+        A learned answer may be longer than replies are: what counts is that it would be given token by token.
+        """
         engine = self._engine
         version = engine.twins.serving.version
         trained = self._store.replay_wins(engine.base, 10_000, [], engine.seed)
         due = [t for t in trained if self._asked.get(t.id) != version][:REASKED_AT_A_TIME]
         if not due:
             return 0
+        model = engine.twins.serving.model
+        encoded = [engine.encoder.trace(core_trace(t)) for t in due]
+        rows = score_rows(model, encoded, engine.pad_id, engine.config.micro_batch, engine.pace.give_way)
+        lost = [trace for trace, row in zip(due, rows, strict=True) if not row.learned]
         answers = answer_all(
-            engine.twins.serving.model,
+            model,
             engine.loaded.tokenizer,
-            [t.prompt for t in due],
+            [t.prompt for t in lost],
             context_tokens=engine.loaded.context_tokens,
             max_new_tokens=engine.max_new_tokens,
+            pace=engine.pace.give_way,
         )
+        self._asked.update((trace.id, version) for trace in due)
+        self.reasked += len(due)
+        self.first_try_right += len(due) - len(lost)
         relapses = 0
-        for trace, said in zip(due, answers, strict=True):
-            self._asked[trace.id] = version
-            self.reasked += 1
+        for trace, said in zip(lost, answers, strict=True):
             if normalised(said) == normalised(trace.completion):
                 self.first_try_right += 1
                 continue

@@ -17,6 +17,7 @@ from spear_core.errors import AdapterInvalid, AdapterUnwritable
 from spear_core.twins import AdapterState
 
 WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
 MANIFEST = "manifest.json"
 
 
@@ -69,6 +70,15 @@ def _write(
     temporary.rename(folder)
     _sync(folder.parent)
     return digest
+
+
+def lora_scale(folder: Path) -> tuple[int, int] | None:
+    """(rank, alpha) with which an adapter was trained; None where its folder does not say."""
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        return int(config["r"]), int(config["lora_alpha"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def load_adapter(folder: Path, sha256: str) -> AdapterState:

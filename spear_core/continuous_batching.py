@@ -6,6 +6,7 @@ thread computes them all, so that who asks last waits for a step and not for the
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from spear_core.generate import ReplySettings, raise_failure, texts
 from spear_core.prompts import end_token_ids, padding_token_id
 from spear_core.traces import Messages
 
+log = logging.getLogger(__name__)
 MOST_ROWS = 16
 MOST_CELLS = 32_768  # rows times the longest of them: what the cache may hold, about a gigabyte at 1.5 B parameters
 IDLE_SECONDS = 10.0  # after which the thread ends; the next reply starts another
@@ -68,7 +70,11 @@ class _Asked:
 
     def end(self, failure: BaseException | None = None) -> None:
         self.failure = failure
-        self.streamer.end()
+        try:
+            self.streamer.end()
+        except Exception as error:  # in the text that was left; whoever waits must not wait for good
+            self.failure = failure or error
+            self.streamer.on_finalized_text("", stream_end=True)
 
 
 @dataclass(eq=False)
@@ -135,7 +141,11 @@ class ContinuousBatching:
     def takes(self, base: Any) -> bool:
         """Whether replies of this model, and of adapters over it, can be decoded together: tried out once."""
         if base not in self._taken:
-            self._taken[base] = Rows.begin(base, [[0]], 0) is not None
+            try:
+                self._taken[base] = Rows.begin(base, [[0]], 0) is not None
+            except Exception as error:  # a model that takes no cache or no positions
+                log.info("replies of this model are not decoded together (%s: %s)", type(error).__name__, error)
+                self._taken[base] = False
         return self._taken[base]
 
     def stream(

@@ -1,4 +1,4 @@
-"""What meets a round from outside: a forgetting, another base model, a deletion, an error that nobody expected."""
+"""What meets learning from outside: a forgetting, another base model, other settings, a deletion, a program error."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from feedback_store import Trace
 from services.workbench import Workbench
+from spear_core.errors import ConfigError
 from tests.faults.quick import open_quick, teach
 from tests.services.bench_desk import ask
 
@@ -131,4 +132,30 @@ def test_a_forgetting_reaches_every_base_model_that_was_taught(tmp_path: Path) -
     assert bench.learning.status().adapter_version == 0
     assert ask(bench, OWL).text != "a bird"
     assert bench.engine.store.traces() == []
+    bench.close()
+
+
+def test_a_learned_answer_longer_than_a_reply_is_not_taken_for_lost(tmp_path: Path) -> None:
+    bench = open_quick(tmp_path / "data", max_new_tokens=8)
+    teach(bench, OWL, "a bird that hunts at night and turns its head all the way round")
+    assert bench.learning.run_pending() == 1
+    assert bench.self_play.reask() == 0 and bench.self_play.first_try_right == 1
+    bench.engine.twins.publish(None, 0)
+    assert bench.self_play.reask() == 1, "what is lost is noticed all the same"
+    bench.close()
+
+
+@pytest.mark.parametrize("change", [{"lora_rank": 4}, {"lora_alpha": 32}])
+def test_adapters_of_another_rank_or_alpha_stop_the_start_with_one_sentence_and_stay(
+    tmp_path: Path, change: dict[str, int]
+) -> None:
+    bench = open_quick(tmp_path / "data")
+    teach(bench, OWL, "a bird")
+    bench.learning.run_pending()
+    bench.close()
+    with pytest.raises(ConfigError, match="have rank 8 and alpha 16, the settings say") as refusal:
+        open_quick(tmp_path / "data", **change)
+    assert "\n" not in str(refusal.value)
+    bench = open_quick(tmp_path / "data")
+    assert ask(bench, OWL).text == "a bird"
     bench.close()

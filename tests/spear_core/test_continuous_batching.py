@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
 from collections.abc import Callable, Iterator
@@ -279,3 +280,19 @@ def test_models_without_a_plain_cache_are_refused(without_a_plain_cache: Any) ->
     batching = ContinuousBatching()
     assert not batching.takes(without_a_plain_cache)
     assert batching.takes(tiny("llama"))
+
+
+def test_a_reply_whose_text_cannot_be_made_fails_alone_and_the_next_one_comes(loaded: LoadedModel) -> None:
+    def broken(*arguments: Any, **how: Any) -> str:
+        raise ValueError("no text for these tokens")
+
+    tokenizer = copy.copy(loaded.tokenizer)
+    tokenizer.decode = broken
+    batching = ContinuousBatching()
+    with pytest.raises(ValueError, match="no text"):
+        Reader(batching, replace(loaded, tokenizer=tokenizer), QUESTIONS[0]).end()
+    assert Reader(batching, loaded, QUESTIONS[0]).end() == alone(loaded, QUESTIONS[0])
+
+
+def test_a_model_that_cannot_even_be_tried_is_not_for_it() -> None:
+    assert not ContinuousBatching().takes(torch.nn.Linear(1, 1))
