@@ -308,12 +308,11 @@ class LearningService:
 
     def _learn(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         engine, base = self._engine, self._engine.base
-        # the seed comes from the depth, not from the round's number: rebuilding after a forgetting repeats it exactly
-        seed = self.lineage.seed(round_.parent_version)
+        taught = labels.latest_word(claimed)
+        seed = self.lineage.seed(round_.parent_version, taught)
         wishes = self._held.wishes(anchors_before_utc)
         learner = self.learner(seed, wishes, anchors_before_utc)
         replay = self._store.replay_wins(base, REPLAY_SAMPLE, [t.id for t in claimed], seed)
-        taught = labels.latest_word(claimed)
         self._tell(
             "training",
             "Training on your correction.",

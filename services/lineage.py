@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
-from collections.abc import Collection
+import zlib
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from feedback_store import Adapter, NewAdapter, Round
+from feedback_store import Adapter, NewAdapter, Round, Trace
 from services.engine import Engine
 from services.views import AdapterView
 from spear_core.adapters import load_adapter, lora_scale, save_adapter
@@ -35,9 +37,12 @@ class Lineage:
         """How many adapters a version stands on, itself included: what a round's seed comes from."""
         return len(self._store.lineage(self._engine.base, version))
 
-    def seed(self, version: int) -> int:
-        """Of what is trained on top of a version: the same from the same place, so that a forgetting can be exact."""
-        return self._engine.seed * 1_000_003 + self.depth(version)
+    def seed(self, version: int, taught: Sequence[Trace] = ()) -> int:
+        """Of what is trained on top of a version: the same for the same words from the same place, so that a forgetting
+        can be exact. Another correction gets other draws: with the depth alone, after one that is refused for its draws
+        all would be."""
+        said = json.dumps([(t.side, t.prompt, t.completion) for t in taught])
+        return self._engine.seed * 1_000_003 + self.depth(version) + zlib.crc32(said.encode())
 
     def read(self, version: int) -> AdapterState | None:
         """The tensors of a version. Raises AdapterInvalid where its files are not what was recorded."""

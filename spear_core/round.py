@@ -24,7 +24,6 @@ OLDER_CHECKED = 64  # older confirmed wins the gate re-asks
 REPLIES_CHECKED = 4
 # nats per token: a confirmed answer is trained anew once a merge has lowered it by this much, below SURE
 WEAKENED, SURE = 0.02, -0.05
-MEND_STEPS, MEND_ANCHORS = 40, 4  # steps, and times as many anchors a step as usual
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,9 @@ class Learner:
     ) -> RoundResult:
         """Train on top of `current` (None: the base) and judge. Raises TrainingFailed where the numbers break.
 
-        What the gate refuses is tried once more, gentler and with other draws. Where it is refused because too much of
-        what nobody complained about has moved, which is mostly the sum of many rounds, `current` is mended first.
+        What the gate refuses is tried once more, gentler and with other draws of anchors and replay. What it refuses
+        because too much has moved that nobody complained about is tried a third time: that is the sum of many rounds,
+        and what this one adds depends on the draws more than on the correction.
         """
         started = time.monotonic()
         cfg = self.config
@@ -118,7 +118,7 @@ class Learner:
         checked = _sample(older, seed)
         corrected = {e.prompt_ids for e in (*encoded_wins, *older)}  # is meant to differ from what the base model says
         anchors, probes = self.anchors.without(corrected), self.probes.without(corrected)
-        trainer = self._trainer(cfg)
+        trainer = self._trainer()
 
         def measured() -> Measures:
             return self._measured(encoded_wins, encoded_loses, checked, probes)
@@ -131,12 +131,9 @@ class Learner:
         before_text = self.answer([shown])[0] if shown else ""
         verdict = Verdict(False, "")
         for attempt, rate in enumerate((cfg.learning_rate, cfg.learning_rate / 2, cfg.learning_rate), start=1):
-            may_mend = verdict.is_drift and older and cfg.anchor_weight > 0
-            if attempt == 3 and not may_mend:
+            if attempt == 3 and not verdict.is_drift:
                 break
             self.twins.load(current)
-            if attempt == 3:
-                self._mend(older, anchors, seed, on_step)
             report = trainer.train(material, seed + attempt - 1, on_step, rate)
             on_check()
             after = measured()
@@ -157,20 +154,6 @@ class Learner:
             seconds=time.monotonic() - started,
             proof=(shown, before_text, replies[-1]) if shown else None,
         )
-
-    def _mend(
-        self,
-        older: Sequence[Encoded],
-        anchors: Anchors,
-        seed: int,
-        on_step: Callable[[Progress], None] = lambda p: None,
-    ) -> None:
-        """Bring the training twin nearer to the base model where nobody complained, and keep what was learned."""
-        cfg = self.config
-        many = cfg.replace(
-            stop_when_learned=False, max_steps=MEND_STEPS, anchors_a_step=MEND_ANCHORS * cfg.anchors_a_step
-        )
-        self._trainer(many).train(Material(older, [], [], anchors), seed, on_step)
 
     def run_merge(
         self,
@@ -202,7 +185,7 @@ class Learner:
         ]
         held = [e for e in wins if e not in weak]
         material = Material(weak, [], held, self.anchors.without(corrected))
-        report = self._trainer(self.config).train(material, seed)
+        report = self._trainer().train(material, seed)
         after = self._measured([], [], checked, probes)
         replies = self.answer([t.prompt for t in own[-REPLIES_CHECKED:]]) if own else []
         verdict = decide(before, after, replies, self.config, gained)
@@ -218,9 +201,9 @@ class Learner:
             proof=None,
         )
 
-    def _trainer(self, config: SpearConfig) -> Trainer:
+    def _trainer(self) -> Trainer:
         template = template_token_ids(self.encoder.tokenizer)
-        return Trainer(self.twins.training, config, self.pad_id, template, self.pace)
+        return Trainer(self.twins.training, self.config, self.pad_id, template, self.pace)
 
     def _measured(
         self, wins: Sequence[Encoded], loses: Sequence[Encoded], older: Sequence[Encoded], probes: Anchors

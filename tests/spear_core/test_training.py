@@ -323,33 +323,30 @@ def test_a_round_that_learned_is_kept_and_brings_its_proof(loaded: LoadedModel) 
     assert result.proof is not None and result.proof[2] == "a bird" and result.proof[1] != "a bird"
 
 
-def test_a_round_that_breaks_other_answers_is_not_kept_after_one_gentler_try(loaded: LoadedModel) -> None:
+def test_a_round_that_breaks_other_answers_is_not_kept(loaded: LoadedModel) -> None:
     twins = twins_of(loaded, gate_max_probe_kl=0.0)
     result = learner_of(loaded, twins).run_round(None, [WIN], [LOSE], [], seed=1)
     assert not result.verdict.passed
     assert result.state is None
-    assert result.attempts == 2
     assert "nobody complained about" in result.verdict.words
 
 
-def test_where_too_much_drifted_the_adapter_is_mended_before_a_third_try(loaded: LoadedModel) -> None:
-    twins = twins_of(loaded, gate_max_probe_kl=0.0, gate_max_worst_probe_kl=0.0)
-    older = Trace("win", [{"role": "user", "content": "What is a harp?"}], "strings")
-    result = learner_of(loaded, twins).run_round(None, [WIN], [LOSE], [older], seed=1)
+def test_what_is_refused_for_drift_is_tried_a_third_time_each_time_with_other_draws(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    real = Trainer.train
+
+    def spy(trainer: Trainer, material: Material, seed: int, *rest: Any) -> Any:
+        seeds.append(seed)
+        return real(trainer, material, seed, *rest)
+
+    monkeypatch.setattr(Trainer, "train", spy)
+    result = learner_of(loaded, twins_of(loaded, gate_max_probe_kl=0.0)).run_round(None, [WIN], [LOSE], [], seed=1)
     assert not result.verdict.passed and result.verdict.is_drift and result.attempts == 3
-
-
-def test_mending_brings_the_adapter_nearer_to_the_base_model_and_keeps_what_was_learned(loaded: LoadedModel) -> None:
-    twins = twins_of(loaded, anchor_weight=0.0)
-    learner = learner_of(loaded, twins)
-    hello = learner.probes
-    drifted = learner.run_round(None, [WIN], [], [], seed=1)  # nothing holds it
-    twins.config = learner.config = twins.config.replace(anchor_weight=3.0)
-    win = learner.encoder.trace(WIN)
-    learner._mend([win], hello, seed=2)
-    mended = learner._measured([win], [], [], hello)
-    assert mended.probe_kl < drifted.after.probe_kl / 2
-    assert mended.learned == (True,)
+    assert len(set(seeds)) == 3
+    unlearned = _with(preset("live"), learning_rate=1e-6, max_steps=1, gate_max_probe_kl=100.0)(loaded)
+    assert learner_of(loaded, unlearned).run_round(None, [WIN], [LOSE], [], seed=1).attempts == 2
 
 
 def test_what_was_corrected_is_no_measure_of_what_nobody_complained_about(loaded: LoadedModel) -> None:
