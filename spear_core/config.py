@@ -49,6 +49,9 @@ class SpearConfig:
     anchors_a_step: int = 8
     anchor_pool: int = 512
     anchor_drift_share: float = 0.5  # of a step's anchors, those that drifted most when last seen; the rest in turn
+    anchor_dropout: float = (
+        0.2  # share of an anchor's question left out at random: else the same few are learned by heart
+    )
     anchor_weight: float = 3.0
     micro_batch: int = 32  # rows in one forward
     gradient_checkpointing: bool = False  # compute activations twice instead of keeping them: slower, less memory
@@ -93,6 +96,7 @@ class SpearConfig:
             ("loses_a_step", self.loses_a_step >= 1, "at least 1"),
             ("micro_batch", self.micro_batch >= 1, "at least 1"),
             ("anchor_drift_share", 0 <= self.anchor_drift_share <= 1, "in [0, 1]"),
+            ("anchor_dropout", 0 <= self.anchor_dropout < 1, "in [0, 1)"),
             ("anchor_weight", self.anchor_weight >= 0, "at least 0"),
             ("judge_tau", not math.isnan(self.judge_tau), "a number"),
             ("judge_tau_full", self.judge_tau_full > 0, "above 0"),
@@ -129,6 +133,7 @@ PRESETS: dict[str, SpearConfig] = {
         confidence_form="batch_mean",
         settle_steps=0,
         prompt_dropout=0.0,
+        anchor_dropout=0.0,
         max_steps=5,
         stop_when_learned=False,
         replay_wins=0,

@@ -105,6 +105,12 @@ class Anchors:
                         self._cache.add(key, rows[key])
         return torch.cat([rows[key] for key in keys])
 
+    @staticmethod
+    def base_once(model: Any, examples: Sequence[Encoded], pad_id: int) -> Tensor:
+        """The same for questions that will hardly come again; nothing is cached."""
+        with torch.no_grad(), model.disable_adapter():
+            return predict(model, examples, pad_id, every_token=True).as_base()
+
 
 @dataclass(frozen=True)
 class Material:
@@ -279,7 +285,8 @@ class Trainer:
         )
         drawn_loses = _draw(loses, cfg.loses_a_step, rng) if lambda_lose > 0 else []
         drawn = pool.draw(cfg.anchors_a_step) if cfg.anchor_weight > 0 else []
-        rows = [*self._drop([*wins, *drawn_loses], rng), *(pool.anchors.examples[i] for i in drawn)]
+        drawn.sort(key=lambda i: pool.anchors.examples[i].base_prompt_ids is not None)  # as `_base` takes them
+        rows = [*self._drop([*wins, *drawn_loses], rng, cfg.prompt_dropout), *self._drop_of_anchors(pool, drawn, rng)]
         sides = (0, len(wins), len(wins) + len(drawn_loses), len(rows))
         tokens = [max(1.0, float(sum(sum(e.mask) for e in rows[a:b]))) for a, b in itertools.pairwise(sides)]
         totals = dict(zip(("win", "lose", "anchor"), tokens, strict=True))
@@ -309,7 +316,7 @@ class Trainer:
         """
         cfg = self.config
         self.pace()
-        base = pool.base(self.model, part.anchors, self.pad_id) if part.anchors else None
+        base = self._base(pool, part.anchors) if part.anchors else None
         both = predict(self.model, [*part.wins, *part.loses, *part.anchors], self.pad_id)
         wins, rest = both.split(len(part.wins))
         loses, anchors = rest.split(len(part.loses))
@@ -332,13 +339,27 @@ class Trainer:
         sum((weights[name] * loss for name, loss in losses.items()), torch.zeros(())).backward()
         return {name: loss.item() for name, loss in losses.items()}, drifts
 
+    def _base(self, pool: Anchors, anchors: Sequence[Encoded]) -> Tensor:
+        """What the base model says of these anchors, those first whose questions were cut."""
+        if not self.config.anchor_dropout:
+            return pool.base(self.model, anchors, self.pad_id)
+        cut = [e for e in anchors if e.base_prompt_ids is None]
+        whole = anchors[len(cut) :]
+        parts = [pool.base_once(self.model, cut, self.pad_id)] if cut else []
+        return torch.cat([*parts, pool.base(self.model, whole, self.pad_id)] if whole else parts)
+
+    def _drop_of_anchors(self, pool: AnchorDraw, drawn: Sequence[int], rng: random.Random) -> list[Encoded]:
+        """The drawn anchors, their questions cut for both models alike; whole where the base model is shown another."""
+        anchors = [pool.anchors.examples[i] for i in drawn]
+        cut = [e for e in anchors if e.base_prompt_ids is None]
+        return [*self._drop(cut, rng, self.config.anchor_dropout), *anchors[len(cut) :]]
+
     def _confidence(self, examples: Sequence[Encoded]) -> Tensor:
         device = next(self.model.parameters()).device
         return torch.tensor([e.confidence for e in examples], device=device)  # (B,)
 
-    def _drop(self, examples: list[Encoded], rng: random.Random) -> list[Encoded]:
+    def _drop(self, examples: list[Encoded], rng: random.Random, share: float) -> list[Encoded]:
         """Leave out a share of the question's ordinary tokens, so that the answer hangs on what all wordings share."""
-        share = self.config.prompt_dropout
         if share <= 0:
             return examples
         dropped: dict[tuple[int, ...], tuple[int, ...]] = {}  # once a prompt: what shares a prompt goes on sharing it

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from spear_core import trainer as trainer_module
 from spear_core.config import SpearConfig, preset
 from spear_core.errors import AdapterInvalid, TrainingFailed
 from spear_core.loading import LoadedModel, load_model
@@ -36,7 +37,11 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 
 def twins_of(loaded: LoadedModel, **changes: Any) -> Twins:
-    return Twins(loaded.model, preset("live", **{"learning_rate": 1e-2, "prompt_dropout": 0.0, **changes}), seed=3)
+    return Twins(
+        loaded.model,
+        preset("live", **{"learning_rate": 1e-2, "prompt_dropout": 0.0, "anchor_dropout": 0.0, **changes}),
+        seed=3,
+    )
 
 
 def learner_of(loaded: LoadedModel, twins: Twins) -> Learner:
@@ -358,6 +363,46 @@ def test_what_was_corrected_is_no_measure_of_what_nobody_complained_about(loaded
     assert learner.run_round(taught.state, [later], [], [WIN], seed=2).verdict.passed
 
 
+def test_an_anchor_is_cut_alike_for_both_models_and_each_time_otherwise(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twins = twins_of(loaded, anchor_dropout=0.5, stop_when_learned=False, max_steps=6, anchors_a_step=2)
+    encoder = learner_of(loaded, twins).encoder
+    asked = [{"role": "user", "content": "How many legs does a spider have in the morning?"}]
+    hinted = encoder.hinted(asked, [*asked, {"role": "user", "content": "shorter"}], "eight")
+    anchors = Anchors([hinted, encoder.plain(asked, "A spider has eight legs.")])
+    pairs: list[tuple[list[Encoded], list[Encoded]]] = []
+    real = trainer_module.predict
+
+    def spy(model: Any, examples: Any, pad_id: int, **how: Any) -> Any:
+        of_base = not torch.is_grad_enabled()
+        if of_base:
+            pairs.append((list(examples), []))
+        else:
+            for seen, now in pairs:
+                now += [] if now else [e for e in examples if e.completion_ids == seen[0].completion_ids]
+        return real(model, examples, pad_id, **how)
+
+    monkeypatch.setattr(trainer_module, "predict", spy)
+    Trainer(twins.training, twins.config.replace(learning_rate=1e-9), 0, frozenset()).train(
+        Material([encoder.trace(WIN)], [], [], anchors), seed=1
+    )
+    cut = [(seen[0].prompt_ids, now[0].prompt_ids) for seen, now in pairs if len(seen[0].completion_ids) > 4]
+    assert len(cut) == 6 and all(of_base == of_adapter for of_base, of_adapter in cut)
+    assert len(set(cut)) > 3 and all(len(ids) < len(anchors.examples[1].prompt_ids) for ids, _ in cut)
+    whole = [now[0] for seen, now in pairs if seen[0].completion_ids == hinted.completion_ids]
+    assert whole == [hinted], "where the base model is shown another question, both stay whole"
+
+
+def test_the_untouched_adapter_has_not_drifted_from_anchors_however_they_are_cut(loaded: LoadedModel) -> None:
+    twins = twins_of(loaded, anchor_dropout=0.5, stop_when_learned=False, max_steps=1, lambda_win=0.0)
+    learner = learner_of(loaded, twins)
+    said = [("What is a dog?", "a pet"), ("Who are you?", "A small model."), ("Bye!", "Goodbye, and come back soon.")]
+    anchors = Anchors([learner.encoder.plain([{"role": "user", "content": asked}], text) for asked, text in said])
+    report = learner._trainer().train(Material([learner.encoder.trace(WIN)], [], [], anchors), seed=1)
+    assert abs(report.anchor_kl) < 1e-6
+
+
 def test_no_anchor_holds_an_earlier_correction_to_the_base_models_answer(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,8 +444,8 @@ def test_dropping_words_of_a_question_leaves_the_template_whole(tmp_path: Path, 
     loaded = load_model(str(tiny_folder(kind, tmp_path / "m")))
     template = template_token_ids(loaded.tokenizer)
     encoded = Encoder(loaded.tokenizer, loaded.context_tokens).trace(WIN)
-    trainer = Trainer(loaded.model, preset("live", prompt_dropout=0.99), 0, template)
-    dropped = trainer._drop([encoded], random.Random(1))[0]
+    trainer = Trainer(loaded.model, preset("live"), 0, template)
+    dropped = trainer._drop([encoded], random.Random(1), 0.99)[0]
     assert len(dropped.prompt_ids) < len(encoded.prompt_ids)
     assert [t for t in encoded.prompt_ids if t in template] == [t for t in dropped.prompt_ids if t in template]
     assert dropped.completion_ids == encoded.completion_ids
