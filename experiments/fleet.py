@@ -22,7 +22,7 @@ from experiments.client import ClientResult, Counts
 from experiments.runner import World, play_run
 from experiments.settings import Run
 from federation.flower.messages import ask, packed, unpacked
-from federation.flower.strategy import Contributed, ServerState
+from federation.flower.strategy import ServerState
 
 TIMEOUT_SECONDS = 3600.0
 _worlds: dict[
@@ -39,13 +39,7 @@ def play_on_flower(run: Run, out: Path, nodes: int) -> dict[str, Any]:
     def main(grid: Grid, context: Context) -> None:
         def clients(round: int, chosen: Sequence[int], state: ServerState) -> list[ClientResult]:
             answers = ask(grid, chosen, state.adapter, {"round": round}, TIMEOUT_SECONDS)
-            return [
-                ClientResult(
-                    Contributed(a.client, a.adapter, int(a.words["weight"])),
-                    Counts(**json.loads(str(a.words["counts"]))),
-                )
-                for a in answers
-            ]
+            return [ClientResult(a.update, Counts(**json.loads(str(a.words["counts"])))) for a in answers]
 
         found.append(play_run(run, out, quiet=True, clients=clients))
 

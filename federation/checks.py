@@ -106,8 +106,8 @@ def check_update(
         now: seconds since 1970 by this machine's clock.
 
     Raises:
-        UpdateReplayed: if this very update, or a newer one, was taken before.
-        UpdateRefused: for anything else that is wrong; the reason is one sentence.
+        UpdateReplayed: if this very update was taken before.
+        UpdateRefused: for anything else that is wrong, such as a newer one taken before; the reason is one sentence.
     """
     limits = limits or Limits()
     update = open_update(path, limits.max_update_bytes, limits.max_header_bytes)
@@ -144,10 +144,13 @@ def check_freshness(manifest: Manifest, seen: Seen | None, now: float, limits: L
     if now - created > limits.max_age_seconds + limits.clock_skew_seconds:
         raise UpdateRefused(f"the update is {_duration(now - created)} old; its author must sign it anew")
     if seen is not None:
-        if manifest.round == seen.round and created <= seen.created_at_utc:
+        if (manifest.round, created) == (seen.round, seen.created_at_utc):
             raise UpdateReplayed(f"the update of round {manifest.round} has been taken before")
-        if manifest.round < seen.round or created < seen.created_at_utc - limits.clock_skew_seconds:
-            raise UpdateReplayed(f"the update of round {manifest.round} is older than one that has been taken")
+        earliest = seen.created_at_utc - (limits.clock_skew_seconds if manifest.round > seen.round else 0)
+        if manifest.round < seen.round or created < earliest:
+            raise UpdateRefused(
+                f"the update of round {manifest.round} is older than the one of round {seen.round} that has been taken"
+            )
     return Seen(manifest.round, created)
 
 
@@ -167,15 +170,20 @@ def check_fit(update: Update, expected: Expected) -> None:
         raise UpdateRefused(
             f"the update has LoRA rank {theirs.rank} and alpha {theirs.alpha}, not {ours.rank} and {ours.alpha}"
         )
-    if missing := sorted(expected.layout.keys() - entries.keys()):
-        raise UpdateRefused(f"the update lacks {len(missing)} tensors, such as {shown(missing[0])}")
-    if extra := sorted(entries.keys() - expected.layout.keys()):
-        raise UpdateRefused(f"the update has {len(extra)} tensors too many, such as {shown(extra[0])}")
-    for name, shape in expected.layout.items():
-        if entries[name].shape != shape:
-            raise UpdateRefused(f"tensor {shown(name)} has shape {entries[name].shape}, not {shape}")
+    check_layout({name: entry.shape for name, entry in entries.items()}, expected.layout)
     if theirs.targets != ours.targets:
         raise UpdateRefused("the update's manifest names other layers than its tensors are for")
+
+
+def check_layout(theirs: Mapping[str, tuple[int, ...]], ours: Mapping[str, tuple[int, ...]]) -> None:
+    """Names and shapes of all tensors. Raises UpdateRefused."""
+    if missing := sorted(ours.keys() - theirs.keys()):
+        raise UpdateRefused(f"the update lacks {len(missing)} tensors, such as {shown(missing[0])}")
+    if extra := sorted(theirs.keys() - ours.keys()):
+        raise UpdateRefused(f"the update has {len(extra)} tensors too many, such as {shown(extra[0])}")
+    for name, shape in ours.items():
+        if theirs[name] != shape:
+            raise UpdateRefused(f"tensor {shown(name)} has shape {theirs[name]}, not {shape}")
 
 
 def check_values(tensors: Mapping[str, Tensor], reference: Norms, limits: Limits) -> Norms:

@@ -34,7 +34,7 @@ class UpdateRefused(FederationError):
 
 
 class UpdateReplayed(UpdateRefused):
-    """An update that has been seen before; harmless where a push was only repeated."""
+    """The very update that was taken last; harmless, for a push was only repeated."""
 
 
 class MergeImpossible(FederationError):

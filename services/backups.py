@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from feedback_store import Store
+from services.outbox import carry_on_numbering
 from spear_core.errors import ConfigError, SpearError
 
 log = logging.getLogger(__name__)
@@ -162,6 +163,8 @@ def restore(
         before = back_up(store, data_folder)
 
         def exchange() -> None:
+            with Store(unpacked / DATABASE) as database:
+                carry_on_numbering(store, database)
             store.put_back(unpacked / DATABASE)
             _remove(data_folder / name for name in OWN_FOLDERS)
             for path in unpacked.iterdir():

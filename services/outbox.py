@@ -36,20 +36,27 @@ class Outbox:
         return offer[1] if offer and offer[0] == version else None
 
     def publish(self, version: int, read: Callable[[int], AdapterState | None], parent: str) -> None:
-        """Offer a version, or nothing for version 0. An update is written where the last one is of another or too old.
+        """Offer a version, or nothing for version 0. An update is written where the last one says anything else, or is too old.
 
         Raises AdapterInvalid where the version's files are damaged.
         """
+        wanted = {
+            "base": self._base,
+            "version": version,
+            "key": self._identity.public.text,
+            "alpha": self._alpha,
+            "parent": parent,
+        }
         last: dict[str, Any] = self._store.setting(PUBLISHED, {})
         path = self._folder / str(last.get("file", ""))
         is_fresh = -CLOCK_SKEW_SECONDS < time.time() - last.get("created_at", 0) < SIGN_ANEW_SECONDS
-        if (last.get("base"), last.get("version")) == (self._base, version) and path.is_file() and is_fresh:
+        if wanted.items() <= last.items() and path.is_file() and is_fresh:
             self._offer = version, Offer(path, last["etag"], last["round"])
             return
         state = read(version)
-        self._offer = None if state is None else (version, self._write(version, state, parent))
+        self._offer = None if state is None else (version, self._write(wanted, state, parent))
 
-    def _write(self, version: int, state: AdapterState, parent: str) -> Offer:
+    def _write(self, wanted: dict[str, Any], state: AdapterState, parent: str) -> Offer:
         number, created = int(self._store.setting(ROUND, 0)) + 1, int(time.time())
         self._store.set_setting(ROUND, number)  # first: a number is never used twice, even after a kill
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -67,8 +74,17 @@ class Outbox:
             parent=parent,
             created_at_utc=created,
         )
-        words = {"base": self._base, "version": version, "round": number, "file": path.name, "created_at": created}
-        self._store.set_setting(PUBLISHED, {**words, "etag": manifest.etag})
+        words = {"round": number, "file": path.name, "created_at": created, "etag": manifest.etag}
+        self._store.set_setting(PUBLISHED, {**wanted, **words})
         for old in sorted(self._folder.glob("*.safetensors"))[:-FILES_KEPT]:
             old.unlink(missing_ok=True)
         return Offer(path, manifest.etag, number)
+
+
+def carry_on_numbering(store: Store, backup: Store) -> None:
+    """Before `backup` takes the place of `store`: go on from the larger number, and publish anew.
+
+    Peers refuse a number below one that they have taken.
+    """
+    backup.set_setting(ROUND, max(store.setting(ROUND, 0), backup.setting(ROUND, 0)))
+    backup.set_setting(PUBLISHED, {})

@@ -42,7 +42,7 @@ FOLDER = "federation"
 MERGES, ATTEMPTED = "peer_merges", "peer_merge_attempted"
 MERGES_KEPT = 20
 MOST_ATTEMPTS = 3  # at a merge that ends in a kill each time, say for want of memory
-NOT_APPROVED = 403
+NOT_APPROVED, UNFIT = 403, 422
 WAITS = Waits(connect_seconds=5.0, read_seconds=20.0, total_seconds=300.0)
 
 
@@ -63,6 +63,7 @@ class SyncService:
         self._client: PeerClient | None = None
         self._closing, self._asked = threading.Event(), threading.Event()
         self._next_try: dict[str, float] = {}  # key -> when, by the monotonic clock
+        self._unfit: dict[str, tuple[str, str]] = {}  # key -> etag of an update that this peer refused, and its words
         self.on_sync = lambda: None  # set by jobs: sync now
         for text in settings.peers:
             address = parse_address(text)
@@ -160,8 +161,9 @@ class SyncService:
         self._file_of(PublicKey.parse(key)).unlink(missing_ok=True)
 
     def sync_now(self) -> None:
-        """Do not wait for the schedule, nor for a peer that did not answer lately."""
+        """Do not wait for the schedule, nor for a peer that did not answer lately or refused what it was sent."""
         self._next_try.clear()
+        self._unfit.clear()
         self._asked.set()  # a sync under way begins once more
         self.on_sync()
 
@@ -216,13 +218,15 @@ class SyncService:
             self._client = None
 
     def _talk(self, client: PeerClient, peer: Peer) -> str:
-        """Push what it lacks, pull what is new; what happened, in words."""
-        done = []
+        """Push what it lacks, pull what is new; what happened, in words. A refused push is raised after the pull."""
+        done, refusal = [], None
         offer = self.latest()
         if offer and offer.etag != peer.pushed_etag:
-            client.push(offer.path)
-            self._store.note_pushed(peer.key, offer.etag)
-            done.append(f"sent round {offer.round}")
+            try:
+                if self._push(client, peer, offer):
+                    done.append(f"sent round {offer.round}")
+            except PeerRefused as e:
+                refusal = e
         have = peer.etag if self._file_of(client.address.key).is_file() else ""
         if pulled := client.pull(self.inbox, have):
             try:
@@ -230,8 +234,24 @@ class SyncService:
                 done.append("took a new update")
             finally:
                 pulled.path.unlink(missing_ok=True)
+        if refusal is not None:
+            raise refusal
         said = " and ".join(done)
         return f"{said[:1].upper()}{said[1:]}." if said else "Up to date."
+
+    def _push(self, client: PeerClient, peer: Peer, offer: Offer) -> bool:
+        """False if the peer had it already. Raises PeerRefused; what the peer found unfit is not sent a second time."""
+        etag, words = self._unfit.get(peer.key, ("", ""))
+        if offer.etag == etag:
+            raise PeerRefused(words, UNFIT)
+        try:
+            is_new = client.push(offer.path)
+        except PeerRefused as e:
+            if e.status == UNFIT:
+                self._unfit[peer.key] = offer.etag, str(e)
+            raise
+        self._store.note_pushed(peer.key, offer.etag)
+        return is_new
 
     def _knock(self, client: PeerClient) -> str:
         try:

@@ -12,6 +12,8 @@ from flwr.serverapp import Grid
 from torch import Tensor
 
 from federation.aggregate import AdapterState
+from federation.errors import shown
+from federation.flower.strategy import Contributed
 
 log = logging.getLogger(__name__)
 ADAPTER, WORDS = "adapter", "words"
@@ -22,8 +24,7 @@ Words = dict[str, Any]  # texts, numbers and truth values, as Flower's ConfigRec
 class Answer:
     """What a client sent back."""
 
-    client: int
-    adapter: AdapterState
+    update: Contributed
     words: Words
 
 
@@ -45,17 +46,28 @@ def ask(
     """Send the adapter to these clients and wait for their answers, in ascending order of client.
 
     Client c lives on node c (modulo the number of nodes) of the nodes in ascending order of their ids. A client that
-    fails or is too slow is left out, and the log says so.
+    fails, is too slow or sends what cannot be read is left out, and the log says so.
     """
     nodes = sorted(grid.get_node_ids())
+    waiting = {c: nodes[c % len(nodes)] for c in clients}
     messages = [
-        Message(packed(adapter, {**words, "client": c}), nodes[c % len(nodes)], MessageType.TRAIN) for c in clients
+        Message(packed(adapter, {**words, "client": c}), node, MessageType.TRAIN) for c, node in waiting.items()
     ]
     answers: list[Answer] = []
     for reply in grid.send_and_receive(messages, timeout=timeout_seconds):
         if reply.has_error():
             log.warning("a client failed and is left out of this round: %s", reply.error.reason)
             continue
-        state, said = unpacked(reply.content)
-        answers.append(Answer(int(said["client"]), state, said))
-    return sorted(answers, key=lambda a: a.client)
+        node = reply.metadata.src_node_id
+        try:
+            state, said = unpacked(reply.content)
+            update = Contributed(int(said["client"]), state, max(0, int(said["weight"])))
+        except Exception as e:  # whatever a node sends; numpy raises nearly anything on it
+            log.warning("node %d's answer cannot be read and is left out of this round: %s", node, shown(repr(e)))
+            continue
+        if waiting.get(update.client) != node:
+            log.warning("node %d answers as client %d and is left out of this round", node, update.client)
+            continue
+        del waiting[update.client]
+        answers.append(Answer(update, said))
+    return sorted(answers, key=lambda a: a.update.client)

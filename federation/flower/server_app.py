@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from federation.flower.messages import ask
 from federation.flower.start import read_start
-from federation.flower.strategy import Contributed, ServerState, StrategySettings, choose_clients, next_state
+from federation.flower.strategy import ServerState, StrategySettings, choose_clients, fitting, next_state
 
 log = logging.getLogger(__name__)
 app = ServerApp()
@@ -40,10 +40,10 @@ def main(grid: Grid, context: Context) -> None:
     for round in range(settings.rounds):
         chosen = choose_clients(settings, int(config["seed"]), round)
         answers = ask(grid, chosen, state.adapter, {**told, "wins": wins}, float(config["timeout-seconds"]))
-        heard = [Contributed(a.client, a.adapter, int(a.words["weight"])) for a in answers]
+        heard = fitting(state, [a.update for a in answers])
         state = next_state(state, heard, settings)
         wins = sum(min(c.weight, settings.max_weight) for c in heard) or wins
         temporary = folder / ".round.tmp"
         save_file({n: t.contiguous() for n, t in sorted(state.adapter.items())}, temporary)
         temporary.replace(folder / f"round-{round + 1:04d}.safetensors")
-        log.info("round %d: %d of %d clients answered", round + 1, len(answers), len(chosen))
+        log.info("round %d: %d of %d clients were heard", round + 1, len(heard), len(chosen))

@@ -6,6 +6,7 @@ FedAdam and FedYogi: Reddi et al. 2021 (arXiv 2003.00295), with the paper's serv
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,13 @@ import torch
 from torch import Tensor
 
 from federation.aggregate import AdapterState, aggregate
+from federation.checks import Limits, check_layout, check_values, norms_of
 from federation.errors import FederationError
-from federation.factors import digest_of
+from federation.factors import digest_of, rank_of
 from federation.flower.streams import stream_seed
 from federation.plan import ROBUST, Contribution, MergeSettings, Method, Parent
 
+log = logging.getLogger(__name__)
 ServerMethod = Literal["fedavg", "exact", "median", "trimmed_mean", "fedadam", "fedyogi"]
 SERVER_METHODS: tuple[ServerMethod, ...] = get_args(ServerMethod)
 ADAPTIVE = ("fedadam", "fedyogi")
@@ -107,6 +110,26 @@ def learning_rate(settings: StrategySettings, round: int) -> float:
 
 def round_up(value: float) -> int:
     return math.ceil(value - 1e-9)
+
+
+def fitting(state: ServerState, updates: Sequence[Contributed]) -> list[Contributed]:
+    """The updates that fit the current adapter in names, shapes and size, and are finite; the log says why others do not."""
+    layout, norms = _layout(state.adapter), norms_of(state.adapter)
+    fit = []
+    for update in updates:
+        try:
+            check_layout(_layout(update.state), layout)
+            rank_of(update.state)
+            check_values(update.state, norms, Limits())
+        except FederationError as e:
+            log.warning("client %d is left out of this round: %s", update.client, e)
+        else:
+            fit.append(update)
+    return fit
+
+
+def _layout(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def next_state(state: ServerState, updates: Sequence[Contributed], settings: StrategySettings) -> ServerState:

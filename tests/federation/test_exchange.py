@@ -104,6 +104,17 @@ def test_a_push_arrives_once(desk: FolderDesk, peer: PeerAddress, inbox: Path) -
     assert len(desk.received) == 1 and not desk.partial()
 
 
+def test_an_older_push_is_refused_and_not_taken_for_one_that_arrived_before(
+    desk: FolderDesk, peer: PeerAddress, inbox: Path
+) -> None:
+    path = inbox / "own.safetensors"
+    write(path, ME, round=3)
+    assert client(peer).push(path)
+    write(path, ME, round=2)
+    with pytest.raises(PeerRefused, match="the update of round 2 is older than the one of round 3 that has been taken"):
+        client(peer).push(path)
+
+
 def test_a_stranger_is_refused_knocks_and_is_let_in_after_a_yes(
     desk: FolderDesk, peer: PeerAddress, inbox: Path
 ) -> None:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
 
 from federation.errors import FederationError
 from federation.flower.strategy import (
+    SERVER_METHODS,
     Contributed,
+    ServerMethod,
     ServerState,
     StrategySettings,
     choose_clients,
+    fitting,
     learning_rate,
     next_state,
 )
 from federation.flower.streams import PURPOSES, stream_seed
 from tests.federation.circle import adapter
 
+A0 = "base_model.model.model.layers.0.mlp.down_proj.lora_A.weight"
 B0 = "base_model.model.model.layers.0.mlp.down_proj.lora_B.weight"
 
 
@@ -87,6 +92,37 @@ def test_fedadam_and_fedyogi_by_hand() -> None:
         step = 1e-2 * 0.01 / (math.sqrt(v) + 5e-3)
         assert torch.allclose(state.adapter[B0] - adapter(0)[B0], torch.full((7, 2), step), atol=1e-6)
         assert torch.allclose(state.second_moment[B0], torch.full((7, 2), v), atol=1e-9)
+
+
+@pytest.mark.parametrize("method", SERVER_METHODS)
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({**adapter(1), B0: torch.full((7, 2), math.nan)}, "not finite"),
+        ({**adapter(1), B0: torch.full((7, 2), math.inf)}, "not finite"),
+        ({**adapter(1), B0: torch.full((7, 2), 1e30)}, "too large"),
+        ({**adapter(1), B0: torch.zeros(7, 1)}, r"has shape \(7, 1\)"),
+        ({**adapter(1), B0: torch.zeros(7, 2, dtype=torch.int32)}, "not a matrix of float32"),
+        ({A0: adapter(1)[A0]}, "lacks 3 tensors"),
+        ({**adapter(1), "more": torch.zeros(1)}, "1 tensors too many"),
+    ],
+)
+def test_an_update_that_does_not_fit_is_left_out_with_one_line(
+    method: ServerMethod, bad: dict[str, torch.Tensor], says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    state, settings = ServerState(adapter(0)), StrategySettings(method=method)
+    honest = [Contributed(c, moved(0.1), 5) for c in range(3)]
+    heard = fitting(state, [*honest, Contributed(3, bad, 5)])
+    assert heard == honest
+    [line] = caplog.messages
+    assert line.startswith("client 3 is left out of this round: ") and re.search(says, line)
+    assert all(t.isfinite().all() for t in next_state(state, heard, settings).adapter.values())
+
+
+def test_a_first_round_sets_no_bound_by_matrices_that_are_still_zero() -> None:
+    start = {name: t if name.endswith("A.weight") else torch.zeros_like(t) for name, t in adapter(0).items()}
+    update = Contributed(0, adapter(1), 1)
+    assert fitting(ServerState(start), [update]) == [update]
 
 
 def test_a_setting_out_of_range_is_refused_by_name() -> None:

@@ -6,15 +6,22 @@ import io
 import sqlite3
 import tarfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from federation.checks import Limits, Seen, check_freshness
+from federation.keys import Identity
+from federation.manifest import Manifest
+from federation.update import open_update
 from feedback_store import Store
 from feedback_store.transfer import Wanted
 from services import backups
+from services.outbox import Outbox
 from spear_core.errors import SpearError
+from tests.federation.circle import ALPHA, BASE, adapter
 from tests.feedback_store.store_desk import Desk
 from tests.held_replies import HeldReplies
 from tests.services.bench_desk import ask, correct, wrong_task
@@ -124,6 +131,27 @@ def test_a_backup_never_overwrites(folder: Path, tmp_path: Path) -> None:
             backups.back_up(store, folder, tmp_path / "once.tar")
         with pytest.raises(SpearError, match="cannot be written"):
             backups.back_up(store, folder, Path("/dev/null/there.tar"))
+
+
+def test_peers_take_what_is_published_after_a_restore(folder: Path) -> None:
+    with Store(folder / backups.DATABASE) as store:
+        outbox = Outbox(store, Identity.new(), folder / "federation" / "outbox", BASE, ALPHA)
+
+        def publish(version: int) -> Manifest:
+            outbox.publish(version, lambda _: adapter(version), "")
+            offer = outbox.latest(version)
+            assert offer is not None
+            return open_update(offer.path).manifest
+
+        publish(1)
+        archive = backups.back_up(store, folder)
+        publish(2)
+        last = publish(3)
+        taken = Seen(last.round, last.created_at_utc)
+        before = backups.restore(store, folder, archive, at_once)
+        assert check_freshness(publish(1), taken, time.time(), Limits()).round == 4
+        backups.restore(store, folder, before, at_once)
+        assert publish(3).round == 5, "numbers go on from the larger one"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tar", "other", "evil", "damaged"])

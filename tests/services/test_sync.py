@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from federation.desk import Offer
 from federation.errors import AddressInvalid, FederationError, UpdateRefused
 from federation.exchange import PeerClient
-from federation.keys import Identity
+from federation.keys import Identity, PublicKey
 from federation.manifest import Manifest
 from federation.peers import PeerAddress
 from federation.update import write_update
@@ -199,6 +200,81 @@ def test_an_update_from_another_first_adapter_is_refused(pair: tuple[Workbench, 
     write_update(path, state, author, created_at_utc=int(time.time()), **words)  # type: ignore[arg-type]
     with pytest.raises(UpdateRefused, match="another first adapter"):
         second.sync.receive(author.public, path)
+
+
+def offer_of(bench: Workbench, path: Path, **changes: float) -> Offer:
+    """A small update of a bench that was taught nothing."""
+    manifest = hostile(bench, path, bench.sync.identity, **changes)
+    return Offer(path, manifest.etag, manifest.round)
+
+
+@pytest.fixture
+def offering(
+    pair: tuple[Workbench, Workbench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Workbench, Workbench]:
+    """Two that have something to offer, merge nothing, and try again at once."""
+    for bench in pair:
+        offer = offer_of(bench, tmp_path / f"of {bench.sync.settings.name}")
+        monkeypatch.setattr(bench.sync, "latest", lambda offer=offer: offer)
+        bench.learning.pause()
+    monkeypatch.setattr("services.sync.backoff_seconds", lambda failures, chance: 0.0)
+    return pair
+
+
+def test_a_push_refused_as_too_old_is_said_and_not_noted_as_sent(offering: tuple[Workbench, Workbench]) -> None:
+    first, second = offering
+    second.engine.store.note_update(first.sync.identity.public.text, "ab" * 16, 9, int(time.time()))
+    first.sync.sync()
+    [peer] = first.engine.store.peers()
+    assert "refused: the update of round 1 is older than the one of round 9 that has been taken." in peer.words
+    assert peer.pushed_etag == "" and peer.failures == 1
+
+
+def test_an_update_that_a_peer_had_already_is_noted_and_not_said_to_be_sent(
+    offering: tuple[Workbench, Workbench],
+) -> None:
+    first, second = offering
+    offer = first.sync.latest()
+    assert offer is not None
+    second.sync.sync()  # pulls it
+    first.sync.sync()
+    [peer] = first.engine.store.peers()
+    assert peer.words == "Up to date." and peer.pushed_etag == offer.etag
+
+
+def test_a_peer_that_refuses_a_push_is_pulled_from_and_not_sent_the_same_again(
+    offering: tuple[Workbench, Workbench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = offering
+    arrived: list[Path] = []
+
+    def refuse(author: PublicKey, path: Path) -> None:
+        arrived.append(path)
+        raise UpdateRefused("it does not fit")
+
+    monkeypatch.setattr(second.sync, "receive", refuse)
+    first.sync.sync()
+    assert first.engine.store.peers()[0].seen_round == 1, "it was pulled from"
+    newer = offer_of(second, tmp_path / "newer", round=2)
+    monkeypatch.setattr(second.sync, "latest", lambda: newer)
+    first.sync.sync()
+    [peer] = first.engine.store.peers()
+    assert peer.seen_round == 2 and peer.failures == 2 and "refused: it does not fit." in peer.words
+    assert len(arrived) == 1, "the file was not sent a second time"
+    first.sync.sync_now()
+    first.sync.sync()
+    assert len(arrived) == 2, "unless a person asks for it"
+
+
+def test_a_peer_that_does_not_approve_us_is_knocked_at_after_a_push(offering: tuple[Workbench, Workbench]) -> None:
+    first, second = offering
+    second.sync.remove(first.sync.identity.public.text)
+    first.sync.sync()
+    assert "Waiting for this peer to approve" in first.sync.view().peers[0].words
+    [knock] = second.sync.view().knocks
+    second.sync.approve(knock.key)
+    first.sync.sync()
+    assert first.sync.view().peers[0].words == "Sent round 1 and took a new update."
 
 
 def test_a_peer_that_is_down_is_one_line_and_is_left_alone_for_a_while(
