@@ -158,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common_flags(parser)
     parser.add_argument("--facts", type=int, default=4, help="that each peer is corrected about")
-    parser.add_argument("--merges", type=int, default=10, help="of each peer, at most")
+    parser.add_argument("--merges", type=int, default=10, help="of each peer, before it stops")
     parser.add_argument("--seconds", type=float, default=600.0, help="to wait for, at most")
     arguments = parser.parse_args()
     found = run(

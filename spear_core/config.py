@@ -25,7 +25,7 @@ class SpearConfig:
     # Optimiser: AdamW without weight decay.
     learning_rate: float = 1e-3
     max_grad_norm: float = 1.0
-    # Loss (REFERENCE: L = lambda_win * L_win + lambda_lose * L_lose, plus anchor_weight * KL(base || adapter)).
+    # Loss (arXiv 2605.07977: L = lambda_win * L_win + lambda_lose * L_lose, plus anchor_weight * KL(base || adapter)).
     lambda_win: float = 1.0
     lambda_lose: float = 0.0
     margin: float = 0.3
@@ -76,8 +76,10 @@ class SpearConfig:
     def __post_init__(self) -> None:
         rules: list[tuple[str, bool, str]] = [
             ("lora_rank", self.lora_rank >= 1, "at least 1"),
+            ("lora_alpha", self.lora_alpha >= 1, "at least 1"),
             ("lora_dropout", 0 <= self.lora_dropout < 1, "in [0, 1)"),
             ("learning_rate", 0 < self.learning_rate < 1, "in (0, 1)"),
+            ("max_grad_norm", self.max_grad_norm > 0, "above 0"),
             ("lambda_win", self.lambda_win >= 0, "at least 0"),
             ("lambda_lose", self.lambda_lose >= 0, "at least 0"),
             ("margin", 0 <= self.margin < 1, "in [0, 1)"),
@@ -94,10 +96,18 @@ class SpearConfig:
             ("prompt_dropout", 0 <= self.prompt_dropout < 1, "in [0, 1)"),
             ("wins_a_step", self.wins_a_step >= 1, "at least 1"),
             ("loses_a_step", self.loses_a_step >= 1, "at least 1"),
+            ("replay_wins", self.replay_wins >= 0, "at least 0"),
+            ("anchors_a_step", self.anchors_a_step >= 0, "at least 0"),
+            ("anchor_pool", self.anchor_pool >= 0, "at least 0"),
             ("micro_batch", self.micro_batch >= 1, "at least 1"),
             ("anchor_drift_share", 0 <= self.anchor_drift_share <= 1, "in [0, 1]"),
             ("anchor_dropout", 0 <= self.anchor_dropout < 1, "in [0, 1)"),
             ("anchor_weight", self.anchor_weight >= 0, "at least 0"),
+            ("gate_min_learned", 0 <= self.gate_min_learned <= 1, "in [0, 1]"),
+            ("gate_max_forgotten", 0 <= self.gate_max_forgotten <= 1, "in [0, 1]"),
+            ("gate_max_older_nll_rise", self.gate_max_older_nll_rise >= 0, "at least 0"),
+            ("gate_max_probe_kl", self.gate_max_probe_kl >= 0, "at least 0"),
+            ("gate_max_worst_probe_kl", self.gate_max_worst_probe_kl >= 0, "at least 0"),
             ("judge_tau", not math.isnan(self.judge_tau), "a number"),
             ("judge_tau_full", self.judge_tau_full > 0, "above 0"),
             ("judge_min_p", 0 <= self.judge_min_p <= 1, "in [0, 1]"),
@@ -121,7 +131,7 @@ class SpearConfig:
 PRESETS: dict[str, SpearConfig] = {
     # For a person correcting a model one answer at a time.
     "live": SpearConfig(),
-    # The authors' published settings (REFERENCE.md, arXiv 2605.07977): fixed steps, unlikelihood, no anchors.
+    # The authors' published settings (arXiv 2605.07977): fixed steps, unlikelihood, no anchors.
     "paper": SpearConfig(
         lora_rank=16,
         lora_alpha=32,

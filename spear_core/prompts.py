@@ -136,7 +136,7 @@ def revision_messages(
     """The conversation that asks for a better answer: the prompt, then each attempt and what was said about it.
 
     For sampling a revision only. The hint never goes to a training context: traces are built on `prompt` alone
-    (REFERENCE of the method, step 4: both sides use the original prompt).
+    (arXiv 2605.07977: both sides use the original prompt).
 
     Args:
         prompt: messages up to and including the user's question.

@@ -35,7 +35,7 @@ def share_base(model: Any) -> Any:
 
 
 def lora_config(config: SpearConfig) -> LoraConfig:
-    """LoRA on all linear layers except the head (REFERENCE.md, the authors' settings; sizes from the config)."""
+    """LoRA on all linear layers except the head (arXiv 2605.07977; sizes from the config)."""
     return LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,

@@ -63,7 +63,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     evaluation: ClassVar[Literal["likelihood", "generation"]]
-    # never pushed down: the marker of the answer, in its tokenisations (REFERENCE: the mask of L_lose)
+    # never pushed down: the marker of the answer, in its tokenisations (arXiv 2605.07977: the mask of L_lose)
     protected: ClassVar[tuple[str, ...]] = ("Answer:", " Answer:", "\nAnswer:")
 
     @abstractmethod

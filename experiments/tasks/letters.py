@@ -10,7 +10,7 @@ from experiments.tasks.hub import HubTask
 
 LETTERS = "ABCDEFGH"
 INSTRUCTIONS = "Give your reason briefly, then end with a line: Answer: <letter>"
-HINT_WORDS = 3  # REFERENCE: the first three words of the right option
+HINT_WORDS = 3  # arXiv 2605.07977: the first three words of the right option
 
 
 class LetteredTask(HubTask):

@@ -1,4 +1,4 @@
-"""From feedback to labels (docs/DESIGN.md): which traces each signal leaves, and which never train."""
+"""From feedback to labels (services/labels.py): which traces each signal leaves, and which never train."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import app
 from services.federation_settings import FederationSettings
 from services.settings import Settings
 from services.settings_file import TABLES, as_toml, read_settings
-from spear_core.config import PRESETS
+from spear_core.config import PRESETS, SpearConfig
 from spear_core.errors import ConfigError
 
 DEFAULTS = {"model": "some-model", "data_folder": Path("data")}
@@ -82,6 +82,19 @@ def test_what_is_not_allowed_is_refused_with_the_way_out(file: Path, text: str, 
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml cannot be read"):
         read_settings(tmp_path / "nowhere.toml", {}, DEFAULTS)
+
+
+@pytest.mark.parametrize("value", [-1e9, math.nan])
+def test_every_number_of_the_learning_has_a_range(value: float) -> None:
+    numbers = {f.name: f.default for f in dataclasses.fields(SpearConfig) if type(f.default) in (int, float)}
+    assert len(numbers) > 30
+    for name, default in numbers.items():
+        if math.isnan(value) and isinstance(default, int):
+            continue
+        if name == "judge_tau" and value < 0:  # a gain, which may be below 0
+            continue
+        with pytest.raises(ConfigError, match=rf"spear\.{name} = "):
+            PRESETS["live"].replace(**{name: type(default)(value)})
 
 
 @pytest.mark.parametrize(
