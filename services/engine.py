@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,11 +85,13 @@ class Pace:
         self._resumed.at = time.monotonic()
 
     def job(self, work: Callable[[], object]) -> Callable[[], object]:
-        """`work`, before which its thread was idle: what lies before its begin is no work of its own."""
+        """`work`, before which its thread was idle: what lies before its begin is no work of its own. Closing ends it."""
 
         def begin() -> object:
             self._resumed.at = time.monotonic()
-            return work()
+            with suppress(Closing):
+                return work()
+            return None
 
         return begin
 

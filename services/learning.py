@@ -330,7 +330,9 @@ class LearningService:
                 "checking", "Checking what was learned.", "Asking again, and asking older questions too."
             ),
         )
-        if {t.id for t in self._store.still_claimed(round_.id)} != {t.id for t in claimed}:
+        standing = {t.id for t in self._store.still_claimed(round_.id)}
+        trained = [t for t in taught if t.side == "win" or result.report.lose_loss > 0]
+        if not {t.id for t in trained} <= standing:
             raise TracesWithdrawn("a vote was withdrawn during training")
         figures = {**result.figures(), "wishes": wishes}
         if not result.verdict.passed or result.state is None:
@@ -347,7 +349,7 @@ class LearningService:
         figures["seconds_to_live"] = round((datetime.now(UTC) - waited_since).total_seconds(), 2)
         version = self.lineage.promote(
             round_,
-            [t.id for t in taught],
+            [t.id for t in taught if t.id in standing],
             result.state,
             figures,
             verdict=result.verdict.words,

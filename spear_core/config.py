@@ -49,9 +49,7 @@ class SpearConfig:
     anchors_a_step: int = 8
     anchor_pool: int = 512
     anchor_drift_share: float = 0.5  # of a step's anchors, those that drifted most when last seen; the rest in turn
-    anchor_dropout: float = (
-        0.2  # share of an anchor's question left out at random: else the same few are learned by heart
-    )
+    anchor_dropout: float = 0.0  # share of an anchor's question left out at random in each step
     anchor_weight: float = 3.0
     micro_batch: int = 32  # rows in one forward
     gradient_checkpointing: bool = False  # compute activations twice instead of keeping them: slower, less memory

@@ -104,6 +104,24 @@ def test_a_vote_withdrawn_while_it_trains_does_not_go_live(bench: Workbench, mon
     assert bench.engine.store.traces(status="trained") == []
 
 
+def test_a_rejection_withdrawn_while_others_train_holds_up_nobody_where_it_was_not_trained_on(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ask(bench, QUESTION)
+    bench.feedback.dislike(other.id)
+    correct(bench, wrong_task(bench))
+    on_step = bench.learning._on_step
+
+    def withdraw_then_step(progress: object) -> None:
+        bench.feedback.clear_vote(other.id)
+        on_step(progress)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bench.learning, "_on_step", withdraw_then_step)
+    assert bench.learning.run_pending() == 1
+    assert bench.learning.status().adapter_version == 1
+    assert {t.status for t in bench.engine.store.traces(subject_id=other.id)} == {"withdrawn"}
+
+
 def test_losing_traces_alone_train_nothing_and_the_card_says_why(bench: Workbench) -> None:
     bench.feedback.dislike(ask(bench, QUESTION).id)
     assert bench.learning.run_pending() == 0
