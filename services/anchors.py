@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 
+from feedback_store import UnknownRecord
 from services.conversation import prompt_up_to
 from services.engine import Engine
 from services.starter import starter_answers
@@ -33,23 +35,19 @@ class HeldAnswers:
     def wishes(self, before_utc: str | None = None) -> list[str]:
         """Of what was learned or is about to be, oldest first; before a time, where one is given."""
         store, base = self._engine.store, self._engine.base
-        with store.together():  # a conversation may be deleted at any moment
-            recent = [
-                t
-                for status in ("trained", "claimed")
-                for t in store.traces(base=base, status=status, side="win", limit=WISHES_LOOKED_FOR, newest_first=True)
-                if t.source == "confirmed" and (before_utc is None or t.created_at_utc < before_utc)
-            ]
-            granted = [
-                Granted(
-                    t.prompt[-1]["content"],
-                    store.message(t.subject_id).text,
-                    store.message(t.message_id).hint or "",
-                    t.completion,
-                )
-                for t in sorted(recent, key=lambda t: t.created_at_utc)
-                if t.subject_id and t.message_id
-            ]
+        recent = [
+            t
+            for status in ("trained", "claimed")
+            for t in store.traces(base=base, status=status, side="win", limit=WISHES_LOOKED_FOR, newest_first=True)
+            if t.source == "confirmed" and (before_utc is None or t.created_at_utc < before_utc)
+        ]
+        granted: list[Granted] = []
+        for t in sorted(recent, key=lambda t: t.created_at_utc):
+            # deleted meanwhile; not all in one transaction: everybody would wait for hundreds of reads
+            with suppress(UnknownRecord):
+                if t.subject_id and t.message_id:
+                    said, hint = store.message(t.subject_id).text, store.message(t.message_id).hint or ""
+                    granted.append(Granted(t.prompt[-1]["content"], said, hint, t.completion))
         return standing_wishes(granted)
 
     def probes(self, wishes: Sequence[str] = ()) -> list[Encoded]:

@@ -14,8 +14,6 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_J
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from services.engine import Closing
-
 log = logging.getLogger(__name__)
 LEARN, SELF_PLAY, SYNC = "learn", "self-play", "sync"
 NICENESS = 10  # of 19: on a full machine a tenth of the share of what people wait for
@@ -92,9 +90,7 @@ class Jobs:
             self._scheduler.shutdown(wait=True)
 
     def _report(self, event: JobEvent) -> None:
-        if isinstance(getattr(event, "exception", None), Closing):
-            log.debug("job %s was ended", event.job_id)
-        elif event.code == EVENT_JOB_ERROR:
+        if event.code == EVENT_JOB_ERROR:
             log.error("job %s failed: %s", event.job_id, getattr(event, "exception", ""))
         elif event.code == EVENT_JOB_MISSED:
             log.warning("job %s missed its time; it runs at the next one", event.job_id)
