@@ -193,10 +193,11 @@ class ChatHandlers:
             for shown in self._frames(self.chat.follow(conversation_id), conversation_id):
                 yield shown, gr.update(**WRITING) if is_first else gr.skip()
                 is_first = False
-        if is_first:
-            yield gr.skip()
+        messages = self._messages(conversation_id)
+        if is_first:  # it may have ended since the page was loaded, which then asks for the whole
+            yield m.chat_change(messages, messages, conversation_id), gr.skip()
         else:
-            yield m.chat_value(self._messages(conversation_id), conversation_id), gr.update(**IDLE)
+            yield m.chat_value(messages, conversation_id), gr.update(**IDLE)
 
     @at_the_edge
     def stop(self, conversation_id: str | None) -> None:
