@@ -34,7 +34,7 @@ class Branches(Connection):
         self._choose(conversation_id, "sampling", to_json(sampling))
 
     def end_unfinished_replies(self) -> int:
-        """At start: a reply that was being written when the program ended is over. Returns their number."""
+        """At a start and in a backup: what was being written then is over. Returns the number of such replies."""
         with self._transaction(write=True):
             return self._execute("UPDATE messages SET complete = 1 WHERE complete = 0")
 

@@ -17,7 +17,18 @@ from services import labels
 from services.conversation import attempts, prompt_up_to
 from services.engine import Engine
 from services.learning import core_trace
-from spear_core.judge import Case, Score, Scored, Thresholds, fit_thresholds, is_clean, judge, normalised, scores
+from spear_core.judge import (
+    Case,
+    Judgement,
+    Score,
+    Scored,
+    Thresholds,
+    fit_thresholds,
+    is_clean,
+    judge,
+    normalised,
+    scores,
+)
 from spear_core.prompts import revision_messages
 from spear_core.rollout import answer_all, replies
 from spear_core.scoring import score_rows
@@ -61,13 +72,10 @@ class SelfPlayService:
         thresholds = self.thresholds()
         if thresholds is None:
             return 0  # they go on waiting: further verdicts may yet make a judge
-        settings = engine.loaded.settings
         made = 0  # every judgement is stored, so that no revision is judged twice
         found = self._score([case for _, _, case in waiting])
         for (first, revision, case), score in zip(waiting, found, strict=True):
-            verdict = judge(
-                case, score.gain, settings, thresholds.tau, thresholds.tau_full, score.certainty, thresholds.min_p
-            )
+            verdict = self._judge(case, score, thresholds)
             figures = {"gain": round(score.gain, 4), "certainty": round(score.certainty, 4)}
             with self._store.together():
                 if not self._stands(first.id, revision):
@@ -115,6 +123,10 @@ class SelfPlayService:
             engine.config.micro_batch,
             engine.pace.give_way,
         )
+
+    def _judge(self, case: Case, score: Score, thresholds: Thresholds) -> Judgement:
+        settings = self._engine.loaded.settings
+        return judge(case, score.gain, settings, thresholds.tau, thresholds.tau_full, score.certainty, thresholds.min_p)
 
     def _verdicts(self) -> dict[str, tuple[Case, bool]]:
         """Revision id -> (the case, is it better), of the newest revisions of this base that answered a hint."""
@@ -200,15 +212,7 @@ class SelfPlayService:
             if case is None or thresholds is None:
                 return 0
             (score,) = self._score([case])
-            verdict = judge(
-                case,
-                score.gain,
-                engine.loaded.settings,
-                thresholds.tau,
-                thresholds.tau_full,
-                score.certainty,
-                thresholds.min_p,
-            )
+            verdict = self._judge(case, score, thresholds)
             if not verdict.accepted or verdict.confidence <= 0:
                 return 0
             revision = dataclasses.replace(first, text=case.revision)

@@ -81,8 +81,9 @@ class Learner:
 
         Raises AdapterInvalid where the candidate does not fit the model.
         """
-        older = [self.encoder.trace(trace) for trace in confirmed[:OLDER_CHECKED]]
-        probes = self.probes.without({self.encoder.trace(trace).prompt_ids for trace in confirmed})
+        encoded = [self.encoder.trace(trace) for trace in confirmed]
+        older = encoded[:OLDER_CHECKED]
+        probes = self.probes.without({e.prompt_ids for e in encoded})
         measured = []
         for state in (current, candidate):
             self.twins.load(state)

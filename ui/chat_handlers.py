@@ -194,10 +194,12 @@ class ChatHandlers:
                 yield shown, gr.update(**WRITING) if is_first else gr.skip()
                 is_first = False
         messages = self._messages(conversation_id)
-        if is_first:  # it may have ended since the page was loaded, which then asks for the whole
+        if not is_first:
+            yield m.chat_value(messages, conversation_id), gr.update(**IDLE)
+        elif messages:  # a reply may have ended since the page was loaded, which then asks for the whole
             yield m.chat_change(messages, messages, conversation_id), gr.skip()
         else:
-            yield m.chat_value(messages, conversation_id), gr.update(**IDLE)
+            yield gr.skip()
 
     @at_the_edge
     def stop(self, conversation_id: str | None) -> None:
