@@ -150,7 +150,7 @@ class DemoTab:
         self.shown = gr.State(0)
         timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         outputs = [self.seen, self.start, self.reset, self.shown]
-        opened(self.open, None, [*outputs, self.speed], **QUIET)
+        opened(self.open, [self.speed], [*outputs, self.speed], **QUIET)
         timer.tick(self.refresh, [self.shown], outputs, queue=False, **QUIET)
         self.start.click(self.press, None, outputs, **QUIET)
         self.reset.click(self.throw_away, None, outputs, **QUIET)
@@ -163,8 +163,9 @@ class DemoTab:
         start = gr.Button(label.get(view.phase, "Pause"), interactive=view.phase != "preparing")
         return demo_html(view), start, gr.Button(interactive=view.phase != "idle"), hash(view)
 
-    def open(self) -> Any:
-        return *self.redraw(), self.demo.speed
+    def open(self, speed: str) -> Any:
+        """`speed` is what the page shows: sent again only where it differs, or a quick choice would be undone by it."""
+        return *self.redraw(), gr.skip() if speed == self.demo.speed else self.demo.speed
 
     def refresh(self, shown: int) -> Any:
         """The timer's tick: nothing is sent while nothing changed."""

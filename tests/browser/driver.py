@@ -168,6 +168,10 @@ class Visitor:
         self.page.get_by_role("tab", name=name).click()
         expect(self.page.locator(f"#{name.lower()}-page")).to_be_visible()
 
+    def choose_demo_speed(self, name: str) -> None:
+        self.page.locator("#demo-speed label", has_text=name).click()
+        expect(self.page.get_by_role("radio", name=name)).to_be_checked()
+
     def open_settings(self) -> None:
         if not self.page.locator("#no-learning").is_visible():
             self.page.click("#settings > button")

@@ -85,7 +85,7 @@ def photograph_demo(browser: Browser, app: App) -> None:
             visitor.open()
             visitor.open_tab("Demo")
             if i == 0:
-                visitor.page.get_by_role("radio", name="Fast").check(force=True)
+                visitor.choose_demo_speed("Fast")
                 visitor.page.get_by_role("button", name="Start the demo").click()
             asked = f"Number(document.querySelector('.demo').dataset.asked) >= {DEMO_QUESTIONS}"
             visitor.page.wait_for_function(asked, timeout=4 * ROUND_MS)

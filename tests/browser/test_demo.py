@@ -11,7 +11,7 @@ def test_the_demonstration_asks_answers_pauses_and_leaves_no_trace(visitor: Visi
     page = visitor.page
     before = sorted(file.name for file in app.data_folder.rglob("*.safetensors"))
     visitor.open_tab("Demo")
-    page.get_by_role("radio", name="Fast").check(force=True)
+    visitor.choose_demo_speed("Fast")
     page.get_by_role("button", name="Start the demo").click()
     page.wait_for_selector(".demo[data-phase=running]:not([data-asked='0'])", timeout=ROUND_MS)
     expect(page.locator(".demo .talk li").first).to_contain_text("Frozen model")
