@@ -200,7 +200,7 @@ class LearningService:
                 self._note = ""
                 self._run(*claimed)
                 done += 1
-            if done:
+                # After each: where people go on correcting, the last one never comes
                 self.lineage.prune()
                 self._engine.pace.when_quiet(give_back)  # while it runs, whoever needs memory waits
         return done

@@ -52,6 +52,19 @@ def test_what_is_wanted_between_rounds_comes_before_the_next_one(
     assert kicked.is_set(), "what was left is learned then"
 
 
+def test_while_corrections_keep_coming_memory_and_old_versions_go_after_each_round(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learning, order = bench.learning, []
+    waiting = iter([("a round", [], None)] * 2)
+    monkeypatch.setattr(learning, "_claim", lambda: next(waiting, None))
+    monkeypatch.setattr(learning, "_run", lambda *claimed: order.append("round"))
+    monkeypatch.setattr(learning.lineage, "prune", lambda: order.append("prune"))
+    monkeypatch.setattr("services.learning.give_back", lambda: order.append("give back"))
+    assert learning.run_pending() == 2
+    assert order == ["round", "prune", "give back"] * 2
+
+
 def test_an_error_that_nobody_expected_ends_the_round_and_what_comes_next_is_learned(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
