@@ -9,6 +9,10 @@ A wait is the time from sending a question to the first text of its reply, over 
 longest one of all over the median of all. Memory is the resident set of the app's process, every SAMPLE_SECONDS; the
 first fifth of the time is warm-up, and the growth is what the robust line (Theil-Sen) through the other samples rises from
 its begin to its end.
+
+`plain_write_seconds`: 4 KiB written through to the same disk by the users' own process, four times a second, from the event
+loop that measures the waits. No word is acknowledged before it is on the disk, so a wait beside a slow write was the
+machine's; `longest_waits` and `slowest_writes` say when each came: (second of the run, how long).
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ from services.accounts import add_user, make_key
 from services.workbench import DATABASE
 
 SAMPLE_SECONDS = 5.0
+WRITE_EVERY_SECONDS = 0.25
 WARM_UP = 0.2  # of the time
 MIB = 2**20
 BARS = {"errors": 0, "words_lost": 0, "worst_wait_over_median": 5.0, "memory_growth_percent": 5.0}
@@ -61,18 +66,48 @@ async def sample_memory(pid: int, into: Samples) -> None:
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
-async def chat(app: App, model: str, keys: dict[str, str], arguments: argparse.Namespace, ledger: Ledger) -> Samples:
-    samples: Samples = []
-    until = time.monotonic() + 60 * arguments.minutes
+async def sample_disk(file: Path, into: Samples) -> None:
+    """(second, seconds until 4 KiB were on the disk and the event loop went on), until it is cancelled."""
+
+    def write_through() -> None:
+        with file.open("wb") as opened:
+            opened.write(os.urandom(4096))
+            opened.flush()
+            os.fsync(opened.fileno())
+
+    began = time.monotonic()
+    while True:
+        at = time.monotonic()
+        await asyncio.to_thread(write_through)
+        into.append((at - began, time.monotonic() - at))
+        await asyncio.sleep(WRITE_EVERY_SECONDS)
+
+
+async def chat(
+    app: App, model: str, keys: dict[str, str], arguments: argparse.Namespace, ledger: Ledger, disk_file: Path
+) -> tuple[Samples, Samples]:
+    """Samples of memory and of plain writes to `disk_file`."""
+    memory: Samples = []
+    disk: Samples = []
+    ledger.began = time.monotonic()
+    until = ledger.began + 60 * arguments.minutes
     limits = httpx.Limits(max_connections=4 * len(keys))
     async with httpx.AsyncClient(base_url=app.url, limits=limits, timeout=120) as client:
-        sampling = asyncio.create_task(sample_memory(app.pid, samples))
+        sampling = [
+            asyncio.create_task(sample_memory(app.pid, memory)),
+            asyncio.create_task(sample_disk(disk_file, disk)),
+        ]
         users = [LoadUser(client, name, key, arguments.seed, ledger) for name, key in keys.items()]
         async with asyncio.TaskGroup() as group:
             for user in users:
                 group.create_task(user.live(until, model))
-        sampling.cancel()
-    return samples
+        for task in sampling:
+            task.cancel()
+    return memory, disk
+
+
+def longest(samples: Samples, count: int = 5) -> Samples:
+    return [(round(at, 1), round(seconds, 3)) for at, seconds in sorted(samples, key=lambda s: -s[1])[:count]]
 
 
 def growth_percent(samples: Samples) -> float:
@@ -148,7 +183,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             figures["votes_a_minute"] = round(60 * ledger.acknowledged / seconds, 1)
         else:
             with running_app(arguments.model, data, flags, log) as app:
-                samples = asyncio.run(chat(app, Path(arguments.model).name, keys, arguments, ledger))
+                model = Path(arguments.model).name
+                samples, disk = asyncio.run(chat(app, model, keys, arguments, ledger, folder / "plain"))
             median = statistics.median(ledger.first_text) if ledger.first_text else 0.0
             figures |= {
                 "minutes": arguments.minutes,
@@ -159,6 +195,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 "reply_end_seconds": quantiles(ledger.reply_end),
                 "revision_end_seconds": quantiles(ledger.revision_end),
                 "median_of_a_user_seconds": quantiles([statistics.median(w) for w in ledger.waits_of.values()]),
+                "longest_waits": longest(list(zip(ledger.asked_at, ledger.first_text, strict=True))),
+                "plain_write_seconds": quantiles([seconds for _, seconds in disk]),
+                "slowest_writes": longest(disk),
                 "memory_growth_percent": round(growth_percent(samples), 2),
                 "memory_mib_samples": samples,
             }

@@ -36,9 +36,11 @@ class Refused(Exception):
 class Ledger:
     """What all users saw and what was acknowledged to them; times in seconds."""
 
+    began: float = 0.0  # of the monotonic clock
     requests: int = 0
     errors: list[str] = field(default_factory=list)
     first_text: list[float] = field(default_factory=list)  # from sending a question to the first text of its reply
+    asked_at: list[float] = field(default_factory=list)  # second of the run, one for each of first_text
     reply_end: list[float] = field(default_factory=list)  # to the end of the reply
     revision_end: list[float] = field(default_factory=list)  # from sending a hint to the whole revision
     spoken: list[float] = field(default_factory=list)  # a vote, verdict or edit
@@ -148,6 +150,7 @@ class LoadUser:
             self._refuse("a stream without an end")
         if not text:
             self._refuse("an empty reply")
+        ledger.asked_at.append(began - ledger.began)
         ledger.first_text.append(first - began)
         ledger.reply_end.append(time.monotonic() - began)
         ledger.waits_of.setdefault(self.name, []).append(first - began)

@@ -32,6 +32,9 @@ def test_a_few_users_at_once_meet_no_error_and_lose_no_word() -> None:
     assert found["votes_stored"] == found["votes_acknowledged"] >= 1
     assert found["words_lost"] == found["votes_never_cast"] == 0
     assert found["worst_wait_over_median"] >= 1 and len(found["memory_mib_samples"]) >= 4
+    assert found["longest_waits"][0][1] == found["first_text_seconds"]["worst"]
+    assert all(0 <= second < 60 for second, _ in found["longest_waits"])
+    assert found["slowest_writes"][0][1] == found["plain_write_seconds"]["worst"] > 0
 
 
 def test_every_vote_of_a_burst_is_stored_once_with_its_value() -> None:
