@@ -105,8 +105,8 @@ class Visitor:
         page.set_default_timeout(20_000)
 
     def open(self) -> None:
-        self.page.goto(self.url)
-        self.page.wait_for_selector("#message textarea")
+        self.page.goto(self.url, timeout=REPLY_MS)
+        self.page.wait_for_selector("#message textarea", timeout=REPLY_MS)  # on one busy core, half a minute
         expect(self.card).to_be_visible()
 
     @property
