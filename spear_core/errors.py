@@ -39,5 +39,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def one_line(error: BaseException) -> str:
+    """An error's text, on one line and short enough to stand inside another message."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
 class PromptTooLong(SpearError):
     """Not even the end of the last message fits into the tokens that are left."""

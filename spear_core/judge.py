@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spear_core.gate import is_degenerate
-from spear_core.loading import ModelSettings
+from spear_core.model_settings import ModelSettings
 from spear_core.prompts import revision_messages
 from spear_core.scoring import LEARNED_LONG_TOKENS, Row, score_rows
 from spear_core.traces import Encoded, Encoder, Messages

@@ -18,7 +18,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from spear_core.errors import ConfigError, PromptTooLong
-from spear_core.loading import ModelSettings
+from spear_core.model_settings import ModelSettings
 
 log = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from spear_core.errors import one_line
 from spear_core.head import kl_from_base, target_logps
 from spear_core.losses import token_logps
 from spear_core.packing import Packed, batches_by_prompt, pack
@@ -247,12 +248,12 @@ def _try(causal: Any) -> Ability:
                     reasons.append("it computes something else for completions that share a row, so each gets its own")
             except REFUSALS as e:
                 packs = False
-                reasons.append(f"it does not take a mask for completions that share a row ({_line(e)})")
+                reasons.append(f"it does not take a mask for completions that share a row ({one_line(e)})")
             try:
                 plain = _plain_head(causal, trial[0])
             except REFUSALS as e:
                 plain = False
-                log.debug("the head could not be tried: %s", _line(e))
+                log.debug("the head could not be tried: %s", one_line(e))
             if not plain:
                 reasons.append("its head is not a frozen linear layer alone, so logits are not made in chunks")
         finally:
@@ -323,7 +324,3 @@ def _same(left: Tensor, right: Tensor) -> bool:
 
 def _example(prompt: list[int], completion: list[int]) -> Encoded:
     return Encoded(tuple(prompt), tuple(completion), (True,) * len(completion))
-
-
-def _line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -10,7 +10,7 @@ import pytest
 from spear_core.config import preset
 from spear_core.gate import Measures, decide, is_degenerate
 from spear_core.judge import Case, calibrate, is_clean, judge
-from spear_core.loading import ModelSettings
+from spear_core.model_settings import ModelSettings
 
 CONFIG = preset("live")
 BEFORE = Measures(-3.0, 0.8, (False,), (True,) * 40, 0.01, 0.0, 0.0, 0.0, True)

@@ -25,7 +25,8 @@ from spear_core.judge import (
     judge,
     scores,
 )
-from spear_core.loading import LoadedModel, ModelSettings, load_model
+from spear_core.loading import LoadedModel, load_model
+from spear_core.model_settings import ModelSettings
 from spear_core.prompts import encode_completion, encode_prompt
 from spear_core.scoring import Row
 from spear_core.traces import Encoder, Messages

@@ -16,9 +16,11 @@ import torch
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import load, load_file, save_file
 
-from spear_core import dtypes, loading
-from spear_core.errors import ConfigError, ModelUnavailable, SpearError
-from spear_core.loading import ModelSettings, fingerprint_of, load_model, read_settings
+from spear_core import dtypes, loading, model_files
+from spear_core.errors import ConfigError, ModelUnavailable
+from spear_core.loading import load_model
+from spear_core.model_files import fingerprint_of
+from spear_core.model_settings import ModelSettings
 from tests.tiny_models import KINDS, tiny_folder
 
 torch.set_num_threads(1)
@@ -121,7 +123,7 @@ def test_a_folder_never_makes_a_network_call(folder: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(loading, "snapshot_download", refuse)
+    monkeypatch.setattr(model_files, "snapshot_download", refuse)
     assert load_model(str(folder), offline=False).parameters > 0
 
 
@@ -135,11 +137,11 @@ def test_the_fingerprint_is_of_the_model_and_not_of_the_folder(folder: Path, tmp
     assert fingerprint_of(moved) != before
 
 
-@pytest.mark.parametrize("whole_bytes", [loading.HASH_WHOLE_BYTES, 0])
+@pytest.mark.parametrize("whole_bytes", [model_files.HASH_WHOLE_BYTES, 0])
 def test_one_changed_weight_matrix_changes_the_fingerprint_hashed_whole_or_sampled(
     folder: Path, monkeypatch: pytest.MonkeyPatch, whole_bytes: int
 ) -> None:
-    monkeypatch.setattr(loading, "HASH_WHOLE_BYTES", whole_bytes)
+    monkeypatch.setattr(model_files, "HASH_WHOLE_BYTES", whole_bytes)
     before = fingerprint_of(folder)
     assert fingerprint_of(folder) == before
     weights = load_file(folder / "model.safetensors")
@@ -214,7 +216,7 @@ def test_a_model_too_big_for_memory_is_refused_before_anything_is_loaded(
 
     stored = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
     free = SimpleNamespace(available=stored * 4 * 1.2 + 1)  # float32, and a fifth more
-    monkeypatch.setattr(loading.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(model_files.psutil, "virtual_memory", lambda: free)
     load_model(str(folder))
     free.available -= 2
     monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", fail)
@@ -272,7 +274,7 @@ def test_what_the_hub_answers_becomes_one_line(monkeypatch: pytest.MonkeyPatch, 
     def answer(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(loading, "snapshot_download", answer)
+    monkeypatch.setattr(model_files, "snapshot_download", answer)
     assert words in refusal("owner/name", offline=False)
 
 
@@ -287,7 +289,7 @@ def test_nothing_large_is_downloaded_in_vain(
         assert dry_run, "a download began"
         return [SimpleNamespace(filename=n, file_size=gigabytes * 10**9, will_download=True) for n in names]
 
-    monkeypatch.setattr(loading, "snapshot_download", listing)
+    monkeypatch.setattr(model_files, "snapshot_download", listing)
     assert words in refusal("owner/name", offline=False)
 
 
@@ -308,27 +310,3 @@ def test_settings_come_from_the_folder_and_the_rest_are_defaults(folder: Path) -
     found = load_model(str(folder)).settings
     assert (found.revise_with_hint, found.max_new_tokens, found.examples) == ("Better: {hint}", 64, ("Hi?",))
     assert found.probe_prompts == ModelSettings().probe_prompts
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('{"revise_with_hnt": "{hint}"}', "unknown key revise_with_hnt; did you mean revise_with_hint?"),
-        ('{"zzz": 1}', "known keys: revise_with_hint"),
-        ('{"revise_with_hint": "no place"}', "must contain {hint}"),
-        ('{"revise_without_hint": " "}', "not empty"),
-        ('{"max_new_tokens": true}', "whole number"),
-        ('{"max_new_tokens": 0}', "whole number"),
-        ('{"examples": "one"}', "list of texts"),
-        ('{"examples": [1]}', "list of texts"),
-        ('{"anchor_prompts": ["a"], "probe_prompts": ["a"]}', "both an anchor and a probe"),
-        ("[]", "one JSON object"),
-        ("{", "is not JSON"),
-    ],
-)
-def test_bad_settings_are_refused_with_the_reason(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "spear.json").write_text(text)
-    with pytest.raises(ConfigError) as caught:
-        read_settings(tmp_path)
-    assert words in str(caught.value)
-    assert isinstance(caught.value, SpearError)

@@ -14,7 +14,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
 from spear_core.errors import ConfigError, PromptTooLong
-from spear_core.loading import ModelSettings
+from spear_core.model_settings import ModelSettings
 from spear_core.prompts import (
     control_token_ids,
     encode_completion,
