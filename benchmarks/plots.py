@@ -105,6 +105,7 @@ def main() -> None:
     studies = [json.loads((folder / "figures.json").read_text()) for folder in arguments.studies]
     matplotlib.rcParams["svg.hashsalt"] = "spear"  # the same figures give the same file
     clean = [s for s in studies if s["noise"] == 0]
+    arguments.to.mkdir(parents=True, exist_ok=True)
     draw_accuracy(clean, arguments.to / "first_try.svg")
     draw_retention(clean, arguments.to / "retention.svg")
     if len(clean) < len(studies):
