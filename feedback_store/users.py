@@ -191,6 +191,9 @@ class UserStore(Store):
     def replay_wins(self, base: str, limit: int, exclude_ids: Collection[str], rng_seed: int) -> list[Trace]:
         raise self._refusal()
 
+    def newest_subjects(self, base: str, newest: int) -> set[tuple[str, str]]:
+        raise self._refusal()
+
     def is_replayed(self, trace_id: str) -> bool:
         raise self._refusal()
 

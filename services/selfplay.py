@@ -130,13 +130,7 @@ class SelfPlayService:
 
     def _verdicts(self) -> dict[str, tuple[Case, bool]]:
         """Revision id -> (the case, is it better), of the newest revisions of this base that answered a hint."""
-        subjects = {
-            (t.conversation_id, t.subject_id)
-            for t in self._store.traces(
-                base=self._engine.base, limit=TRACES_A_VERDICT * OWN_VERDICTS_USED, newest_first=True
-            )
-            if t.conversation_id is not None and t.subject_id is not None
-        }
+        subjects = self._store.newest_subjects(self._engine.base, TRACES_A_VERDICT * OWN_VERDICTS_USED)
         found: list[tuple[str, str, Case, bool]] = []
         for conversation_id in {conversation_id for conversation_id, _ in subjects}:
             if not self._store.conversation(conversation_id).learn:
@@ -251,8 +245,8 @@ class SelfPlayService:
         """
         engine = self._engine
         version = engine.twins.serving.version
-        trained = self._store.replay_wins(engine.base, 10_000, [], engine.seed)
-        due = [t for t in trained if self._asked.get(t.id) != version][:REASKED_AT_A_TIME]
+        asked = [trace_id for trace_id, under in self._asked.items() if under == version]
+        due = self._store.replay_wins(engine.base, REASKED_AT_A_TIME, asked, engine.seed)
         if not due:
             return 0
         model = engine.twins.serving.model

@@ -46,6 +46,17 @@ def test_traces_are_found_by_what_is_asked(store: Store, desk: Desk) -> None:
     assert [t.id for t in store.traces(limit=2, newest_first=True)] == [c.id, b.id]
 
 
+def test_the_subjects_of_the_newest_traces_are_named_once_each(store: Store, desk: Desk) -> None:
+    older, newer, other = desk.talk(), desk.talk(), desk.talk()
+    older.add("win", "lose")
+    newer.add("win", "lose")
+    other.add("win", base="another base")
+    pairs = [(talk.conversation_id, talk.reply.id) for talk in (older, newer)]
+    assert store.newest_subjects(BASE, 4) == store.newest_subjects(BASE, 100) == set(pairs)
+    assert store.newest_subjects(BASE, 2) == {pairs[1]}
+    assert store.newest_subjects("unknown", 100) == set()
+
+
 def test_a_withdrawn_vote_never_reaches_training(store: Store, desk: Desk) -> None:
     taken_back, stands = desk.talk("one"), desk.talk("two")
     taken_back.add("win", "lose")
