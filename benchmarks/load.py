@@ -11,8 +11,8 @@ first fifth of the time is warm-up, and the growth is what the robust line (Thei
 its begin to its end.
 
 `plain_write_seconds`: 4 KiB written through to the same disk by the users' own process, four times a second, from the event
-loop that measures the waits. No word is acknowledged before it is on the disk, so a wait beside a slow write was the
-machine's; `longest_waits` and `slowest_writes` say when each came: (second of the run, how long).
+loop that measures the waits. No word is acknowledged before it is on the disk. `longest_waits` and `slowest_writes` say
+when each came, (second of the run, how long): of waits beside slow writes the reason lies not in the app alone.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ async def chat(
 
 
 def longest(samples: Samples, count: int = 5) -> Samples:
+    """The `count` longest of (second, seconds), the longest first."""
     return [(round(at, 1), round(seconds, 3)) for at, seconds in sorted(samples, key=lambda s: -s[1])[:count]]
 
 
