@@ -1,8 +1,9 @@
-"""One SQLite connection: opening, transactions, errors, and rows to records. Knows nothing of what is stored."""
+"""One SQLite file: opening, transactions, errors, and rows to records. Knows nothing of what is stored."""
 
 from __future__ import annotations
 
 import json
+import queue
 import re
 import sqlite3
 import threading
@@ -28,6 +29,7 @@ _JSON_COLUMNS = frozenset({"prompt", "figures", "proof", "data"})
 _BOOL_COLUMNS = frozenset({"learn", "complete", "pinned"})
 _SURROGATES = re.compile("[\ud800-\udfff]")  # UTF-8, and so SQLite, cannot hold them
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+READERS = 6  # threads that read at the same moment; the jobs are three of them at most
 _NOT_WRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
 
 
@@ -96,17 +98,28 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError:
     return StoreError(f"the store at {path} failed: {error}")
 
 
-class Connection:
-    """A connection that threads share: one lock, one transaction at a time.
+class _Here(threading.local):
+    """What this thread is in the middle of."""
 
-    `path` is created, with its folder, where it is missing. Another process may have the same file open; a write
-    waits up to `busy_timeout_seconds` for it. Raises StoreUnavailable or StoreCorrupt.
+    db: Database | None = None  # the connection of its transaction
+
+
+class Connection:
+    """Connections that threads share: one that writes, one transaction at a time, and READERS that only read.
+
+    Who reads sees what was stored when it began, and waits for no write: one that waits for the disk holds up other
+    writes alone. `path` is created, with its folder, where it is missing. Another process may have the same file open;
+    a write waits up to `busy_timeout_seconds` for it. Raises StoreUnavailable or StoreCorrupt.
     """
 
     def __init__(self, path: Path | str, *, busy_timeout_seconds: float = 10.0) -> None:
         self.path = Path(path).absolute()
         self._lock = threading.RLock()
-        self._closed = threading.Event()  # shared with every UserStore on this connection
+        self._closed = threading.Event()  # shared with every UserStore on this file, like all that is here
+        self._here = _Here()
+        self._opened: list[Database] = []
+        # The last one back is the next one out: its pages are in memory
+        self._readers: queue.LifoQueue[Database] = queue.LifoQueue()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -114,23 +127,37 @@ class Connection:
                 f"{self.path.parent} cannot be used as a folder ({e.strerror}): choose another data folder."
             ) from e
         try:
-            # isolation_level None: the driver begins nothing by itself, every BEGIN is in `_transaction`
-            conn = sqlite3.connect(
-                self.path, timeout=busy_timeout_seconds, isolation_level=None, check_same_thread=False
-            )
+            self._db = self._open("rwc", busy_timeout_seconds)
         except sqlite3.Error as e:
             raise translated(e, self.path) from e
         try:
-            self._db = Database(conn, execute_plugins=False)
             self._configure(busy_timeout_seconds)
             self._check()
             self._migrate()
+            for _ in range(READERS):  # not when needed: by then another file may have this name
+                self._readers.put(self._open("ro", busy_timeout_seconds))
         except sqlite3.Error as e:
-            conn.close()
+            self._close_files()
             raise translated(e, self.path) from e
         except BaseException:
-            conn.close()
+            self._close_files()
             raise
+
+    def _open(self, mode: str, busy_timeout_seconds: float) -> Database:
+        # isolation_level None: the driver begins nothing by itself, every BEGIN is in `_transaction`
+        conn = sqlite3.connect(
+            f"{self.path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=busy_timeout_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        self._opened.append(Database(conn, execute_plugins=False))
+        return self._opened[-1]
+
+    def _close_files(self) -> None:
+        for db in reversed(self._opened):  # the one that writes is the last, and takes the log into the file
+            db.close()
 
     def _configure(self, busy_timeout_seconds: float) -> None:
         deadline = time.monotonic() + busy_timeout_seconds
@@ -167,10 +194,21 @@ class Connection:
                 MIGRATIONS.apply(self._db)
 
     def close(self) -> None:
-        """Close the file. Harmless when closed; any later call raises StoreUnavailable."""
+        """Close the file, once those who read are done. Harmless when closed; any later call raises StoreUnavailable."""
         with self._lock:
             self._closed.set()
-            self._db.close()
+            with self._nobody_reads():
+                self._close_files()
+
+    @contextmanager
+    def _nobody_reads(self) -> Iterator[None]:
+        """Wait for those who read, and let others read when the block ends. With the lock, outside of a transaction."""
+        readers = [self._readers.get() for _ in range(READERS)]
+        try:
+            yield
+        finally:
+            for reader in readers:
+                self._readers.put(reader)
 
     def __enter__(self) -> Self:
         return self
@@ -183,25 +221,49 @@ class Connection:
     @contextmanager
     def _transaction(self, *, write: bool) -> Iterator[None]:
         """One transaction; inside another one of this thread it joins that one. SQLite's errors leave translated."""
-        with self._lock:
+        here = self._here
+        if here.db is not None:
+            if write and here.db is not self._db:
+                raise RuntimeError("a transaction that began as one that only reads cannot write")
+            yield
+            return
+        with self._connection(write) as db:
             if self._closed.is_set():
                 raise StoreUnavailable(f"the store at {self.path} is closed")
-            if self._db.conn.in_transaction:
-                yield
-                return
+            here.db = db
             try:
                 # IMMEDIATE takes the write lock before the first read: what is read is still true when written
-                self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+                db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                 try:
                     yield
-                    self._db.execute("COMMIT")
+                    db.execute("COMMIT")
                 except BaseException:
-                    self._db.rollback()
+                    db.rollback()
                     raise
             except sqlite3.Error as e:
                 raise translated(e, self.path) from e
             except OverflowError as e:
                 raise StoreError("a number is larger than the store can hold") from e
+            finally:
+                here.db = None
+
+    @contextmanager
+    def _connection(self, write: bool) -> Iterator[Database]:
+        """For this thread alone."""
+        if write:
+            with self._lock:
+                yield self._db
+            return
+        reader = self._readers.get()
+        try:
+            yield reader
+        finally:
+            self._readers.put(reader)
+
+    @property
+    def _current(self) -> Database:
+        """The connection of this thread's transaction."""
+        return self._db if self._here.db is None else self._here.db
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -211,23 +273,25 @@ class Connection:
 
     def _execute(self, sql: str, params: Sequence[object] = ()) -> int:
         """Run one statement; returns the number of rows it changed."""
-        return self._db.execute(sql, [clean(p) for p in params]).rowcount
+        return self._current.execute(sql, [clean(p) for p in params]).rowcount
 
     def _insert(self, table: str, row: Mapping[str, object]) -> int:
         """Insert one row; returns its integer key where it has one."""
         columns, marks = ", ".join(row), ", ".join("?" * len(row))
-        cursor = self._db.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", [clean(v) for v in row.values()])
+        cursor = self._current.execute(
+            f"INSERT INTO {table} ({columns}) VALUES ({marks})", [clean(v) for v in row.values()]
+        )
         return int(cursor.lastrowid or 0)
 
     def _rows(self, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
         # Not Database.query, which opens a savepoint around every SELECT
-        cursor = self._db.execute(sql, [clean(p) for p in params])
+        cursor = self._current.execute(sql, [clean(p) for p in params])
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def _value(self, sql: str, params: Sequence[object] = ()) -> Any:
         """The first column of the first row, or None."""
-        row = self._db.execute(sql, [clean(p) for p in params]).fetchone()
+        row = self._current.execute(sql, [clean(p) for p in params]).fetchone()
         return None if row is None else row[0]
 
     def _records(self, cls: type[R], sql: str, params: Sequence[object] = ()) -> list[R]:

@@ -112,11 +112,14 @@ class ChatService:
         """
         text = _checked(text)
         with self._replies.alone(conversation_id) as conversation:
-            if not conversation.title:
-                self._store.rename_conversation(conversation_id, _title(text))
             path = shown_path(self._store.messages(conversation_id), self._store.leaf(conversation_id))
-            question = self._store.add_message(conversation_id, "user", text, parent_id=path[-1].id if path else None)
-            writing = self._answer(question)
+            with self._store.together():
+                if not conversation.title:
+                    self._store.rename_conversation(conversation_id, _title(text))
+                parent_id = path[-1].id if path else None
+                question = self._store.add_message(conversation_id, "user", text, parent_id=parent_id)
+                reply = self._unwritten(question)
+            writing = self._answer(question, reply)
         yield from self._read(writing)
 
     def resend(self, message_id: str, text: str) -> Iterator[MessageView]:
@@ -126,8 +129,10 @@ class ChatService:
         if earlier.role != "user":
             raise SpearError("Only a message of yours can be changed and sent again.")
         with self._replies.alone(earlier.conversation_id):
-            question = self._store.add_message(earlier.conversation_id, "user", text, parent_id=earlier.parent_id)
-            writing = self._answer(question)
+            with self._store.together():
+                question = self._store.add_message(earlier.conversation_id, "user", text, parent_id=earlier.parent_id)
+                reply = self._unwritten(question)
+            writing = self._answer(question, reply)
         yield from self._read(writing)
 
     def regenerate(self, message_id: str) -> Iterator[MessageView]:
@@ -138,7 +143,8 @@ class ChatService:
         same_model = earlier.adapter_version == self._engine.twins.serving.version
         at_least = AGAIN_TEMPERATURE if same_model else 0.0
         with self._replies.alone(earlier.conversation_id):
-            writing = self._answer(self._store.message(earlier.parent_id), at_least)
+            question = self._store.message(earlier.parent_id)
+            writing = self._answer(question, self._unwritten(question), at_least)
         yield from self._read(writing)
 
     def revise(self, message_id: str, hint: str) -> Iterator[MessageView]:
@@ -203,20 +209,23 @@ class ChatService:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def _answer(self, question: Message, at_least: float = 0.0) -> Writing:
-        conversation_id = question.conversation_id
-        sampling = self.sampling(conversation_id)
-        prompt = prompt_up_to(self._store.messages(conversation_id), question.id)
-        with self._store.together():  # or a full disk leaves a reply that nobody writes
+    def _unwritten(self, question: Message) -> Message:
+        """The reply's place. Stored with its question: one wait for the disk, and a full one leaves neither alone."""
+        with self._store.together():
             reply = self._store.add_message(
-                conversation_id,
+                question.conversation_id,
                 "assistant",
                 "",
                 parent_id=question.id,
                 adapter_version=self._engine.twins.serving.version,
                 complete=False,
             )
-            self._store.set_leaf(conversation_id, reply.id)
+            self._store.set_leaf(question.conversation_id, reply.id)
+            return reply
+
+    def _answer(self, question: Message, reply: Message, at_least: float = 0.0) -> Writing:
+        sampling = self.sampling(question.conversation_id)
+        prompt = prompt_up_to(self._store.messages(question.conversation_id), question.id)
         temperature = max(sampling.temperature, at_least)
         return self._replies.begin(reply, prompt, Sampling(temperature, sampling.top_p, sampling.max_new_tokens))
 

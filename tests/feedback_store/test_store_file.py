@@ -18,6 +18,7 @@ from sqlite_utils import Database
 
 import feedback_store
 from feedback_store import Store, StoreCorrupt, StoreUnavailable
+from feedback_store.connection import READERS
 from feedback_store.migrations import MIGRATIONS, known_names
 from tests.feedback_store.store_desk import Desk
 
@@ -70,6 +71,66 @@ def test_threads_may_share_one_store(store: Store, desk: Desk) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(60)))
     assert [m.position for m in store.messages(talk.conversation_id)] == list(range(62))
+
+
+def test_who_reads_waits_for_no_write_and_sees_none_that_is_not_stored(store: Store) -> None:
+    store.set_setting("x", "before")
+    with ThreadPoolExecutor(1) as another, store.together():
+        store.set_setting("x", "after")
+        assert store.setting("x") == "after"
+        assert another.submit(store.setting, "x").result(timeout=60) == "before"
+    assert store.setting("x") == "after"
+
+
+def test_a_transaction_that_only_reads_is_of_one_moment_and_cannot_write(store: Store) -> None:
+    store.set_setting("x", "before")
+    with ThreadPoolExecutor(1) as another, store._transaction(write=False):
+        assert store.setting("x") == "before"
+        another.submit(store.set_setting, "x", "after").result(timeout=60)
+        assert store.setting("x") == "before"
+        with pytest.raises(RuntimeError, match="only reads"):
+            store.set_setting("x", "mine")
+    assert store.setting("x") == "after"
+
+
+def test_more_readers_than_connections_take_turns(store: Store) -> None:
+    together, told = threading.Barrier(READERS + 1), threading.Event()
+
+    def read_slowly() -> None:
+        with store._transaction(write=False):
+            together.wait(60)
+            told.wait(60)
+
+    with ThreadPoolExecutor(READERS + 1) as pool:
+        slow = [pool.submit(read_slowly) for _ in range(READERS)]
+        together.wait(60)
+        one_more = pool.submit(store.conversations)
+        with pytest.raises(TimeoutError):
+            one_more.result(timeout=0.1)
+        told.set()
+        assert one_more.result(timeout=60) == []
+        assert [reader.result(timeout=60) for reader in slow] == [None] * READERS
+
+
+@pytest.mark.parametrize("ending", ["close", "erase"])
+def test_closing_and_erasing_wait_for_those_who_read(store: Store, desk: Desk, ending: str) -> None:
+    talk, reading, told = desk.talk(), threading.Event(), threading.Event()
+
+    def read_slowly() -> int:
+        with store._transaction(write=False):
+            before = len(store.messages(talk.conversation_id))
+            reading.set()
+            told.wait(60)
+            return before + len(store.messages(talk.conversation_id))
+
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(read_slowly)
+        assert reading.wait(60)
+        end = pool.submit(getattr(store, ending))
+        with pytest.raises(TimeoutError):
+            end.result(timeout=0.1)
+        told.set()
+        assert (slow.result(timeout=60), end.result(timeout=60)) == (4, None)
 
 
 def test_many_first_openers_make_one_schema(path: Path) -> None:
@@ -193,8 +254,10 @@ def test_a_locked_file_is_said_to_be_locked(store: Store, path: Path) -> None:
         assert later.create_conversation().id
 
 
-def test_a_closed_store_says_so(store: Store) -> None:
+def test_a_closed_store_says_so_and_is_one_file(store: Store, path: Path) -> None:
+    store.create_conversation()
     store.close()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
     store.close()
     with pytest.raises(StoreUnavailable, match="closed"):
         store.conversations()

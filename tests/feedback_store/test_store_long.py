@@ -69,11 +69,13 @@ def small_window(monkeypatch: pytest.MonkeyPatch) -> None:
 def statements(store: Store) -> Iterator[list[str]]:
     """The SQL that is run meanwhile, with its values."""
     seen: list[str] = []
-    store._db.conn.set_trace_callback(seen.append)
+    for db in store._opened:
+        db.conn.set_trace_callback(seen.append)
     try:
         yield seen
     finally:
-        store._db.conn.set_trace_callback(None)
+        for db in store._opened:
+            db.conn.set_trace_callback(None)
 
 
 def steps(store: Store, call: Callable[[], Any]) -> int:
@@ -85,11 +87,13 @@ def steps(store: Store, call: Callable[[], Any]) -> int:
         count += 1
         return 0
 
-    store._db.conn.set_progress_handler(tick, 10)
+    for db in store._opened:
+        db.conn.set_progress_handler(tick, 10)
     try:
         call()
     finally:
-        store._db.conn.set_progress_handler(None, 0)
+        for db in store._opened:
+            db.conn.set_progress_handler(None, 0)
     return count
 
 
