@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import re
 import sqlite3
@@ -10,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cache
@@ -76,6 +77,10 @@ def damaged(path: Path, found: str) -> StoreCorrupt:
     )
 
 
+def _unwritable(path: Path, error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"{path} cannot be written ({error}): free some disk space or check the disk.")
+
+
 def translated(error: sqlite3.Error, path: Path) -> StoreError:
     """The store's own error for one of SQLite's, naming the file and what to do."""
     code = error_code(error)
@@ -88,7 +93,7 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError:
             f"{path} cannot be opened for writing ({error}): check that its folder exists and that you may write there."
         )
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return StoreUnavailable(f"{path} cannot be written ({error}): free some disk space or check the disk.")
+        return _unwritable(path, error)
     if code == sqlite3.SQLITE_CONSTRAINT:
         if error.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
             return UnknownRecord("a conversation, message, round or adapter that this refers to is not in the store")
@@ -104,12 +109,42 @@ class _Here(threading.local):
     db: Database | None = None  # the connection of its transaction
 
 
+class _Log:
+    """The file of the write-ahead log, which SQLite writes and this waits for."""
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_RDWR)
+        self._changed = threading.Condition()
+        self._flushing = 0
+        self._is_closed = False
+
+    def flush(self) -> None:
+        """Wait until what is in it is on the disk. Harmless when closed: all of it is in the database by then."""
+        with self._changed:
+            if self._is_closed:
+                return
+            self._flushing += 1
+        try:
+            os.fsync(self._file)
+        finally:
+            with self._changed:
+                self._flushing -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._flushing)
+            if not self._is_closed:
+                os.close(self._file)
+            self._is_closed = True
+
+
 class Connection:
     """Connections that threads share: one that writes, one transaction at a time, and READERS that only read.
 
-    Who reads sees what was stored when it began, and waits for no write: one that waits for the disk holds up other
-    writes alone. `path` is created, with its folder, where it is missing. Another process may have the same file open;
-    a write waits up to `busy_timeout_seconds` for it. Raises StoreUnavailable or StoreCorrupt.
+    Who reads sees what was stored when it began, and waits for no write. Who writes waits for the disk, but without the
+    lock: nobody else waits for it too. `path` is created, with its folder, where it is missing. Another process may
+    have the same file open; a write waits up to `busy_timeout_seconds` for it. Raises StoreUnavailable or StoreCorrupt.
     """
 
     def __init__(self, path: Path | str, *, busy_timeout_seconds: float = 10.0) -> None:
@@ -118,6 +153,8 @@ class Connection:
         self._closed = threading.Event()  # shared with every UserStore on this file, like all that is here
         self._here = _Here()
         self._opened: list[Database] = []
+        self._log: _Log | None = None
+        self._door = threading.Lock()  # before the readers: closed, the next ones wait
         # The last one back is the next one out: its pages are in memory
         self._readers: queue.LifoQueue[Database] = queue.LifoQueue()
         try:
@@ -133,12 +170,19 @@ class Connection:
         try:
             self._configure(busy_timeout_seconds)
             self._check()
+            self._log = _Log(f"{self.path}-wal")
             self._migrate()
-            for _ in range(READERS):  # not when needed: by then another file may have this name
-                self._readers.put(self._open("ro", busy_timeout_seconds))
+            for _ in range(READERS):
+                reader = self._open("ro", busy_timeout_seconds)
+                # Opens the log too: when it is needed, another file may have this name
+                reader.execute("SELECT count(*) FROM sqlite_master").fetchall()
+                self._readers.put(reader)
         except sqlite3.Error as e:
             self._close_files()
             raise translated(e, self.path) from e
+        except OSError as e:
+            self._close_files()
+            raise _unwritable(self.path, e) from e
         except BaseException:
             self._close_files()
             raise
@@ -156,6 +200,8 @@ class Connection:
         return self._opened[-1]
 
     def _close_files(self) -> None:
+        if self._log:
+            self._log.close()
         for db in reversed(self._opened):  # the one that writes is the last, and takes the log into the file
             db.close()
 
@@ -174,7 +220,9 @@ class Connection:
             raise StoreUnavailable(
                 f"{self.path} cannot use a write-ahead log (mode {mode!r}): put the data folder on a local disk."
             )
-        self._db.execute("PRAGMA synchronous=FULL")  # a commit is on the disk before it is acknowledged
+        self._db.execute(
+            "PRAGMA synchronous=NORMAL"
+        )  # a commit is in the log; `_flush` waits until that is on the disk
         self._db.execute("PRAGMA foreign_keys=ON")
 
     def _check(self) -> None:
@@ -203,12 +251,13 @@ class Connection:
     @contextmanager
     def _nobody_reads(self) -> Iterator[None]:
         """Wait for those who read, and let others read when the block ends. With the lock, outside of a transaction."""
-        readers = [self._readers.get() for _ in range(READERS)]
-        try:
-            yield
-        finally:
-            for reader in readers:
-                self._readers.put(reader)
+        with self._door:
+            readers = [self._readers.get() for _ in range(READERS)]
+            try:
+                yield
+            finally:
+                for reader in readers:
+                    self._readers.put(reader)
 
     def __enter__(self) -> Self:
         return self
@@ -219,8 +268,11 @@ class Connection:
         self.close()
 
     @contextmanager
-    def _transaction(self, *, write: bool) -> Iterator[None]:
-        """One transaction; inside another one of this thread it joins that one. SQLite's errors leave translated."""
+    def _transaction(self, *, write: bool, flushed: bool = True) -> Iterator[None]:
+        """One transaction; inside another one of this thread it joins that one. SQLite's errors leave translated.
+
+        What it wrote is on the disk when it ends, unless `flushed` is False.
+        """
         here = self._here
         if here.db is not None:
             if write and here.db is not self._db:
@@ -246,6 +298,16 @@ class Connection:
                 raise StoreError("a number is larger than the store can hold") from e
             finally:
                 here.db = None
+        if write and flushed:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Wait until every commit up to now is on the disk. Not under the lock, under which others would wait too."""
+        assert self._log  # open as long as anything can be written
+        try:
+            self._log.flush()
+        except OSError as e:
+            raise _unwritable(self.path, e) from e
 
     @contextmanager
     def _connection(self, write: bool) -> Iterator[Database]:
@@ -254,7 +316,8 @@ class Connection:
             with self._lock:
                 yield self._db
             return
-        reader = self._readers.get()
+        with self._door:
+            reader = self._readers.get()
         try:
             yield reader
         finally:
@@ -266,9 +329,12 @@ class Connection:
         return self._db if self._here.db is None else self._here.db
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """What is written inside is stored whole or not at all. Short work only: other threads wait meanwhile."""
-        with self._transaction(write=True):
+    def together(self, *, flushed: bool = True) -> Iterator[None]:
+        """What is written inside is stored whole or not at all. Short work only: other writers wait meanwhile.
+
+        `flushed` False: a kill cannot take it back, but a power cut can, until something later is flushed.
+        """
+        with self._transaction(write=True, flushed=flushed):
             yield
 
     def _execute(self, sql: str, params: Sequence[object] = ()) -> int:
@@ -285,9 +351,10 @@ class Connection:
 
     def _rows(self, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
         # Not Database.query, which opens a savepoint around every SELECT
-        cursor = self._current.execute(sql, [clean(p) for p in params])
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
+        # Closed also after an error, or the connection would go on reading what was there at that moment
+        with closing(self._current.execute(sql, [clean(p) for p in params])) as cursor:
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def _value(self, sql: str, params: Sequence[object] = ()) -> Any:
         """The first column of the first row, or None."""

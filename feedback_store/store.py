@@ -17,8 +17,8 @@ from feedback_store.upkeep import Upkeep
 class Store(Transfer, Branches, Progress, Adapters, Upkeep, Peers):
     """Everything the app remembers, in the SQLite file `path`, which is created where it is missing.
 
-    Threads may share one Store; every public method is one transaction, on the disk when it returns. Times are ISO
-    UTC strings. Raises StoreUnavailable or StoreCorrupt where the file cannot be opened, and any method raises
+    Threads may share one Store; every public method is one transaction, on the disk when it returns (`together` may
+    put that off). Times are ISO UTC strings. Raises StoreUnavailable or StoreCorrupt where the file cannot be opened, and any method raises
     StoreUnavailable once the store is closed or the disk refuses.
     """
 

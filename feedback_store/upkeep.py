@@ -79,6 +79,7 @@ class Upkeep(Connection):
                     source.backup(self._db.conn)
             except sqlite3.Error as e:
                 raise translated(e, path) from e
+            self._flush()
 
     def erase(self) -> None:
         """Delete everything that was said or learned, and overwrite it on the disk as far as SQLite can."""

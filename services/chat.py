@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
@@ -32,7 +32,8 @@ class ChatService:
     # -- conversations ---------------------------------------------------------------------------------------
 
     def new_conversation(self, learn: bool = True) -> ConversationView:
-        return _conversation_view(self._store.create_conversation(learn=learn))
+        with self._store.together(flushed=False):
+            return _conversation_view(self._store.create_conversation(learn=learn))
 
     def conversations(self, search: str = "") -> list[ConversationView]:
         """Newest first; with `search`, those whose title or messages say it."""
@@ -112,14 +113,16 @@ class ChatService:
         """
         text = _checked(text)
         with self._replies.alone(conversation_id) as conversation:
-            path = shown_path(self._store.messages(conversation_id), self._store.leaf(conversation_id))
-            with self._store.together():
+            messages = self._store.messages(conversation_id)
+            path = shown_path(messages, self._store.leaf(conversation_id))
+            sampling = self.sampling(conversation_id)
+            with self._store.together(flushed=False):
                 if not conversation.title:
                     self._store.rename_conversation(conversation_id, _title(text))
                 parent_id = path[-1].id if path else None
                 question = self._store.add_message(conversation_id, "user", text, parent_id=parent_id)
                 reply = self._unwritten(question)
-            writing = self._answer(question, reply)
+            writing = self._answer(reply, [*messages, question], sampling)
         yield from self._read(writing)
 
     def resend(self, message_id: str, text: str) -> Iterator[MessageView]:
@@ -129,10 +132,11 @@ class ChatService:
         if earlier.role != "user":
             raise SpearError("Only a message of yours can be changed and sent again.")
         with self._replies.alone(earlier.conversation_id):
-            with self._store.together():
+            messages, sampling = self._store.messages(earlier.conversation_id), self.sampling(earlier.conversation_id)
+            with self._store.together(flushed=False):
                 question = self._store.add_message(earlier.conversation_id, "user", text, parent_id=earlier.parent_id)
                 reply = self._unwritten(question)
-            writing = self._answer(question, reply)
+            writing = self._answer(reply, [*messages, question], sampling)
         yield from self._read(writing)
 
     def regenerate(self, message_id: str) -> Iterator[MessageView]:
@@ -141,10 +145,13 @@ class ChatService:
         if earlier.role != "assistant" or earlier.parent_id is None:
             raise SpearError("Only a reply of the model can be asked for again.")
         same_model = earlier.adapter_version == self._engine.twins.serving.version
-        at_least = AGAIN_TEMPERATURE if same_model else 0.0
         with self._replies.alone(earlier.conversation_id):
-            question = self._store.message(earlier.parent_id)
-            writing = self._answer(question, self._unwritten(question), at_least)
+            messages, sampling = self._store.messages(earlier.conversation_id), self.sampling(earlier.conversation_id)
+            if same_model:
+                sampling = replace(sampling, temperature=max(sampling.temperature, AGAIN_TEMPERATURE))
+            with self._store.together(flushed=False):
+                reply = self._unwritten(self._store.message(earlier.parent_id))
+            writing = self._answer(reply, messages, sampling)
         yield from self._read(writing)
 
     def revise(self, message_id: str, hint: str) -> Iterator[MessageView]:
@@ -210,24 +217,26 @@ class ChatService:
     # -- writing ---------------------------------------------------------------------------------------------
 
     def _unwritten(self, question: Message) -> Message:
-        """The reply's place. Stored with its question: one wait for the disk, and a full one leaves neither alone."""
-        with self._store.together():
-            reply = self._store.add_message(
-                question.conversation_id,
-                "assistant",
-                "",
-                parent_id=question.id,
-                adapter_version=self._engine.twins.serving.version,
-                complete=False,
-            )
-            self._store.set_leaf(question.conversation_id, reply.id)
-            return reply
+        """The reply's place, inside the `together` that stores its question.
 
-    def _answer(self, question: Message, reply: Message, at_least: float = 0.0) -> Writing:
-        sampling = self.sampling(question.conversation_id)
-        prompt = prompt_up_to(self._store.messages(question.conversation_id), question.id)
-        temperature = max(sampling.temperature, at_least)
-        return self._replies.begin(reply, prompt, Sampling(temperature, sampling.top_p, sampling.max_new_tokens))
+        Its reader waits for no disk: with the end of the reply all is on the disk, and a power cut before that takes
+        back the question too.
+        """
+        reply = self._store.add_message(
+            question.conversation_id,
+            "assistant",
+            "",
+            parent_id=question.id,
+            adapter_version=self._engine.twins.serving.version,
+            complete=False,
+        )
+        self._store.set_leaf(question.conversation_id, reply.id)
+        return reply
+
+    def _answer(self, reply: Message, messages: Sequence[Message], sampling: Sampling) -> Writing:
+        """Begin to write it. `messages` end at its question or later; what is to be read was read before."""
+        assert reply.parent_id is not None
+        return self._replies.begin(reply, prompt_up_to(messages, reply.parent_id), sampling)
 
     def _read(self, writing: Writing) -> Iterator[MessageView]:
         message = self._store.message(writing.message_id)

@@ -63,9 +63,10 @@ def conversation_for(bench: UserBench, history: History, learn: bool) -> str:
                 return conversation_id
     if not history.turns and not history.system:
         return bench.chat.new_conversation(learn).id
-    conversation = store.begin_conversation(history.system, history.turns, learn)
-    if history.turns:
-        bench.chat.rename(conversation.id, history.turns[0][0])
+    with store.together(flushed=False):  # the client has it too
+        conversation = store.begin_conversation(history.system, history.turns, learn)
+        if history.turns:
+            bench.chat.rename(conversation.id, history.turns[0][0])
     return conversation.id
 
 

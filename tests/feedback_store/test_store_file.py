@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -17,7 +18,7 @@ import pytest
 from sqlite_utils import Database
 
 import feedback_store
-from feedback_store import Store, StoreCorrupt, StoreUnavailable
+from feedback_store import Store, StoreCorrupt, StoreError, StoreUnavailable, connection
 from feedback_store.connection import READERS
 from feedback_store.migrations import MIGRATIONS, known_names
 from tests.feedback_store.store_desk import Desk
@@ -56,9 +57,86 @@ def test_a_kill_loses_no_acknowledged_vote_and_doubles_none(path: Path, acknowle
     assert len(votes) - len(printed) in (0, 1)  # the one the kill may have caught before it was printed
 
 
-def test_every_commit_is_flushed_to_a_write_ahead_log(store: Store, path: Path) -> None:
+def test_what_is_written_is_on_the_disk_when_the_call_returns_unless_it_may_wait(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pragmas = {name: store._value(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "foreign_keys")}
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}  # 2 is FULL
+    assert pragmas == {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1}  # 1 is NORMAL
+    log, flushed = Path(f"{path}-wal"), []
+
+    def spy(file: int) -> None:
+        assert os.path.sameopenfile(file, opened.fileno())
+        flushed.append(log.read_bytes())
+
+    monkeypatch.setattr(connection.os, "fsync", spy)
+    with log.open("rb") as opened:
+        store.set_setting("first", "the first word")
+        with store.together():
+            store.set_setting("second", "the second word")
+            assert len(flushed) == 1
+        with store.together(flushed=False):
+            store.set_setting("third", "the third word")
+        assert [b"the first word" in log for log in flushed] == [True, True]
+        assert [b"the second word" in log for log in flushed] == [False, True]
+        store.setting("third")
+        assert len(flushed) == 2
+        store.set_setting("fourth", "the fourth word")
+        assert b"the third word" in flushed[2] and b"the fourth word" in flushed[2]
+
+
+def test_who_waits_for_the_disk_keeps_nobody_else_from_writing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, told = threading.Event(), threading.Event()
+
+    def slow(_: int) -> None:
+        waiting.set()
+        told.wait(60)
+
+    monkeypatch.setattr(connection.os, "fsync", slow)
+    with ThreadPoolExecutor(2) as pool:
+        writer = pool.submit(store.set_setting, "x", "slow")
+        assert waiting.wait(60)
+        with store.together(flushed=False):
+            store.set_setting("y", "quick")
+        assert (store.setting("x"), store.setting("y")) == ("slow", "quick")
+        closing = pool.submit(store.close)
+        for future in (writer, closing):
+            with pytest.raises(TimeoutError):
+                future.result(timeout=0.1)
+        told.set()
+        assert (writer.result(timeout=60), closing.result(timeout=60)) == (None, None)
+
+
+def test_a_disk_that_does_not_take_what_was_written_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connection.os, "fsync", broken)
+        with pytest.raises(StoreUnavailable, match="cannot be written"):
+            store.set_setting("x", "y")
+    store.set_setting("x", "z")
+
+
+def test_every_reader_is_of_the_very_file_whatever_becomes_of_its_name(
+    store: Store, path: Path, tmp_path: Path
+) -> None:
+    store.create_conversation()
+    for file in list(path.parent.iterdir()):
+        file.rename(tmp_path / file.name)
+    with Store(path) as another:
+        counts = [db.execute("SELECT count(*) FROM conversations").fetchone()[0] for db in store._opened]
+        assert counts == [1] * (READERS + 1)
+        assert another.conversations() == []
+
+
+def test_a_read_that_failed_holds_no_moment(store: Store) -> None:
+    store.set_setting("x", "old")
+    with store.together():
+        store._execute("INSERT INTO settings (key, value) VALUES ('damaged', CAST(x'ff' AS TEXT))")
+    with pytest.raises(StoreError) as kept, store._transaction(write=False):
+        store._rows("SELECT value FROM settings ORDER BY key = 'damaged'")
+    store.set_setting("x", "new")
+    assert store.setting("x") == "new", kept
 
 
 def test_threads_may_share_one_store(store: Store, desk: Desk) -> None:
@@ -123,14 +201,22 @@ def test_closing_and_erasing_wait_for_those_who_read(store: Store, desk: Desk, e
             told.wait(60)
             return before + len(store.messages(talk.conversation_id))
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         slow = pool.submit(read_slowly)
         assert reading.wait(60)
         end = pool.submit(getattr(store, ending))
         with pytest.raises(TimeoutError):
             end.result(timeout=0.1)
+        late = pool.submit(store.conversations)
+        with pytest.raises(TimeoutError):
+            late.result(timeout=0.1)
         told.set()
         assert (slow.result(timeout=60), end.result(timeout=60)) == (4, None)
+        if ending == "erase":
+            assert late.result(timeout=60) == []
+        else:
+            with pytest.raises(StoreUnavailable, match="closed"):
+                late.result(timeout=60)
 
 
 def test_many_first_openers_make_one_schema(path: Path) -> None:
