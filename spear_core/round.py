@@ -7,7 +7,7 @@ import random
 import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from spear_core.config import SpearConfig
@@ -22,6 +22,7 @@ from spear_core.twins import AdapterState, Twins
 log = logging.getLogger(__name__)
 OLDER_CHECKED = 64  # older confirmed wins the gate re-asks
 REPLIES_CHECKED = 4
+HOLES = 0.2  # share of an anchor's question left out, once a round was refused for drift
 # nats per token: a confirmed answer is trained anew once a merge has lowered it by this much, below SURE
 WEAKENED, SURE = 0.02, -0.05
 
@@ -107,8 +108,8 @@ class Learner:
         """Train on top of `current` (None: the base) and judge. Raises TrainingFailed where the numbers break.
 
         What the gate refuses is tried once more, gentler and with other draws of anchors and replay. What it refuses
-        because too much has moved that nobody complained about is tried a third time: that is the sum of many rounds,
-        and what this one adds depends on the draws more than on the correction.
+        because too much has moved that nobody complained about, which is the sum of many rounds, is tried up to twice
+        more, with anchors that have HOLES: by then the whole ones are known by heart, and hold nothing beside them.
         """
         started = time.monotonic()
         cfg = self.config
@@ -119,7 +120,6 @@ class Learner:
         checked = _sample(older, seed)
         corrected = {e.prompt_ids for e in (*encoded_wins, *older)}  # is meant to differ from what the base model says
         anchors, probes = self.anchors.without(corrected), self.probes.without(corrected)
-        trainer = self._trainer()
 
         def measured() -> Measures:
             return self._measured(encoded_wins, encoded_loses, checked, probes)
@@ -135,7 +135,9 @@ class Learner:
             if attempt == 3 and not verdict.is_drift:
                 break
             self.twins.load(current)
-            report = trainer.train(material, seed + attempt - 1, on_step, rate)
+            if verdict.is_drift:
+                cfg = replace(cfg, anchor_dropout=max(HOLES, cfg.anchor_dropout))
+            report = self._trainer(cfg).train(material, seed + attempt - 1, on_step, rate)
             on_check()
             after = measured()
             asked = [w.prompt for w in wins[-REPLIES_CHECKED:]]
@@ -186,7 +188,7 @@ class Learner:
         ]
         held = [e for e in wins if e not in weak]
         material = Material(weak, [], held, self.anchors.without(corrected))
-        report = self._trainer().train(material, seed)
+        report = self._trainer(self.config).train(material, seed)
         after = self._measured([], [], checked, probes)
         replies = self.answer([t.prompt for t in own[-REPLIES_CHECKED:]]) if own else []
         verdict = decide(before, after, replies, self.config, gained)
@@ -202,9 +204,9 @@ class Learner:
             proof=None,
         )
 
-    def _trainer(self) -> Trainer:
+    def _trainer(self, config: SpearConfig) -> Trainer:
         template = template_token_ids(self.encoder.tokenizer)
-        return Trainer(self.twins.training, self.config, self.pad_id, template, self.pace)
+        return Trainer(self.twins.training, config, self.pad_id, template, self.pace)
 
     def _measured(
         self, wins: Sequence[Encoded], loses: Sequence[Encoded], older: Sequence[Encoded], probes: Anchors

@@ -18,7 +18,7 @@ from spear_core.config import SpearConfig, preset
 from spear_core.errors import AdapterInvalid, TrainingFailed
 from spear_core.loading import LoadedModel, load_model
 from spear_core.prompts import template_token_ids
-from spear_core.round import Learner
+from spear_core.round import HOLES, Learner
 from spear_core.scoring import predict, score
 from spear_core.traces import Encoded, Encoder, Trace
 from spear_core.trainer import AnchorDraw, Anchors, Material, Trainer
@@ -336,22 +336,26 @@ def test_a_round_that_breaks_other_answers_is_not_kept(loaded: LoadedModel) -> N
     assert "nobody complained about" in result.verdict.words
 
 
-def test_what_is_refused_for_drift_is_tried_a_third_time_each_time_with_other_draws(
+def test_what_is_refused_for_drift_is_tried_twice_more_with_other_draws_and_holes_in_the_anchors(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
+    holes: list[float] = []
     real = Trainer.train
 
     def spy(trainer: Trainer, material: Material, seed: int, *rest: Any) -> Any:
         seeds.append(seed)
+        holes.append(trainer.config.anchor_dropout)
         return real(trainer, material, seed, *rest)
 
     monkeypatch.setattr(Trainer, "train", spy)
     result = learner_of(loaded, twins_of(loaded, gate_max_probe_kl=0.0)).run_round(None, [WIN], [LOSE], [], seed=1)
     assert not result.verdict.passed and result.verdict.is_drift and result.attempts == 3
     assert len(set(seeds)) == 3
+    assert holes == [0.0, HOLES, HOLES]
     unlearned = _with(preset("live"), learning_rate=1e-6, max_steps=1, gate_max_probe_kl=100.0)(loaded)
     assert learner_of(loaded, unlearned).run_round(None, [WIN], [LOSE], [], seed=1).attempts == 2
+    assert holes[3:] == [0.0, 0.0]
 
 
 def test_what_was_corrected_is_no_measure_of_what_nobody_complained_about(loaded: LoadedModel) -> None:
@@ -399,7 +403,7 @@ def test_the_untouched_adapter_has_not_drifted_from_anchors_however_they_are_cut
     learner = learner_of(loaded, twins)
     said = [("What is a dog?", "a pet"), ("Who are you?", "A small model."), ("Bye!", "Goodbye, and come back soon.")]
     anchors = Anchors([learner.encoder.plain([{"role": "user", "content": asked}], text) for asked, text in said])
-    report = learner._trainer().train(Material([learner.encoder.trace(WIN)], [], [], anchors), seed=1)
+    report = learner._trainer(twins.config).train(Material([learner.encoder.trace(WIN)], [], [], anchors), seed=1)
     assert abs(report.anchor_kl) < 1e-6
 
 
