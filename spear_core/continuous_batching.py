@@ -12,22 +12,23 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from transformers import TextIteratorStreamer
 from transformers.generation.logits_process import NoBadWordsLogitsProcessor
 
 from spear_core.decoding import Decoding, Rows
-from spear_core.generate import ReplySettings, raise_failure, texts
+from spear_core.generate import ReplySettings, raise_failure
 from spear_core.prompts import end_token_ids, padding_token_id
 from spear_core.traces import Messages
 
 log = logging.getLogger(__name__)
 MOST_ROWS = 16
 MOST_CELLS = 32_768  # rows times the longest of them: what the cache may hold, about a gigabyte at 1.5 B parameters
+HALF_A_CHARACTER = "\ufffd"  # what bytes decode to before the rest of their character has come
 IDLE_SECONDS = 10.0  # after which the thread ends; the next reply starts another
 
 
@@ -39,8 +40,8 @@ class _Asked:
     prompt: list[int]
     decoding: Decoding
     banned: NoBadWordsLogitsProcessor | None
-    streamer: TextIteratorStreamer
     stops: tuple[threading.Event, ...]
+    unread: SimpleQueue[int | None] = field(default_factory=SimpleQueue)  # tokens for the reader; None: no more
     tokens: list[int] = field(default_factory=list)
     failure: BaseException | None = None
 
@@ -65,16 +66,12 @@ class _Asked:
         if token in self.decoding.end_ids:
             return False
         self.tokens.append(token)
-        self.streamer.put(torch.tensor([token]))
+        self.unread.put(token)
         return len(self.tokens) < self.decoding.new_tokens
 
     def end(self, failure: BaseException | None = None) -> None:
         self.failure = failure
-        try:
-            self.streamer.end()
-        except Exception as error:  # in the text that was left; whoever waits must not wait for good
-            self.failure = failure or error
-            self.streamer.on_finalized_text("", stream_end=True)
+        self.unread.put(None)
 
 
 @dataclass(eq=False)
@@ -161,7 +158,7 @@ class ContinuousBatching:
         First come, first served. `model` must be quick: all replies wait for it.
         """
         ends = end_token_ids(tokenizer)
-        unread = threading.Event()
+        unwanted = threading.Event()
         asked = _Asked(
             model,
             settings.encode(tokenizer, messages),
@@ -169,8 +166,7 @@ class ContinuousBatching:
                 settings.new_tokens, frozenset(ends), padding_token_id(tokenizer), settings.temperature, settings.top_p
             ),
             NoBadWordsLogitsProcessor(list(settings.banned), ends) if settings.banned else None,
-            TextIteratorStreamer(tokenizer, skip_special_tokens=True),
-            (stop or threading.Event(), unread),
+            (stop or threading.Event(), unwanted),
         )
         with self._changed:
             self._waiting.append(asked)
@@ -179,9 +175,9 @@ class ContinuousBatching:
                 self._thread.start()
             self._changed.notify()
         try:
-            yield from texts(asked.streamer)
+            yield from _texts(asked.unread, tokenizer)
         finally:
-            unread.set()  # the reader may have gone away in the middle
+            unwanted.set()  # the reader may have gone away in the middle
         if asked.failure:
             raise_failure(asked.failure)
 
@@ -220,15 +216,16 @@ def _fits(together: Sequence[_Asked], another: _Asked) -> bool:
 
 
 def _one_step(batches: list[_Batch], joining: Sequence[_Asked]) -> list[_Batch]:
-    """A token for every reply under way, and the first one for those that join. What goes on."""
+    """The first token for those that join, who have waited, then one for every reply under way. What goes on."""
+    begun = list(_begun(joining))
     for batch in batches:
         batch.guarded(batch.step)
-    for begun in _begun(joining):
-        same = next((batch for batch in batches if batch.asked and batch.model is begun.model), None)
+    for new in begun:
+        same = next((batch for batch in batches if batch.asked and batch.model is new.model), None)
         if same:
-            same.guarded(partial(same.join, begun))
+            same.guarded(partial(same.join, new))
         else:
-            batches = [*batches, begun]
+            batches = [*batches, new]
     return [batch for batch in batches if batch.asked]
 
 
@@ -249,3 +246,27 @@ def _begun(joining: Sequence[_Asked]) -> Iterator[_Batch]:
         batch.guarded(batch.begin)
         if batch.asked:
             yield batch
+
+
+def _texts(unread: SimpleQueue[int | None], tokenizer: Any) -> Iterator[str]:
+    """The whole text so far, each time that it grew, until the tokens end.
+
+    Parts of words too, or the first word would wait for a token more: but no half of a character, and whole words alone
+    where the tokenizer changes what stands before a space once it sees what follows.
+    """
+    tokens: list[int] = []
+    shown, is_over = "", False
+    while not is_over:
+        came = [unread.get()]
+        while not unread.empty():
+            came.append(unread.get())
+        is_over = came[-1] is None
+        tokens += [token for token in came if token is not None]
+        text = tokenizer.decode(tokens, skip_special_tokens=True)
+        if not is_over and text.endswith(HALF_A_CHARACTER):
+            continue
+        if not is_over and getattr(tokenizer, "clean_up_tokenization_spaces", False):
+            text = text[: text.rfind(" ") + 1]
+        if text.strip() not in ("", shown):
+            shown = text.strip()
+            yield shown

@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ def test_replies_that_are_asked_for_together_say_what_each_says_alone(loaded: Lo
     assert max(rows for rows, _ in seen) >= len(QUESTIONS)  # and really went through the model together
 
 
-def test_a_reply_joins_others_under_way_and_grows_word_by_word(loaded: LoadedModel) -> None:
+def test_a_reply_joins_others_under_way_and_grows(loaded: LoadedModel) -> None:
     batching = ContinuousBatching()
     streams = [
         batching.stream(lambda: loaded.model, loaded.tokenizer, asked(text), PLAIN) for text in QUESTIONS
@@ -114,8 +115,60 @@ def test_a_reply_joins_others_under_way_and_grows_word_by_word(loaded: LoadedMod
     for own, stream in zip(texts, streams, strict=True):
         own += stream
     for own, text in zip(texts, QUESTIONS, strict=True):
-        assert own == list(stream_reply(loaded.model, loaded.tokenizer, asked(text), PLAIN))
+        assert own[-1] == alone(loaded, text)
         assert all(after.startswith(before) for before, after in itertools.pairwise(own))
+
+
+def test_a_reply_is_shown_token_by_token_but_no_half_character_and_nothing_that_will_change(
+    loaded: LoadedModel,
+) -> None:
+    text = "Warthogs: Zürich, 日本 🦉!"
+    ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+    unread: SimpleQueue[int | None] = SimpleQueue()
+    shown = continuous_batching._texts(unread, loaded.tokenizer)
+    grown: list[str] = []
+    for place, token in enumerate(ids):
+        unread.put(token)
+        so_far = loaded.tokenizer.decode(ids[: place + 1])
+        if not so_far.endswith("\ufffd") and so_far.strip() not in grown:
+            grown.append(next(shown))  # would wait for good if it were held back
+            assert grown[-1] == so_far.strip() and text.startswith(grown[-1])
+    assert grown[0] != "Warthogs:" and grown[-1] == text
+    unread.put(None)
+    assert list(shown) == []
+
+    class CleansUp:  # as some tokenizers of transformers do
+        clean_up_tokenization_spaces = True
+
+        def decode(self, tokens: list[int], **_: Any) -> str:
+            return " ".join(["it", "'", "s", "mine"][: len(tokens)]).replace(" ' s", "'s")
+
+    for token in (0, 1, 2, 3, None):
+        unread.put(token)
+    assert list(continuous_batching._texts(unread, CleansUp())) == ["it's mine"]
+    late: list[str] = []
+    shown = continuous_batching._texts(unread, CleansUp())
+    for tokens in ([0, 1], [2, 3], [None]):
+        for token in tokens:
+            unread.put(token)
+        late.append(next(shown))
+    assert late == ["it", "it's", "it's mine"]
+
+
+@torch.inference_mode()
+def test_who_asks_is_computed_before_the_next_token_of_the_others(loaded: LoadedModel) -> None:
+    batching = ContinuousBatching()
+    with HeldReplies(batching, loaded.tokenizer) as held:
+        readers = [Reader(batching, loaded, text) for text in QUESTIONS[:2]]
+        held.until(2)
+        first, second = (replace(waiting, unread=SimpleQueue(), tokens=[], stops=()) for waiting in batching._waiting)
+    assert all(reader.end() for reader in readers)
+    under_way = continuous_batching._one_step([], [first])
+    seen, hook = rows_a_forward(loaded.model)
+    (together,) = continuous_batching._one_step(under_way, [second])
+    hook.remove()
+    assert [tokens for _, tokens in seen] == [len(second.prompt), 1]
+    assert [len(asked.tokens) for asked in together.asked] == [2, 1]
 
 
 def test_what_is_sampled_or_forbidden_for_one_reply_changes_no_other(loaded: LoadedModel) -> None:
