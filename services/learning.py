@@ -38,6 +38,7 @@ DISK_REST_SECONDS = 60.0
 # That one round takes: it asks all its wins again after every few steps, so a burst of a thousand thumbs-up would keep
 # the next correction waiting for the better part of an hour
 MOST_TRACES = 64
+LONG_STEPS = 20  # a round of so many gives memory back on the way too: its rows' shapes leave holes in the heap
 
 
 class RoundUnderWay(SpearError):
@@ -202,7 +203,7 @@ class LearningService:
                 done += 1
                 # After each: where people go on correcting, the last one never comes
                 self.lineage.prune()
-                self._engine.pace.when_quiet(give_back)  # while it runs, whoever needs memory waits
+                self._give_back_memory()
         return done
 
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
@@ -403,6 +404,11 @@ class LearningService:
         with self._status_lock:
             if self._live:
                 self._live |= {"phase": "training", "step": progress.step, "max_steps": progress.max_steps}
+        if progress.step % LONG_STEPS == 0:
+            self._give_back_memory()
+
+    def _give_back_memory(self) -> None:
+        self._engine.pace.when_quiet(give_back)  # 20 to 30 ms, in which whoever needs memory waits
 
     def _tell(self, phase: str, headline: str, detail: str, *, max_steps: int = 0) -> None:
         with self._status_lock:

@@ -12,6 +12,7 @@ import pytest
 from feedback_store import Trace
 from services.workbench import Workbench
 from spear_core.errors import ConfigError
+from spear_core.trainer import Progress
 from tests.faults.quick import open_quick, teach
 from tests.services.bench_desk import ask
 
@@ -63,6 +64,14 @@ def test_while_corrections_keep_coming_memory_and_old_versions_go_after_each_rou
     monkeypatch.setattr("services.learning.give_back", lambda: order.append("give back"))
     assert learning.run_pending() == 2
     assert order == ["round", "prune", "give back"] * 2
+
+
+def test_a_long_round_gives_memory_back_on_the_way(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr("services.learning.give_back", lambda: given.append(step))
+    for step in range(1, 81):
+        bench.learning._on_step(Progress(step, 80))
+    assert given == [20, 40, 60, 80]
 
 
 def test_an_error_that_nobody_expected_ends_the_round_and_what_comes_next_is_learned(
