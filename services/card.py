@@ -41,6 +41,8 @@ def resting(
         return "queued", "Your correction is queued.", "Training starts in a moment."
     if note:
         return "failed", "Something went wrong.", note
+    if last and last.status == "running":  # claimed by now, and about to be told
+        return "queued", "Your correction is queued.", "Training starts in a moment."
     if last and last.status == "discarded":
         return "not_kept", "Not kept.", last.verdict.removeprefix("Not kept: ")
     if loses:

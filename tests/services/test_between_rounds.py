@@ -66,6 +66,15 @@ def test_while_corrections_keep_coming_memory_and_old_versions_go_after_each_rou
     assert order == ["round", "prune", "give back"] * 2
 
 
+def test_a_correction_that_is_claimed_but_not_yet_told_is_queued(bench: Workbench) -> None:
+    store = bench.engine.store
+    teach(bench, OWL, "a bird")
+    assert bench.learning.status().phase == "queued"
+    assert store.claim_round(bench.engine.base, 0) is not None
+    status = bench.learning.status()
+    assert (status.phase, status.pending_wins) == ("queued", 0)
+
+
 def test_a_long_round_gives_memory_back_on_the_way(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[int] = []
     monkeypatch.setattr("services.learning.give_back", lambda: given.append(step))
