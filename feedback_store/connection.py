@@ -26,11 +26,11 @@ from feedback_store.migrations import MIGRATIONS, known_names
 
 R = TypeVar("R")
 
+READERS = 6  # threads that read at the same moment; the jobs are three of them at most
 _JSON_COLUMNS = frozenset({"prompt", "figures", "proof", "data"})
 _BOOL_COLUMNS = frozenset({"learn", "complete", "pinned"})
 _SURROGATES = re.compile("[\ud800-\udfff]")  # UTF-8, and so SQLite, cannot hold them
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-READERS = 6  # threads that read at the same moment; the jobs are three of them at most
 _NOT_WRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
 
 
@@ -165,9 +165,6 @@ class Connection:
             ) from e
         try:
             self._db = self._open("rwc", busy_timeout_seconds)
-        except sqlite3.Error as e:
-            raise translated(e, self.path) from e
-        try:
             self._configure(busy_timeout_seconds)
             self._check()
             self._log = _Log(f"{self.path}-wal")
@@ -220,9 +217,8 @@ class Connection:
             raise StoreUnavailable(
                 f"{self.path} cannot use a write-ahead log (mode {mode!r}): put the data folder on a local disk."
             )
-        self._db.execute(
-            "PRAGMA synchronous=NORMAL"
-        )  # a commit is in the log; `_flush` waits until that is on the disk
+        # A commit is in the log; `_flush` waits until that is on the disk
+        self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute("PRAGMA foreign_keys=ON")
 
     def _check(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -81,14 +80,12 @@ class Traces(Connection):
     def newest_subjects(self, base: str, newest: int) -> set[tuple[str, str]]:
         """(conversation, the reply it is about) of the `newest` traces of this base model."""
         with self._transaction(write=False):
-            # One row: for each, Python's lock is given up while the store's is held, and everybody waits for both
-            pairs = self._value(
-                "SELECT json_group_array(json_array(conversation_id, subject_id)) FROM (SELECT DISTINCT "
-                "conversation_id, subject_id FROM (SELECT conversation_id, subject_id FROM traces WHERE base = ? "
-                "ORDER BY seq DESC LIMIT ?) WHERE conversation_id IS NOT NULL AND subject_id IS NOT NULL)",
+            rows = self._rows(
+                "SELECT DISTINCT conversation_id, subject_id FROM (SELECT conversation_id, subject_id FROM traces "
+                "WHERE base = ? ORDER BY seq DESC LIMIT ?) WHERE conversation_id IS NOT NULL AND subject_id IS NOT NULL",
                 [base, newest],
             )
-            return {(conversation_id, subject_id) for conversation_id, subject_id in json.loads(pairs)}
+            return {(row["conversation_id"], row["subject_id"]) for row in rows}
 
     def count_pending(self, base: str) -> tuple[int, int]:
         """(wins, loses) that a round would claim now: those of conversations that may not teach do not count."""

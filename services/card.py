@@ -9,6 +9,8 @@ from feedback_store import Round, Trace
 from services.views import LearnedView, Proof
 from spear_core.round import RoundResult
 
+QUEUED = "queued", "Your correction is queued.", "Training starts in a moment."
+
 
 def _number(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'}"
@@ -38,11 +40,11 @@ def resting(
     if rebuilds and not rests:
         return "queued", "What remains is queued.", "Training again without what you forgot starts in a moment."
     if wins and not rests:
-        return "queued", "Your correction is queued.", "Training starts in a moment."
+        return QUEUED
     if note:
         return "failed", "Something went wrong.", note
     if last and last.status == "running":  # claimed by now, and about to be told
-        return "queued", "Your correction is queued.", "Training starts in a moment."
+        return QUEUED
     if last and last.status == "discarded":
         return "not_kept", "Not kept.", last.verdict.removeprefix("Not kept: ")
     if loses:

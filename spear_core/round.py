@@ -7,7 +7,7 @@ import random
 import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from spear_core.config import SpearConfig
@@ -136,7 +136,7 @@ class Learner:
                 break
             self.twins.load(current)
             if verdict.is_drift:
-                cfg = replace(cfg, anchor_dropout=max(HOLES, cfg.anchor_dropout))
+                cfg = cfg.replace(anchor_dropout=max(HOLES, cfg.anchor_dropout))
             report = self._trainer(cfg).train(material, seed + attempt - 1, on_step, rate)
             on_check()
             after = measured()
