@@ -32,7 +32,7 @@ from benchmarks.report import add_common_flags, print_table
 from pocket.tasks import open_task
 from pocket.wordings import OPEN
 from pocket.world import load_world
-from services.engine import Pace
+from services.pace import Pace
 from services.settings import Settings
 from services.workbench import Workbench, keep_what_is_loaded, open_workbench
 

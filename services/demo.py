@@ -21,9 +21,10 @@ from pocket.tasks import Task, open_task
 from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
 from services.chat import ChatService
-from services.engine import Closing, Engine, ModelParts
+from services.engine import Engine, ModelParts
 from services.feedback import FeedbackService
 from services.learning import LearningService
+from services.pace import Closing
 from services.views import DemoTurn, DemoView
 from spear_core.errors import SpearError
 from spear_core.loading import load_model

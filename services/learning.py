@@ -15,9 +15,10 @@ from feedback_store import Round, StoreError, StoreUnavailable, Trace, TracesWit
 from services import card, labels
 from services.anchors import HeldAnswers
 from services.conversation import root_id
-from services.engine import Closing, Engine
+from services.engine import Engine
 from services.forgetting import Forgetting
 from services.lineage import Lineage
+from services.pace import Closing
 from services.views import AdapterView, LearnedView, LearningStatus
 from spear_core import traces as core
 from spear_core.errors import AdapterUnwritable, SpearError, is_out_of_memory
@@ -390,7 +391,14 @@ class LearningService:
             probes = Anchors(self._held.probes())
             anchors = Anchors(self._held.anchors(engine.seed))
             self._learner = Learner(
-                engine.twins, engine.encoder, config, anchors, probes, engine.pad_id, engine.pace.give_way
+                engine.twins,
+                engine.encoder,
+                config,
+                anchors,
+                probes,
+                engine.pad_id,
+                engine.pace.give_way,
+                engine.pace.step_aside,
             )
             log.info(
                 "%d anchors and %d probes ready in %.1f s",

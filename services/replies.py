@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -119,10 +119,12 @@ class Replies:
         def write(writing: Writing) -> None:
             banned: list[list[int]] = []
             try:
-                with engine.pace.foreground():
+                with engine.pace.foreground(), ExitStack() as until_its_first_text:
+                    until_its_first_text.enter_context(engine.pace.urgent())
                     for _ in range(1 + MOST_REPEATS):
                         for text in growing(writing, engine, prompt, sampling, banned):
                             writing.grow(text)
+                            until_its_first_text.close()
                         if writing.stop.is_set() or writing.text not in refused:
                             break
                         model = writing.serving.model

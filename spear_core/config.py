@@ -51,7 +51,7 @@ class SpearConfig:
     anchor_drift_share: float = 0.5  # of a step's anchors, those that drifted most when last seen; the rest in turn
     anchor_dropout: float = 0.0  # share of an anchor's question left out at random in each step
     anchor_weight: float = 3.0
-    micro_batch: int = 32  # rows in one forward
+    micro_batch: int = 24  # rows in one forward: a correction, eight older ones and eight anchors go in one
     gradient_checkpointing: bool = False  # compute activations twice instead of keeping them: slower, less memory
     # Gate.
     gate_enabled: bool = True

@@ -62,7 +62,11 @@ class Learner:
     anchors: Anchors
     probes: Anchors
     pad_id: int
-    pace: Callable[[], None] = lambda: None
+    pace: Callable[[], None] = lambda: None  # called between two pieces of work; may wait
+    aside: Callable[[], None] = lambda: None  # the same in the middle of one, before each layer
+
+    def __post_init__(self) -> None:
+        self.twins.pause_before_layers(self.aside)
 
     def answer(self, prompts: Sequence[Messages]) -> list[str]:
         """Greedy answers of the training twin."""

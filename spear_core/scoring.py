@@ -173,14 +173,18 @@ def ability(model: Any) -> Ability:
         return known[1]
 
 
+def layers_of(model: Any) -> list[Any]:
+    """The decoder layers, as transformers marks them; none of a model that has its own kind."""
+    return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+
+
 @contextlib.contextmanager
 def checkpointed(model: Any) -> Iterator[None]:
     """Gradient checkpointing inside: a layer's activations are computed again in the backward pass, not kept.
 
     Dropout keeps its mode: only the layers' own switch is turned, not that of the modules in them.
     """
-    causal = _causal(model)
-    layers = [m for m in causal.modules() if isinstance(m, GradientCheckpointingLayer)]
+    causal, layers = _causal(model), layers_of(model)
     before = [layer.training for layer in layers]
     causal.activation_checkpointing_enable({"use_reentrant": False})
     for layer in layers:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from spear_core.config import SpearConfig
 from spear_core.errors import AdapterInvalid
+from spear_core.scoring import layers_of
 
 AdapterState = dict[str, Tensor]
 SPARE_TREES = 2  # one serves, the next is written meanwhile
@@ -65,12 +67,24 @@ class Twins:
             self.training: PeftModel = get_peft_model(share_base(base), lora_config(config))
         self.training.eval()
         self.initial = self.state()
+        self._pauses: list[Any] = []
         self._spare = [self._tree() for _ in range(SPARE_TREES)]
         self._serving = Serving(base, 0)
 
     @property
     def serving(self) -> Serving:
         return self._serving
+
+    def pause_before_layers(self, pause: Callable[[], None]) -> None:
+        """Call `pause` before each layer of the training model, in place of what was called there before.
+
+        Layers are Python, hundreds of operations each of which asks for Python's lock: whoever computes beside them,
+        a reply's first words, takes several times as long.
+        """
+        for earlier in self._pauses:
+            earlier.remove()
+        before = _BeforeLayer(pause)
+        self._pauses = [layer.register_forward_pre_hook(before) for layer in layers_of(self.training)]
 
     def state(self) -> AdapterState:
         """A copy of the training adapter's tensors (PEFT's names)."""
@@ -107,6 +121,19 @@ class Twins:
 def _give_back(spare: list[_Tree], tree: _Tree) -> None:
     if len(spare) < SPARE_TREES:
         spare.append(tree)
+
+
+class _BeforeLayer:
+    """A forward pre-hook. Its copies do nothing: the tree of a copied model serves, and is not to wait."""
+
+    def __init__(self, pause: Callable[[], None]) -> None:
+        self._pause = pause
+
+    def __call__(self, *_: Any) -> None:
+        self._pause()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _BeforeLayer:
+        return _BeforeLayer(lambda: None)
 
 
 class _Tree:

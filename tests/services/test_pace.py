@@ -6,13 +6,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from services import engine, jobs
-from services.engine import Pace
+from services import jobs, replies
+from services import pace as pacing
 from services.jobs import Jobs
+from services.pace import Pace
 from services.workbench import Workbench
 
 
@@ -48,8 +49,8 @@ def test_training_rests_twice_its_work_while_somebody_waits_and_not_at_all_other
     pace.give_way()
     assert clock.work(pace, 1.0) == 0
     with pace.foreground():
-        assert clock.work(pace, 1.0) == pytest.approx(engine.WAIT_PER_WORK)
-        assert clock.work(pace, 100.0) == pytest.approx(engine.LONGEST_WAIT_SECONDS)
+        assert clock.work(pace, 1.0) == pytest.approx(pacing.WAIT_PER_WORK)
+        assert clock.work(pace, 100.0) == pytest.approx(pacing.LONGEST_WAIT_SECONDS)
     assert clock.work(pace, 1.0) == 0, "after a reply training goes on at once"
 
 
@@ -63,16 +64,16 @@ def test_idle_time_before_a_job_is_no_work_of_it(monkeypatch: pytest.MonkeyPatch
         return clock.work(pace, 1.0)
 
     with pace.foreground():
-        assert pace.job(work)() == pytest.approx(engine.WAIT_PER_WORK)
+        assert pace.job(work)() == pytest.approx(pacing.WAIT_PER_WORK)
 
 
 def test_the_scheduled_jobs_begin_their_clocks_anew(bench: Workbench) -> None:
     pace = bench.engine.pace
     for job in bench._jobs._scheduler.get_jobs():
-        pace._resumed.at = 0.0
+        pace._working.since = 0.0
         before = time.monotonic()
         job.func()
-        assert pace._resumed.at >= before, job.id
+        assert pace._working.since >= before, job.id
 
 
 def test_many_short_requests_in_a_row_are_waited_for_as_one_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +92,67 @@ def test_many_short_requests_in_a_row_are_waited_for_as_one_long_one(monkeypatch
     clock.meanwhile = vote  # another one comes before the moment is over
     before = clock.now
     pace.give_way()
-    assert clock.now - before == pytest.approx(4 * engine.QUIET_SECONDS + 3 * 0.001)
+    assert clock.now - before == pytest.approx(4 * pacing.QUIET_SECONDS + 3 * 0.001)
     assert clock.work(pace, 1.0) == 0
+
+
+def test_work_stands_still_in_the_middle_while_something_is_urgent(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = Pace()
+    clock = Clock(monkeypatch, pace)
+    pace.give_way()
+
+    def stand(after: float) -> float:
+        clock.now += after  # of work
+        before = clock.now
+        pace.step_aside()
+        return clock.now - before
+
+    with pace.foreground():
+        assert stand(0.01) == 0, "a reply whose first words are there is not urgent"
+        with pace.urgent():
+            assert stand(0.01) == pytest.approx(pacing.ASIDE_SECONDS)
+            assert stand(0.01) == 0, "it may not stand still for ever"
+            assert stand(1.0) == pytest.approx(1.03 * pacing.WAIT_PER_WORK - pacing.ASIDE_SECONDS)
+        assert clock.work(pace, 0.5) == pytest.approx(0.5 * pacing.WAIT_PER_WORK), "what was waited is taken off"
+        with pace.urgent():
+            assert stand(0.01) == pytest.approx(pacing.ASIDE_SECONDS), "another piece of work"
+
+
+def test_what_is_urgent_ends_in_the_middle_of_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = Pace()
+    clock = Clock(monkeypatch, pace)
+    pace.give_way()
+    urgent = pace.urgent()
+    urgent.__enter__()
+    clock.meanwhile = lambda: urgent.__exit__(None, None, None)
+    before = clock.now
+    pace.step_aside()
+    assert clock.waits == [pytest.approx(pacing.ASIDE_SECONDS)] and clock.now > before
+    pace.step_aside()
+    assert len(clock.waits) == 1
+
+
+def test_closing_ends_a_piece_of_work_in_its_middle() -> None:
+    pace = Pace()
+    pace.step_aside()
+    pace.close()
+    with pytest.raises(pacing.Closing):
+        pace.step_aside()
+
+
+def test_a_reply_is_urgent_until_its_first_text_is_there(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = bench.engine.pace
+    seen: list[int] = []
+
+    def growing(*_: object) -> Iterator[str]:
+        for text in ("Par", "Paris", "Paris."):
+            seen.append(pace._urgent)
+            yield text
+
+    monkeypatch.setattr(replies, "growing", growing)
+    for _ in bench.chat.reply(bench.chat.new_conversation().id, "What is the capital of France?"):
+        pass
+    assert seen == [1, 0, 0] and pace._urgent == 0
 
 
 def test_work_that_would_hold_up_replies_is_done_by_the_last_one_that_ends() -> None:

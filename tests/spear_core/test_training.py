@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import random
-import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -15,14 +13,14 @@ import torch
 
 from spear_core import trainer as trainer_module
 from spear_core.config import SpearConfig, preset
-from spear_core.errors import AdapterInvalid, TrainingFailed
+from spear_core.errors import TrainingFailed
 from spear_core.loading import LoadedModel, load_model
 from spear_core.prompts import template_token_ids
 from spear_core.round import HOLES, Learner
 from spear_core.scoring import predict, score
 from spear_core.traces import Encoded, Encoder, Trace
 from spear_core.trainer import AnchorDraw, Anchors, Material, Trainer
-from spear_core.twins import AdapterState, Twins
+from spear_core.twins import Twins
 from tests.tiny_models import tiny_folder
 
 QUESTION = [{"role": "user", "content": "What is an owl?"}]
@@ -88,91 +86,11 @@ def test_training_one_twin_leaves_what_the_other_says_bit_equal(loaded: LoadedMo
     assert torch.equal(predict(twins.serving.model, [win], 0).values, before)
 
 
-def modules_within_reach(root: Any) -> set[int]:
-    """Ids of all modules that can be reached from an object in any way."""
-    seen: set[int] = set()
-    found: set[int] = set()
-    open_: list[Any] = [root]
-    while open_:
-        thing = open_.pop()
-        if id(thing) in seen or isinstance(thing, (type, ModuleType, FunctionType)):
-            continue
-        seen.add(id(thing))
-        if isinstance(thing, torch.nn.Module):
-            found.add(id(thing))
-        open_ += gc.get_referents(thing)
-    return found
-
-
-def test_what_serves_is_a_tree_of_its_own_whatever_the_training_twin_does(loaded: LoadedModel) -> None:
-    twins = twins_of(loaded)
-    twins.publish(twins.state(), 1)
-    served = twins.serving.model
-    assert not modules_within_reach(served) & {id(m) for m in twins.training.modules()}
-    for name, parameter in served.named_parameters():
-        shared = parameter.data_ptr() == twins.training.get_parameter(name).data_ptr()
-        assert shared == ("lora_" not in name), name
-    prompt = torch.tensor([[5, 6, 7]])
-    said = served.generate(input_ids=prompt, max_new_tokens=5, do_sample=False)
-    with torch.no_grad():
-        for name, parameter in twins.training.named_parameters():
-            if "lora_" in name:
-                parameter.normal_()
-    twins.training.train()
-    assert not served.training and not any(m.training for m in served.modules())
-    assert torch.equal(served.generate(input_ids=prompt, max_new_tokens=5, do_sample=False), said)
-
-
-def scaled(state: AdapterState, by: float) -> AdapterState:
-    return {name: torch.full_like(tensor, by) for name, tensor in state.items()}
-
-
-def test_serving_trees_are_used_in_turn_and_never_while_somebody_holds_them(loaded: LoadedModel) -> None:
-    twins, prompt = twins_of(loaded), torch.tensor([[5, 6, 7]])
-    state = twins.state()
-    trees: set[int] = set()
-    twins.publish(scaled(state, 0.3), 1)
-    held = twins.serving.model
-    logits = held(prompt).logits
-    for version in range(2, 8):
-        twins.publish(scaled(state, 0.3 * version), version)
-        twins.serving.model.generate(input_ids=prompt, max_new_tokens=2, do_sample=False)
-        trees.add(id(twins.serving.model.base_model))
-        assert torch.equal(held(prompt).logits, logits)
-    assert id(held.base_model) not in trees
-    assert len(trees) == 2
-
-
-def test_an_adapter_that_does_not_fit_costs_no_tree(loaded: LoadedModel) -> None:
-    twins = twins_of(loaded)
-    state = twins.state()
-    for _ in range(5):
-        with pytest.raises(AdapterInvalid):
-            twins.with_adapter({k: v[:1] for k, v in state.items()})
-    gc.collect()
-    trees = set()
-    for version in range(1, 5):
-        twins.publish(state, version)
-        trees.add(id(twins.serving.model.base_model))
-    assert len(trees) == 2
-
-
-def test_the_twins_share_every_base_tensor(loaded: LoadedModel) -> None:
-    twins = twins_of(loaded)
-    base = {p.data_ptr() for p in loaded.model.parameters()}
-    trained = {p.data_ptr() for n, p in twins.training.named_parameters() if "lora_" not in n}
-    assert trained == base
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_attaching_lora_changes_no_dtype(tmp_path: Path, dtype: str) -> None:
-    loaded = load_model(str(tiny_folder("qwen2", tmp_path / "m")), dtype=dtype)
-    before = {n: p.dtype for n, p in loaded.model.named_parameters()}
-    twins = twins_of(loaded)
-    assert {n: p.dtype for n, p in loaded.model.named_parameters()} == before
-    assert {p.dtype for n, p in twins.training.named_parameters() if "lora_" not in n} == {getattr(torch, dtype)}
-    # the small trained part is float32, so that steps of 1e-5 are not rounded away
-    assert {v.dtype for v in twins.state().values()} == {torch.float32}
+def test_a_learner_may_be_made_to_wait_before_each_layer_of_what_it_computes(loaded: LoadedModel) -> None:
+    twins, waits = twins_of(loaded), []
+    replace(learner_of(loaded, twins), aside=lambda: waits.append("one"))
+    twins.training(torch.tensor([[5, 6, 7]]))
+    assert waits == ["one"] * loaded.model.config.num_hidden_layers
 
 
 def test_without_a_win_nothing_is_trained(loaded: LoadedModel) -> None:
@@ -204,16 +122,6 @@ def test_a_loss_that_is_not_finite_ends_the_round(loaded: LoadedModel) -> None:
     win = Encoder(loaded.tokenizer, loaded.context_tokens).trace(WIN)
     with pytest.raises(TrainingFailed):
         Trainer(twins.training, twins.config, 0, frozenset()).train(Material([win], []), seed=1)
-
-
-def test_an_adapter_of_another_shape_is_refused(loaded: LoadedModel) -> None:
-    twins = twins_of(loaded)
-    state = twins.state()
-    name = next(iter(state))
-    with pytest.raises(AdapterInvalid, match="does not fit"):
-        twins.load({**state, name: state[name][:1]})
-    with pytest.raises(AdapterInvalid, match="missing or extra"):
-        twins.load({k: v for k, v in state.items() if k != name})
 
 
 def test_training_stops_as_soon_as_the_answer_is_learned(loaded: LoadedModel) -> None:
@@ -307,16 +215,6 @@ def test_older_wins_that_the_adapter_has_lost_are_trained_in_every_step(
 
 def _with(config: SpearConfig, **changes: Any) -> Callable[[LoadedModel], Twins]:
     return lambda loaded: Twins(loaded.model, config.replace(**changes), seed=3)
-
-
-def test_twins_that_served_an_adapter_are_freed_with_their_model(loaded: LoadedModel) -> None:
-    twins = twins_of(loaded)
-    twins.publish(twins.state(), 1)
-    served = weakref.ref(twins.serving.model)
-    gone = weakref.ref(twins)
-    del twins
-    gc.collect()
-    assert gone() is None and served() is None
 
 
 def test_a_round_that_learned_is_kept_and_brings_its_proof(loaded: LoadedModel) -> None:
