@@ -48,6 +48,7 @@ class Workbench:
         self.models = ModelService(engine, self.learning, settings.device, settings.threads, self._begin)
         self.demo = DemoService(engine)
         self._starts_jobs = start_jobs
+        self._preparing: list[threading.Thread] = []
         self._jobs = Jobs(
             engine.pace.job(self.learning.run_pending),
             engine.pace.job(self._play),
@@ -68,7 +69,9 @@ class Workbench:
         self.sync.begin()
         self.self_play = SelfPlayService(self.engine)  # what it remembers is of one model
         if self._starts_jobs:
-            threading.Thread(target=self.learning.prepare, name="prepare", daemon=True).start()
+            self._preparing = [thread for thread in self._preparing if thread.is_alive()]
+            self._preparing.append(threading.Thread(target=self.learning.prepare, name="prepare", daemon=True))
+            self._preparing[-1].start()
 
     def _play(self) -> None:
         """One turn of background self-play; what it finds is learned at once."""
@@ -83,6 +86,8 @@ class Workbench:
         self.demo.close()
         self.chat.close()
         self._jobs.stop()
+        for thread in self._preparing:  # ends at its next piece of work; it reads the store
+            thread.join()
         self.engine.store.close()
 
 

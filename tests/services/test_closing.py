@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
+import pytest
+
+from services.anchors import HeldAnswers
 from services.workbench import Workbench
 from tests.services.bench_desk import correct, wrong_task
 from tests.services.conftest import OpenBench
@@ -47,15 +51,31 @@ def test_a_round_under_way_is_given_up_and_trained_anew_after_the_restart(open_b
     assert task.verdict(list(bench.chat.reply(bench.chat.new_conversation(learn=False).id, task.question))[-1].text)
 
 
-def test_closing_while_the_first_preparations_run_says_nothing(open_bench: OpenBench) -> None:
+def test_closing_while_the_first_preparations_run_waits_for_them_and_says_nothing(
+    open_bench: OpenBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     errors: list[object] = []
-    before = threading.excepthook
-    threading.excepthook = errors.append
-    try:
-        open_bench(start_jobs=True).close()
-        for thread in threading.enumerate():
-            if thread.name == "prepare":
-                thread.join(WAIT)
-    finally:
-        threading.excepthook = before
-    assert errors == []
+    reading, jobs_stopped = threading.Event(), threading.Event()
+    held_probes = HeldAnswers.probes
+
+    def slow(self: HeldAnswers, *wishes: Any) -> Any:
+        reading.set()
+        jobs_stopped.wait(WAIT)
+        threading.Event().wait(0.5)  # by now the store is closed, unless closing waits for this thread
+        return held_probes(self, *wishes)
+
+    monkeypatch.setattr(HeldAnswers, "probes", slow)
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    bench = open_bench()  # no jobs: one that waits for the preparations to end would keep the app from closing anyway
+    bench._starts_jobs = True
+    bench._begin()
+    assert reading.wait(WAIT)
+    stop_jobs = bench._jobs.stop
+
+    def stop() -> None:
+        stop_jobs()
+        jobs_stopped.set()
+
+    monkeypatch.setattr(bench._jobs, "stop", stop)
+    bench.close()
+    assert errors == [] and not any(thread.name == "prepare" for thread in threading.enumerate())
