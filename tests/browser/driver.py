@@ -126,10 +126,11 @@ class Visitor:
         return self.replies.last.locator("p").last.inner_text().strip()
 
     def ask(self, text: str) -> str:
-        before = self.replies.count()
+        asked, answered = self.said.count(), self.replies.count()
         self.page.fill("#message textarea", text)
-        self.page.keyboard.press("Enter")
-        expect(self.replies).to_have_count(before + 1, timeout=REPLY_MS)
+        self.page.press("#message textarea", "Enter")
+        expect(self.said).to_have_count(asked + 1, timeout=REPLY_MS)
+        expect(self.replies).to_have_count(answered + 1, timeout=REPLY_MS)
         self.wait_until_idle()
         return self.last_reply()
 
