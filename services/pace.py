@@ -32,9 +32,8 @@ class Pace:
         self._is_closing = False
         self._later: Callable[[], object] | None = None
         self._quiet = threading.Condition()
-        self._working = (
-            threading.local()
-        )  # .since: when this thread last went back to work; .aside: what it waited since
+        # .since: when this thread last went back to work; .aside: seconds that it stood aside since
+        self._working = threading.local()
 
     @contextmanager
     def foreground(self, *, brief: bool = False) -> Iterator[None]:
