@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import re
 import sqlite3
@@ -23,6 +22,7 @@ from sqlite_utils import Database
 
 from feedback_store.errors import StoreCorrupt, StoreError, StoreUnavailable, UnknownRecord
 from feedback_store.migrations import MIGRATIONS, known_names
+from feedback_store.write_ahead_log import WriteAheadLog
 
 R = TypeVar("R")
 
@@ -109,36 +109,6 @@ class _Here(threading.local):
     db: Database | None = None  # the connection of its transaction
 
 
-class _Log:
-    """The file of the write-ahead log, which SQLite writes and this waits for."""
-
-    def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_RDWR)
-        self._changed = threading.Condition()
-        self._flushing = 0
-        self._is_closed = False
-
-    def flush(self) -> None:
-        """Wait until what is in it is on the disk. Harmless when closed: all of it is in the database by then."""
-        with self._changed:
-            if self._is_closed:
-                return
-            self._flushing += 1
-        try:
-            os.fsync(self._file)
-        finally:
-            with self._changed:
-                self._flushing -= 1
-                self._changed.notify_all()
-
-    def close(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._flushing)
-            if not self._is_closed:
-                os.close(self._file)
-            self._is_closed = True
-
-
 class Connection:
     """Connections that threads share: one that writes, one transaction at a time, and READERS that only read.
 
@@ -153,7 +123,7 @@ class Connection:
         self._closed = threading.Event()  # shared with every UserStore on this file, like all that is here
         self._here = _Here()
         self._opened: list[Database] = []
-        self._log: _Log | None = None
+        self._log: WriteAheadLog | None = None
         self._door = threading.Lock()  # before the readers: closed, the next ones wait
         # The last one back is the next one out: its pages are in memory
         self._readers: queue.LifoQueue[Database] = queue.LifoQueue()
@@ -167,13 +137,12 @@ class Connection:
             self._db = self._open("rwc", busy_timeout_seconds)
             self._configure(busy_timeout_seconds)
             self._check()
-            self._log = _Log(f"{self.path}-wal")
+            self._log = WriteAheadLog(
+                f"{self.path}-wal", lambda: self._open_beside("rw", busy_timeout_seconds), self._lock
+            )
             self._migrate()
             for _ in range(READERS):
-                reader = self._open("ro", busy_timeout_seconds)
-                # Opens the log too: when it is needed, another file may have this name
-                reader.execute("SELECT count(*) FROM sqlite_master").fetchall()
-                self._readers.put(reader)
+                self._readers.put(self._open_beside("ro", busy_timeout_seconds))
         except sqlite3.Error as e:
             self._close_files()
             raise translated(e, self.path) from e
@@ -195,6 +164,13 @@ class Connection:
         )
         self._opened.append(Database(conn, execute_plugins=False))
         return self._opened[-1]
+
+    def _open_beside(self, mode: str, busy_timeout_seconds: float) -> Database:
+        """One more, beside the one that writes."""
+        db = self._open(mode, busy_timeout_seconds)
+        # Opens the log too: when it is needed, another file may have this name
+        db.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        return db
 
     def _close_files(self) -> None:
         if self._log:
@@ -219,6 +195,7 @@ class Connection:
             )
         # A commit is in the log; `_flush` waits until that is on the disk
         self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute("PRAGMA wal_autocheckpoint=0")  # write_ahead_log.py does it, and holds up nobody
         self._db.execute("PRAGMA foreign_keys=ON")
 
     def _check(self) -> None:
@@ -241,13 +218,17 @@ class Connection:
         """Close the file, once those who read are done. Harmless when closed; any later call raises StoreUnavailable."""
         with self._lock:
             self._closed.set()
-            with self._nobody_reads():
-                self._close_files()
+        if self._log:
+            self._log.stop()
+        with self._lock, self._alone():
+            self._close_files()
 
     @contextmanager
-    def _nobody_reads(self) -> Iterator[None]:
-        """Wait for those who read, and let others read when the block ends. With the lock, outside of a transaction."""
-        with self._door:
+    def _alone(self) -> Iterator[None]:
+        """Wait for those who read, and for the log's thread; they go on when the block ends. With the lock, outside of a
+        transaction."""
+        assert self._log
+        with self._log.left_alone(), self._door:
             readers = [self._readers.get() for _ in range(READERS)]
             try:
                 yield
@@ -288,6 +269,8 @@ class Connection:
                 except BaseException:
                     db.rollback()
                     raise
+                if write and self._log:
+                    self._log.grew(db.conn.total_changes)
             except sqlite3.Error as e:
                 raise translated(e, self.path) from e
             except OverflowError as e:

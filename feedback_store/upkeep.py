@@ -89,7 +89,7 @@ class Upkeep(Connection):
                 for table in TABLES:
                     self._execute(f"DELETE FROM {table}")
             try:
-                with self._nobody_reads():  # or the log stays as long as they do, with what was erased in it
+                with self._alone():  # or the log stays as long as they do, with what was erased in it
                     self._db.execute("VACUUM")
                     self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             except sqlite3.Error as e:

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -171,7 +171,7 @@ class LearningService:
 
     def prepare(self) -> None:
         """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
-        with self._round_lock, suppress(Closing):
+        with self._round_lock:
             learner = self._ready_learner()
             for held in (learner.probes, learner.anchors):
                 held.warm(self._engine.twins.training, self._engine.pad_id, self._engine.pace.give_way)

@@ -133,6 +133,7 @@ class SelfPlayService:
         subjects = self._store.newest_subjects(self._engine.base, TRACES_A_VERDICT * OWN_VERDICTS_USED)
         found: list[tuple[str, str, Case, bool]] = []
         for conversation_id in {conversation_id for conversation_id, _ in subjects}:
+            self._engine.pace.step_aside()
             if not self._store.conversation(conversation_id).learn:
                 continue
             messages = self._store.messages(conversation_id)
@@ -148,6 +149,7 @@ class SelfPlayService:
         done = {e.message_id for e in self._store.events(kind="judged")}
         found: dict[str, tuple[Message, Message, Case]] = {}  # by first reply
         for trace in self._complaints():
+            self._engine.pace.step_aside()
             messages = self._store.messages(trace.conversation_id or "")
             tries = [m for m in messages if m.revises_id == trace.subject_id]
             last = tries[-1] if tries else None
@@ -194,6 +196,7 @@ class SelfPlayService:
         engine, done = self._engine, {e.message_id for e in self._store.events(kind="tried again")}
         thresholds = self.thresholds()
         for trace in self._complaints() if thresholds else []:
+            engine.pace.step_aside()
             messages = self._store.messages(trace.conversation_id or "")
             tries = [m for m in messages if m.revises_id == trace.subject_id and m.kind == "revision"]
             if not tries or tries[-1].verdict != "still_wrong" or not tries[-1].hint or trace.subject_id in done:

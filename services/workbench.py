@@ -18,6 +18,7 @@ from services.feedback import FeedbackService
 from services.jobs import Jobs
 from services.learning import LearningService
 from services.models import ModelService, choose_threads
+from services.pace import SWITCH_SECONDS
 from services.progress import ProgressService
 from services.selfplay import SelfPlayService
 from services.settings import Settings
@@ -29,7 +30,6 @@ from spear_core.memory import keep_little
 
 log = logging.getLogger(__name__)
 DATABASE = "spear.sqlite3"
-THREAD_SWITCH_SECONDS = 0.0002  # a tenth of it serves replies better, and halves the votes a minute
 
 
 class Workbench:
@@ -70,7 +70,8 @@ class Workbench:
         self.self_play = SelfPlayService(self.engine)  # what it remembers is of one model
         if self._starts_jobs:
             self._preparing = [thread for thread in self._preparing if thread.is_alive()]
-            self._preparing.append(threading.Thread(target=self.learning.prepare, name="prepare", daemon=True))
+            prepare = self.engine.pace.job(self.learning.prepare)
+            self._preparing.append(threading.Thread(target=prepare, name="prepare", daemon=True))
             self._preparing[-1].start()
 
     def _play(self) -> None:
@@ -119,8 +120,7 @@ def open_workbench(settings: Settings, *, start_jobs: bool = True) -> Workbench:
 
     Raises ConfigError, ModelUnavailable or StoreError, each with one sentence that says what to do.
     """
-    # every operation of a reply gives up Python's lock for a moment; a busy thread must not keep it for the usual 5 ms
-    sys.setswitchinterval(THREAD_SWITCH_SECONDS)
+    sys.setswitchinterval(SWITCH_SECONDS)
     keep_little()
     config = settings.config()
     folder = prepare_data_folder(settings.data_folder)

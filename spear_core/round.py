@@ -6,7 +6,7 @@ import logging
 import random
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ class Learner:
     probes: Anchors
     pad_id: int
     pace: Callable[[], None] = lambda: None  # called between two pieces of work; may wait
-    aside: Callable[[], None] = lambda: None  # the same in the middle of one, before each layer
+    aside: Callable[[], None] = lambda: None  # the same in the middle of one: before each layer and each encoding
 
     def __post_init__(self) -> None:
         self.twins.pause_before_layers(self.aside)
@@ -86,7 +86,7 @@ class Learner:
 
         Raises AdapterInvalid where the candidate does not fit the model.
         """
-        encoded = [self.encoder.trace(trace) for trace in confirmed]
+        encoded = self._encoded(confirmed)
         older = encoded[:OLDER_CHECKED]
         probes = self.probes.without({e.prompt_ids for e in encoded})
         measured = []
@@ -117,10 +117,10 @@ class Learner:
         """
         started = time.monotonic()
         cfg = self.config
-        encoded_wins = [self.encoder.trace(w) for w in wins]
-        every_lose = [self.encoder.losing(t, wins, cfg) for t in loses]
+        encoded_wins = self._encoded(wins)
+        every_lose = [self.encoder.losing(t, wins, cfg) for t in self._one_by_one(loses)]
         encoded_loses = cap_loses(every_lose, len(wins), cfg, random.Random(seed))  # the gate looks at what is trained
-        older = [self.encoder.trace(r) for r in replay]
+        older = self._encoded(replay)
         checked = _sample(older, seed)
         corrected = {e.prompt_ids for e in (*encoded_wins, *older)}  # is meant to differ from what the base model says
         anchors, probes = self.anchors.without(corrected), self.probes.without(corrected)
@@ -177,7 +177,7 @@ class Learner:
         `gained` says in words what the merge brings. Raises TrainingFailed where the numbers break.
         """
         started = time.monotonic()
-        wins = [self.encoder.trace(t) for t in own]
+        wins = self._encoded(own)
         checked = _sample(wins, seed)
         corrected = {e.prompt_ids for e in wins}
         probes = self.probes.without(corrected)
@@ -207,6 +207,14 @@ class Learner:
             seconds=time.monotonic() - started,
             proof=None,
         )
+
+    def _encoded(self, traces: Sequence[Trace]) -> list[Encoded]:
+        return [self.encoder.trace(trace) for trace in self._one_by_one(traces)]
+
+    def _one_by_one(self, traces: Sequence[Trace]) -> Iterator[Trace]:
+        for trace in traces:
+            self.aside()
+            yield trace
 
     def _trainer(self, config: SpearConfig) -> Trainer:
         template = template_token_ids(self.encoder.tokenizer)

@@ -60,31 +60,30 @@ class Twins:
     """The serving and the training model over one base. `publish` swaps what serves; a reply under way keeps its own."""
 
     def __init__(self, base: Any, config: SpearConfig, seed: int = FIRST_ADAPTER_SEED) -> None:
-        self.base = base
+        self._before_layer = _BeforeLayer()
+        self.base = share_base(base)  # a tree of its own: its hooks are the twins' business, and copied with it
+        for layer in layers_of(self.base):
+            layer.register_forward_pre_hook(self._before_layer)
         self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.training: PeftModel = get_peft_model(share_base(base), lora_config(config))
+            self.training: PeftModel = get_peft_model(share_base(self.base), lora_config(config))
         self.training.eval()
         self.initial = self.state()
-        self._pauses: list[Any] = []
         self._spare = [self._tree() for _ in range(SPARE_TREES)]
-        self._serving = Serving(base, 0)
+        self._serving = Serving(self.base, 0)
 
     @property
     def serving(self) -> Serving:
         return self._serving
 
     def pause_before_layers(self, pause: Callable[[], None]) -> None:
-        """Call `pause` before each layer of the training model, in place of what was called there before.
+        """Call `pause` before each layer of every model here, in place of what was called there before.
 
         Layers are Python, hundreds of operations each of which asks for Python's lock: whoever computes beside them,
-        a reply's first words, takes several times as long.
+        a reply's first words, takes several times as long. It is for `pause` to know whose thread is to wait.
         """
-        for earlier in self._pauses:
-            earlier.remove()
-        before = _BeforeLayer(pause)
-        self._pauses = [layer.register_forward_pre_hook(before) for layer in layers_of(self.training)]
+        self._before_layer.pause = pause
 
     def state(self) -> AdapterState:
         """A copy of the training adapter's tensors (PEFT's names)."""
@@ -124,16 +123,16 @@ def _give_back(spare: list[_Tree], tree: _Tree) -> None:
 
 
 class _BeforeLayer:
-    """A forward pre-hook. Its copies do nothing: the tree of a copied model serves, and is not to wait."""
+    """A forward pre-hook, the same one in every copy of a model."""
 
-    def __init__(self, pause: Callable[[], None]) -> None:
-        self._pause = pause
+    def __init__(self) -> None:
+        self.pause: Callable[[], None] = lambda: None
 
     def __call__(self, *_: Any) -> None:
-        self._pause()
+        self.pause()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _BeforeLayer:
-        return _BeforeLayer(lambda: None)
+        return self
 
 
 class _Tree:

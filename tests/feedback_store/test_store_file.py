@@ -18,7 +18,7 @@ import pytest
 from sqlite_utils import Database
 
 import feedback_store
-from feedback_store import Store, StoreCorrupt, StoreError, StoreUnavailable, connection
+from feedback_store import Store, StoreCorrupt, StoreError, StoreUnavailable
 from feedback_store.connection import READERS
 from feedback_store.migrations import MIGRATIONS, known_names
 from tests.feedback_store.store_desk import Desk
@@ -68,7 +68,7 @@ def test_what_is_written_is_on_the_disk_when_the_call_returns_unless_it_may_wait
         assert os.path.sameopenfile(file, opened.fileno())
         flushed.append(log.read_bytes())
 
-    monkeypatch.setattr(connection.os, "fsync", spy)
+    monkeypatch.setattr(os, "fsync", spy)
     with log.open("rb") as opened:
         store.set_setting("first", "the first word")
         with store.together():
@@ -91,7 +91,7 @@ def test_who_waits_for_the_disk_keeps_nobody_else_from_writing(store: Store, mon
         waiting.set()
         told.wait(60)
 
-    monkeypatch.setattr(connection.os, "fsync", slow)
+    monkeypatch.setattr(os, "fsync", slow)
     with ThreadPoolExecutor(2) as pool:
         writer = pool.submit(store.set_setting, "x", "slow")
         assert waiting.wait(60)
@@ -111,13 +111,13 @@ def test_a_disk_that_does_not_take_what_was_written_is_said(store: Store, monkey
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(connection.os, "fsync", broken)
+        patch.setattr(os, "fsync", broken)
         with pytest.raises(StoreUnavailable, match="cannot be written"):
             store.set_setting("x", "y")
     store.set_setting("x", "z")
 
 
-def test_every_reader_is_of_the_very_file_whatever_becomes_of_its_name(
+def test_every_connection_is_of_the_very_file_whatever_becomes_of_its_name(
     store: Store, path: Path, tmp_path: Path
 ) -> None:
     store.create_conversation()
@@ -125,7 +125,7 @@ def test_every_reader_is_of_the_very_file_whatever_becomes_of_its_name(
         file.rename(tmp_path / file.name)
     with Store(path) as another:
         counts = [db.execute("SELECT count(*) FROM conversations").fetchone()[0] for db in store._opened]
-        assert counts == [1] * (READERS + 1)
+        assert counts == [1] * (1 + READERS + 1)  # one writes, one takes over the log
         assert another.conversations() == []
 
 

@@ -60,11 +60,8 @@ def test_idle_time_before_a_job_is_no_work_of_it(monkeypatch: pytest.MonkeyPatch
     pace.give_way()  # the thread's last job ends
     clock.now += 3.0
 
-    def work() -> float:
-        return clock.work(pace, 1.0)
-
-    with pace.foreground():
-        assert pace.job(work)() == pytest.approx(pacing.WAIT_PER_WORK)
+    with pace.foreground(), pace.at_work():
+        assert clock.work(pace, 1.0) == pytest.approx(pacing.WAIT_PER_WORK)
 
 
 def test_the_scheduled_jobs_begin_their_clocks_anew(bench: Workbench) -> None:
@@ -99,7 +96,6 @@ def test_many_short_requests_in_a_row_are_waited_for_as_one_long_one(monkeypatch
 def test_work_stands_still_in_the_middle_while_something_is_urgent(monkeypatch: pytest.MonkeyPatch) -> None:
     pace = Pace()
     clock = Clock(monkeypatch, pace)
-    pace.give_way()
 
     def stand(after: float) -> float:
         clock.now += after  # of work
@@ -107,7 +103,7 @@ def test_work_stands_still_in_the_middle_while_something_is_urgent(monkeypatch: 
         pace.step_aside()
         return clock.now - before
 
-    with pace.foreground():
+    with pace.at_work(), pace.foreground():
         assert stand(0.01) == 0, "a reply whose first words are there is not urgent"
         with pace.urgent():
             assert stand(0.01) == pytest.approx(pacing.ASIDE_SECONDS)
@@ -121,23 +117,50 @@ def test_work_stands_still_in_the_middle_while_something_is_urgent(monkeypatch: 
 def test_what_is_urgent_ends_in_the_middle_of_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     pace = Pace()
     clock = Clock(monkeypatch, pace)
-    pace.give_way()
     urgent = pace.urgent()
     urgent.__enter__()
     clock.meanwhile = lambda: urgent.__exit__(None, None, None)
     before = clock.now
-    pace.step_aside()
-    assert clock.waits == [pytest.approx(pacing.ASIDE_SECONDS)] and clock.now > before
-    pace.step_aside()
+    with pace.at_work():
+        pace.step_aside()
+        assert clock.waits == [pytest.approx(pacing.ASIDE_SECONDS)] and clock.now > before
+        pace.step_aside()
     assert len(clock.waits) == 1
+
+
+def test_who_is_on_no_job_never_stands_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = Pace()
+    clock = Clock(monkeypatch, pace)
+    with pace.urgent():
+        pace.step_aside()
+        with pace.at_work():
+            pass
+        pace.step_aside()
+    assert not clock.waits
+    pace.close()
+    pace.step_aside()
 
 
 def test_closing_ends_a_piece_of_work_in_its_middle() -> None:
     pace = Pace()
-    pace.step_aside()
-    pace.close()
-    with pytest.raises(pacing.Closing):
+    with pace.at_work():
         pace.step_aside()
+        pace.close()
+        with pytest.raises(pacing.Closing):
+            pace.step_aside()
+    pace.job(pace.step_aside)()  # to a job's thread a quiet end
+
+
+def test_python_s_lock_changes_hands_sooner_while_something_is_urgent() -> None:
+    pace, usual = Pace(), sys.getswitchinterval()
+    try:
+        with pace.urgent():
+            with pace.urgent():
+                pass
+            assert sys.getswitchinterval() == pytest.approx(pacing.URGENT_SWITCH_SECONDS)
+        assert sys.getswitchinterval() == pytest.approx(pacing.SWITCH_SECONDS)
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def test_a_reply_is_urgent_until_its_first_text_is_there(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,19 +127,23 @@ def test_an_adapter_of_another_shape_is_refused(loaded: LoadedModel) -> None:
         twins.load({k: v for k, v in state.items() if k != name})
 
 
-def test_what_trains_pauses_before_each_layer_and_what_serves_never_does(loaded: LoadedModel) -> None:
+def test_every_model_pauses_before_each_of_its_layers_but_not_the_one_they_were_made_from(loaded: LoadedModel) -> None:
     twins = twins_of(loaded)
     calls: list[str] = []
     twins.pause_before_layers(lambda: calls.append("an earlier learner's"))
     twins.pause_before_layers(lambda: calls.append("pause"))
-    held = []
-    for version in range(1, 5):  # more than there are spare trees: the others are copied from the model that pauses
+    held = [twins.base, twins.training]
+    for version in range(1, 5):  # more than there are spare trees: the others are copied meanwhile
         twins.publish(twins.state(), version)
         held.append(twins.serving.model)
-        held[-1](PROMPT)
-    assert len({id(model.base_model) for model in held}) == 4 and not calls
-    twins.training(PROMPT)
-    assert calls == ["pause"] * len(layers_of(loaded.model)) and len(calls) > 1
+    assert len({id(model.base_model) for model in held}) == 6
+    for model in held:
+        calls.clear()
+        model(PROMPT)
+        assert calls == ["pause"] * len(layers_of(loaded.model)) and len(calls) > 1
+    calls.clear()
+    loaded.model(PROMPT)
+    assert not calls
 
 
 def test_twins_that_served_an_adapter_are_freed_with_their_model(loaded: LoadedModel) -> None:

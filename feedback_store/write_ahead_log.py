@@ -1,0 +1,91 @@
+"""The write-ahead log of one SQLite file: until it is on the disk, and until the file has taken it over. Knows no tables.
+
+SQLite would take the log over in the middle of every so many commits, with everybody who writes waiting for a disk that
+may take a second. Here a thread does it that nobody waits for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from sqlite_utils import Database
+
+log = logging.getLogger(__name__)
+CHANGED_ROWS = 250  # since the log was last taken over: about the 1,000 pages after which SQLite would do it
+# Who writes all the while leaves no moment in which the log is empty and can begin anew; from here on they wait for one
+LONG_PAGES = 8000
+
+
+class WriteAheadLog:
+    """`open_database` gives a connection of its own; `writing` is held by whoever writes."""
+
+    def __init__(self, path: str, open_database: Callable[[], Database], writing: threading.RLock) -> None:
+        self._file = os.open(path, os.O_RDWR)
+        self._changed = threading.Condition()
+        self._flushing = 0
+        self._is_closed = False
+        self._db = open_database()
+        self._writing = writing
+        self._taking = threading.Lock()  # after `writing`, where both are taken
+        self._worker = ThreadPoolExecutor(1, "checkpoint")
+        self._taken_rows = 0
+        self._is_due = False
+
+    def flush(self) -> None:
+        """Wait until what is in it is on the disk. Harmless when closed: all of it is in the database by then."""
+        with self._changed:
+            if self._is_closed:
+                return
+            self._flushing += 1
+        try:
+            os.fsync(self._file)
+        finally:
+            with self._changed:
+                self._flushing -= 1
+                self._changed.notify_all()
+
+    def grew(self, changed_rows: int) -> None:
+        """After a commit, still as the one who writes: rows that all commits together have changed by now."""
+        if not self._is_due and changed_rows - self._taken_rows >= CHANGED_ROWS:
+            self._is_due, self._taken_rows = True, changed_rows
+            self._worker.submit(self._take_over)
+
+    def _take_over(self) -> None:
+        try:
+            if self._checkpoint() > LONG_PAGES:
+                with self._writing:
+                    self._checkpoint()
+        except sqlite3.Error as e:  # the log keeps what the file does not take; who writes hears of a full disk
+            log.debug("the log was not taken over: %s", e)
+        finally:
+            self._is_due = False
+
+    def _checkpoint(self) -> int:
+        """Let the file take over what nobody reads in the log any more. Returns the log's length in pages."""
+        with self._taking:
+            ((_, pages, _),) = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return int(pages)
+
+    @contextmanager
+    def left_alone(self) -> Iterator[None]:
+        """Nothing is taken over inside. For the one who writes."""
+        with self._taking:
+            yield
+
+    def stop(self) -> None:
+        """Take nothing over any more. When nobody writes any more, and not as the one who writes. Harmless when stopped."""
+        self._worker.shutdown()
+
+    def close(self) -> None:
+        """Wait for those who flush. When stopped. Harmless when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._flushing)
+            if not self._is_closed:
+                os.close(self._file)
+            self._is_closed = True
