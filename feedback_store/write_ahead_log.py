@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from sqlite_utils import Database
 
 log = logging.getLogger(__name__)
-CHANGED_ROWS = 250  # since the log was last taken over: about the 1,000 pages after which SQLite would do it
+# Since the log was last taken over; four pages each, about. When it begins anew, one commit waits for the disk, so that
+# should be rarer than the 1,000 pages after which SQLite would do it
+CHANGED_ROWS = 1000
 # Who writes all the while leaves no moment in which the log is empty and can begin anew; from here on they wait for one
-LONG_PAGES = 8000
+LONG_PAGES = 16_000
 
 
 class WriteAheadLog:

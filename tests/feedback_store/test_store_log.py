@@ -13,9 +13,15 @@ from typing import Any
 import pytest
 
 from feedback_store import Store, write_ahead_log
-from feedback_store.write_ahead_log import CHANGED_ROWS, WriteAheadLog
+from feedback_store.write_ahead_log import WriteAheadLog
 
 PAGE = 4096
+ROWS = 100  # changed, and the log is taken over
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_ahead_log, "CHANGED_ROWS", ROWS)
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -54,9 +60,9 @@ def write(store: Store, rows: int, word: str = "said") -> None:
 
 
 def test_nobody_waits_for_the_disk_that_takes_the_log_over(store: Store, path: Path, held: Held) -> None:
-    write(store, CHANGED_ROWS)
+    write(store, ROWS)
     assert held.begun.wait(60), "after so many rows the log is taken over"
-    write(store, 2 * CHANGED_ROWS, "meanwhile")
+    write(store, 2 * ROWS, "meanwhile")
     assert store.setting("meanwhile 1") == "meanwhile 1"
     assert b"said 1" not in path.read_bytes()
     held.go_on.set()
@@ -65,7 +71,7 @@ def test_nobody_waits_for_the_disk_that_takes_the_log_over(store: Store, path: P
 
 def test_no_commit_takes_it_over_itself(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WriteAheadLog, "_take_over", lambda log: None)
-    write(store, 8 * CHANGED_ROWS)
+    write(store, 20 * ROWS)
     assert Path(f"{path}-wal").stat().st_size > 1000 * PAGE, "SQLite would have done it after 1,000 pages"
     assert b"said 1" not in path.read_bytes()
 
@@ -82,7 +88,7 @@ def test_the_log_stays_short_under_writers_who_never_pause(
 
 
 def test_erasing_and_closing_wait_for_it(store: Store, path: Path, held: Held) -> None:
-    write(store, CHANGED_ROWS)
+    write(store, ROWS)
     assert held.begun.wait(60)
     with ThreadPoolExecutor(2) as pool:
         erasing = pool.submit(store.erase)
@@ -93,7 +99,7 @@ def test_erasing_and_closing_wait_for_it(store: Store, path: Path, held: Held) -
         assert Path(f"{path}-wal").stat().st_size == 0
         held.begun.clear()
         held.go_on.clear()
-        write(store, CHANGED_ROWS)
+        write(store, ROWS)
         assert held.begun.wait(60)
         closing = pool.submit(store.close)
         with pytest.raises(TimeoutError):
@@ -115,9 +121,9 @@ def test_what_a_disk_did_not_let_it_take_over_is_taken_over_later(
 
     with monkeypatch.context() as broken:
         broken.setattr(WriteAheadLog, "_checkpoint", full)
-        write(store, CHANGED_ROWS)
+        write(store, ROWS)
         assert failed.wait(60)
         wait_until(lambda: not store._log._is_due)
     assert store.setting("said 1") == "said 1"
-    write(store, CHANGED_ROWS, "later")
+    write(store, ROWS, "later")
     wait_until(lambda: b"said 1" in path.read_bytes())
