@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from sqlite_utils import Database
 
 log = logging.getLogger(__name__)
+# The file's times need not be on the disk; and while they are written, nobody can write into the file
+to_disk = getattr(os, "fdatasync", os.fsync)
 # Since the log was last taken over; four pages each, about. When it begins anew, one commit waits for the disk, so that
 # should be rarer than the 1,000 pages after which SQLite would do it
 CHANGED_ROWS = 1000
@@ -46,7 +48,7 @@ class WriteAheadLog:
                 return
             self._flushing += 1
         try:
-            os.fsync(self._file)
+            to_disk(self._file)
         finally:
             with self._changed:
                 self._flushing -= 1

@@ -18,7 +18,7 @@ import pytest
 from sqlite_utils import Database
 
 import feedback_store
-from feedback_store import Store, StoreCorrupt, StoreError, StoreUnavailable
+from feedback_store import Store, StoreCorrupt, StoreError, StoreUnavailable, write_ahead_log
 from feedback_store.connection import READERS
 from feedback_store.migrations import MIGRATIONS, known_names
 from tests.feedback_store.store_desk import Desk
@@ -68,7 +68,7 @@ def test_what_is_written_is_on_the_disk_when_the_call_returns_unless_it_may_wait
         assert os.path.sameopenfile(file, opened.fileno())
         flushed.append(log.read_bytes())
 
-    monkeypatch.setattr(os, "fsync", spy)
+    monkeypatch.setattr(write_ahead_log, "to_disk", spy)
     with log.open("rb") as opened:
         store.set_setting("first", "the first word")
         with store.together():
@@ -91,7 +91,7 @@ def test_who_waits_for_the_disk_keeps_nobody_else_from_writing(store: Store, mon
         waiting.set()
         told.wait(60)
 
-    monkeypatch.setattr(os, "fsync", slow)
+    monkeypatch.setattr(write_ahead_log, "to_disk", slow)
     with ThreadPoolExecutor(2) as pool:
         writer = pool.submit(store.set_setting, "x", "slow")
         assert waiting.wait(60)
@@ -111,7 +111,7 @@ def test_a_disk_that_does_not_take_what_was_written_is_said(store: Store, monkey
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", broken)
+        patch.setattr(write_ahead_log, "to_disk", broken)
         with pytest.raises(StoreUnavailable, match="cannot be written"):
             store.set_setting("x", "y")
     store.set_setting("x", "z")
