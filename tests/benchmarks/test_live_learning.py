@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,28 @@ def study(out: Path | str, interactions: int = 3, seed: int = 3) -> dict[str, An
     return {k: v for k, v in live_learning.run(arguments).items() if k not in SECONDS}
 
 
-@pytest.fixture(autouse=True)
-def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def few_questions() -> Iterator[None]:
     questions = live_learning.retention_questions()[::25]
-    monkeypatch.setattr(live_learning, "retention_questions", lambda: questions)
-    monkeypatch.setattr(live_learning, "CHECKPOINT_EVERY", 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live_learning, "retention_questions", lambda: questions)
+        patch.setattr(live_learning, "CHECKPOINT_EVERY", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> dict[str, Any]:
+    return study(folder)
 
 
 def test_a_study_repeats_exactly_also_when_it_was_stopped_and_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = study(tmp_path / "whole")
     assert whole["interactions"] == 3 and whole["corrections"] >= 1 and whole["learned_same"] > 0
 
     meet = live_learning.Study.meet
@@ -48,10 +60,10 @@ def test_a_study_repeats_exactly_also_when_it_was_stopped_and_resumed(
     assert study(tmp_path / "stopped") == whole
 
 
-def test_a_folder_of_another_study_is_not_continued(tmp_path: Path) -> None:
-    study(tmp_path, interactions=2)
+@pytest.mark.usefixtures("whole")
+def test_a_folder_of_another_study_is_not_continued(folder: Path) -> None:
     with pytest.raises(SystemExit, match="other settings"):
-        study(tmp_path, interactions=2, seed=4)
+        study(folder, seed=4)
 
 
 def test_the_stream_meets_each_fact_three_times_in_different_wordings() -> None:
