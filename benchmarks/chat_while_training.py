@@ -143,7 +143,7 @@ class Bench:
             except BaseException as e:  # shown by the thread that waits
                 failure.append(e)
 
-        thread = threading.Thread(target=work, name="training")
+        thread = threading.Thread(target=self.engine.pace.job(work), name="training")  # as the scheduler does it
         thread.start()
         try:
             yield
