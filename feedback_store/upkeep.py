@@ -80,6 +80,8 @@ class Upkeep(Connection):
             except sqlite3.Error as e:
                 raise translated(e, path) from e
             self._flush()
+            if self._log:
+                self._log.is_to_be_taken_over()  # it holds a whole database, and no row of it was counted
 
     def erase(self) -> None:
         """Delete everything that was said or learned, and overwrite it on the disk as far as SQLite can."""

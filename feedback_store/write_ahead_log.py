@@ -30,11 +30,11 @@ class WriteAheadLog:
     """`open_database` gives a connection of its own; `writing` is held by whoever writes."""
 
     def __init__(self, path: str, open_database: Callable[[], Database], writing: threading.RLock) -> None:
+        self._db = open_database()
         self._file = os.open(path, os.O_RDWR)
         self._changed = threading.Condition()
         self._flushing = 0
         self._is_closed = False
-        self._db = open_database()
         self._writing = writing
         self._taking = threading.Lock()  # after `writing`, where both are taken
         self._worker = ThreadPoolExecutor(1, "checkpoint")
@@ -56,8 +56,14 @@ class WriteAheadLog:
 
     def grew(self, changed_rows: int) -> None:
         """After a commit, still as the one who writes: rows that all commits together have changed by now."""
-        if not self._is_due and changed_rows - self._taken_rows >= CHANGED_ROWS:
-            self._is_due, self._taken_rows = True, changed_rows
+        if changed_rows - self._taken_rows >= CHANGED_ROWS:
+            self._taken_rows = changed_rows
+            self.is_to_be_taken_over()
+
+    def is_to_be_taken_over(self) -> None:
+        """Soon, and nobody waits for it. For the one who writes."""
+        if not self._is_due:
+            self._is_due = True
             self._worker.submit(self._take_over)
 
     def _take_over(self) -> None:
@@ -87,7 +93,8 @@ class WriteAheadLog:
         self._worker.shutdown()
 
     def close(self) -> None:
-        """Wait for those who flush. When stopped. Harmless when closed."""
+        """Stop, and wait for those who flush. Harmless when closed."""
+        self.stop()
         with self._changed:
             self._changed.wait_for(lambda: not self._flushing)
             if not self._is_closed:

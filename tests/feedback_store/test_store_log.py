@@ -76,6 +76,13 @@ def test_no_commit_takes_it_over_itself(store: Store, path: Path, monkeypatch: p
     assert b"said 1" not in path.read_bytes()
 
 
+def test_what_was_put_back_is_taken_over_at_once(store: Store, path: Path, tmp_path: Path) -> None:
+    store.set_setting("word", "said before")
+    store.back_up(tmp_path / "copy")
+    store.put_back(tmp_path / "copy")
+    wait_until(lambda: b"said before" in path.read_bytes())
+
+
 def test_the_log_stays_short_under_writers_who_never_pause(
     store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
