@@ -225,8 +225,7 @@ class Connection:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Wait for those who read, and for the log's thread; they go on when the block ends. With the lock, outside of a
-        transaction."""
+        """Nobody reads, and the log is left alone, inside. With the lock, outside of a transaction."""
         assert self._log
         with self._log.left_alone(), self._door:
             readers = [self._readers.get() for _ in range(READERS)]

@@ -23,6 +23,14 @@ class Closing(Exception):
     """The app is being closed: what is under way is given up, and begun anew at the next start."""
 
 
+class _Working(threading.local):
+    """What this thread is in the middle of."""
+
+    on_a_job = False
+    since: float | None = None  # when it last went back to work
+    aside = 0.0  # seconds that it stood aside since
+
+
 class Pace:
     """Lets training wait while people do.
 
@@ -37,8 +45,7 @@ class Pace:
         self._is_closing = False
         self._later: Callable[[], object] | None = None
         self._quiet = threading.Condition()
-        # .on_a_job; .since: when this thread last went back to work; .aside: seconds that it stood aside since
-        self._working = threading.local()
+        self._working = _Working()
 
     @contextmanager
     def foreground(self, *, brief: bool = False) -> Iterator[None]:
@@ -106,16 +113,16 @@ class Pace:
         For the middle of a piece of work; what is waited here is taken from what `give_way` may wait after it. Raises
         Closing after `close`. In any other thread nothing happens: it may be the urgent one.
         """
-        if not (self._urgent or self._is_closing) or not getattr(self._working, "on_a_job", False):
+        if not (self._urgent or self._is_closing) or not self._working.on_a_job:
             return
         began = time.monotonic()
-        deadline = began + max(self._room(began), ASIDE_SECONDS - self._aside)
+        deadline = began + max(self._room(began), ASIDE_SECONDS - self._working.aside)
         with self._quiet:
             while self._urgent and not self._is_closing and (left := deadline - time.monotonic()) > 0:
                 self._quiet.wait(left)
             if self._is_closing:
                 raise Closing
-        self._working.aside = self._aside + time.monotonic() - began
+        self._working.aside += time.monotonic() - began
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -143,14 +150,11 @@ class Pace:
             self._is_closing = True
             self._quiet.notify_all()
 
-    @property
-    def _aside(self) -> float:
-        return float(getattr(self._working, "aside", 0.0))
-
     def _resume(self) -> None:
         self._working.since, self._working.aside = time.monotonic(), 0.0
 
     def _room(self, now: float) -> float:
         """Seconds that this thread may wait for the piece of work that it has done so far."""
-        worked = now - getattr(self._working, "since", now) - self._aside
-        return min(WAIT_PER_WORK * max(0.0, worked), LONGEST_WAIT_SECONDS) - self._aside
+        since, aside = self._working.since, self._working.aside
+        worked = 0.0 if since is None else now - since - aside
+        return min(WAIT_PER_WORK * max(0.0, worked), LONGEST_WAIT_SECONDS) - aside
