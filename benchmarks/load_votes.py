@@ -50,29 +50,39 @@ async def cast(
     rng = random.Random(seed + 1)
     order = [(user, message, "up" if rng.random() < UP else "down") for user, message in replies]
     rng.shuffle(order)
+    due_votes: asyncio.Queue[tuple[float, str, str, str] | None] = asyncio.Queue()
+
+    async def vote(client: httpx.AsyncClient, due: float, user: str, message: str, word: str) -> None:
+        ledger.requests += 1
+        headers = {"Authorization": f"Bearer {keys[user]}"}
+        try:
+            answer = await client.post("/v1/feedback", json={"message_id": message, "vote": word}, headers=headers)
+        except httpx.HTTPError as error:
+            ledger.errors.append(f"{type(error).__name__}: {error}")
+            return
+        if answer.status_code != 200:
+            ledger.errors.append(f"{answer.status_code}: {answer.text[:200]}")
+            return
+        ledger.spoken.append(time.monotonic() - due)
+        ledger.acknowledged += 1
+        ledger.votes[message] = {"up": 1, "down": -1}[word]
+
+    async def work(client: httpx.AsyncClient) -> None:
+        while (said := await due_votes.get()) is not None:
+            await vote(client, *said)
+
+    # Votes wait in a queue of ours: httpx looks through all that wait for a connection whenever one is free, and with
+    # thousands waiting the client would be what is measured.
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    timeout = httpx.Timeout(60, pool=None)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=timeout) as client, asyncio.TaskGroup() as group:
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60) as client, asyncio.TaskGroup() as group:
+        for _ in range(CONNECTIONS):
+            group.create_task(work(client))
         began = time.monotonic()
-
-        async def vote(user: str, message: str, word: str, due: float) -> None:
-            ledger.requests += 1
-            headers = {"Authorization": f"Bearer {keys[user]}"}
-            try:
-                answer = await client.post("/v1/feedback", json={"message_id": message, "vote": word}, headers=headers)
-            except httpx.HTTPError as error:
-                ledger.errors.append(f"{type(error).__name__}: {error}")
-                return
-            if answer.status_code != 200:
-                ledger.errors.append(f"{answer.status_code}: {answer.text[:200]}")
-                return
-            ledger.spoken.append(time.monotonic() - due)
-            ledger.acknowledged += 1
-            ledger.votes[message] = {"up": 1, "down": -1}[word]
-
         for number, (user, message, word) in enumerate(order):
             due = began + number * 60 / votes_a_minute
             if (left := due - time.monotonic()) > 0:
                 await asyncio.sleep(left)
-            group.create_task(vote(user, message, word, due))
+            due_votes.put_nowait((due, user, message, word))
+        for _ in range(CONNECTIONS):
+            due_votes.put_nowait(None)
     return time.monotonic() - began

@@ -315,6 +315,12 @@ class Connection:
         with self._transaction(write=True, flushed=flushed):
             yield
 
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """What is read inside is of one moment, and a single transaction. Nothing can be written meanwhile."""
+        with self._transaction(write=False):
+            yield
+
     def _execute(self, sql: str, params: Sequence[object] = ()) -> int:
         """Run one statement; returns the number of rows it changed."""
         return self._current.execute(sql, [clean(p) for p in params]).rowcount

@@ -56,6 +56,7 @@ class ChatService:
     def delete(self, conversation_id: str) -> None:
         self.stop(conversation_id)
         self._store.delete_conversation(conversation_id)
+        self._engine.batching.prefixes.drop(conversation_id)
 
     def sampling(self, conversation_id: str) -> Sampling:
         return Sampling(**self._store.sampling(conversation_id))

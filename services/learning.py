@@ -232,6 +232,7 @@ class LearningService:
 
     def _begin_anew(self) -> None:
         self._learner, self._held = None, HeldAnswers(self._engine)
+        self._engine.batching.prefixes.clear()  # of conversations that may be erased by now
         self._store.release_interrupted(self._engine.base)
         self.lineage.complaint = ""
         self.lineage.serve_active()

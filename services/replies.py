@@ -102,11 +102,11 @@ class Replies:
 
     @contextmanager
     def alone(self, conversation_id: str) -> Iterator[Conversation]:
-        """The conversation, in which no reply is being written and nobody else begins one.
+        """The conversation, in which no reply is being written and nobody else begins one. Work stands aside.
 
         Raises SpearError, UnknownRecord, and StoreError where the disk still refuses the end of the last reply.
         """
-        with self._lock:
+        with self._engine.pace.urgent(), self._lock:
             self.store_late(conversation_id)
             if conversation_id in self._running:
                 raise SpearError(BUSY)
@@ -122,7 +122,7 @@ class Replies:
                 with engine.pace.foreground(), ExitStack() as until_its_first_text:
                     until_its_first_text.enter_context(engine.pace.urgent())
                     for _ in range(1 + MOST_REPEATS):
-                        for text in growing(writing, engine, prompt, sampling, banned):
+                        for text in growing(writing, engine, prompt, sampling, banned, message.conversation_id):
                             writing.grow(text)
                             until_its_first_text.close()
                         if writing.stop.is_set() or writing.text not in refused:
@@ -180,7 +180,12 @@ class Replies:
 
 
 def growing(
-    writing: Writing, engine: Engine, prompt: Messages, sampling: Sampling, banned: Sequence[list[int]]
+    writing: Writing,
+    engine: Engine,
+    prompt: Messages,
+    sampling: Sampling,
+    banned: Sequence[list[int]],
+    conversation_id: str,
 ) -> Iterator[str]:
     """The reply as it grows, by what serves when its turn has come: it may have waited over a swap.
 
@@ -199,7 +204,8 @@ def growing(
         banned,
     )
     if engine.batching.takes(engine.twins.base):
-        yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, writing.stop)
+        stop = writing.stop
+        yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, stop, conversation_id)
         return
     with engine.turns.turn(writing.stop):
         if not writing.stop.is_set():

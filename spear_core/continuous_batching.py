@@ -22,6 +22,7 @@ from transformers.generation.logits_process import NoBadWordsLogitsProcessor
 
 from spear_core.decoding import Decoding, Rows
 from spear_core.generate import ReplySettings, raise_failure
+from spear_core.prefix_cache import Prefix, PrefixCache
 from spear_core.prompts import end_token_ids, padding_token_id
 from spear_core.traces import Messages
 
@@ -41,6 +42,8 @@ class _Asked:
     decoding: Decoding
     banned: NoBadWordsLogitsProcessor | None
     stops: tuple[threading.Event, ...]
+    prefixes: PrefixCache
+    conversation: str | None  # whose earlier replies may have been kept there
     unread: SimpleQueue[int | None] = field(default_factory=SimpleQueue)  # tokens for the reader; None: no more
     tokens: list[int] = field(default_factory=list)
     failure: BaseException | None = None
@@ -52,6 +55,15 @@ class _Asked:
     @property
     def width(self) -> int:
         return len(self.prompt) + self.decoding.new_tokens
+
+    def known_by(self, model: Any) -> Prefix | None:
+        """What the model has computed of the prompt already."""
+        return None if self.conversation is None else self.prefixes.find(model, self.conversation, self.prompt)
+
+    def keep(self, model: Any, rows: Rows, place: int) -> None:
+        """For the next reply of the conversation. One that was stopped leaves nothing: the conversation may be deleted."""
+        if self.conversation is not None and not self.is_unwanted:
+            self.prefixes.put(model, self.conversation, rows.row(place, [*self.prompt, *self.tokens]))
 
     def choose(self, logits: Tensor) -> int:
         """The next token, from (V,)."""
@@ -80,6 +92,7 @@ class _Batch:
 
     model: Any
     asked: list[_Asked]
+    prefix: Prefix | None = None  # of the only one there is, where a part of its prompt need not be computed
     rows: Rows = field(init=False)
     next: list[int] = field(default_factory=list)
 
@@ -94,9 +107,13 @@ class _Batch:
 
     def begin(self) -> None:
         """Compute the prompts and choose the first tokens."""
-        begun = Rows.begin(self.model, [asked.prompt for asked in self.asked], self.asked[0].decoding.pad_id)
-        if begun is None:
-            raise ValueError("this model's cache is not a plain one; ask `takes` first")
+        if self.prefix:
+            begun = Rows.resume(self.model, self.prefix, self.asked[0].prompt)
+        else:
+            prompts = [asked.prompt for asked in self.asked]
+            if (plain := Rows.begin(self.model, prompts, self.asked[0].decoding.pad_id)) is None:
+                raise ValueError("this model's cache is not a plain one; ask `takes` first")
+            begun = plain
         self.rows, logits = begun
         self._settle(logits)
 
@@ -118,6 +135,7 @@ class _Batch:
                 stay.append(place)
                 self.next.append(token)
             else:
+                asked.keep(self.model, self.rows, place)
                 asked.end()
         if len(stay) < len(self.asked):
             self.asked = [self.asked[place] for place in stay]
@@ -133,6 +151,7 @@ class ContinuousBatching:
         self._waiting: deque[_Asked] = deque()
         self._thread: threading.Thread | None = None
         self._taken: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+        self.prefixes = PrefixCache()
 
     @torch.inference_mode()
     def takes(self, base: Any) -> bool:
@@ -152,10 +171,12 @@ class ContinuousBatching:
         messages: Messages,
         settings: ReplySettings,
         stop: threading.Event | None = None,
+        conversation: str | None = None,
     ) -> Iterator[str]:
         """`spear_core.generate.stream_reply`, by what `model` returns when the reply's turn has come.
 
-        First come, first served. `model` must be quick: all replies wait for it.
+        First come, first served. `model` must be quick: all replies wait for it. What the same model computed for an
+        earlier reply of the `conversation` is not computed again.
         """
         ends = end_token_ids(tokenizer)
         unwanted = threading.Event()
@@ -167,6 +188,8 @@ class ContinuousBatching:
             ),
             NoBadWordsLogitsProcessor(list(settings.banned), ends) if settings.banned else None,
             (stop or threading.Event(), unwanted),
+            self.prefixes,
+            conversation,
         )
         with self._changed:
             self._waiting.append(asked)
@@ -230,7 +253,8 @@ def _one_step(batches: list[_Batch], joining: Sequence[_Asked]) -> list[_Batch]:
 
 
 def _begun(joining: Sequence[_Asked]) -> Iterator[_Batch]:
-    """A batch for each model, with the first tokens chosen."""
+    """With the first tokens chosen: a batch for each model, and one for each prompt of which a part is computed."""
+    batches: list[_Batch] = []
     of_model: dict[int, _Batch] = {}
     for asked in joining:
         if asked.is_unwanted:
@@ -241,8 +265,11 @@ def _begun(joining: Sequence[_Asked]) -> Iterator[_Batch]:
         except BaseException as error:
             asked.end(error)
             continue
-        of_model.setdefault(id(model), _Batch(model, [])).asked.append(asked)
-    for batch in of_model.values():
+        if prefix := asked.known_by(model):
+            batches.append(_Batch(model, [asked], prefix))
+        else:
+            of_model.setdefault(id(model), _Batch(model, [])).asked.append(asked)
+    for batch in (*batches, *of_model.values()):
         batch.guarded(batch.begin)
         if batch.asked:
             yield batch

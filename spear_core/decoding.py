@@ -17,6 +17,8 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.generation.logits_process import TopPLogitsWarper
 
+from spear_core.prefix_cache import Prefix
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -55,35 +57,38 @@ class Rows:
         cache = DynamicCache(config=model.config)
         if any(type(layer) is not DynamicLayer for layer in cache.layers):
             return None
-        out = model(
-            input_ids=ids,
-            attention_mask=seen,
-            position_ids=(seen.cumsum(-1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        if (
-            out.past_key_values is not cache
-            or not cache.layers
-            or any(type(x) is not DynamicLayer for x in cache.layers)
-        ):
+        rows = cls(cache, seen)
+        logits, given_back = rows._compute(model, ids, (seen.cumsum(-1) - 1).clamp(min=0))
+        if given_back is not cache or not cache.layers or any(type(x) is not DynamicLayer for x in cache.layers):
             return None
-        return cls(cache, seen), out.logits[:, -1]
+        return rows, logits
+
+    @classmethod
+    def resume(cls, model: Any, prefix: Prefix, prompt: Sequence[int]) -> tuple[Rows, Tensor]:
+        """`begin` for one prompt that begins with `prefix`, which is not computed again. Only for what `begin` takes."""
+        device = next(model.parameters()).device
+        cache = DynamicCache(config=model.config)
+        for layer, (keys, values) in enumerate(prefix.layers):
+            cache.update(keys, values, layer)
+        rows = cls(cache, torch.ones(1, len(prompt), dtype=torch.long, device=device))
+        new = torch.tensor([prompt[len(prefix.tokens) :]], device=device)
+        logits, _ = rows._compute(model, new, torch.arange(len(prefix.tokens), len(prompt), device=device).unsqueeze(0))
+        return rows, logits
 
     def advance(self, model: Any, tokens: Tensor) -> Tensor:
         """Put one token (B,) after each row; the logits (B, V) that follow."""
         positions = self.seen.sum(-1, keepdim=True)
         self.seen = torch.cat([self.seen, self.seen.new_ones(len(self.seen), 1)], dim=-1)
-        out = model(
-            input_ids=tokens.unsqueeze(-1),
-            attention_mask=self.seen,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
+        return self._compute(model, tokens.unsqueeze(-1), positions)[0]
+
+    def row(self, place: int, tokens: Sequence[int]) -> Prefix:
+        """What has been computed of one row, whose `tokens` these are; what was not put in yet is left out."""
+        width = int(self.seen[place].sum())  # padding is on the left alone
+        layers = tuple(
+            (layer.keys[place : place + 1, :, -width:].clone(), layer.values[place : place + 1, :, -width:].clone())
+            for layer in self._layers()
         )
-        return out.logits[:, -1]
+        return Prefix(tuple(tokens[:width]), layers)
 
     def keep(self, places: Sequence[int]) -> None:
         """Only these rows stay, in this order; one may stay more than once."""
@@ -102,6 +107,18 @@ class Rows:
             mine.keys = torch.cat([mine.keys, theirs.keys])  # (B, heads, T, D)
             mine.values = torch.cat([mine.values, theirs.values])
         self.seen = torch.cat([self.seen, others.seen])
+
+    def _compute(self, model: Any, ids: Tensor, positions: Tensor) -> tuple[Tensor, Any]:
+        """Put ids (B, n) at positions (B, n), of which `seen` knows already: the last logits (B, V), the model's cache."""
+        out = model(
+            input_ids=ids,
+            attention_mask=self.seen,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return out.logits[:, -1], out.past_key_values
 
     def _shift(self, columns: int) -> None:
         """Add so many empty columns on the left, or take as many away where negative."""

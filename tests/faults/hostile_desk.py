@@ -221,7 +221,7 @@ class World:
     def victims_words(self) -> str:
         """Changes with every word, vote and trace of ben's."""
         store = self.server.workbench.engine.store
-        with store._transaction(write=False):
+        with store.at_one_moment():
             found = [
                 store._rows(sql, [VICTIM])
                 for sql in (

@@ -133,7 +133,7 @@ def test_a_read_that_failed_holds_no_moment(store: Store) -> None:
     store.set_setting("x", "old")
     with store.together():
         store._execute("INSERT INTO settings (key, value) VALUES ('damaged', CAST(x'ff' AS TEXT))")
-    with pytest.raises(StoreError) as kept, store._transaction(write=False):
+    with pytest.raises(StoreError) as kept, store.at_one_moment():
         store._rows("SELECT value FROM settings ORDER BY key = 'damaged'")
     store.set_setting("x", "new")
     assert store.setting("x") == "new", kept
@@ -162,7 +162,7 @@ def test_who_reads_waits_for_no_write_and_sees_none_that_is_not_stored(store: St
 
 def test_a_transaction_that_only_reads_is_of_one_moment_and_cannot_write(store: Store) -> None:
     store.set_setting("x", "before")
-    with ThreadPoolExecutor(1) as another, store._transaction(write=False):
+    with ThreadPoolExecutor(1) as another, store.at_one_moment():
         assert store.setting("x") == "before"
         another.submit(store.set_setting, "x", "after").result(timeout=60)
         assert store.setting("x") == "before"
@@ -175,7 +175,7 @@ def test_more_readers_than_connections_take_turns(store: Store) -> None:
     together, told = threading.Barrier(READERS + 1), threading.Event()
 
     def read_slowly() -> None:
-        with store._transaction(write=False):
+        with store.at_one_moment():
             together.wait(60)
             told.wait(60)
 
@@ -195,7 +195,7 @@ def test_closing_and_erasing_wait_for_those_who_read(store: Store, desk: Desk, e
     talk, reading, told = desk.talk(), threading.Event(), threading.Event()
 
     def read_slowly() -> int:
-        with store._transaction(write=False):
+        with store.at_one_moment():
             before = len(store.messages(talk.conversation_id))
             reading.set()
             told.wait(60)

@@ -11,7 +11,7 @@ from feedback_store.errors import StoreError
 from spear_core.errors import SpearError
 from ui.access import Access
 from ui.api import chat, data, feedback, health, learning
-from ui.api.asking import reply_threads
+from ui.api.asking import Threads
 from ui.api.errors import answer_bug, answer_error, answer_invalid, answer_refused, refuse
 
 rest = APIRouter()
@@ -27,7 +27,7 @@ def add_api(app: FastAPI, access: Access) -> None:
     """Add all routes, to be called before the page is mounted at the root."""
     app.state.access = access
     app.state.metrics = health.Metrics(access)
-    app.state.reply_threads = reply_threads()
+    app.state.threads = Threads.new()
     for error in (SpearError, StoreError):
         app.add_exception_handler(error, answer_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -18,16 +19,25 @@ from ui.api.errors import Busy
 
 T = TypeVar("T")
 MOST_REPLIES = 100  # that wait for their turn or are being written (services/turns.py)
+WORDS_AT_ONCE = 4
 _replying = threading.BoundedSemaphore(MOST_REPLIES)
 
 
-def reply_threads() -> CapacityLimiter:
-    """Threads in which replies are waited for. Were they the server's usual forty, votes would wait behind replies."""
-    return CapacityLimiter(MOST_REPLIES + 10)  # what is refused needs a thread too, for a moment
+@dataclass(frozen=True)
+class Threads:
+    """In which requests are answered; the server's usual forty are for what is neither reply nor word."""
+
+    replies: CapacityLimiter  # that are waited for; what is refused needs a thread too, for a moment
+    # Votes and the like, in the order in which they came. More at once would only hand Python's lock to and fro.
+    words: CapacityLimiter
+
+    @classmethod
+    def new(cls) -> Threads:
+        return cls(CapacityLimiter(MOST_REPLIES + 10), CapacityLimiter(WORDS_AT_ONCE))
 
 
-async def _threads(request: Request) -> CapacityLimiter:
-    threads: CapacityLimiter = request.app.state.reply_threads
+async def _threads(request: Request) -> Threads:
+    threads: Threads = request.app.state.threads
     return threads
 
 
@@ -42,9 +52,9 @@ async def _user(request: Request) -> User:
     return user
 
 
-def _bench(request: Request) -> UserBench:
+async def _bench(request: Request) -> UserBench:
     user: User = request.state.user
-    return _access(request).bench(user)  # a user's first request asks the store
+    return _access(request).bench(user)
 
 
 async def _workbench(request: Request) -> Workbench:
@@ -54,7 +64,7 @@ async def _workbench(request: Request) -> Workbench:
 Asker = Annotated[User, Depends(_user)]
 Bench = Annotated[UserBench, Depends(_bench)]  # the services as the asking user may use them
 Whole = Annotated[Workbench, Depends(_workbench)]  # everybody's: for owners, and for what is no one's
-Threads = Annotated[CapacityLimiter, Depends(_threads)]
+AnsweredIn = Annotated[Threads, Depends(_threads)]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from services.user_bench import UserBench
 from services.views import MessageView
 from services.workbench import Workbench
 from spear_core.errors import SpearError
-from ui.api.asking import Bench, Threads, Whole, each, reply_slot
+from ui.api.asking import AnsweredIn, Bench, Whole, each, reply_slot
 from ui.api.errors import error_body, refuse, status_of
 
 router = APIRouter()
@@ -88,9 +88,9 @@ def model(name: str, bench: Bench) -> Any:
 
 
 @router.post("/v1/chat/completions")
-async def complete(asked: ChatRequest, bench: Bench, whole: Whole, threads: Threads) -> Any:
+async def complete(asked: ChatRequest, bench: Bench, whole: Whole, threads: AnsweredIn) -> Any:
     """The reply, at once or streamed; `message_id` in it is what feedback is about."""
-    return await to_thread.run_sync(partial(_complete, asked, bench, whole, threads), limiter=threads)
+    return await to_thread.run_sync(partial(_complete, asked, bench, whole, threads.replies), limiter=threads.replies)
 
 
 def _complete(asked: ChatRequest, bench: UserBench, whole: Workbench, threads: CapacityLimiter) -> Any:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from services.feedback import MAX_MESSAGE_CHARACTERS
 from services.user_bench import UserBench
 from services.views import MessageView
-from ui.api.asking import Bench, Threads, reply_slot
+from ui.api.asking import AnsweredIn, Bench, reply_slot
 from ui.api.chat import ID_PREFIX
 from ui.api.learning import status_view
 
@@ -40,22 +40,23 @@ class Feedback(BaseModel):
 
 
 @router.post("/v1/feedback")
-async def feedback(said: Feedback, bench: Bench, threads: Threads) -> dict[str, Any]:
+async def feedback(said: Feedback, bench: Bench, threads: AnsweredIn) -> dict[str, Any]:
     """Stored when this returns. A hint is answered by a revision, which waits for a verdict."""
-    waits = threads if said.hint is not None else None
-    return await to_thread.run_sync(partial(_feedback, said, bench), limiter=waits)
+    limiter = threads.words if said.hint is None else threads.replies
+    return await to_thread.run_sync(partial(_feedback, said, bench), limiter=limiter)
 
 
 def _feedback(said: Feedback, bench: UserBench) -> dict[str, Any]:
     message_id = said.message_id.removeprefix(ID_PREFIX)
     made, more_hints = _take(said, message_id, bench)
-    return {
-        "object": "feedback",
-        "message": _message(bench.chat.message(message_id)),
-        "revision": _message(bench.chat.message(made.id)) if made else None,
-        "more_hints_allowed": more_hints,
-        "learning": status_view(bench.learning.status()),
-    }
+    with bench.store.at_one_moment():
+        return {
+            "object": "feedback",
+            "message": _message(bench.chat.message(message_id)),
+            "revision": _message(bench.chat.message(made.id)) if made else None,
+            "more_hints_allowed": more_hints,
+            "learning": status_view(bench.learning.status()),
+        }
 
 
 def _take(said: Feedback, message_id: str, bench: UserBench) -> tuple[MessageView | None, bool | None]:
