@@ -20,7 +20,7 @@ NICENESS = 10  # of 19: on a full machine a tenth of the share of what people wa
 FIRST_SYNC = timedelta(seconds=2)  # after the start, when the server answers too
 
 
-def _stand_back() -> None:
+def stand_back() -> None:
     """Let this thread, and those that torch starts for it, compute only when replies leave room. Linux has it per thread."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
@@ -56,7 +56,7 @@ class Jobs:
         sync_seconds: float,
     ) -> None:
         self._scheduler = _Scheduler(
-            executors={"default": ThreadPoolExecutor(3, pool_kwargs={"initializer": _stand_back})},
+            executors={"default": ThreadPoolExecutor(3, pool_kwargs={"initializer": stand_back})},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )

@@ -15,7 +15,7 @@ from services.comparison import ComparisonService
 from services.demo import DemoService
 from services.engine import Engine, ModelParts
 from services.feedback import FeedbackService
-from services.jobs import Jobs
+from services.jobs import Jobs, stand_back
 from services.learning import LearningService
 from services.models import ModelService, choose_threads
 from services.pace import SWITCH_SECONDS
@@ -70,9 +70,13 @@ class Workbench:
         self.self_play = SelfPlayService(self.engine)  # what it remembers is of one model
         if self._starts_jobs:
             self._preparing = [thread for thread in self._preparing if thread.is_alive()]
-            prepare = self.engine.pace.job(self.learning.prepare)
+            prepare = self.engine.pace.job(self._prepare)
             self._preparing.append(threading.Thread(target=prepare, name="prepare", daemon=True))
             self._preparing[-1].start()
+
+    def _prepare(self) -> None:
+        stand_back()
+        self.learning.prepare()
 
     def _play(self) -> None:
         """One turn of background self-play; what it finds is learned at once."""

@@ -7,7 +7,9 @@ thread computes them all, so that who asks last waits for a step and not for the
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +31,8 @@ from spear_core.traces import Messages
 log = logging.getLogger(__name__)
 MOST_ROWS = 16
 MOST_CELLS = 32_768  # rows times the longest of them: what the cache may hold, about a gigabyte at 1.5 B parameters
+# Between two pieces of a reply. Each is Python in four threads on its way to the reader, beside the next tokens of all
+PIECE_SECONDS = 0.03
 HALF_A_CHARACTER = "\ufffd"  # what bytes decode to before the rest of their character has come
 IDLE_SECONDS = 10.0  # after which the thread ends; the next reply starts another
 
@@ -46,6 +50,8 @@ class _Asked:
     conversation: str | None  # whose earlier replies may have been kept there
     unread: SimpleQueue[int | None] = field(default_factory=SimpleQueue)  # tokens for the reader; None: no more
     tokens: list[int] = field(default_factory=list)
+    handed: int = 0  # of the tokens, those that the reader has
+    handed_at: float = -math.inf
     failure: BaseException | None = None
 
     @property
@@ -74,16 +80,23 @@ class _Asked:
         return int(self.decoding.choose(scores))
 
     def take(self, token: int) -> bool:
-        """Hand a token to the reader. True where the reply goes on."""
+        """The reply's next token, for the reader: the first at once. True where the reply goes on."""
         if token in self.decoding.end_ids:
             return False
         self.tokens.append(token)
-        self.unread.put(token)
+        if time.monotonic() - self.handed_at >= PIECE_SECONDS:
+            self._hand_over()
         return len(self.tokens) < self.decoding.new_tokens
 
     def end(self, failure: BaseException | None = None) -> None:
         self.failure = failure
+        self._hand_over()
         self.unread.put(None)
+
+    def _hand_over(self) -> None:
+        for token in self.tokens[self.handed :]:
+            self.unread.put(token)
+        self.handed, self.handed_at = len(self.tokens), time.monotonic()
 
 
 @dataclass(eq=False)
@@ -92,7 +105,6 @@ class _Batch:
 
     model: Any
     asked: list[_Asked]
-    prefix: Prefix | None = None  # of the only one there is, where a part of its prompt need not be computed
     rows: Rows = field(init=False)
     next: list[int] = field(default_factory=list)
 
@@ -107,13 +119,10 @@ class _Batch:
 
     def begin(self) -> None:
         """Compute the prompts and choose the first tokens."""
-        if self.prefix:
-            begun = Rows.resume(self.model, self.prefix, self.asked[0].prompt)
-        else:
-            prompts = [asked.prompt for asked in self.asked]
-            if (plain := Rows.begin(self.model, prompts, self.asked[0].decoding.pad_id)) is None:
-                raise ValueError("this model's cache is not a plain one; ask `takes` first")
-            begun = plain
+        prompts, pad_id = [asked.prompt for asked in self.asked], self.asked[0].decoding.pad_id
+        begun = Rows.begin(self.model, prompts, pad_id, [asked.known_by(self.model) for asked in self.asked])
+        if begun is None:
+            raise ValueError("this model's cache is not a plain one; ask `takes` first")
         self.rows, logits = begun
         self._settle(logits)
 
@@ -253,8 +262,7 @@ def _one_step(batches: list[_Batch], joining: Sequence[_Asked]) -> list[_Batch]:
 
 
 def _begun(joining: Sequence[_Asked]) -> Iterator[_Batch]:
-    """With the first tokens chosen: a batch for each model, and one for each prompt of which a part is computed."""
-    batches: list[_Batch] = []
+    """A batch for each model, with the first tokens chosen."""
     of_model: dict[int, _Batch] = {}
     for asked in joining:
         if asked.is_unwanted:
@@ -265,11 +273,8 @@ def _begun(joining: Sequence[_Asked]) -> Iterator[_Batch]:
         except BaseException as error:
             asked.end(error)
             continue
-        if prefix := asked.known_by(model):
-            batches.append(_Batch(model, [asked], prefix))
-        else:
-            of_model.setdefault(id(model), _Batch(model, [])).asked.append(asked)
-    for batch in (*batches, *of_model.values()):
+        of_model.setdefault(id(model), _Batch(model, [])).asked.append(asked)
+    for batch in of_model.values():
         batch.guarded(batch.begin)
         if batch.asked:
             yield batch

@@ -48,31 +48,32 @@ class Rows:
     seen: Tensor
 
     @classmethod
-    def begin(cls, model: Any, prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Rows, Tensor] | None:
-        """Compute the prompts: the rows, and the logits (B, V) after them. None where the cache is not a plain one."""
+    def begin(
+        cls, model: Any, prompts: Sequence[Sequence[int]], pad_id: int, known: Sequence[Prefix | None] = ()
+    ) -> tuple[Rows, Tensor] | None:
+        """Compute the prompts, but not what is `known` of them: the rows, and the logits (B, V) after them.
+
+        None where the cache is not a plain one.
+        """
         device = next(model.parameters()).device
-        width = max(map(len, prompts))
-        ids = torch.tensor([[pad_id] * (width - len(p)) + [*p] for p in prompts], device=device)
-        seen = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
         cache = DynamicCache(config=model.config)
         if any(type(layer) is not DynamicLayer for layer in cache.layers):
             return None
+        prefixes = known or [None] * len(prompts)
+        done = [len(prefix.tokens) if prefix else 0 for prefix in prefixes]
+        new = [prompt[count:] for prompt, count in zip(prompts, done, strict=True)]
+        ids = torch.tensor(_padded(new, pad_id), device=device)
+        seen = torch.tensor(_padded([[1] * len(n) for n in new], 0), device=device)
+        before = max(done)
+        if before:
+            _fill(cache, prefixes, before)
+            seen = torch.cat([torch.tensor(_padded([[1] * count for count in done], 0), device=device), seen], dim=-1)
         rows = cls(cache, seen)
-        logits, given_back = rows._compute(model, ids, (seen.cumsum(-1) - 1).clamp(min=0))
+        logits, given_back = rows._compute(model, ids, (seen.cumsum(-1) - 1).clamp(min=0)[:, before:])
         if given_back is not cache or not cache.layers or any(type(x) is not DynamicLayer for x in cache.layers):
             return None
-        return rows, logits
-
-    @classmethod
-    def resume(cls, model: Any, prefix: Prefix, prompt: Sequence[int]) -> tuple[Rows, Tensor]:
-        """`begin` for one prompt that begins with `prefix`, which is not computed again. Only for what `begin` takes."""
-        device = next(model.parameters()).device
-        cache = DynamicCache(config=model.config)
-        for layer, (keys, values) in enumerate(prefix.layers):
-            cache.update(keys, values, layer)
-        rows = cls(cache, torch.ones(1, len(prompt), dtype=torch.long, device=device))
-        new = torch.tensor([prompt[len(prefix.tokens) :]], device=device)
-        logits, _ = rows._compute(model, new, torch.arange(len(prefix.tokens), len(prompt), device=device).unsqueeze(0))
+        if before:
+            rows._close_gaps()
         return rows, logits
 
     def advance(self, model: Any, tokens: Tensor) -> Tensor:
@@ -120,6 +121,15 @@ class Rows:
         )
         return out.logits[:, -1], out.past_key_values
 
+    def _close_gaps(self) -> None:
+        """Between what was known of a row and what is new: padding belongs on the left alone."""
+        own = self.seen.bool()
+        width = int(own.sum(-1).max())
+        for layer in self._layers():
+            layer.keys = torch.cat([_widened(keys[:, mine], width) for keys, mine in zip(layer.keys, own, strict=True)])
+            layer.values = torch.cat([_widened(v[:, mine], width) for v, mine in zip(layer.values, own, strict=True)])
+        self.seen = self.seen.sort(dim=-1, stable=True).values[:, -width:]
+
     def _shift(self, columns: int) -> None:
         """Add so many empty columns on the left, or take as many away where negative."""
         if columns:
@@ -131,3 +141,21 @@ class Rows:
     def _layers(self) -> list[Any]:
         """The layers of a plain cache (`begin` lets no other through), each with `keys` and `values`."""
         return list(self.cache.layers)
+
+
+def _padded(rows: Sequence[Sequence[int]], filling: int) -> list[list[int]]:
+    width = max(map(len, rows))
+    return [[filling] * (width - len(row)) + [*row] for row in rows]
+
+
+def _widened(states: Tensor, width: int) -> Tensor:
+    """(heads, T, D) -> (1, heads, width, D), with padding on the left."""
+    return F.pad(states, (0, 0, width - states.shape[-2], 0)).unsqueeze(0)
+
+
+def _fill(cache: DynamicCache, prefixes: Sequence[Prefix | None], width: int) -> None:
+    """Put in what is known of each row, padded to `width`; nothing but padding where nothing is known."""
+    nothing = next(prefix for prefix in prefixes if prefix).first(0)
+    for place, layers in enumerate(zip(*[(prefix or nothing).layers for prefix in prefixes], strict=True)):
+        keys, values = (torch.cat([_widened(states[0], width) for states in own]) for own in zip(*layers, strict=True))
+        cache.update(keys, values, place)

@@ -95,6 +95,7 @@ def scores(
     """Gain and certainty of every case, all candidates in one batch (in parts of `micro_batch` rows)."""
     encoded: list[Encoded] = []
     for case in cases:
+        pace()  # a hundred cases are a second of Python alone
         hinted = revision_messages(list(case.prompt), case.attempts, settings)
         for said in (case.revision, case.first):
             encoded += [encoder.plain(hinted, said), encoder.plain(case.prompt, said)]

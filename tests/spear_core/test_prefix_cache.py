@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from spear_core.loading import LoadedModel, load_model
 from spear_core.prefix_cache import Prefix, PrefixCache
 from spear_core.traces import Messages
 from tests.held_replies import HeldReplies
-from tests.spear_core.test_continuous_batching import PLAIN, QUESTIONS, Reader, asked, rows_a_forward
+from tests.spear_core.test_continuous_batching import PLAIN, QUESTIONS, asked, rows_a_forward
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +62,27 @@ def test_the_next_reply_of_a_conversation_computes_what_is_new_alone_and_says_th
         history = [*history, {"role": "assistant", "content": reply}, *asked(QUESTIONS[0])]
 
 
-def test_it_joins_others_under_way_and_nobody_says_anything_else(loaded: LoadedModel) -> None:
+def test_conversations_that_go_on_and_those_that_begin_are_computed_together_and_say_the_same(
+    loaded: LoadedModel,
+) -> None:
     batching = ContinuousBatching()
-    history = going_on(loaded, batching, "mine")
-    texts: list[str] = []
-    with HeldReplies(batching, loaded.tokenizer) as held:
-        readers = [Reader(batching, loaded, text) for text in QUESTIONS]
-        held.until(len(QUESTIONS))
-    texts.append(said(batching, loaded, history, "mine"))
-    assert texts == [alone(loaded, history)]
-    assert [reader.end() for reader in readers] == [alone(loaded, asked(text)) for text in QUESTIONS]
+    histories = {"short": asked(QUESTIONS[1]), "long": asked(QUESTIONS[2])}
+    for conversation, history in histories.items():
+        reply = said(batching, loaded, history, conversation)
+        histories[conversation] = [*history, {"role": "assistant", "content": reply}]
+    histories["short"] += asked(QUESTIONS[2])  # little is known of it and much is new, of the other it is the reverse
+    histories["long"] += asked(QUESTIONS[4])
+    histories["begins"] = asked(QUESTIONS[0])
+    seen, hook = rows_a_forward(loaded.model)
+    with ThreadPoolExecutor(3) as pool, HeldReplies(batching, loaded.tokenizer) as held:
+        replies = {name: pool.submit(said, batching, loaded, history, name) for name, history in histories.items()}
+        held.until(3)
+        held.release()
+        texts = {name: reply.result() for name, reply in replies.items()}
+    hook.remove()
+    assert texts == {name: alone(loaded, history) for name, history in histories.items()}
+    together = next(shape for shape in seen if shape[0] == 3)
+    assert together[1] < tokens_of(loaded, histories["long"])
 
 
 @pytest.mark.parametrize("whose", ["another's", None])
