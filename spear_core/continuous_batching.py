@@ -7,9 +7,7 @@ thread computes them all, so that who asks last waits for a step and not for the
 from __future__ import annotations
 
 import logging
-import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,8 +29,6 @@ from spear_core.traces import Messages
 log = logging.getLogger(__name__)
 MOST_ROWS = 16
 MOST_CELLS = 32_768  # rows times the longest of them: what the cache may hold, about a gigabyte at 1.5 B parameters
-# Between two pieces of a reply. Each is Python in four threads on its way to the reader, beside the next tokens of all
-PIECE_SECONDS = 0.03
 HALF_A_CHARACTER = "\ufffd"  # what bytes decode to before the rest of their character has come
 IDLE_SECONDS = 10.0  # after which the thread ends; the next reply starts another
 
@@ -50,8 +46,6 @@ class _Asked:
     conversation: str | None  # whose earlier replies may have been kept there
     unread: SimpleQueue[int | None] = field(default_factory=SimpleQueue)  # tokens for the reader; None: no more
     tokens: list[int] = field(default_factory=list)
-    handed: int = 0  # of the tokens, those that the reader has
-    handed_at: float = -math.inf
     failure: BaseException | None = None
 
     @property
@@ -80,23 +74,16 @@ class _Asked:
         return int(self.decoding.choose(scores))
 
     def take(self, token: int) -> bool:
-        """The reply's next token, for the reader: the first at once. True where the reply goes on."""
+        """Hand a token to the reader. True where the reply goes on."""
         if token in self.decoding.end_ids:
             return False
         self.tokens.append(token)
-        if time.monotonic() - self.handed_at >= PIECE_SECONDS:
-            self._hand_over()
+        self.unread.put(token)
         return len(self.tokens) < self.decoding.new_tokens
 
     def end(self, failure: BaseException | None = None) -> None:
         self.failure = failure
-        self._hand_over()
         self.unread.put(None)
-
-    def _hand_over(self) -> None:
-        for token in self.tokens[self.handed :]:
-            self.unread.put(token)
-        self.handed, self.handed_at = len(self.tokens), time.monotonic()
 
 
 @dataclass(eq=False)
