@@ -102,11 +102,11 @@ class Replies:
 
     @contextmanager
     def alone(self, conversation_id: str) -> Iterator[Conversation]:
-        """The conversation, in which no reply is being written and nobody else begins one. Work stands aside.
+        """The conversation, in which no reply is being written and nobody else begins one.
 
         Raises SpearError, UnknownRecord, and StoreError where the disk still refuses the end of the last reply.
         """
-        with self._engine.pace.urgent(), self._lock:
+        with self._lock:
             self.store_late(conversation_id)
             if conversation_id in self._running:
                 raise SpearError(BUSY)

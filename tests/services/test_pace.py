@@ -7,11 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
-from feedback_store import Message
 from services import jobs, replies
 from services import pace as pacing
 from services.jobs import Jobs
@@ -170,8 +168,6 @@ def test_a_reply_is_urgent_until_its_first_text_is_there(bench: Workbench, monke
     seen: list[int] = []
 
     def growing(*_: object) -> Iterator[str]:
-        while pace._urgent > 1:  # storing the question is urgent too, and may just be ending
-            time.sleep(0.001)
         for text in ("Par", "Paris", "Paris."):
             seen.append(pace._urgent)
             yield text
@@ -180,22 +176,6 @@ def test_a_reply_is_urgent_until_its_first_text_is_there(bench: Workbench, monke
     for _ in bench.chat.reply(bench.chat.new_conversation().id, "What is the capital of France?"):
         pass
     assert seen == [1, 0, 0] and pace._urgent == 0
-
-
-def test_work_stands_aside_already_while_a_question_is_stored(
-    bench: Workbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pace, store, seen = bench.engine.pace, bench.engine.store, list[int]()
-    add_message = store.add_message
-
-    def noted(*said: Any, **how: Any) -> Message:
-        seen.append(pace._urgent)
-        return add_message(*said, **how)
-
-    monkeypatch.setattr(store, "add_message", noted)
-    for _ in bench.chat.reply(bench.chat.new_conversation().id, "What is the capital of France?"):
-        pass
-    assert seen == [1, 1] and pace._urgent == 0  # the question, and the place of its reply
 
 
 def test_work_that_would_hold_up_replies_is_done_by_the_last_one_that_ends() -> None:
