@@ -28,7 +28,7 @@ class Threads:
     """In which requests are answered; the server's usual forty are for what is neither reply nor word."""
 
     replies: CapacityLimiter  # that are waited for; what is refused needs a thread too, for a moment
-    # Votes and the like, in the order in which they came. More at once would only hand Python's lock to and fro.
+    # Votes and the like, so few at once that they are taken in the order in which they came
     words: CapacityLimiter
 
     @classmethod
