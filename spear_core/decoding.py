@@ -72,7 +72,7 @@ class Rows:
         logits, given_back = rows._compute(model, ids, (seen.cumsum(-1) - 1).clamp(min=0)[:, before:])
         if given_back is not cache or not cache.layers or any(type(x) is not DynamicLayer for x in cache.layers):
             return None
-        if before:
+        if before and len(prompts) > 1:  # a row alone has none
             rows._close_gaps()
         return rows, logits
 

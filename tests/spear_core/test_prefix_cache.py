@@ -56,9 +56,8 @@ def test_the_next_reply_of_a_conversation_computes_what_is_new_alone_and_says_th
         reply = said(batching, loaded, history, "mine")
         hook.remove()
         assert reply == alone(loaded, history)
-        assert (
-            seen[0][1] < tokens_of(loaded, asked(history[-1]["content"])) + 5
-        )  # the question and what the template adds
+        question = tokens_of(loaded, asked(history[-1]["content"]))
+        assert seen[0][1] < question + 5  # what the template adds
         history = [*history, {"role": "assistant", "content": reply}, *asked(QUESTIONS[0])]
 
 
