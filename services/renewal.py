@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from federation.keys import KEY_FILE, renew_identity
-from services.accounts import renew_secret
-from services.backups import PEERS_FOLDER, in_use
+from feedback_store import Store
+from services.backups import DATABASE, PEERS_FOLDER, in_use
 
 
-def renew(data_folder: Path, auth_file: Path | None) -> str:
+def renew(data_folder: Path) -> str:
     """End every session and make a new peer key. Returns the new key, which peers must approve.
 
-    Raises SpearError where the app runs or a file cannot be written; without `auth_file` there are no sessions.
+    Raises SpearError or StoreError where the app runs or a file cannot be written.
     """
-    with in_use(data_folder, alone=True):  # a running app has its key in memory
-        if auth_file:
-            renew_secret(auth_file)
+    with in_use(data_folder, alone=True):  # a running app has both in memory
+        if (data_folder / DATABASE).is_file():
+            with Store(data_folder / DATABASE) as store:
+                store.end_all_sessions()
         return renew_identity(data_folder / PEERS_FOLDER / KEY_FILE).public.text

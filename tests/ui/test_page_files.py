@@ -150,7 +150,9 @@ def test_gradio_itself_refuses_a_path_outside_its_folder(local: Running, planted
     token = LocalContext.blocks.set(page)
     try:
         with pytest.raises(InvalidPathError, match="not uploaded by a user"):
-            move_files_to_cache(references(str(planted))[0], next(iter(page.blocks.values())), check_in_upload_folder=True)
+            move_files_to_cache(
+                references(str(planted))[0], next(iter(page.blocks.values())), check_in_upload_folder=True
+            )
     finally:
         LocalContext.blocks.reset(token)
 
