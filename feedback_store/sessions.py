@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection
 
-from feedback_store.connection import Connection
+from feedback_store.database import Connection
 from feedback_store.records import LoginSession
 
 KEPT_TABLES = ("sessions", "used_requests")  # in no backup, and not replaced by one

@@ -11,7 +11,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 from feedback_store import LoginSession, Store
-from services.accounts import Accounts, User
+from services.accounts.users_file import Accounts, User
 
 SESSION_SECONDS = 14 * 24 * 3600
 MOST_OF_ONE_USER = 50  # browsers; the oldest session ends where there are more

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from federation.keys import KEY_FILE, renew_identity
+from federation.identity import KEY_FILE, renew_identity
 from feedback_store import Store
-from services.backups import DATABASE, PEERS_FOLDER, in_use
+from services.data.backups import DATABASE, PEERS_FOLDER, in_use
 
 
 def renew(data_folder: Path) -> str:

@@ -10,8 +10,8 @@ import pytest
 
 from feedback_store import Store
 from services import login_sessions
-from services.accounts import Accounts, User, add_user, remove_user
-from services.backups import DATABASE, back_up, restore
+from services.accounts.users_file import Accounts, User, add_user, remove_user
+from services.data.backups import DATABASE, back_up, restore
 from services.login_sessions import MOST_OF_ONE_USER, SESSION_SECONDS, LoginSessions
 
 PASSWORD = "correct horse battery"
