@@ -16,9 +16,9 @@ from pathlib import Path
 from feedback_store import Store
 from feedback_store.transfer import STATUSES, Wanted
 from services.accounts import users_file as accounts
+from services.accounts.renewal import renew
 from services.data import backups
 from services.data.feedback_files import FORMATS, export_lines, import_lines, moment
-from services.renewal import renew
 from services.settings import Settings
 from spear_core.errors import ConfigError, SpearError
 

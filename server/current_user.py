@@ -14,8 +14,8 @@ import gradio as gr
 from gradio.context import LocalContext
 from starlette.requests import HTTPConnection
 
+from services.accounts.login_sessions import LoginSessions
 from services.accounts.users_file import LOCAL, NOBODY, Accounts, User
-from services.login_sessions import LoginSessions
 from services.user_session import UserSession, UserSessions
 from services.views import ModelView
 from ui.events import QUIET

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from server.current_user import COOKIE, Access
-from services.login_sessions import SESSION_SECONDS
+from services.accounts.login_sessions import SESSION_SECONDS
 
 FREE_TRIES = 5  # wrong passwords for one name from one address, before each further one has to wait
 WAIT_SECONDS = 30.0

@@ -12,9 +12,9 @@ import app
 from federation.flower.start import read_start
 from federation.identity import open_identity
 from feedback_store import Store
+from services.accounts.login_sessions import LoginSessions
 from services.accounts.users_file import Accounts, User
 from services.data.backups import DATABASE, in_use
-from services.login_sessions import LoginSessions
 from tests.feedback_store.harness import StoreHarness
 from tests.tiny_models import tiny_folder
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from feedback_store import Store
-from services import login_sessions
+from services.accounts import login_sessions
+from services.accounts.login_sessions import MOST_OF_ONE_USER, SESSION_SECONDS, LoginSessions
 from services.accounts.users_file import Accounts, User, add_user, remove_user
 from services.data.backups import DATABASE, back_up, restore
-from services.login_sessions import MOST_OF_ONE_USER, SESSION_SECONDS, LoginSessions
 
 PASSWORD = "correct horse battery"
 BEN = User("ben", "guest")
