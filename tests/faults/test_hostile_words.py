@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from feedback_store.errors import StoreError
 from feedback_store.transfer import Wanted
 from services import backups
-from services.exports import FORMATS, export_lines, import_lines
+from services.exports import FORMATS, export_lines
+from services.imports import import_lines
 from services.user_bench import UserBench
 from spear_core.errors import SpearError
 from spear_core.prompts import revision_messages
