@@ -11,7 +11,7 @@ from typing import Any
 from feedback_store import Store
 from feedback_store.errors import RecordRefused
 from feedback_store.transfer import Example
-from services.exports import check_format
+from services.data.feedback_files import check_format
 from services.trl_rows import Row, preference, unpaired
 from spear_core.errors import SpearError
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from feedback_store.records import SOURCES
 from feedback_store.transfer import Example
-from services.feedback import MAX_MESSAGE_CHARACTERS
-from services.histories import History, Said, read_history
+from services.chat.client_histories import History, Said, read_history
+from services.chat.feedback import MAX_MESSAGE_CHARACTERS
 from spear_core.errors import SpearError
-from spear_core.judge import normalised
+from spear_core.training.judge import normalised
 
 Row = dict[str, Any]
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}

@@ -12,41 +12,41 @@ from typing import Any
 import pytest
 
 from feedback_store import NewTrace
-from services import learning
+from services.app import AppServices
 from services.imports import import_file
-from services.workbench import Workbench
-from spear_core.gate import Verdict
-from spear_core.round import Learner, RoundResult
-from tests.services.bench_desk import ask
+from services.learning import rounds as learning
+from spear_core.training.gate import Verdict
+from spear_core.training.round import Learner, RoundResult
 from tests.services.conftest import OpenBench
+from tests.services.harness import ask
 
 BAD = "Say something."
 
 
 @pytest.fixture
-def bench(open_bench: OpenBench) -> Workbench:
-    return open_bench(max_steps=2, settle_steps=0, gate_enabled=False)
+def app(open_app: OpenBench) -> AppServices:
+    return open_app(max_steps=2, settle_steps=0, gate_enabled=False)
 
 
-def taught(bench: Workbench, *answers: str) -> list[str]:
+def taught(app: AppServices, *answers: str) -> list[str]:
     """Import three corrections and one for BAD. Returns the questions of the former."""
     questions = [f"What is the capital of {land}?" for land in ("Norway", "Peru", "Kenya")]
     said = [*zip(questions, ("Oslo", "Lima", "Nairobi"), strict=True), *((BAD, answer) for answer in answers)]
     rows = [{"prompt": q, "chosen": right, "rejected": "I do not know."} for q, right in said]
-    import_file(bench.engine.store, "preference", "\n".join(map(json.dumps, rows)).encode(), bench.engine.base)
+    import_file(app.engine.store, "preference", "\n".join(map(json.dumps, rows)).encode(), app.engine.base)
     return questions
 
 
-def statuses(bench: Workbench) -> dict[str, str]:
-    return {t.prompt[-1]["content"]: t.status for t in bench.engine.store.traces(side="win")}
+def statuses(app: AppServices) -> dict[str, str]:
+    return {t.prompt[-1]["content"]: t.status for t in app.engine.store.traces(side="win")}
 
 
 def is_among(wins: Any) -> bool:
     return any(trace.prompt[-1]["content"] == BAD for trace in wins)
 
 
-def test_one_that_the_gate_refuses_does_not_cost_the_others(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    questions = taught(bench, "No.")
+def test_one_that_the_gate_refuses_does_not_cost_the_others(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    questions = taught(app, "No.")
     run_round = Learner.run_round
 
     def refusing(self: Learner, current: Any, wins: Any, *args: Any, **more: Any) -> RoundResult:
@@ -54,13 +54,13 @@ def test_one_that_the_gate_refuses_does_not_cost_the_others(bench: Workbench, mo
         return replace(result, verdict=Verdict(False, "Not kept: no."), state=None) if is_among(wins) else result
 
     monkeypatch.setattr(Learner, "run_round", refusing)
-    bench.learning.run_pending()
-    assert statuses(bench) == {**dict.fromkeys(questions, "trained"), BAD: "skipped"}
-    assert bench.learning.run_pending() == 0 and bench.engine.store.count_pending(bench.engine.base) == (0, 0)
+    app.learning.run_pending()
+    assert statuses(app) == {**dict.fromkeys(questions, "trained"), BAD: "skipped"}
+    assert app.learning.run_pending() == 0 and app.engine.store.count_pending(app.engine.base) == (0, 0)
 
 
-def test_one_whose_training_breaks_does_not_cost_the_others(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    questions = taught(bench, "No.")
+def test_one_whose_training_breaks_does_not_cost_the_others(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    questions = taught(app, "No.")
     run_round = Learner.run_round
 
     def breaking(self: Learner, current: Any, wins: Any, *args: Any, **more: Any) -> RoundResult:
@@ -69,24 +69,24 @@ def test_one_whose_training_breaks_does_not_cost_the_others(bench: Workbench, mo
         return run_round(self, current, wins, *args, **more)
 
     monkeypatch.setattr(Learner, "run_round", breaking)
-    bench.learning.run_pending()
-    assert statuses(bench) == {**dict.fromkeys(questions, "trained"), BAD: "skipped"}
+    app.learning.run_pending()
+    assert statuses(app) == {**dict.fromkeys(questions, "trained"), BAD: "skipped"}
 
 
-def test_an_empty_answer_of_an_earlier_version_teaches_nothing(bench: Workbench) -> None:
-    store, base = bench.engine.store, bench.engine.base
-    reply = ask(bench, BAD)
+def test_an_empty_answer_of_an_earlier_version_teaches_nothing(app: AppServices) -> None:
+    store, base = app.engine.store, app.engine.base
+    reply = ask(app, BAD)
     prompt = [{"role": "user", "content": BAD}]
     store.add_traces([NewTrace("win", reply.conversation_id, reply.id, reply.id, prompt, " ", 1.0, "liked", base)])
-    assert bench.learning.run_pending() == 1 and statuses(bench) == {BAD: "skipped"}
+    assert app.learning.run_pending() == 1 and statuses(app) == {BAD: "skipped"}
     store.add_traces([NewTrace("win", reply.conversation_id, reply.id, reply.id, prompt, " ", 1.0, "liked", base)])
-    questions = taught(bench)
-    bench.learning.run_pending()
-    assert statuses(bench) == {**dict.fromkeys(questions, "trained"), BAD: "skipped"}
+    questions = taught(app)
+    app.learning.run_pending()
+    assert statuses(app) == {**dict.fromkeys(questions, "trained"), BAD: "skipped"}
 
 
-def test_one_that_cannot_be_encoded_does_not_cost_the_others(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    questions = taught(bench, "No.")
+def test_one_that_cannot_be_encoded_does_not_cost_the_others(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    questions = taught(app, "No.")
     to_core = learning.core_trace
 
     def refusing(trace: Any) -> Any:
@@ -95,14 +95,14 @@ def test_one_that_cannot_be_encoded_does_not_cost_the_others(bench: Workbench, m
         return to_core(trace)
 
     monkeypatch.setattr(learning, "core_trace", refusing)
-    bench.learning.run_pending()
-    assert statuses(bench) == {**dict.fromkeys(questions, "trained"), BAD: "skipped"}
+    app.learning.run_pending()
+    assert statuses(app) == {**dict.fromkeys(questions, "trained"), BAD: "skipped"}
 
 
 def test_an_older_word_on_the_same_question_is_not_learned_after_the_newer_one(
-    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    app: AppServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    questions = taught(bench, "Yes.", "No.")
+    questions = taught(app, "Yes.", "No.")
     run_round, seen = Learner.run_round, []
 
     def refusing(self: Learner, current: Any, wins: Any, *args: Any, **more: Any) -> RoundResult:
@@ -111,5 +111,5 @@ def test_an_older_word_on_the_same_question_is_not_learned_after_the_newer_one(
         return replace(result, verdict=Verdict(False, "Not kept: no."), state=None) if len(wins) > 2 else result
 
     monkeypatch.setattr(Learner, "run_round", refusing)
-    bench.learning.run_pending()
-    assert set(seen) == {"No."} and statuses(bench)[questions[0]] == "trained"
+    app.learning.run_pending()
+    assert set(seen) == {"No."} and statuses(app)[questions[0]] == "trained"

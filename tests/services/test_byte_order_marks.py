@@ -5,10 +5,10 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from services.accounts import add_user, make_key, read_accounts
+from services.accounts.users_file import add_user, make_key, read_accounts
 from services.settings_file import read_settings
-from spear_core.model_settings import SETTINGS_FILE
-from spear_core.model_settings import read_settings as read_model_settings
+from spear_core.models.settings import SETTINGS_FILE
+from spear_core.models.settings import read_settings as read_model_settings
 
 DEFAULTS = {"model": "m", "data_folder": Path("data")}
 

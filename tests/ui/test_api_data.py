@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.ui.running import Running
+from tests.server.running import Running
 
 ROWS = [
     {"prompt": "Capital of Chad?", "chosen": "N'Djamena", "rejected": "Rome"},
