@@ -18,10 +18,10 @@ from feedback_store.transfer import STATUSES, Wanted
 from services.accounts import users_file as accounts
 from services.data import backups
 from services.data.feedback_files import FORMATS, export_lines
-from services.imports import import_file
+from services.data.feedback_import import import_file
+from services.data.trl_rows import moment
 from services.renewal import renew
 from services.settings import Settings
-from services.trl_rows import moment
 from spear_core.errors import ConfigError, SpearError
 
 SettingsFrom = Callable[[dict[str, object]], Settings]

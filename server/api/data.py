@@ -19,8 +19,8 @@ from feedback_store.transfer import Wanted
 from server.api.asking import Asker, Session, Whole
 from services.data import backups
 from services.data.feedback_files import check_format, export_lines
-from services.imports import import_file
-from services.trl_rows import moment
+from services.data.feedback_import import import_file
+from services.data.trl_rows import moment
 from services.user_session import require_owner
 
 

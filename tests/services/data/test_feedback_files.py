@@ -12,8 +12,8 @@ import pytest
 from feedback_store import NewTrace, Store
 from feedback_store.transfer import Wanted
 from services.data.feedback_files import FORMATS, export_lines
-from services.imports import ImportRefused, import_lines
-from services.trl_rows import moment
+from services.data.feedback_import import ImportRefused, import_lines
+from services.data.trl_rows import moment
 from spear_core.errors import SpearError
 
 BASE = "base-a"

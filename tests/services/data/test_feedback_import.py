@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from feedback_store import Store, Trace
 from feedback_store.transfer import Wanted
 from services.data.feedback_files import FORMATS, export_lines
-from services.imports import Imported, ImportRefused, import_file
+from services.data.feedback_import import Imported, ImportRefused, import_file
 from spear_core.errors import SpearError
 
 BASE = "base-a"

@@ -13,7 +13,7 @@ import pytest
 
 from feedback_store import NewTrace
 from services.app import AppServices
-from services.imports import import_file
+from services.data.feedback_import import import_file
 from services.learning import rounds as learning
 from spear_core.training.gate import Verdict
 from spear_core.training.round import Learner, RoundResult

@@ -12,7 +12,7 @@ from feedback_store import Store
 from feedback_store.errors import RecordRefused
 from feedback_store.transfer import Example
 from services.data.feedback_files import check_format
-from services.trl_rows import Row, preference, unpaired
+from services.data.trl_rows import Row, preference, unpaired
 from spear_core.errors import SpearError
 
 MAX_LINE_CHARACTERS = 4_000_000
