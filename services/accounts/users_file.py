@@ -108,7 +108,7 @@ def _sha256(text: str) -> str:
 def read_accounts(path: Path) -> AccountFile:
     """Raises ConfigError where the file is missing or damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         accounts = {
             name: Account(name, said["role"], str(said["password"]), tuple(map(str, said["keys"])), said.get("id", ""))
             for name, said in content["users"].items()
