@@ -11,10 +11,10 @@ from feedback_store import Conversation, Message, StoreError
 from services.chat.conversation_tree import attempts, prompt_up_to, root_id, shown_path, siblings, system_prompt
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
 from services.chat.replies import Replies, Sampling, Writing
+from services.chat.revisions import Revision
 from services.engine import Engine
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
-from spear_core.models.prompts import revision_messages
 from spear_core.training.traces import Messages
 
 TITLE_CHARACTERS = 48
@@ -191,9 +191,9 @@ class ChatService:
             adapter_version=self._engine.shared_models.serving.version,
             complete=False,
         )
-        asked = revision_messages(prompt, history, self._engine.loaded.settings)
-        refused = {m.text for m in (first, *tried)}
-        return self._replies.begin(revision, asked, Sampling(REVISION_TEMPERATURE if tried else 0.0), refused)
+        asked = Revision(prompt, history, self._engine.loaded.settings)
+        sampling = Sampling(REVISION_TEMPERATURE if tried else 0.0)
+        return self._replies.begin(revision, asked.request, sampling, asked)
 
     def follow(self, conversation_id: str) -> Iterator[MessageView]:
         """The reply that is being written in a conversation, to its end; nothing where none is."""

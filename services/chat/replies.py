@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from feedback_store import Conversation, Message, StoreError, UnknownRecord
+from services.chat.revisions import Revision
 from services.engine import Engine
 from spear_core.errors import SpearError
 from spear_core.inference.generate import ReplySettings, stream_reply
@@ -112,8 +113,10 @@ class Replies:
                 raise SpearError(BUSY)
             yield self._store.conversation(conversation_id)
 
-    def begin(self, message: Message, prompt: Messages, sampling: Sampling, refused: Collection[str] = ()) -> Writing:
-        """Write one reply, inside `alone`. What repeats a `refused` answer is written anew in its place."""
+    def begin(
+        self, message: Message, prompt: Messages, sampling: Sampling, revision: Revision | None = None
+    ) -> Writing:
+        """Write one reply, inside `alone`. A revision that repeats a refused answer is written anew in its place."""
         engine = replace(self._engine)
 
         def write(writing: Writing) -> None:
@@ -121,14 +124,22 @@ class Replies:
             try:
                 with engine.priority.foreground(), ExitStack() as until_its_first_text:
                     until_its_first_text.enter_context(engine.priority.urgent())
+                    if revision and (found := self._stated(engine, writing, revision)):
+                        writing.grow(found)
+                        return
                     for _ in range(1 + MOST_REPEATS):
+                        text = ""
                         for text in growing(writing, engine, prompt, sampling, banned, message.conversation_id):
-                            writing.grow(text)
-                            until_its_first_text.close()
-                        if writing.stop.is_set() or writing.text not in refused:
+                            if shown := revision.shown(text) if revision else text:
+                                writing.grow(shown)
+                                until_its_first_text.close()
+                        if revision is None:
+                            break
+                        writing.grow(revision.shown(text, is_over=True))
+                        if writing.stop.is_set() or not revision.repeats(writing.text):
                             break
                         model = writing.serving.model
-                        if way := least_certain_prefix(model, engine.encoder, engine.pad_id, prompt, writing.text):
+                        if way := least_certain_prefix(model, engine.encoder, engine.pad_id, prompt, text):
                             banned.append(way)
             finally:
                 self._store_end(message.conversation_id, writing)
@@ -136,6 +147,12 @@ class Replies:
         writing = self._running[message.conversation_id] = Writing(message.id, engine.shared_models.serving)
         writing.start(write)
         return writing
+
+    def _stated(self, engine: Engine, writing: Writing, revision: Revision) -> str:
+        """The best sentence that says what the hint states; empty where there is none."""
+        writing.serving = engine.shared_models.serving
+        found = revision.candidates(writing.serving.model, engine.encoder, writing.stop.is_set)
+        return found[0].text if found and not writing.stop.is_set() else ""
 
     def of(self, conversation_id: str) -> Writing | None:
         return self._running.get(conversation_id)
