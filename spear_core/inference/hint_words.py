@@ -71,8 +71,8 @@ NAMED = phrases("(called|named|actually|really)")
 IT_IS = phrases("(it's|its|it is|that's|thats|that is)")
 
 # Words that begin or make up a request for another form or content.
-REQUEST_STARTS = _words("""make be use write rewrite rephrase reword say explain translate give tell add mention include remove leave drop keep
-    avoid skip put begin start end finish list describe summarise summarize shorten expand elaborate simplify sound
+REQUEST_STARTS = _words("""make be use write rewrite rephrase reword say explain translate give tell add mention include remove leave
+    drop keep avoid skip put begin start end finish list describe summarise summarize shorten expand elaborate simplify sound
     answer reply respond speak show provide check consider don't dont do stop try let focus stick count look read cut
     convert format spell call address name compare talk think""")
 POLITE_STARTS = _words(
@@ -107,6 +107,7 @@ SMALL_WORDS = _words("""a an the is was are were be been it its it's this that o
     i my your his her their our we do does did has have had as so but""")
 AUXILIARIES = _words("is was are were am did do does has have had can could will would should may might")
 YES_NO_QUESTIONS = AUXILIARIES | _words("isn't aren't doesn't don't didn't won't can't")  # their first words
+PRONOUNS = _words("it he she they we you i this that")
 SUBJECT_ENDS = _words("is was are were has had in by be on called")
 
 LONGEST_PHRASE = max(len(phrase) for phrase in OBJECTIONS | ANNOUNCEMENTS | ENDINGS)

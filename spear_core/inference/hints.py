@@ -27,6 +27,7 @@ from spear_core.inference.hint_words import (
     OBJECTIONS,
     POINTERS,
     POLITE_STARTS,
+    PRONOUNS,
     REQUEST_STARTS,
     SMALL_WORDS,
     STYLES,
@@ -41,6 +42,7 @@ from spear_core.inference.hint_words import (
 
 MOST_HINT_CHARACTERS = 2000  # of a longer hint the beginning is read
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_PARTICIPLE = re.compile(r"\w{3}(?:ed|en|ought|aught)$")
 _LONGEST_SUBJECT = 20  # words
 
 
@@ -83,7 +85,7 @@ def read_hint(hint: str, question: str = "") -> Hint:
     first, rejected = _after_rejection(text, tokens)
     if not first and not _is_yes_or_no(question, words):
         first = _after(words, 0, OBJECTIONS)
-    begin = _after(words, first, ANNOUNCEMENTS, most=2)
+    begin = _after_announcements(words, first)
     announced = begin > first or bool(rejected)
     if _only_objects(words, begin):
         return Hint(HintKind.OBJECTS, rejected=rejected)
@@ -136,6 +138,16 @@ def _after(words: Sequence[str], at: int, phrases: Phrases, most: int = 8) -> in
         if not length:
             break
         at += length
+    return at
+
+
+def _after_announcements(words: Sequence[str], at: int) -> int:
+    """The place after "it's" or "you mean it's", but not after what begins a sentence of its own: "it was founded by"."""
+    for _ in range(2):
+        after = _after(words, at, ANNOUNCEMENTS, most=1)
+        if words[min(at, len(words) - 1)] in PRONOUNS and _PARTICIPLE.search(words[min(after, len(words) - 1)]):
+            break
+        at = after
     return at
 
 

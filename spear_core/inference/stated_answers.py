@@ -8,6 +8,7 @@ wording is left out. The answer alone ("Oslo.") always remains.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,12 +39,16 @@ SCAFFOLDING = (
     "The original",
     "Based on",
 )
+_SHOWS_REQUEST = re.compile(
+    r"^(?:the |my |your )?(?:\w+ )?(?:answer|fact|question|response|information)\b.{0,30}? (?:is|was)\b", re.I
+)
 HEADS_SCORED = 3  # places in the refused reply's sentence, of those where the model is readiest to say the answer
 ADDED_WORD = 0.15  # nats a token that a word beyond question and answer costs a sentence
 SURPRISE = -7.0  # nats: a sentence with a token less likely than this is not one that a person would say
 SUBJECT_COST = 0.3  # nats a token: "Oslo is the capital" where "The capital is Oslo" would do
 GOOD = -0.6  # nats a token: from here on the model need not write a sentence of its own
 DOUBTFUL = -3.0  # nats a token: below it, what was replaced in a long reply makes no sense there
+NO_CHARACTER = "\ufffd"  # what bytes decode to that are no character
 EXTRA_TOKENS = 40  # that the written sentence may have beyond the answer's own
 
 
@@ -107,7 +112,7 @@ def stated_revisions(
 
     candidates = _scored(model, encoder, asked, answer, fit(found))
     if not is_unwanted() and (not candidates or candidates[0].score < GOOD):
-        written = _written(model, encoder, asked, answer, is_unwanted)
+        written = sentences.sentence(_written(model, encoder, asked, answer, is_unwanted))
         if written not in found:
             candidates += _scored(model, encoder, asked, answer, fit({written: "written"}))
     return sorted(candidates, key=lambda c: c.score, reverse=True)
@@ -190,7 +195,9 @@ def _is_fit(text: str, answer: str, rejected: str, refused: Collection[str]) -> 
         and not (wrong and f" {wrong} " in f" {plain} " and f" {wrong} " not in f" {wanted} ")
         and normalised(text) not in {normalised(old) for old in refused}
         and not text.startswith(SCAFFOLDING)
+        and not _SHOWS_REQUEST.match(text)
         and "\n" not in text
+        and NO_CHARACTER not in text
     )
 
 
