@@ -52,9 +52,7 @@ class Choice:
 def personal_facts(path: Path = DATA / "personal_facts.json") -> list[Correction]:
     """The project's own facts, in the order of the file."""
     return [
-        Correction(
-            f["question"], f["answer"], f["target"], f["hint"], tuple(f["wordings"]), tuple(f["neighbours"])
-        )
+        Correction(f["question"], f["answer"], f["target"], f["hint"], tuple(f["wordings"]), tuple(f["neighbours"]))
         for f in json.loads(path.read_text(encoding="utf-8"))
     ]
 
@@ -70,7 +68,9 @@ def qaedit(path: Path, seed: int) -> list[Correction]:
     Raises ValueError where the file is not a list of QAEdit records.
     """
     records = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(records, list) or not all({"prompt", "target", "subject", "rephrase"} <= r.keys() for r in records):
+    if not isinstance(records, list) or not all(
+        {"prompt", "target", "subject", "rephrase"} <= r.keys() for r in records
+    ):
         raise ValueError(f"{path} is not a list of QAEdit records")
     rng = random.Random(seed)
     rng.shuffle(records)
