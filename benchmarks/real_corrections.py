@@ -49,12 +49,15 @@ class Choice:
     right: int
 
 
-def personal_facts(path: Path = DATA / "personal_facts.json") -> list[Correction]:
-    """The project's own facts, in the order of the file."""
-    return [
+def personal_facts(path: Path = DATA / "personal_facts.json", *, seed: int | None = None) -> list[Correction]:
+    """The project's own facts, in the order of the file, or shuffled by a seed."""
+    facts = [
         Correction(f["question"], f["answer"], f["target"], f["hint"], tuple(f["wordings"]), tuple(f["neighbours"]))
         for f in json.loads(path.read_text(encoding="utf-8"))
     ]
+    if seed is not None:
+        random.Random(seed).shuffle(facts)
+    return facts
 
 
 def unrelated_questions(path: Path = DATA / "unrelated_questions.txt") -> list[str]:
