@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +110,9 @@ def template_neighbours(
     ]
     rng.shuffle(pool)
     pool.sort(key=lambda other: abs(len(other.split()) - len(subject.split())))
-    swapped = re.compile(re.escape(subject), re.IGNORECASE)
-    return tuple(_question(swapped.sub(lambda _, o=other: o, record["prompt"])) for other in pool[:NEIGHBOURS])
+    start = record["prompt"].lower().index(subject.lower())
+    before, after = record["prompt"][:start], record["prompt"][start + len(subject) :]
+    return tuple(_question(f"{before}{other}{after}") for other in pool[:NEIGHBOURS])
 
 
 def arc_challenge(path: Path, count: int) -> list[Choice]:
