@@ -18,8 +18,8 @@ class Branches(Connection):
         """The message whose branch is shown; None where nobody chose one."""
         with self._transaction(write=False):
             leaf: str | None = self._value(
-            "SELECT leaf_id FROM conversation_choices WHERE conversation_id = ?", [conversation_id]
-        )
+                "SELECT leaf_id FROM conversation_choices WHERE conversation_id = ?", [conversation_id]
+            )
         return leaf
 
     def set_leaf(self, conversation_id: str, message_id: str) -> None:
