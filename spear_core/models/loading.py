@@ -171,7 +171,7 @@ def _causal_config(name: str, folder: Path, raw: dict[str, Any], trust_remote_co
             "update transformers or choose another model"
         )
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(
+        config: PretrainedConfig = AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code
         )
     except LOADING_ERRORS as e:
