@@ -16,11 +16,11 @@ from pathlib import Path
 from feedback_store import Store
 from feedback_store.transfer import STATUSES, Wanted
 from services.accounts import users_file as accounts
+from services.accounts.renewal import renew
 from services.data import backups
 from services.data.feedback_files import FORMATS, export_lines
 from services.data.feedback_import import import_file
 from services.data.trl_rows import moment
-from services.renewal import renew
 from services.settings import Settings
 from spear_core.errors import ConfigError, SpearError
 
@@ -64,13 +64,14 @@ def users(argv: list[str], settings_from: SettingsFrom) -> None:
             print(f"{accounts.remove_keys(file, asked.name)} API key(s) of {asked.name} ended.")
         case "list":
             for account in accounts.read_accounts(file).accounts.values():
-                print(f"{account.name}\t{account.role}\t{len(account.keys)} API key(s)")
+                again = f"\tid {account.user_id}" if account.user_id != account.name else ""
+                print(f"{account.name}\t{account.role}\t{len(account.keys)} API key(s){again}")
 
 
 def _renew(asked: argparse.Namespace, settings_from: SettingsFrom) -> None:
     settings = settings_from({k: v for k in ("config", "data_folder") if (v := getattr(asked, k)) is not None})
     file = asked.auth_file or settings.auth_file
-    key = renew(settings.data_folder, file)
+    key = renew(settings.data_folder)
     print(f"This instance's new key is {key}: your peers must approve it; the old one is worth nothing any more.")
     if file:
         users = ", ".join(accounts.read_accounts(file).accounts)
