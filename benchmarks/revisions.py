@@ -121,7 +121,8 @@ def hint_for(number: int, question: str, refused: str, target: str, rng: random.
 def draw_cases(loaded: LoadedModel, data: Sequence[dict[str, Any]], count: int, seed: int) -> Iterator[Case]:
     """First answers that are wrong, with hints; then the same questions with hints that state nothing."""
     rng = random.Random(seed)
-    chosen = rng.sample(list(data), min(count, len(data)))
+    usable = [item for item in data if plain_text(item["target"])]  # a target of marks alone cannot be looked for
+    chosen = rng.sample(usable, min(count, len(usable)))
     questions = [item["prompt"] for item in chosen]
     answers = first_answers(loaded, questions)
     wrong = [
