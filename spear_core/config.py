@@ -58,6 +58,15 @@ class SpearConfig:
     anchor_drift_share: float = 0.5  # of a step's anchors, those that drifted most when last seen; the rest in turn
     anchor_dropout: float = 0.0  # share of an anchor's question left out at random in each step
     anchor_weight: float = 3.0
+    anchor_tokens: int = 0  # of an anchor's answer that are held; 0: all. A changed answer shows in its first words
+    # Neighbours (spear_core/neighbours.py): questions like the corrected one about something else, held to the base model's
+    # own answer and to the improbability that the taught answer had there.
+    neighbours: int = 0  # made for each correction, the gate's among them; 0: none
+    neighbour_probes: int = 4  # of them that only the gate sees
+    neighbour_tokens: int = 8  # of the base model's answer to a neighbour that are held
+    neighbours_a_step: int = 8
+    neighbour_weight: float = 3.0
+    paraphrases_a_step: int = 0
     micro_batch: int = 24  # rows in one forward: a correction, eight older ones and eight anchors go in one
     gradient_checkpointing: bool = False  # compute activations twice instead of keeping them: slower, less memory
     # Gate.
@@ -105,6 +114,13 @@ class SpearConfig:
             ("loses_a_step", self.loses_a_step >= 1, "at least 1"),
             ("replay_wins", self.replay_wins >= 0, "at least 0"),
             ("anchors_a_step", self.anchors_a_step >= 0, "at least 0"),
+            ("anchor_tokens", self.anchor_tokens >= 0, "at least 0 (0: all)"),
+            ("neighbours", self.neighbours >= 0, "at least 0 (0: none)"),
+            ("neighbour_probes", self.neighbour_probes >= 0, "at least 0"),
+            ("neighbour_tokens", self.neighbour_tokens >= 1, "at least 1"),
+            ("neighbours_a_step", self.neighbours_a_step >= 0, "at least 0"),
+            ("neighbour_weight", self.neighbour_weight >= 0, "at least 0"),
+            ("paraphrases_a_step", self.paraphrases_a_step >= 0, "at least 0"),
             ("anchor_pool", self.anchor_pool >= 0, "at least 0"),
             ("micro_batch", self.micro_batch >= 1, "at least 1"),
             ("anchor_drift_share", 0 <= self.anchor_drift_share <= 1, "in [0, 1]"),

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from spear_core.errors import one_line
-from spear_core.head import kl_from_base, target_logps
+from spear_core.head import greedy_choices, kl_from_base, target_logps
 from spear_core.losses import token_logps
 from spear_core.packing import Packed, batches_by_prompt, pack
 from spear_core.traces import Encoded
@@ -89,6 +89,10 @@ class Predictions:
             return kl_from_base(self.values, base, self.head)
         now = self.values.float().log_softmax(-1)
         return (base.exp() * (base - now)).sum(-1), base.argmax(-1) == now.argmax(-1)
+
+    def choices(self) -> Tensor:
+        """The most probable token in the place of each scored one: (N,)."""
+        return greedy_choices(self.values, self.head) if self.head is not None else self.values.argmax(-1)
 
     def split(self, first: int) -> tuple[Predictions, Predictions]:
         """Those of the first examples, and those of the others."""

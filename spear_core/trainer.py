@@ -26,6 +26,7 @@ from spear_core.traces import Encoded
 log = logging.getLogger(__name__)
 ANCHOR_CACHE_BYTES = 192 * 2**20
 WARMED_TOGETHER = 16  # anchors between two looks whether training should wait
+LOSSES = ("win", "lose", "anchor", "neighbour")
 SMALL_P = 0.05  # a rejected answer this improbable need not fall further
 PATIENCE = 8  # times the settling steps are spent on making a rejected answer fall that rose with the right one
 PRESSURE = 0.1  # weight of unlikelihood, without a margin, in these further steps where the preset has none
@@ -50,6 +51,7 @@ class Report:
     anchor_kl: float
     seconds: float
     skipped: bool = False
+    neighbour_kl: float = 0.0
 
 
 class _Cache:
@@ -121,6 +123,10 @@ class Material:
     replay: Sequence[Encoded] = ()
     anchors: Anchors | None = None
     forgotten: Sequence[Encoded] = ()  # of `replay`: wins that the adapter has lost, and that half of it is drawn from
+    # Questions about something else: the base model's own answer to them, and the taught answer forced upon them. Held
+    # to the base's distribution along both, so that the taught answer stays as improbable there as it was.
+    neighbours: Anchors | None = None
+    paraphrases: Sequence[Encoded] = ()  # the new wins in other words
 
 
 def cap_loses(loses: Sequence[Encoded], wins: int, config: SpearConfig, rng: random.Random) -> list[Encoded]:
@@ -164,6 +170,7 @@ class _Part:
     wins: Sequence[Encoded]
     loses: Sequence[Encoded]
     anchors: Sequence[Encoded]
+    neighbours: Sequence[Encoded]
     lambda_lose: float
     margin: float
 
@@ -208,11 +215,12 @@ class Trainer:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=learning_rate or cfg.learning_rate, weight_decay=0.0)
         self.model.train(cfg.lora_dropout > 0)
-        sums = {"win": 0.0, "lose": 0.0, "anchor": 0.0}
+        sums = dict.fromkeys(LOSSES, 0.0)
         steps, learned = 0, False
         try:
             with self._modes(seed):
                 anchors = AnchorDraw(material.anchors or Anchors([]), rng, cfg.anchor_drift_share)
+                neighbours = AnchorDraw(material.neighbours or Anchors([]), rng, cfg.anchor_drift_share)
                 settled = 0  # steps done since everything was learned
                 highest = max(self._probability(rejected), SMALL_P) if cfg.stop_when_learned else 1.0
                 drift = 0.0  # of the last step's anchors
@@ -226,8 +234,8 @@ class Trainer:
                             break
                         pressing = settled_enough
                         settled += learned
-                    values = self._step(material, loses, anchors, optimizer, parameters, rng, pressing)
-                    drift = values["anchor"]
+                    values = self._step(material, loses, anchors, neighbours, optimizer, parameters, rng, pressing)
+                    drift = max(values["anchor"], values["neighbour"])
                     for name, value in values.items():
                         sums[name] += value
                     steps += 1
@@ -238,7 +246,16 @@ class Trainer:
             self.model.eval()
             optimizer.zero_grad(set_to_none=True)
         n = max(steps, 1)
-        return Report(steps, learned, sums["win"] / n, sums["lose"] / n, sums["anchor"] / n, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return Report(
+            steps,
+            learned,
+            sums["win"] / n,
+            sums["lose"] / n,
+            sums["anchor"] / n,
+            seconds,
+            neighbour_kl=sums["neighbour"] / n,
+        )
 
     @contextlib.contextmanager
     def _modes(self, seed: int) -> Iterator[None]:
@@ -270,6 +287,7 @@ class Trainer:
         material: Material,
         loses: list[Encoded],
         pool: AnchorDraw,
+        neighbours: AnchorDraw,
         optimizer: Any,
         parameters: list[Tensor],
         rng: random.Random,
@@ -280,26 +298,37 @@ class Trainer:
         again = _draw(material.forgotten, cfg.replay_wins // 2, rng)
         wins = (
             _draw(material.wins, cfg.wins_a_step, rng)
+            + _draw(material.paraphrases, cfg.paraphrases_a_step, rng)
             + again
             + _draw(material.replay, cfg.replay_wins - len(again), rng)
         )
         drawn_loses = _draw(loses, cfg.loses_a_step, rng) if lambda_lose > 0 else []
         drawn = pool.draw(cfg.anchors_a_step) if cfg.anchor_weight > 0 else []
         drawn.sort(key=lambda i: pool.anchors.examples[i].base_prompt_ids is not None)  # as `_base` takes them
-        rows = [*self._drop([*wins, *drawn_loses], rng, cfg.prompt_dropout), *self._drop_of_anchors(pool, drawn, rng)]
-        sides = (0, len(wins), len(wins) + len(drawn_loses), len(rows))
+        near = neighbours.draw(cfg.neighbours_a_step) if cfg.neighbour_weight > 0 else []
+        rows = [
+            *self._drop([*wins, *drawn_loses], rng, cfg.prompt_dropout),
+            *self._drop_of_anchors(pool, drawn, rng),
+            *[neighbours.anchors.examples[i] for i in near],
+        ]
+        sides = (0, *itertools.accumulate([len(wins), len(drawn_loses), len(drawn), len(near)]))
         tokens = [max(1.0, float(sum(sum(e.mask) for e in rows[a:b]))) for a, b in itertools.pairwise(sides)]
-        totals = dict(zip(("win", "lose", "anchor"), tokens, strict=True))
+        totals = dict(zip(LOSSES, tokens, strict=True))
         mean = sum(e.confidence for e in drawn_loses) / max(1, len(drawn_loses))
-        values = {"win": 0.0, "lose": 0.0, "anchor": 0.0}
+        values = dict.fromkeys(LOSSES, 0.0)
         for indices in batches_by_prompt(rows, cfg.micro_batch):
             of_side = [[i for i in sorted(indices) if a <= i < b] for a, b in itertools.pairwise(sides)]
-            of_wins, of_loses, of_anchors = ([rows[i] for i in side] for side in of_side)
-            part = _Part(of_wins, of_loses, of_anchors, lambda_lose, margin)
-            losses, drifts = self._part(part, pool.anchors, totals, mean)
+            of_wins, of_loses, of_anchors, of_near = ([rows[i] for i in side] for side in of_side)
+            part = _Part(of_wins, of_loses, of_anchors, of_near, lambda_lose, margin)
+            losses, drifts = self._part(part, (pool.anchors, neighbours.anchors), totals, mean)
             for name, value in losses.items():
                 values[name] += value
-            pool.drift.update((drawn[i - sides[2]], drift) for i, drift in zip(of_side[2], drifts, strict=True))
+            held = [
+                *((pool, drawn[i - sides[2]]) for i in of_side[2]),
+                *((neighbours, near[i - sides[3]]) for i in of_side[3]),
+            ]
+            for (draw, index), drift in zip(held, drifts, strict=True):
+                draw.drift[index] = drift
         norm = torch.nn.utils.clip_grad_norm_(parameters, cfg.max_grad_norm)
         if not all(math.isfinite(v) for v in values.values()) or not math.isfinite(norm.item()):
             raise TrainingFailed("the training step gave a loss or gradient that is not a finite number")
@@ -308,18 +337,21 @@ class Trainer:
         return values
 
     def _part(
-        self, part: _Part, pool: Anchors, totals: dict[str, float], mean_lose_confidence: float
+        self, part: _Part, pools: tuple[Anchors, Anchors], totals: dict[str, float], mean_lose_confidence: float
     ) -> tuple[dict[str, float], list[float]]:
-        """One micro-step: a backbone pass over wins, losing traces and anchors together, and its gradients.
+        """One micro-step: a backbone pass over wins, losing traces, anchors and neighbours together, and its gradients.
 
-        Returns the losses, and of each anchor how far it is from the base model, in nats per token.
+        `pools` are those of the anchors and of the neighbours. Returns the losses, and of each anchor and neighbour how
+        far it is from the base model, in nats per token.
         """
         cfg = self.config
         self.pace()
-        base = self._base(pool, part.anchors) if part.anchors else None
-        both = predict(self.model, [*part.wins, *part.loses, *part.anchors], self.pad_id)
+        bases = [self._base(pools[0], part.anchors)] if part.anchors else []
+        bases += [pools[1].base(self.model, part.neighbours, self.pad_id)] if part.neighbours else []
+        held = [*part.anchors, *part.neighbours]
+        both = predict(self.model, [*part.wins, *part.loses, *held], self.pad_id)
         wins, rest = both.split(len(part.wins))
-        loses, anchors = rest.split(len(part.loses))
+        loses, anchored = rest.split(len(part.loses))
         losses: dict[str, Tensor] = {}
         drifts: list[float] = []
         if part.wins:
@@ -330,12 +362,18 @@ class Trainer:
             if cfg.confidence_form == "batch_mean":
                 confidence = torch.full_like(confidence, mean_lose_confidence)
             losses["lose"] = lose_loss(scores.logps, scores.scored.float(), confidence, part.margin, totals["lose"])
-        if base is not None:
-            kl = anchors.kl_from(base)[0]  # (tokens,)
-            losses["anchor"] = kl.sum() / totals["anchor"]
-            of_anchor = anchors.packed.unflatten(kl.detach(), anchors.shape).sum(-1).tolist()
-            drifts = [total / len(e.completion_ids) for total, e in zip(of_anchor, part.anchors, strict=True)]
-        weights = {"win": cfg.lambda_win, "lose": part.lambda_lose, "anchor": cfg.anchor_weight}
+        if bases:
+            kl = anchored.kl_from(torch.cat(bases))[0]  # (tokens,)
+            is_anchor = anchored.packed.examples < len(part.anchors)
+            if part.anchors:
+                losses["anchor"] = kl[is_anchor].sum() / totals["anchor"]
+            if part.neighbours:
+                losses["neighbour"] = kl[~is_anchor].sum() / totals["neighbour"]
+            each = anchored.packed.unflatten(kl.detach(), anchored.shape).sum(-1).tolist()
+            drifts = [total / len(e.completion_ids) for total, e in zip(each, held, strict=True)]
+        weights = dict(
+            zip(LOSSES, (cfg.lambda_win, part.lambda_lose, cfg.anchor_weight, cfg.neighbour_weight), strict=True)
+        )
         sum((weights[name] * loss for name, loss in losses.items()), torch.zeros(())).backward()
         return {name: loss.item() for name, loss in losses.items()}, drifts
 
