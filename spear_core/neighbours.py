@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from spear_core.prompts import encode_prompt
-from spear_core.scoring import score
-from spear_core.traces import Encoded, Messages
+from spear_core.models.prompts import encode_prompt
+from spear_core.training.scoring import score
+from spear_core.training.traces import Encoded, Messages
 
 WORDS_REPLACED = 4  # content words of the question, the last ones first
 LIKELY_WORDS = 60  # that may stand in the place of one
@@ -26,12 +26,7 @@ SCORED_TOGETHER = 64
 SHORTEST = 3  # letters of a word that counts as content
 # fmt: off
 STOP_WORDS = frozenset(
-    "a about above after again all also am an and any are as at be been before being below between both but by can could "
-    "did do does doing down each few for from further get had has have having he her here hers him his how i if in into is "
-    "it its just let like made make many may me might mine more most much must my no nor not of off on once one only or "
-    "other our out over own please same shall she should so some such tell than that the their them then there these they "
-    "this those through to too under until up us use used very want was we were what when where which while who whom whose "
-    "why will with would you your yours called name named say says said".split()
+    ["a", "about", "above", "after", "again", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "before", "being", "below", "between", "both", "but", "by", "can", "could", "did", "do", "does", "doing", "down", "each", "few", "for", "from", "further", "get", "had", "has", "have", "having", "he", "her", "here", "hers", "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just", "let", "like", "made", "make", "many", "may", "me", "might", "mine", "more", "most", "much", "must", "my", "no", "nor", "not", "of", "off", "on", "once", "one", "only", "or", "other", "our", "out", "over", "own", "please", "same", "shall", "she", "should", "so", "some", "such", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "through", "to", "too", "under", "until", "up", "us", "use", "used", "very", "want", "was", "we", "were", "what", "when", "where", "which", "while", "who", "whom", "whose", "why", "will", "with", "would", "you", "your", "yours", "called", "name", "named", "say", "says", "said"]
 )
 # fmt: on
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -90,7 +85,7 @@ def neighbour_questions(
     context_tokens: int,
     most: int = 16,
     pad_id: int = 0,
-    pace: Callable[[], None] = lambda: None,
+    priority: Callable[[], None] = lambda: None,
 ) -> list[list[dict[str, str]]]:
     """Conversations like `prompt` whose last question is about something else; the best ones first, at most `most`.
 
@@ -104,7 +99,7 @@ def neighbour_questions(
 
     found: dict[str, float] = {}
     for place in _replaceable(question):
-        pace()
+        priority()
         made = {}
         for word in _likely_words(model, tokenizer, ids, question, place):
             text = f"{question[: place.start()]}{word}{question[place.end() :]}"
@@ -116,7 +111,7 @@ def neighbour_questions(
         examples = [_scored(tokens, shared) for tokens in made.values()]
         values: list[float] = []
         for start in range(0, len(examples), SCORED_TOGETHER):
-            pace()
+            priority()
             part = examples[start : start + SCORED_TOGETHER]
             values += score(model, part, pad_id, every_token=True).logps.sum(-1).tolist()
         best = sorted(zip(made, values, strict=True), key=lambda pair: (-pair[1], pair[0]))
