@@ -24,7 +24,7 @@ from transformers.pytorch_utils import Conv1D
 from spear_core.config import LORA_LAYERS, SpearConfig
 from spear_core.errors import AdapterInvalid
 from spear_core.training.scoring import layers_of
-from spear_core.trunk import layer_list
+from spear_core.training.trunk import layer_list
 
 AdapterState = dict[str, Tensor]
 LINEAR_MAPS = (nn.Linear, Conv1D)  # Conv1D is GPT-2's name for one

@@ -24,7 +24,7 @@ from spear_core.training.head import greedy_choices, kl_from_base, target_logps
 from spear_core.training.losses import token_logps
 from spear_core.training.packing import Packed, batches_by_prompt, pack
 from spear_core.training.traces import Encoded
-from spear_core.trunk import Trunk, TrunkCache, first_adapted, text_key
+from spear_core.training.trunk import Trunk, TrunkCache, first_adapted, text_key
 
 log = logging.getLogger(__name__)
 # relative difference of hidden states above which two ways to compute them are not the same way (a leak makes it 0.6)

@@ -24,11 +24,15 @@ LIKELY_WORDS = 60  # that may stand in the place of one
 MOST_A_WORD = 8  # of them that are kept
 SCORED_TOGETHER = 64
 SHORTEST = 3  # letters of a word that counts as content
-# fmt: off
-STOP_WORDS = frozenset(
-    ["a", "about", "above", "after", "again", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "before", "being", "below", "between", "both", "but", "by", "can", "could", "did", "do", "does", "doing", "down", "each", "few", "for", "from", "further", "get", "had", "has", "have", "having", "he", "her", "here", "hers", "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just", "let", "like", "made", "make", "many", "may", "me", "might", "mine", "more", "most", "much", "must", "my", "no", "nor", "not", "of", "off", "on", "once", "one", "only", "or", "other", "our", "out", "over", "own", "please", "same", "shall", "she", "should", "so", "some", "such", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "through", "to", "too", "under", "until", "up", "us", "use", "used", "very", "want", "was", "we", "were", "what", "when", "where", "which", "while", "who", "whom", "whose", "why", "will", "with", "would", "you", "your", "yours", "called", "name", "named", "say", "says", "said"]
-)
-# fmt: on
+_STOP_WORDS = """
+a about above after again all also am an and any are as at be been before being below between both but by can
+could did do does doing down each few for from further get had has have having he her here hers him his how i if
+in into is it its just let like made make many may me might mine more most much must my no nor not of off on
+once one only or other our out over own please same shall she should so some such tell than that the their them
+then there these they this those through to too under until up us use used very want was we were what when where
+which while who whom whose why will with would you your yours called name named say says said
+"""
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
