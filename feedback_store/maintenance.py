@@ -14,6 +14,7 @@ TABLES = (
     "peers",
     "active_adapters",
     "adapters",
+    "neighbours",
     "traces",
     "rounds",
     "events",

@@ -18,14 +18,18 @@ from services.learning import card, labels
 from services.learning.anchors import HeldAnswers
 from services.learning.forgetting import Forgetting
 from services.learning.lineage import Lineage
+from services.learning.neighbours import NeighbourService
+from services.learning.verdict_words import verdict_words
 from services.priority import Closing
 from services.views import AdapterView, LearnedView, LearningStatus
 from spear_core.errors import AdapterUnwritable, SpearError, is_out_of_memory
 from spear_core.models.shared_base import AdapterState
 from spear_core.training import traces as core
+from spear_core.training.material import Anchors
 from spear_core.training.memory import give_back
+from spear_core.training.probes import Probes
 from spear_core.training.round import Learner
-from spear_core.training.trainer import Anchors, Progress
+from spear_core.training.trainer import Progress
 
 log = logging.getLogger(__name__)
 PAUSED = "learning_paused"
@@ -58,6 +62,7 @@ class LearningService:
         self._status_lock = threading.Lock()
         self._learner: Learner | None = None
         self._held = HeldAnswers(engine)
+        self._neighbours = NeighbourService(engine)
         self._live: dict[str, Any] = {}  # phase, headline, detail, step, max_steps of the round under way
         self._note = ""  # what went wrong at start or in the last round, for the card
         self._rests_until = 0.0  # by the monotonic clock, after a fault of the disk
@@ -173,7 +178,7 @@ class LearningService:
         """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
         with self._round_lock:
             learner = self._ready_learner()
-            for held in (learner.probes, learner.anchors):
+            for held in (learner.probes.anchors, learner.anchors):
                 held.warm(self._engine.shared_models.training, self._engine.pad_id, self._engine.priority.give_way)
 
     def run_pending(self) -> int:
@@ -248,7 +253,7 @@ class LearningService:
             replay = self._store.replay_wins(base, REPLAY_SAMPLE, [], self._engine.seed)
             verdict, measured = learner.judge(self.lineage.state, state, [core_trace(t) for t in replay])
             if not verdict.passed:
-                raise SpearError(f"The adapter was not taken over. {verdict.words}")
+                raise SpearError(f"The adapter was not taken over. {verdict_words(verdict)}")
             return self.lineage.adopt(state, {**figures, "after": measured.figures()})
 
     @contextmanager
@@ -322,6 +327,7 @@ class LearningService:
             card.counted(taught, len(replay)),
             max_steps=engine.config.max_steps,
         )
+        near = self._neighbours.of(taught, replay)
         result = learner.run_round(
             self.lineage.state,
             [core_trace(t) for t in taught if t.side == "win"],
@@ -332,6 +338,7 @@ class LearningService:
             on_check=lambda: self._tell(
                 "checking", "Checking what was learned.", "Asking again, and asking older questions too."
             ),
+            neighbours=near,
         )
         standing = {t.id for t in self._store.still_claimed(round_.id)}
         trained = [t for t in taught if t.side == "win" or result.report.lose_loss > 0]
@@ -342,7 +349,7 @@ class LearningService:
             self._store.finish_round(
                 round_.id,
                 "discarded",
-                verdict=result.verdict.words,
+                verdict=verdict_words(result.verdict),
                 figures=figures,
                 proof=card.proof_record(result),
                 replayed=len(replay),
@@ -355,7 +362,7 @@ class LearningService:
             [t.id for t in taught if t.id in standing],
             result.state,
             figures,
-            verdict=result.verdict.words,
+            verdict=verdict_words(result.verdict),
             proof=card.proof_record(result),
             replayed=len(replay),
         )
@@ -367,7 +374,7 @@ class LearningService:
         """The learner with the anchors and probes of one round."""
         learner = self._ready_learner()
         learner.anchors = learner.anchors.with_examples(self._held.anchors(seed, style_preferences, before_utc))
-        learner.probes = learner.probes.with_examples(self._held.probes(style_preferences))
+        learner.probes = learner.probes.with_probes(self._held.probes(style_preferences, before_utc))
         return learner
 
     def style_preferences(self) -> list[str]:
@@ -389,8 +396,8 @@ class LearningService:
             engine = self._engine
             started = time.monotonic()
             config = dataclasses.replace(engine.config, max_new_tokens=engine.max_new_tokens)
-            probes = Anchors(self._held.probes())
             anchors = Anchors(self._held.anchors(engine.seed))
+            probes = Probes(self._held.probes(), anchors)
             self._learner = Learner(
                 engine.shared_models,
                 engine.encoder,
@@ -404,7 +411,7 @@ class LearningService:
             log.info(
                 "%d anchors and %d probes ready in %.1f s",
                 len(anchors.examples),
-                len(probes.examples),
+                len(probes.all),
                 time.monotonic() - started,
             )
         return self._learner

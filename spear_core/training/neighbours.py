@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from spear_core.models.prompts import encode_prompt
+from spear_core.training.packing import common_beginning
 from spear_core.training.scoring import score
 from spear_core.training.traces import Encoded, Messages
 
@@ -89,7 +90,7 @@ def neighbour_questions(
     context_tokens: int,
     most: int = 16,
     pad_id: int = 0,
-    priority: Callable[[], None] = lambda: None,
+    pause: Callable[[], None] = lambda: None,
 ) -> list[list[dict[str, str]]]:
     """Conversations like `prompt` whose last question is about something else; the best ones first, at most `most`.
 
@@ -103,7 +104,7 @@ def neighbour_questions(
 
     found: dict[str, float] = {}
     for place in _replaceable(question):
-        priority()
+        pause()
         made = {}
         for word in _likely_words(model, tokenizer, ids, question, place):
             text = f"{question[: place.start()]}{word}{question[place.end() :]}"
@@ -111,11 +112,11 @@ def neighbour_questions(
                 made[text] = ids(text)
         if not made:
             continue
-        shared = _common_prefix([*made.values(), ids(question)])
+        shared = common_beginning([*made.values(), ids(question)])
         examples = [_scored(tokens, shared) for tokens in made.values()]
         values: list[float] = []
         for start in range(0, len(examples), SCORED_TOGETHER):
-            priority()
+            pause()
             part = examples[start : start + SCORED_TOGETHER]
             values += score(model, part, pad_id, every_token=True).logps.sum(-1).tolist()
         best = sorted(zip(made, values, strict=True), key=lambda pair: (-pair[1], pair[0]))
@@ -141,7 +142,7 @@ def _likely_words(
 ) -> list[str]:
     left = question[: place.start()].rstrip()
     # what all continuations have in common is the conversation up to this place, whatever the template puts after it
-    before = ids(left)[: _common_prefix([ids(f"{left} one"), ids(f"{left} two")])]
+    before = ids(left)[: common_beginning([ids(f"{left} one"), ids(f"{left} two")])]
     device = next(model.parameters()).device
     logits = model(input_ids=torch.tensor([before], device=device), use_cache=False, logits_to_keep=1).logits[0, -1]
     original, numbers, words = place[0].lower(), place[0].isdigit(), []
@@ -161,12 +162,6 @@ def _same_stem(word: str, other: str) -> bool:
 
 def _scored(tokens: Sequence[int], shared: int) -> Encoded:
     return Encoded(tuple(tokens[:shared]), tuple(tokens[shared:]), (True,) * (len(tokens) - shared))
-
-
-def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
-    """How many tokens all rows begin with; at least 1 is left to each row."""
-    longest = min(map(len, rows)) - 1
-    return next((i for i in range(longest) if len({row[i] for row in rows}) > 1), longest)
 
 
 def cut(example: Encoded, tokens: int) -> Encoded:

@@ -237,6 +237,7 @@ def test_many_first_openers_make_one_schema(path: Path) -> None:
         "m004_peers",
         "m005_users",
         "m006_branches",
+        "m007_neighbours",
     ]
 
 
