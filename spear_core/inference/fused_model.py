@@ -15,6 +15,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -127,13 +128,15 @@ def _lora(modules: Sequence[Any]) -> tuple[Tensor | None, Tensor | None]:
     for module in modules:
         width = _plain(module).out_features
         if isinstance(module, LoraLinear) and not module.disable_adapters and not module.merged:
+            factors_down: Any = module.lora_A
+            factors_up: Any = module.lora_B
             for name in module.active_adapters:
                 if name not in module.lora_A:
                     continue
                 if name in module.lora_variant or module.lora_bias.get(name) or module.training:
                     raise NotCovered("an adapter is not plain LoRA, or is being trained")
-                downs.append(module.lora_A[name].weight.detach())
-                ups.append((at, module.lora_B[name].weight.detach() * module.scaling[name]))
+                downs.append(factors_down[name].weight.detach())
+                ups.append((at, factors_up[name].weight.detach() * module.scaling[name]))
         at += width
     if not downs:
         return None, None
@@ -169,7 +172,7 @@ class _Norm:
 
 @dataclass(frozen=True)
 class _Layer:
-    before: Callable[[], None] | None
+    hooks: tuple[Callable[[], Any], ...]  # that the model has before this layer
     norm: _Norm
     qkv: _Product
     head_norms: Tensor | None  # (heads + kv heads, D): of the queries and keys, where the family has them
@@ -254,8 +257,8 @@ class FusedModel:
         cos, sin = self._rotations(positions)
         x = self.embed(ids).view(len(flat), -1)  # (N, H)
         for number, layer in enumerate(self._layers):
-            if layer.before is not None:
-                layer.before()
+            for hook in layer.hooks:
+                hook()
             x = x + layer.out(self._attention(layer, number, layer.norm(x), cos, sin, spans))
             gate, up = layer.gate_up(layer.mlp_norm(x)).chunk(2, dim=-1)
             x = x + layer.down(layer.act(gate) * up)
@@ -314,9 +317,8 @@ class FusedModel:
         if family == "qwen3":
             queries, keys = (getattr(attention, name).weight.detach() for name in ("q_norm", "k_norm"))
             norms = torch.cat([queries.expand(self.heads, -1), keys.expand(self.kv_heads, -1)])
-        hooks = list(layer._forward_pre_hooks.values())
         return _Layer(
-            before=(lambda: [hook(layer, ()) for hook in hooks] and None) if hooks else None,
+            hooks=tuple(partial(hook, layer, ()) for hook in layer._forward_pre_hooks.values()),
             norm=_Norm.of(layer.input_layernorm, family),
             qkv=_Product.of(attention.q_proj, attention.k_proj, attention.v_proj),
             head_norms=norms,
@@ -407,7 +409,7 @@ def _version(adapters: Sequence[LoraLinear]) -> list[Any]:
     for module in adapters:
         version += (module.disable_adapters, module.merged, *module.active_adapters)
         for factors in (module.lora_A, module.lora_B):
-            for factor in factors.values():
+            for factor in list[Any](factors.values()):
                 counted = not factor.weight.is_inference()  # tensors made in inference mode count no changes
                 version += (id(factor.weight), factor.weight._version if counted else object())
     return version
