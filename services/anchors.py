@@ -11,7 +11,7 @@ from functools import lru_cache
 from feedback_store import UnknownRecord
 from services.conversation import prompt_up_to
 from services.engine import Engine
-from services.starter import starter_answers
+from services.starter import ANSWER_TOKENS, starter_answers
 from services.wishes import Granted, standing_wishes, wished_for
 from spear_core.gate import is_degenerate
 from spear_core.prompts import revision_messages
@@ -101,6 +101,6 @@ class HeldAnswers:
             engine.loaded.tokenizer,
             [revision_messages(list(prompt), tried, engine.loaded.settings) for prompt, tried in cases],
             context_tokens=engine.loaded.context_tokens,
-            max_new_tokens=engine.max_new_tokens,
+            max_new_tokens=min(ANSWER_TOKENS, engine.max_new_tokens),
             pace=engine.pace.give_way,
         )

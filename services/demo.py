@@ -20,6 +20,7 @@ from pocket.simulated_user import SimulatedUser
 from pocket.tasks import Task, open_task
 from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
+from services.built_in_models import POCKET_MODEL
 from services.chat import ChatService
 from services.engine import Engine, ModelParts
 from services.feedback import FeedbackService
@@ -31,7 +32,6 @@ from spear_core.loading import load_model
 from spear_core.rollout import answer_all
 
 log = logging.getLogger(__name__)
-POCKET_MODEL = Path(__file__).resolve().parent.parent / "assets" / "pocket-model"
 FACTS = 10  # half-known ones, drawn by the seed
 MEETINGS = 4  # each fact is asked about this often, in different wordings
 TURNS_SHOWN = 6
@@ -135,7 +135,7 @@ class DemoService:
 
 def _scratch_engine(engine: Engine, store: Store, folder: Path, seed: int) -> Engine:
     """An engine of its own over the pocket model; over the very weights that serve, where the pocket model does."""
-    is_pocket = Path(engine.loaded.name).name == POCKET_MODEL.name
+    is_pocket = Path(engine.loaded.name).resolve() == POCKET_MODEL
     loaded = engine.loaded if is_pocket else load_model(str(POCKET_MODEL))
     return Engine(
         store=store,

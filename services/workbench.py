@@ -10,6 +10,7 @@ from pathlib import Path
 
 from feedback_store import Store
 from services.adapter_files import AdapterFiles
+from services.built_in_models import model_folder
 from services.chat import ChatService
 from services.comparison import ComparisonService
 from services.demo import DemoService
@@ -128,7 +129,7 @@ def open_workbench(settings: Settings, *, start_jobs: bool = True) -> Workbench:
     keep_little()
     config = settings.config()
     folder = prepare_data_folder(settings.data_folder)
-    loaded = load_model(settings.model, device=settings.device)
+    loaded = load_model(model_folder(settings.model, folder), device=settings.device)
     choose_threads(loaded, settings.threads)
     store = Store(folder / DATABASE)
     engine = Engine(

@@ -151,6 +151,7 @@ def _export(asked: argparse.Namespace, settings: Settings) -> None:
 
 
 def _import(asked: argparse.Namespace, settings: Settings) -> None:
+    from services.built_in_models import model_folder
     from services.workbench import prepare_data_folder
     from spear_core.loading import load_model
 
@@ -158,9 +159,11 @@ def _import(asked: argparse.Namespace, settings: Settings) -> None:
         text = sys.stdin.read() if str(asked.file) == "-" else asked.file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise SpearError(f"{asked.file} cannot be read ({e}).") from e
-    base = load_model(settings.model).fingerprint if asked.format != "events" else ""
     with backups.in_use(settings.data_folder):
         prepare_data_folder(settings.data_folder)
+        base = ""
+        if asked.format != "events":
+            base = load_model(model_folder(settings.model, settings.data_folder)).fingerprint
         with Store(settings.data_folder / backups.DATABASE) as store:
             added = import_lines(store, asked.format, text.split("\n"), base, asked.user)
     print(f"{added} imported.")
@@ -202,10 +205,11 @@ def _first_adapter(asked: argparse.Namespace, settings: Settings) -> None:
 
 
 def _starter(asked: argparse.Namespace, settings: Settings) -> None:
+    from services.built_in_models import asset_folder
     from services.starter import ship_starter_answers
     from services.workbench import open_workbench
 
-    folder = Path(settings.model)
+    folder = asset_folder(settings.model) or Path(settings.model)
     if not folder.is_dir():
         raise SpearError(f"{folder} is not a folder on this machine; the answers are written into the model's folder.")
     with tempfile.TemporaryDirectory() as scratch:
