@@ -34,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, help="port to listen on, 0 for any free one (default: 7860)")
     parser.add_argument("--auth-file", type=Path, help="who may log in; made by `app.py users` (default: no login)")
     parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without a login")
-    parser.add_argument("--preset", help="live (fast corrections) or paper (as published) (default: live)")
+    parser.add_argument("--preset", help="live, general or paper, docs/SETTINGS.md (default: auto, by the model)")
     parser.add_argument("--device", help="cpu, cuda, mps (default: cpu)")
     parser.add_argument("--threads", type=int, help="CPU threads, 0 for automatic (default: 0)")
     parser.add_argument("--seed", type=int, help="seed of training (default: 1)")

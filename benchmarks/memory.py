@@ -28,7 +28,7 @@ def serving_bytes(shape: str, device: str, dtype: str) -> int:
     """Private bytes of the base model and one adapter over it."""
     before = _ready(device)
     base = build(shape, device, dtype)
-    serving = get_peft_model(share_base(base), lora_config(preset("live"))).requires_grad_(False).eval()
+    serving = get_peft_model(share_base(base), lora_config(preset("live"), base)).requires_grad_(False).eval()
     used = private_bytes(device) - before
     del serving, base
     return used
@@ -52,7 +52,7 @@ def twins_bytes(shape: str, device: str, dtype: str) -> int:
 def _ready(device: str) -> int:
     """Private bytes once torch, the device and PEFT have been used."""
     small = build("tiny", device)
-    get_peft_model(small, lora_config(preset("live")))
+    get_peft_model(small, lora_config(preset("live"), small))
     del small
     return private_bytes(device)
 

@@ -92,9 +92,8 @@ class Side:
 
 
 def compare(arguments: argparse.Namespace, layers: int) -> dict[str, Any]:
-    model = get_peft_model(
-        build(arguments.shape, arguments.device, arguments.dtype, layers, arguments.seed), lora_config(preset("live"))
-    ).eval()
+    base = build(arguments.shape, arguments.device, arguments.dtype, layers, arguments.seed)
+    model = get_peft_model(base, lora_config(preset("live"), base)).eval()
     able = ability(model)
     vocabulary = int(model.config.vocab_size)
     pairs = random_pairs(vocabulary, arguments.batch, arguments.prompt, arguments.completion, arguments.seed)

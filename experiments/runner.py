@@ -115,7 +115,7 @@ def finish(world: World, state: ServerState, lines: list[dict[str, Any]], folder
     """The adapter as a PEFT folder, and last of all the mark that the run is complete."""
     run = world.run
     manifest = {"run": run.folder, "digest": run.digest, "accuracy": _last_accuracy(lines)}
-    save_adapter(folder / "adapter", state.adapter, lora_config(run.spear), run.model, manifest)
+    save_adapter(folder / "adapter", state.adapter, lora_config(run.spear, world.seat.twins.base), run.model, manifest)
     keys = [e.key for e in world.rows.test]
     text = json.dumps({"digest": run.digest, "run": dataclasses.asdict(run), "test_keys": keys, "last": lines[-1]})
     temporary = folder / f".{DONE}.tmp"

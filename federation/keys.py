@@ -29,6 +29,7 @@ from federation.errors import IdentityUnusable
 
 log = logging.getLogger(__name__)
 
+KEY_FILE = "key.pem"  # in the federation's folder
 KEY_BYTES, SIGNATURE_BYTES = 32, 64
 MAX_KEY_FILE_BYTES = 4096
 
@@ -117,6 +118,22 @@ def open_identity(path: Path) -> Identity:
         return _read(path)
     except OSError as e:
         raise IdentityUnusable(f"the key file {path} cannot be used: {e.strerror or e}") from e
+
+
+def renew_identity(path: Path) -> Identity:
+    """Replace the key in `path`, which nobody uses meanwhile, by a new one: peers know the instance as another one.
+
+    Raises:
+        IdentityUnusable: if the file cannot be written.
+    """
+    identity = Identity.new()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        _create(path, identity)
+    except OSError as e:
+        raise IdentityUnusable(f"the key file {path} cannot be used: {e.strerror or e}") from e
+    return identity
 
 
 def _create(path: Path, identity: Identity) -> None:

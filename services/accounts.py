@@ -163,6 +163,14 @@ def remove_keys(path: Path, name: str) -> int:
     return len(account.keys)
 
 
+def renew_secret(path: Path) -> None:
+    """End every session at once, of forged cookies too. Raises ConfigError where the file is missing or damaged."""
+    try:
+        _write(path, replace(read_accounts(path), secret=secrets.token_hex(32)))
+    except OSError as e:
+        raise ConfigError(f"the file of users {path} cannot be written ({e.strerror}); check its folder") from e
+
+
 def _known(accounts: dict[str, Account], name: str) -> str:
     if name not in accounts:
         raise ConfigError(f"there is no user {name!r}; there are: {', '.join(accounts) or 'none yet'}")

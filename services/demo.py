@@ -27,6 +27,7 @@ from services.feedback import FeedbackService
 from services.learning import LearningService
 from services.pace import Closing
 from services.views import DemoTurn, DemoView
+from spear_core.config import PRESETS
 from spear_core.errors import SpearError
 from spear_core.loading import load_model
 from spear_core.rollout import answer_all
@@ -139,8 +140,7 @@ def _scratch_engine(engine: Engine, store: Store, folder: Path, seed: int) -> En
     loaded = engine.loaded if is_pocket else load_model(str(POCKET_MODEL))
     return Engine(
         store=store,
-        model=ModelParts.of(loaded, engine.config),
-        config=engine.config,
+        model=ModelParts.of(loaded, engine.config if is_pocket else PRESETS["live"]),
         data_folder=folder,
         seed=seed,
         pace=engine.pace,  # real chats come first here too

@@ -23,10 +23,11 @@ class ModelParts:
     loaded: LoadedModel
     twins: Twins
     encoder: Encoder
+    config: SpearConfig
 
     @classmethod
     def of(cls, loaded: LoadedModel, config: SpearConfig) -> ModelParts:
-        return cls(loaded, Twins(loaded.model, config), Encoder(loaded.tokenizer, loaded.context_tokens))
+        return cls(loaded, Twins(loaded.model, config), Encoder(loaded.tokenizer, loaded.context_tokens), config)
 
 
 @dataclass
@@ -35,7 +36,6 @@ class Engine:
 
     store: Store
     model: ModelParts
-    config: SpearConfig
     data_folder: Path
     seed: int
     pace: Pace = field(default_factory=Pace)
@@ -45,6 +45,11 @@ class Engine:
     @property
     def loaded(self) -> LoadedModel:
         return self.model.loaded
+
+    @property
+    def config(self) -> SpearConfig:
+        """How the present model learns."""
+        return self.model.config
 
     @property
     def twins(self) -> Twins:

@@ -12,7 +12,8 @@ from typing import Any
 from feedback_store import Adapter, NewAdapter, Round, Trace
 from services.engine import Engine
 from services.views import AdapterView
-from spear_core.adapters import load_adapter, lora_scale, save_adapter
+from spear_core.adapters import AdapterShape, load_adapter, lora_shape, save_adapter
+from spear_core.config import SpearConfig
 from spear_core.errors import AdapterInvalid, ConfigError, SpearError
 from spear_core.twins import AdapterState, lora_config
 
@@ -51,26 +52,26 @@ class Lineage:
         adapter = self._store.adapter(self._engine.base, version)
         return load_adapter(self._engine.data_folder / adapter.folder, adapter.sha256)
 
-    def check_scale(self, base: str) -> None:
-        """Raises ConfigError where a base model's adapters were trained with another rank or alpha than is set now."""
+    def check_shape(self, base: str, config: SpearConfig) -> None:
+        """Raises ConfigError where a base model's adapters have another rank, alpha or layers than `config` says."""
         if not (version := self._store.active_version(base)):
             return
-        engine = self._engine
-        was = lora_scale(engine.data_folder / self._store.adapter(base, version).folder)
-        now = engine.config.lora_rank, engine.config.lora_alpha
+        folder = self._engine.data_folder
+        was = lora_shape(folder / self._store.adapter(base, version).folder)
+        now = AdapterShape(config.lora_rank, config.lora_alpha, config.lora_layers)
         if was and was != now:
             raise ConfigError(
-                f"the adapters in {engine.data_folder} have rank {was[0]} and alpha {was[1]}, the settings say {now[0]} and "
-                f"{now[1]}: set lora_rank = {was[0]} and lora_alpha = {was[1]} under [spear], or choose another --data-folder"
+                f"the adapters in {folder} have {was.words}, the settings say {now.words}: set lora_rank = {was.rank}, "
+                f'lora_alpha = {was.alpha} and lora_layers = "{was.layers}" under [spear], or choose another --data-folder'
             )
 
     def serve_active(self) -> None:
         """Serve the active version; where its files are damaged, the newest intact ancestor, and say so.
 
-        Raises ConfigError as `check_scale`; nothing has changed then.
+        Raises ConfigError as `check_shape`; nothing has changed then.
         """
         base, version = self._engine.base, self.version
-        self.check_scale(base)
+        self.check_shape(base, self._engine.config)
         while True:
             try:
                 self.state = self.read(version)
@@ -110,7 +111,10 @@ class Lineage:
         version = self._store.next_version(base)
         folder = engine.adapter_folder(version)
         manifest = {"base": base, "version": version, "parent_version": parent, **made_by, "figures": figures}
-        sha256 = save_adapter(folder, state, lora_config(engine.config), engine.loaded.name, manifest)
+        manifest["lora_layers"] = engine.config.lora_layers
+        sha256 = save_adapter(
+            folder, state, lora_config(engine.config, engine.twins.base), engine.loaded.name, manifest
+        )
         relative = str(folder.relative_to(engine.data_folder))
         return NewAdapter(base, version, parent, relative, sha256, figures)
 

@@ -34,7 +34,8 @@ def write_first_adapter(settings: Settings, path: Path) -> None:
 
     Raises ModelUnavailable, FederationError where the file exists or cannot be written.
     """
-    loaded, config = load_model(model_folder(settings.model, settings.data_folder)), settings.config()
+    loaded = load_model(model_folder(settings.model, settings.data_folder))
+    config = settings.config_for(loaded)
     write_start(path, Twins(loaded.model, config).initial, loaded.fingerprint, config.lora_alpha)
 
 
@@ -46,12 +47,11 @@ class ModelService:
     """`on_switch` is called when another model serves."""
 
     def __init__(
-        self, engine: Engine, learning: LearningService, device: str, threads: int, on_switch: Callable[[], None]
+        self, engine: Engine, learning: LearningService, settings: Settings, on_switch: Callable[[], None]
     ) -> None:
         self._engine = engine
         self._learning = learning
-        self._device = device
-        self._threads = threads
+        self._settings = settings
         self._on_switch = on_switch
         self._switching = threading.Lock()
         self._cancelled = threading.Event()
@@ -75,7 +75,7 @@ class ModelService:
     def weigh(self, name: str) -> MemoryView:
         """Memory needed and free. Raises ModelUnavailable for what is not on this machine."""
         name = model_folder(name.strip(), self._engine.data_folder)
-        weighed = weigh_model(name, device=self._device)
+        weighed = weigh_model(name, device=self._settings.device)
         return MemoryView(name, weighed.parameters, weighed.needed_bytes, weighed.free_bytes)
 
     def cancel(self) -> None:
@@ -92,9 +92,10 @@ class ModelService:
         try:
             self._cancelled.clear()
             engine = self._engine
-            loaded = load_model(model_folder(name.strip(), engine.data_folder), device=self._device)
-            self._learning.lineage.check_scale(loaded.fingerprint)
-            model = ModelParts.of(loaded, engine.config)
+            loaded = load_model(model_folder(name.strip(), engine.data_folder), device=self._settings.device)
+            config = self._settings.config_for(loaded)
+            self._learning.lineage.check_shape(loaded.fingerprint, config)
+            model = ModelParts.of(loaded, config)
 
             def change() -> None:
                 self._raise_if_cancelled()
@@ -102,7 +103,7 @@ class ModelService:
 
             self._raise_if_cancelled()
             self._learning.change_model(change)
-            choose_threads(loaded, self._threads)
+            choose_threads(loaded, self._settings.threads)
             self._remember(loaded)
             self._on_switch()
             return True

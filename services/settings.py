@@ -10,6 +10,10 @@ from typing import Any
 from services.federation_settings import FederationSettings
 from spear_core.config import PRESETS, SpearConfig, preset
 from spear_core.errors import ConfigError
+from spear_core.loading import LoadedModel
+
+AUTO = "auto"
+DEEP_LAYERS = 12
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Settings:
     port: int = 7860
     auth_file: Path | None = None  # users, made by `app.py users`; None: one person, no login
     insecure: bool = False  # listen beyond this machine although nobody has to log in
-    preset: str = "live"
+    preset: str = AUTO  # chosen for the model: what its folder says, or by its depth
     device: str = "cpu"
     threads: int = 0  # 0: as many as torch chooses
     seed: int = 1
@@ -35,8 +39,8 @@ class Settings:
     federation: FederationSettings = field(default_factory=FederationSettings)
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ConfigError(f"unknown preset {self.preset!r}; there are: {', '.join(PRESETS)}")
+        if self.preset not in (AUTO, *PRESETS):
+            raise ConfigError(f"unknown preset {self.preset!r}; there are: {', '.join([AUTO, *PRESETS])}")
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port {self.port} is not a port; it must be 0 to 65535")
         if self.threads < 0:
@@ -51,7 +55,18 @@ class Settings:
         self.config()
 
     def config(self) -> SpearConfig:
-        return preset(self.preset, **self.spear)
+        """Before a model is known: `auto` counts as `live`."""
+        return preset("live" if self.preset == AUTO else self.preset, **self.spear)
+
+    def config_for(self, loaded: LoadedModel) -> SpearConfig:
+        """What this model learns with. Raises ConfigError where its folder names a preset that does not exist."""
+        return preset(preset_for(loaded) if self.preset == AUTO else self.preset, **self.spear)
+
+
+def preset_for(loaded: LoadedModel) -> str:
+    """The preset that a model's folder names, or `general` for a deep one: a shallow one needs LoRA in all its layers."""
+    layers = getattr(loaded.model.config.get_text_config(), "num_hidden_layers", 0)
+    return loaded.settings.preset or ("general" if layers >= DEEP_LAYERS else "live")
 
 
 def is_loopback(host: str) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from services.federation_settings import FederationSettings
-from services.settings import Settings
+from services.settings import AUTO, Settings
 from spear_core.config import SpearConfig
 from spear_core.errors import ConfigError
 
@@ -111,7 +111,9 @@ def as_toml(settings: Settings) -> str:
     top = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if f.name not in TABLES}
     lines = [f"{key} = {_value(value)}" if value is not None else f"# {key} is not set" for key, value in top.items()]
     lines += ["", f"[spear]  # preset {settings.preset} and what was changed in it"]
-    lines += [f"{key} = {_value(value)}" for key, value in dataclasses.asdict(settings.config()).items()]
+    # `auto` is decided when the model is known: written out, one model's values would become every model's
+    keys = settings.spear if settings.preset == AUTO else dataclasses.asdict(settings.config())
+    lines += [f"{key} = {_value(value)}" for key, value in keys.items()]
     lines += ["", "[federation]  # peers, docs/FEDERATION.md"]
     for key, value in dataclasses.asdict(settings.federation).items():
         lines.append(f"{key} = {_value(value)}" if value is not None else f"# {key} is not set")

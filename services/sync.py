@@ -22,7 +22,7 @@ from federation.errors import (
     UpdateRefused,
 )
 from federation.exchange import PeerClient, Waits
-from federation.keys import PublicKey, open_identity
+from federation.keys import KEY_FILE, PublicKey, open_identity
 from federation.knocks import Knocks
 from federation.peers import PeerAddress, backoff_seconds, parse_address
 from federation.plan import Contribution
@@ -55,7 +55,7 @@ class SyncService:
         self._learning = learning
         self.settings = settings
         folder = engine.data_folder / FOLDER
-        self.identity = open_identity(folder / "key.pem")
+        self.identity = open_identity(folder / KEY_FILE)
         self.knocks = Knocks()
         self.inbox = folder / "inbox"
         self._begin()

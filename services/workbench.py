@@ -46,7 +46,7 @@ class Workbench:
         self.progress = ProgressService(engine)
         self.adapter_files = AdapterFiles(engine, self.learning)
         self.sync = SyncService(engine, self.learning, settings.federation)
-        self.models = ModelService(engine, self.learning, settings.device, settings.threads, self._begin)
+        self.models = ModelService(engine, self.learning, settings, self._begin)
         self.demo = DemoService(engine)
         self._starts_jobs = start_jobs
         self._preparing: list[threading.Thread] = []
@@ -127,15 +127,13 @@ def open_workbench(settings: Settings, *, start_jobs: bool = True) -> Workbench:
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     keep_little()
-    config = settings.config()
     folder = prepare_data_folder(settings.data_folder)
     loaded = load_model(model_folder(settings.model, folder), device=settings.device)
     choose_threads(loaded, settings.threads)
     store = Store(folder / DATABASE)
     engine = Engine(
         store=store,
-        model=ModelParts.of(loaded, config),
-        config=config,
+        model=ModelParts.of(loaded, settings.config_for(loaded)),
         data_folder=folder,
         seed=settings.seed,
     )

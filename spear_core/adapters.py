@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,26 @@ def _write(
     return digest
 
 
-def lora_scale(folder: Path) -> tuple[int, int] | None:
-    """(rank, alpha) with which an adapter was trained; None where its folder does not say."""
+@dataclass(frozen=True)
+class AdapterShape:
+    """What must agree for an adapter to be trained on: rank, alpha, and which layers it sits in (`lora_layers`)."""
+
+    rank: int
+    alpha: int
+    layers: str = "all"
+
+    @property
+    def words(self) -> str:
+        where = "all layers" if self.layers == "all" else f"the {self.layers.replace('_', ' ')} of the layers"
+        return f"rank {self.rank} and alpha {self.alpha} in {where}"
+
+
+def lora_shape(folder: Path) -> AdapterShape | None:
+    """The shape of an adapter that was trained here; None where its folder does not say."""
     try:
         config = json.loads((folder / CONFIG).read_text())
-        return int(config["r"]), int(config["lora_alpha"])
+        manifest = json.loads((folder / MANIFEST).read_text())
+        return AdapterShape(int(config["r"]), int(config["lora_alpha"]), str(manifest.get("lora_layers", "all")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

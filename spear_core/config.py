@@ -10,6 +10,9 @@ from typing import Any, Literal, Self
 
 from spear_core.errors import ConfigError
 
+# name -> share of the decoder layers, counted from the top
+LORA_LAYERS = {"all": 1.0, "upper_half": 1 / 2, "upper_third": 1 / 3}
+
 
 @dataclass(frozen=True)
 class SpearConfig:
@@ -18,7 +21,8 @@ class SpearConfig:
     Raises ConfigError for a value out of range.
     """
 
-    # LoRA on all linear layers.
+    # LoRA on all linear maps of these decoder layers; of the others nothing changes, and what they compute is kept.
+    lora_layers: Literal["all", "upper_half", "upper_third"] = "all"
     lora_rank: int = 8
     lora_alpha: int = 16
     lora_dropout: float = 0.0
@@ -42,6 +46,9 @@ class SpearConfig:
     settle_steps: int = 6  # further steps once everything is learned
     settle_drift: float = 0.02  # nats per token that the last step's anchors may be off when training stops
     prompt_dropout: float = 0.2  # share of the question's tokens left out at random in each step
+    prompt_variants: int = (
+        0  # so many fixed choices of what is left out, whose lower layers are kept; 0: a new one each step
+    )
     # Batches.
     wins_a_step: int = 16
     loses_a_step: int = 16
@@ -73,6 +80,7 @@ class SpearConfig:
 
     def __post_init__(self) -> None:
         rules: list[tuple[str, bool, str]] = [
+            ("lora_layers", self.lora_layers in LORA_LAYERS, ", ".join(LORA_LAYERS)),
             ("lora_rank", self.lora_rank >= 1, "at least 1"),
             ("lora_alpha", self.lora_alpha >= 1, "at least 1"),
             ("lora_dropout", 0 <= self.lora_dropout < 1, "in [0, 1)"),
@@ -92,6 +100,7 @@ class SpearConfig:
             ("settle_steps", self.settle_steps >= 0, "at least 0"),
             ("settle_drift", self.settle_drift >= 0, "at least 0"),
             ("prompt_dropout", 0 <= self.prompt_dropout < 1, "in [0, 1)"),
+            ("prompt_variants", self.prompt_variants >= 0, "at least 0 (0: a new choice each step)"),
             ("wins_a_step", self.wins_a_step >= 1, "at least 1"),
             ("loses_a_step", self.loses_a_step >= 1, "at least 1"),
             ("replay_wins", self.replay_wins >= 0, "at least 0"),
@@ -129,6 +138,9 @@ class SpearConfig:
 PRESETS: dict[str, SpearConfig] = {
     # For a person correcting a model one answer at a time.
     "live": SpearConfig(),
+    # The same for a general language model of many layers (docs/LEARNING.md): what lies below the adapted third is
+    # computed once.
+    "general": SpearConfig(lora_layers="upper_third", prompt_variants=4),
     # The authors' published settings (arXiv 2605.07977): fixed steps, unlikelihood, no anchors.
     "paper": SpearConfig(
         lora_rank=16,

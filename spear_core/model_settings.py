@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from spear_core.config import PRESETS
 from spear_core.errors import ConfigError, one_line
 from spear_core.starter import ANCHOR_PROMPTS, ANCHOR_REVISIONS, PROBE_PROMPTS
 
@@ -23,6 +24,7 @@ class ModelSettings:
         revise_with_hint: what the user's turn says when a revision is asked for; must contain `{hint}`.
         revise_without_hint: the same when there is no hint.
         max_new_tokens: the longest reply, in tokens.
+        preset: how this model learns (spear_core/config.py); empty: by its depth.
         examples: questions that an empty chat offers.
         anchor_prompts: prompts on which training holds the model to its earlier answers.
         anchor_revisions: (prompt, hint) pairs: how the model revises its answer to the prompt is held too, so that it goes
@@ -39,6 +41,7 @@ class ModelSettings:
     revise_with_hint: str = "Please improve your answer. Hint: {hint}\nReply with the improved answer only."
     revise_without_hint: str = "Please improve your answer.\nReply with the improved answer only."
     max_new_tokens: int = 512
+    preset: str = ""
     examples: tuple[str, ...] = (
         "What is the capital of Australia?",
         "Explain photosynthesis in two sentences.",
@@ -58,6 +61,8 @@ class ModelSettings:
             raise ConfigError("revise_with_hint must contain {hint}, the place where the hint goes")
         if type(self.max_new_tokens) is not int or self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens must be a whole number from 1 up, not {self.max_new_tokens!r}")
+        if self.preset not in ("", *PRESETS):
+            raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, not {self.preset!r}")
         for name in ("examples", "anchor_prompts", "probe_prompts"):
             value = getattr(self, name)
             if not isinstance(value, tuple) or not all(isinstance(text, str) for text in value):

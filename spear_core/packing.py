@@ -17,6 +17,17 @@ from spear_core.traces import Encoded
 
 
 @dataclass(frozen=True)
+class Piece:
+    """`length` tokens of an example's prompt + completion, from its token `offset` on, at a place in a row."""
+
+    row: int
+    column: int
+    example: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
 class Packed:
     """Rows for one forward, and where in them the N scored tokens are predicted.
 
@@ -30,6 +41,7 @@ class Packed:
         targets: (N,), the scored tokens.
         examples, places: (N,) each: which example a scored token belongs to, and where it stands in its completion.
             Scored tokens come example after example.
+        pieces: which part of which example stands where, each token of a row (padding aside) in exactly one.
     """
 
     ids: Tensor
@@ -42,6 +54,7 @@ class Packed:
     targets: Tensor
     examples: Tensor
     places: Tensor
+    pieces: tuple[Piece, ...] = ()
 
     def may_see(self) -> Tensor:
         """(R, T, T): may the token of the second axis see that of the third. Padding sees itself, for a finite softmax."""
@@ -105,7 +118,9 @@ def pack(
     scored = torch.tensor(sorted(layout.scored), dtype=torch.long, device=device).reshape(-1, 5)
     example, place, row_of, column, target = scored.unbind(1)
     ids, positions = padded(layout.ids, pad_id), padded(layout.positions, 0)
-    return Packed(ids, positions, segments >= 0, segments, contexts, row_of, column, target, example, place)
+    return Packed(
+        ids, positions, segments >= 0, segments, contexts, row_of, column, target, example, place, tuple(layout.pieces)
+    )
 
 
 def fill(lengths: Sequence[int], room: int) -> list[list[int]]:
@@ -138,6 +153,7 @@ class _Layout:
     segments: list[list[int]] = field(default_factory=list)
     contexts: list[list[int]] = field(default_factory=list)
     scored: list[tuple[int, int, int, int, int]] = field(default_factory=list)  # example, place, row, column, target
+    pieces: list[Piece] = field(default_factory=list)
     parts: int = 0
 
     def add(self, row: int, examples: Sequence[Encoded], members: Sequence[int], every_token: bool) -> None:
@@ -146,10 +162,12 @@ class _Layout:
             for rows in (self.ids, self.positions, self.segments, self.contexts):
                 rows.append([])
         prompt = examples[members[0]].prompt_ids
+        self.pieces.append(Piece(row, len(self.ids[row]), members[0], 0, len(prompt)))
         context = self._append(row, prompt, 0, None)
         last = len(self.ids[row]) - 1
         for number in members:
             e, start = examples[number], len(self.ids[row])
+            self.pieces.append(Piece(row, start, number, len(prompt), len(e.completion_ids)))
             self._append(row, e.completion_ids, len(prompt), context)
             for place, (token, wanted) in enumerate(zip(e.completion_ids, e.mask, strict=True)):
                 if wanted or every_token:

@@ -24,6 +24,7 @@ from spear_core.head import kl_from_base, target_logps
 from spear_core.losses import token_logps
 from spear_core.packing import Packed, batches_by_prompt, pack
 from spear_core.traces import Encoded
+from spear_core.trunk import Trunk, TrunkCache, first_adapted, text_key
 
 log = logging.getLogger(__name__)
 # relative difference of hidden states above which two ways to compute them are not the same way (a leak makes it 0.6)
@@ -107,6 +108,9 @@ class Predictions:
 
 
 _abilities: WeakKeyDictionary[Any, tuple[str, Ability]] = WeakKeyDictionary()
+_trunks: WeakKeyDictionary[Any, Trunk | None] = WeakKeyDictionary()
+# by the weight of the input embedding, which all module trees over one base share, and the first adapted layer
+_kept_states: WeakKeyDictionary[Any, dict[int, TrunkCache]] = WeakKeyDictionary()
 _trying = threading.Lock()
 
 
@@ -120,7 +124,9 @@ def predict(model: Any, examples: Sequence[Encoded], pad_id: int, *, every_token
     packed, inputs = _prepared(causal, able, examples, pad_id, every_token)
     shape = (len(examples), max(len(e.completion_ids) for e in examples))
     if able.plain_head:
-        hidden = _backbone(causal)(**inputs).last_hidden_state[packed.rows, packed.columns]  # (N, H)
+        trunk = trunk_of(model)
+        states = trunk.hidden(packed, examples, inputs) if trunk else _backbone(causal)(**inputs).last_hidden_state
+        hidden = states[packed.rows, packed.columns]  # (N, H)
         return Predictions(packed, hidden, causal.get_output_embeddings(), shape)
     columns, place = packed.columns.unique(return_inverse=True)
     logits = causal(**inputs, logits_to_keep=columns).logits[packed.rows, place]  # (N, V)
@@ -171,6 +177,25 @@ def ability(model: Any) -> Ability:
                 log.warning("training takes a slower way with this model: %s", found.why)
             known = _abilities[causal] = (attention, found)
         return known[1]
+
+
+def trunk_of(model: Any) -> Trunk | None:
+    """The model cut below its first adapted layer, with the cache of what enters that layer. Thread-safe.
+
+    None where LoRA begins in the first layer, where layers look back only so far, or where the parts, tried the first time
+    the model is asked, do not give what the whole gives.
+    """
+    causal, able = _causal(model), ability(model)
+    with _trying:
+        if causal not in _trunks:
+            _trunks[causal] = _try_trunk(causal, able)
+        return _trunks[causal]
+
+
+def drop_kept_states(model: Any, keep: Sequence[Encoded] = ()) -> None:
+    """Forget the hidden states of every text but these: what somebody erased must not stay in memory."""
+    if trunk := trunk_of(model):
+        trunk.cache.drop({text_key(e) for e in keep})
 
 
 def layers_of(model: Any) -> list[Any]:
@@ -264,6 +289,35 @@ def _try(causal: Any) -> Ability:
             for module in was_training:
                 module.training = True
     return Ability(packs, plain, window, "; ".join(reasons))
+
+
+def _try_trunk(causal: Any, able: Ability) -> Trunk | None:
+    backbone = _backbone(causal)
+    first = first_adapted(backbone)
+    if not first or not able.plain_head or not able.packs or able.window is not None:
+        return None
+    vocabulary = int(causal.config.get_text_config().vocab_size)
+    tokens = [(5 + 13 * i) % vocabulary for i in range(20)]
+    trial = [_example(tokens[:4], tokens[4:14]), _example(tokens[:4], tokens[14:20])]
+    was_training = [m for m in causal.modules() if m.training]
+    try:
+        causal.eval()
+        kept = _kept_states.setdefault(causal.get_input_embeddings().weight, {})
+        trunk = Trunk(backbone, first, kept.setdefault(first, TrunkCache()))
+        packed = pack(trial, 0, next(causal.parameters()).device, every_token=True)
+        inputs = _inputs(packed, share=True, dtype=causal.dtype)
+        with torch.no_grad():
+            halves = trunk.hidden(packed, trial, inputs)[packed.present]
+            if _same(halves, backbone(**inputs).last_hidden_state[packed.present]):
+                trunk.cache.discard([text_key(e) for e in trial])
+                return trunk
+        log.warning("this model computes something else when its layers are cut in two; the lower ones are not cached")
+    except REFUSALS as e:
+        log.warning("the lower layers of this model are not cached: %s", one_line(e))
+    finally:
+        for module in was_training:
+            module.training = True
+    return None
 
 
 def _packs(causal: Any, trial: Sequence[Encoded]) -> bool:

@@ -363,9 +363,12 @@ class Trainer:
         if share <= 0:
             return examples
         dropped: dict[tuple[int, ...], tuple[int, ...]] = {}  # once a prompt: what shares a prompt goes on sharing it
+        variants = self.config.prompt_variants
         for e in examples:
             if e.prompt_ids not in dropped:
-                kept = (t for t in e.prompt_ids if t in self.template_ids or rng.random() >= share)
+                # of the fixed choices one, the same ones in every round: what the lower layers make of it is kept
+                draw = random.Random(f"{rng.randrange(variants)} {e.prompt_ids}") if variants else rng
+                kept = (t for t in e.prompt_ids if t in self.template_ids or draw.random() >= share)
                 dropped[e.prompt_ids] = tuple(kept) or e.prompt_ids[-1:]
         return [replace(e, prompt_ids=dropped[e.prompt_ids]) for e in examples]
 

@@ -18,13 +18,16 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from torch import Tensor
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
-from spear_core.config import SpearConfig
+from spear_core.config import LORA_LAYERS, SpearConfig
 from spear_core.errors import AdapterInvalid
 from spear_core.scoring import layers_of
+from spear_core.trunk import layer_list
 
 AdapterState = dict[str, Tensor]
+LINEAR_MAPS = (nn.Linear, Conv1D)  # Conv1D is GPT-2's name for one
 SPARE_TREES = 2  # one serves, the next is written meanwhile
 FIRST_ADAPTER_SEED = 1  # the same for everybody: only adapters that began alike can be averaged factor by factor
 
@@ -36,16 +39,40 @@ def share_base(model: Any) -> Any:
     return copy.deepcopy(model, memo)
 
 
-def lora_config(config: SpearConfig) -> LoraConfig:
-    """LoRA on all linear layers except the head (arXiv 2605.07977; sizes from the config)."""
+def lora_config(config: SpearConfig, model: Any) -> LoraConfig:
+    """LoRA on all linear maps of the chosen layers, never the head (arXiv 2605.07977; sizes from the config).
+
+    `model` is the causal language model, with or without PEFT around it: it says how its layers are named and how many
+    there are. A model whose layers cannot be told apart gets LoRA in all of them.
+    """
+    chosen: dict[str, Any] = {"target_modules": "all-linear"}
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    found = layer_list(causal.base_model) if config.lora_layers != "all" else None
+    if found is not None:
+        name, layers = found
+        count = max(1, round(LORA_LAYERS[config.lora_layers] * len(layers)))
+        chosen = {
+            "target_modules": sorted({path.rpartition(".")[2] for path in _linear_maps(layers[-1])}),
+            "layers_to_transform": list(range(len(layers) - count, len(layers))),
+            "layers_pattern": name,
+        }
     return LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
-        target_modules="all-linear",
         bias="none",
         task_type="CAUSAL_LM",
+        **chosen,
     )
+
+
+def _linear_maps(layer: Any) -> list[str]:
+    """Paths of a layer's linear maps, also where LoRA is around them already."""
+    return [
+        path.removesuffix(".base_layer")
+        for path, module in layer.named_modules()
+        if isinstance(module, LINEAR_MAPS) and "lora_" not in path
+    ]
 
 
 @dataclass(frozen=True)
@@ -67,7 +94,7 @@ class Twins:
         self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.training: PeftModel = get_peft_model(share_base(self.base), lora_config(config))
+            self.training: PeftModel = get_peft_model(share_base(self.base), lora_config(config, self.base))
         self.training.eval()
         self.initial = self.state()
         self._spare = [self._tree() for _ in range(SPARE_TREES)]

@@ -1,5 +1,8 @@
 """The page's own routes, which Gradio serves: only those that the page uses, and each session for one user alone.
 
+No file of the machine is read or served by them: a value of an event that Gradio would take for a file is refused, but
+for the upload of an owner, and so is every address of a file.
+
 Gradio takes whoever knows the name of a session for its owner: they could read its stream of answers, end its events and
 change its state. So the user's name becomes part of the session's here, before Gradio sees it, and the same name sent by
 somebody else is another session. Plain ASGI, inside the gate, which says who asks.
@@ -9,10 +12,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
+from gradio.utils import get_upload_folder
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,7 +28,7 @@ RESET = "/gradio_api/reset"  # does nothing in Gradio either, except read the bo
 ICONS = "/pwa_icon/"  # pictures of the icon in any size, and it is no picture of pixels
 JOIN, RUN, CANCEL = "queue/join", "run/", "cancel"  # with a JSON body that names the session
 STREAM, HEARTBEAT = "queue/data", "heartbeat/"  # with the session in their address
-FILE, UPLOAD = "file=", "upload"
+UPLOAD = "upload"
 REST = frozenset({"upload_progress", "startup-events", "theme.css", "info", "app_id", "login_check"})
 OWNER_OF = "~"  # no name of a user has it
 MAX_SESSION_CHARACTERS = 100
@@ -31,7 +36,7 @@ UNREADABLE = "The page sent something that cannot be read; load it again."
 ABSENT = "The page has no such address."
 _BODY = {"session_hash": str, "fn_index": int}
 _SURROGATES = re.compile("[\ud800-\udfff]")  # no answer could quote them back
-_ADDRESS = re.compile(r"file=\s*[a-z]+:/", re.IGNORECASE)  # Gradio would fetch it
+_OF_FILES = frozenset({"path", "meta", "is_file"})  # keys of the objects that Gradio, now or once, takes for files
 
 
 class _Refused(Exception):
@@ -40,11 +45,17 @@ class _Refused(Exception):
 
 
 class PageDoor:
-    """`events`: ids of the page's events. Answers by itself, with one sentence: 400, 403 or 404."""
+    """Answers by itself, with one sentence: 400, 403 or 404.
 
-    def __init__(self, app: ASGIApp, events: Collection[int]) -> None:
+    Args:
+        events: ids of the page's events.
+        uploads: the events that take an uploaded file, each with the positions of its inputs that are files.
+    """
+
+    def __init__(self, app: ASGIApp, events: Collection[int], uploads: Mapping[int, Collection[int]]) -> None:
         self.app = app
         self.events = frozenset(events)
+        self.uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith((PREFIX, ICONS)):
@@ -79,9 +90,6 @@ class PageDoor:
             raise _Refused(403, "Only an owner may upload adapters; ask one of them.")
         if name in REST or name == UPLOAD:
             return scope, receive
-        if name.startswith(FILE) and not _ADDRESS.match(name):
-            # files are sent whole: Gradio trips over ranges such as 1-2-3
-            return {**scope, "headers": [(k, v) for k, v in scope["headers"] if k != b"range"]}, receive
         raise _Refused(404, ABSENT)
 
     async def _own_body(self, scope: Scope, receive: Receive, user: User, *, is_event: bool) -> tuple[Scope, Receive]:
@@ -111,11 +119,41 @@ class PageDoor:
             raise _Refused(400, UNREADABLE)
         if is_event and (said["fn_index"] not in self.events or not isinstance(said.get("data"), list)):
             raise _Refused(400, UNREADABLE)
+        if any(not self._is_own_upload(said, file, user) for file in _files(said)):
+            raise _Refused(400, UNREADABLE)
         said["session_hash"] = _owned(said.get("session_hash"), user)
         try:
             return _SURROGATES.sub("\ufffd", json.dumps(said, ensure_ascii=False, allow_nan=False)).encode()
         except (ValueError, RecursionError) as e:
             raise _Refused(400, UNREADABLE) from e
+
+    def _is_own_upload(self, said: dict[str, Any], file: dict[str, Any], user: User) -> bool:
+        """Whether `file` stands where an owner's event takes an upload, and names one."""
+        data = said.get("data", [])
+        taken = [data[i] for i in self.uploads.get(said["fn_index"], ()) if i < len(data)]
+        return user.is_owner and any(file is one for one in taken) and _was_uploaded(file.get("path"))
+
+
+def _files(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON value, however deep, that Gradio could take for a file."""
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            if not _OF_FILES.isdisjoint(value):
+                yield value
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+
+
+def _was_uploaded(path: Any) -> bool:
+    """Whether this is a path of a file in Gradio's folder of uploads, which is all that an upload can be."""
+    try:
+        found = Path(path).resolve(strict=True)
+    except (TypeError, ValueError, OSError, RuntimeError):
+        return False
+    return found.is_file() and found.is_relative_to(Path(get_upload_folder()).resolve())
 
 
 def _owned(session: Any, user: User) -> str:

@@ -17,6 +17,7 @@ from feedback_store import Store
 from feedback_store.transfer import STATUSES, Wanted
 from services import accounts, backups
 from services.exports import FORMATS, export_lines, import_lines, moment
+from services.renewal import renew
 from services.settings import Settings
 from spear_core.errors import ConfigError, SpearError
 
@@ -38,7 +39,14 @@ def users(argv: list[str], settings_from: SettingsFrom) -> None:
     ):
         commands.add_parser(name, help=does).add_argument("name")
     commands.add_parser("list", help="list users and roles")
+    renew = commands.add_parser(
+        "renew", help="after others may have read this machine's files: end all sessions, make a new peer key"
+    )
+    renew.add_argument("--data-folder", type=Path, help="default: as the app itself")
     asked = parser.parse_args(argv)
+    if asked.command == "renew":
+        _renew(asked, settings_from)
+        return
     file = _auth_file(asked, settings_from)
     match asked.command:
         case "add":
@@ -54,6 +62,16 @@ def users(argv: list[str], settings_from: SettingsFrom) -> None:
         case "list":
             for account in accounts.read_accounts(file).accounts.values():
                 print(f"{account.name}\t{account.role}\t{len(account.keys)} API key(s)")
+
+
+def _renew(asked: argparse.Namespace, settings_from: SettingsFrom) -> None:
+    settings = settings_from({k: v for k in ("config", "data_folder") if (v := getattr(asked, k)) is not None})
+    file = asked.auth_file or settings.auth_file
+    key = renew(settings.data_folder, file)
+    print(f"This instance's new key is {key}: your peers must approve it; the old one is worth nothing any more.")
+    if file:
+        users = ", ".join(accounts.read_accounts(file).accounts)
+        print(f"All sessions have ended. Change the passwords too, with `app.py users add NAME`: {users}.")
 
 
 def data(argv: list[str], settings_from: SettingsFrom) -> None:

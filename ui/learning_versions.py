@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,8 +46,7 @@ class LearningVersions:
             gr.HTML("<header><h3>Take along, bring in</h3></header>")
             with gr.Row(elem_id="download-row"):
                 self.version = gr.Dropdown([], label="Version", elem_id="download-version")
-                self.pack = gr.Button("Make a zip", size="sm", elem_id="make-zip")
-                self.download = gr.DownloadButton("Download", size="sm", visible=False, elem_id="download-zip")
+                self.download = gr.Button("Download", size="sm", visible=False, elem_id="download-zip")
             gr.HTML(ABOUT_UPLOAD)
             self.upload = gr.UploadButton("Upload an adapter", file_types=[".zip"], size="sm", elem_id="upload-zip")
             self.uploaded = gr.HTML(elem_id="uploaded", apply_default_css=False)
@@ -59,8 +57,7 @@ class LearningVersions:
         opened(self.versions, None, [*lists, self.download], **QUIET)
         for event in (self.compare.click, self.prompt.submit):
             event(self.ask, asking, [self.compared], **QUIET)
-        self.pack.click(self.make_zip, [self.version], [self.download], **QUIET)
-        self.version.input(lambda: gr.DownloadButton(visible=False), None, [self.download], **QUIET)
+        self.version.input(self.link, [self.version], [self.download], **QUIET)
         self.upload.upload(self.take_over, [self.upload], [self.uploaded], **QUIET).then(
             self.versions, None, [*lists, self.download], **QUIET
         )
@@ -72,11 +69,12 @@ class LearningVersions:
         choices = [(f"v{a.version}", a.version) for a in stored]
         live = next((a.version for a in stored if a.status == "live"), 0)
         all_of_them = [*choices, (version_name(0), 0)]
+        chosen = live or (choices[0][1] if choices else None)
         return (
             gr.Dropdown(all_of_them, value=0),
             gr.Dropdown(all_of_them, value=live),
-            gr.Dropdown(choices, value=live or (choices[0][1] if choices else None)),
-            gr.DownloadButton(visible=False),
+            gr.Dropdown(choices, value=chosen),
+            download_button(chosen),
         )
 
     @at_the_edge
@@ -90,12 +88,8 @@ class LearningVersions:
         yield comparison_html(prompt, self.comparison.answers(prompt, versions))
 
     @at_the_edge
-    def make_zip(self, version: int | None) -> Any:
-        if version is None:
-            gr.Info("There is no version yet. Correct a reply first.")
-            return gr.skip()
-        file = self.files.download(version, Path(tempfile.mkdtemp(prefix="spear-zip-")))
-        return gr.DownloadButton(f"Download v{version}", value=str(file), visible=True)
+    def link(self, version: int | None) -> gr.Button:
+        return download_button(version)
 
     @at_the_edge
     def take_over(self, file: str) -> Iterator[Any]:
@@ -106,3 +100,10 @@ class LearningVersions:
             yield ""
             raise
         yield f'<p class="detail" role="status">Taken over: v{version} answers now. Undo takes it back.</p>'
+
+
+def download_button(version: int | None) -> gr.Button:
+    """The link to a version's zip, which the HTTP API serves; hidden where there is no version."""
+    if version is None:
+        return gr.Button(visible=False)
+    return gr.Button(f"Download v{version}", link=f"v1/adapters/{version}/zip", visible=True)

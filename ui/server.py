@@ -113,18 +113,29 @@ def _name_of(request: Request) -> str | None:
     return user.name if user else None
 
 
+def _uploads(page: gr.Blocks) -> dict[int, tuple[int, ...]]:
+    """The events that take an uploaded file, with the positions of the inputs that are files."""
+    found = {
+        number: tuple(i for i, part in enumerate(event.inputs) if isinstance(part, gr.UploadButton))
+        for number, event in page.fns.items()
+    }
+    return {number: positions for number, positions in found.items() if positions}
+
+
 def make_app(
     page: gr.Blocks, access: Access, *, insecure: bool = False, host: str = "127.0.0.1", port: int = 0
 ) -> FastAPI:
     """Everything behind one port: the gate, the login, the API, and the page at the root."""
     app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
     access.show_who_is_here(page)
-    app.add_middleware(PageDoor, events=tuple(page.fns))
+    app.add_middleware(PageDoor, events=tuple(page.fns), uploads=_uploads(page))
     app.add_middleware(Gate, access=access, insecure=insecure)
     app.add_middleware(SecurityHeaders)
     app.router.routes += login_routes(access)
     app.router.routes += access.workbench.sync.routes()
     add_api(app, access)
+    # Gradio checks the paths of files for launched pages only, and a mounted page does not count as one by itself
+    page.has_launched = True
     return gr.mount_gradio_app(
         app,
         page,

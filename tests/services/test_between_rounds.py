@@ -176,15 +176,15 @@ def test_a_learned_answer_longer_than_a_reply_is_not_taken_for_lost(tmp_path: Pa
     bench.close()
 
 
-@pytest.mark.parametrize("change", [{"lora_rank": 4}, {"lora_alpha": 32}])
-def test_adapters_of_another_rank_or_alpha_stop_the_start_with_one_sentence_and_stay(
-    tmp_path: Path, change: dict[str, int]
+@pytest.mark.parametrize("change", [{"lora_rank": 4}, {"lora_alpha": 32}, {"lora_layers": "upper_half"}])
+def test_adapters_of_another_shape_stop_the_start_with_one_sentence_and_stay(
+    tmp_path: Path, change: dict[str, object]
 ) -> None:
     bench = open_quick(tmp_path / "data")
     teach(bench, OWL, "a bird")
     bench.learning.run_pending()
     bench.close()
-    with pytest.raises(ConfigError, match="have rank 8 and alpha 16, the settings say") as refusal:
+    with pytest.raises(ConfigError, match="have rank 8 and alpha 16 in all layers, the settings say") as refusal:
         open_quick(tmp_path / "data", **change)
     assert "\n" not in str(refusal.value)
     bench = open_quick(tmp_path / "data")

@@ -162,13 +162,13 @@ def test_the_page_has_every_key_of_the_top_with_its_default_and_no_other() -> No
     }
 
 
-def test_the_page_has_every_key_of_the_spear_table_with_both_defaults_and_no_other() -> None:
+def test_the_page_has_every_key_of_the_spear_table_with_its_defaults_and_no_other() -> None:
     page = rows("`[spear]`")
-    live, paper = (dataclasses.asdict(PRESETS[name]) for name in ("live", "paper"))
-    assert {key: cells[:2] for key, cells in page.items()} == {
-        key: [shown(live[key]), shown(paper[key])] for key in live
+    live, general, paper = (dataclasses.asdict(PRESETS[name]) for name in ("live", "general", "paper"))
+    assert {key: cells[:3] for key, cells in page.items()} == {
+        key: [shown(live[key]), shown(general[key]), shown(paper[key])] for key in live
     }
-    assert all(cells[2] for cells in page.values())
+    assert all(cells[3] for cells in page.values())
 
 
 def test_every_key_of_the_top_has_a_flag_of_its_name() -> None:

@@ -36,6 +36,7 @@ TABLE: dict[tuple[str, str], tuple[str, str, str]] = {
     ("GET", "/v1/adapters"): USERS,
     ("POST", "/v1/adapters/rollback"): OWNERS,
     ("POST", "/v1/adapters/{version}/pin"): OWNERS,
+    ("GET", "/v1/adapters/{version}/zip"): OWNERS,
     ("GET", "/v1/learned"): USERS,
     ("GET", "/v1/learned/others"): OWNERS,
     ("DELETE", "/v1/learned/{message_id}"): USERS,

@@ -10,6 +10,7 @@ import pytest
 
 import app
 from federation.flower.start import read_start
+from federation.keys import open_identity
 from feedback_store import Store
 from services.accounts import Accounts
 from services.backups import DATABASE, in_use
@@ -79,6 +80,26 @@ def test_what_cannot_be_done_is_one_sentence_and_a_code(
     assert run(*arguments, typed=typed, monkeypatch=monkeypatch) == app.FAILED_TO_START
     said = capsys.readouterr().err.strip()
     assert sentence in said and "\n" not in said
+
+
+def test_renewing_ends_all_sessions_and_gives_the_instance_another_key(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flag = ["--auth-file", "users.json"]
+    run("users", *flag, "add", "anna", typed="a long password\n", monkeypatch=monkeypatch)
+    key, secret = open_identity(folder / "federation" / "key.pem").public, Accounts(Path("users.json")).secret
+    with in_use(folder):
+        assert run("users", *flag, "renew") == app.FAILED_TO_START, "not under a running app"
+    assert open_identity(folder / "federation" / "key.pem").public == key
+    capsys.readouterr()
+    assert run("users", *flag, "renew") == 0
+    said = capsys.readouterr().out
+    new = open_identity(folder / "federation" / "key.pem").public
+    assert new != key and new.text in said and "Change the passwords too" in said and "anna" in said
+    assert Accounts(Path("users.json")).secret != secret
+    assert Accounts(Path("users.json")).by_password("anna", "a long password") is not None
+    assert (folder / "federation" / "key.pem").stat().st_mode & 0o077 == 0
+    assert run("users", "renew") == 0, "without logins: the key alone"
 
 
 def test_export_backup_erase_and_restore(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

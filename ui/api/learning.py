@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, StrictBool
 
 from services.views import LearningStatus
@@ -60,6 +63,16 @@ def pin(version: int, asked: Pin, bench: Bench) -> dict[str, Any]:
     """Owners: keep a version from being deleted when there are many, or no longer."""
     bench.learning.pin(version, asked.pinned)
     return {"object": "adapter", "version": version, "pinned": asked.pinned}
+
+
+@router.get("/v1/adapters/{version}/zip")
+def download(version: int, bench: Bench) -> Response:
+    """Owners: a version as a zipped PEFT folder."""
+    with tempfile.TemporaryDirectory(prefix="spear-zip-") as scratch:
+        file = bench.adapter_files.download(version, Path(scratch))
+        content, name = file.read_bytes(), file.name
+    attached = {"Content-Disposition": f"attachment; filename*=utf-8''{quote(name)}"}
+    return Response(content, media_type="application/zip", headers=attached)
 
 
 @router.get("/v1/learned")
