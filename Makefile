@@ -5,8 +5,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
 WORKERS ?= auto
-PACKAGES := spear_core feedback_store federation services ui pocket experiments benchmarks
-CODE := app.py $(foreach package,$(PACKAGES),$(if $(wildcard $(package)/*.py),$(package)))
+PACKAGES := spear_core feedback_store federation services server ui cli pocket experiments benchmarks
+CODE := app.py $(foreach package,$(PACKAGES),$(if $(wildcard $(package)/__init__.py),$(package)))
 
 .PHONY: chat test check audit screenshots
 .DEFAULT_GOAL := chat

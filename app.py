@@ -83,36 +83,36 @@ def announce(settings: Settings) -> None:
 
 def serve_until_signal(settings: Settings) -> None:
     """Raises SpearError or StoreError, each with one sentence, where it cannot start."""
-    from services.backups import serving
+    from services.data.backups import serving
 
     # first: a folder in use, or a busy port, should not cost the loading of a model
     with serving(settings.data_folder):
-        from ui.server import bind, serve
+        from ui.serve import bind, serve
 
         listener = bind(settings.host, settings.port)
         announce(settings)
-        from services.accounts import Accounts
-        from services.workbench import keep_what_is_loaded, open_workbench
-        from ui.access import Access
+        from server.current_user import Access
+        from services.accounts.users_file import Accounts
+        from services.app import keep_what_is_loaded, open_services
         from ui.page import build_page
 
         accounts = Accounts(settings.auth_file) if settings.auth_file else None
-        workbench = open_workbench(settings)
-        access = Access(workbench, accounts)
+        app_services = open_services(settings)
+        access = Access(app_services, accounts)
         try:
             page = build_page(access.for_visitors())
             keep_what_is_loaded()
-            ready = f"SPEAR chat with {workbench.model.name} is ready"
+            ready = f"SPEAR chat with {app_services.model.name} is ready"
             serve(page, access, listener, lambda url: print(f"{ready}: {url}", flush=True), insecure=settings.insecure)
         finally:
             access.close()
-            workbench.close()
+            app_services.close()
 
 
 def run(argv: list[str]) -> None:
     """Raises SpearError or StoreError, each with one sentence."""
     if argv and argv[0] in COMMANDS:
-        from ui import commands
+        from cli import commands
 
         getattr(commands, argv[0])(argv[1:], settings_from)
         return

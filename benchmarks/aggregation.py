@@ -30,11 +30,11 @@ from benchmarks.peak import watch_peak
 from benchmarks.report import print_table
 from benchmarks.shapes import DTYPES, SHAPES
 from federation.aggregate import aggregate
+from federation.aggregation_plan import METHODS, Contribution, MergeSettings, Parent
 from federation.checks import Expected, check_update
 from federation.factors import digest_of
-from federation.keys import Identity
-from federation.plan import METHODS, Contribution, MergeSettings, Parent
-from federation.products import low_rank_sum, product_norm
+from federation.identity import Identity
+from federation.low_rank_products import low_rank_sum, product_norm
 from federation.update import open_update, write_update
 
 BAR_BYTES = 1 << 30

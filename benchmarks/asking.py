@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pocket.evaluation import Conversation
-from services.workbench import Workbench
-from spear_core.rollout import answer_all
+from services.app import AppServices
+from spear_core.inference.rollout import answer_all
 
 BATCH_SIZE = 64
 
 
-def answers(bench: Workbench, conversations: Sequence[Conversation], *, frozen: bool = False) -> list[str]:
+def answers(app: AppServices, conversations: Sequence[Conversation], *, frozen: bool = False) -> list[str]:
     """Greedy answers of what serves now, or of the untouched model."""
-    engine = bench.engine
+    engine = app.engine
     return answer_all(
-        engine.twins.base if frozen else engine.twins.serving.model,
+        engine.shared_models.base if frozen else engine.shared_models.serving.model,
         engine.loaded.tokenizer,
         conversations,
         context_tokens=engine.loaded.context_tokens,

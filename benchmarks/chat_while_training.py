@@ -32,15 +32,15 @@ from benchmarks.report import add_common_flags, print_table
 from pocket.tasks import open_task
 from pocket.wordings import OPEN
 from pocket.world import load_world
-from services.pace import Pace
+from services.app import AppServices, keep_what_is_loaded, open_services
+from services.priority import ComputePriority
 from services.settings import Settings
-from services.workbench import Workbench, keep_what_is_loaded, open_workbench
 
 FIRST_ROUNDS = 20  # to get an adapter live
 BARS = {"ttft_ratio_p95": 1.5, "tokens_per_second_ratio": 0.7, "training_rate_ratio": 0.3, "max_swap_ms": 50.0}
 
 
-class CountingPace(Pace):
+class CountingPace(ComputePriority):
     """The app's pace, which also notes when each micro-step begins."""
 
     def __init__(self) -> None:
@@ -75,14 +75,14 @@ class Replies:
         return [g for a, p in zip(self.asked, self.pieces, strict=True) for g in itertools.pairwise([a, *p])]
 
 
-class Bench:
+class Session:
     """A workbench, corrections for it to learn, and questions for it to answer."""
 
-    def __init__(self, bench: Workbench, seed: int) -> None:
-        self.bench = bench
-        self.engine = bench.engine
-        self.pace = CountingPace()
-        self.engine.pace = self.pace
+    def __init__(self, app: AppServices, seed: int) -> None:
+        self.app = app
+        self.engine = app.engine
+        self.priority = CountingPace()
+        self.engine.priority = self.priority
         self.swaps: list[tuple[float, float]] = []
         rng, world = random.Random(seed), load_world()
         facts = [f for f in world.facts if f.half_known]
@@ -92,32 +92,32 @@ class Bench:
         questions = [*settings.examples, *settings.anchor_prompts]
         rng.shuffle(questions)
         self.questions = itertools.cycle(questions)
-        publish = self.engine.twins.publish
+        publish = self.engine.shared_models.publish
 
         def timed(state: Any, version: int) -> None:
             began = time.perf_counter()
             publish(state, version)
             self.swaps.append((began, time.perf_counter()))
 
-        self.engine.twins.publish = timed  # type: ignore[method-assign]
+        self.engine.shared_models.publish = timed  # type: ignore[method-assign]
 
     def learn_one(self) -> None:
         """One correction, edited into the reply it should have been, and its round."""
         task, store = next(self.tasks), self.engine.store
-        conversation = self.bench.chat.new_conversation()
+        conversation = self.app.chat.new_conversation()
         question = store.add_message(conversation.id, "user", task.question)
         reply = store.add_message(conversation.id, "assistant", "I do not know.", parent_id=question.id)
-        self.bench.feedback.edit(reply.id, task.truth)
-        self.bench.learning.run_pending()
+        self.app.feedback.edit(reply.id, task.truth)
+        self.app.learning.run_pending()
 
     def chat(self, seconds: float) -> Replies:
         """Replies without a pause until the time is over; the one under way is finished."""
         out, tokenizer = Replies(), self.engine.loaded.tokenizer
         over = time.perf_counter() + seconds
-        conversation = self.bench.chat.new_conversation(learn=False)
+        conversation = self.app.chat.new_conversation(learn=False)
         while time.perf_counter() < over:
             asked, pieces, text = time.perf_counter(), [], ""
-            for view in self.bench.chat.reply(conversation.id, next(self.questions)):
+            for view in self.app.chat.reply(conversation.id, next(self.questions)):
                 if view.text and view.text != text:
                     pieces.append(time.perf_counter())
                     text = view.text
@@ -127,7 +127,7 @@ class Bench:
                 out.ended.append(time.perf_counter())
                 out.tokens += len(tokenizer.encode(text, add_special_tokens=False)) + 1  # and the end token
             if len(out.asked) % 4 == 0:
-                conversation = self.bench.chat.new_conversation(learn=False)
+                conversation = self.app.chat.new_conversation(learn=False)
         return out
 
     @contextmanager
@@ -143,7 +143,7 @@ class Bench:
             except BaseException as e:  # shown by the thread that waits
                 failure.append(e)
 
-        thread = threading.Thread(target=self.engine.pace.job(work), name="training")  # as the scheduler does it
+        thread = threading.Thread(target=self.engine.priority.job(work), name="training")  # as the scheduler does it
         thread.start()
         try:
             yield
@@ -154,7 +154,7 @@ class Bench:
             raise failure[0]
 
     def steps_between(self, start: float, end: float) -> int:
-        return sum(start <= at < end for at in self.pace.begun)
+        return sum(start <= at < end for at in self.priority.begun)
 
 
 def p95(values: list[float]) -> float:
@@ -178,44 +178,44 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             threads=arguments.threads,
             seed=arguments.seed,
         )
-        workbench = open_workbench(settings, start_jobs=False)
+        app_services = open_services(settings, start_jobs=False)
         try:
-            bench = Bench(workbench, arguments.seed)  # before the learner takes hold of the engine's pace
-            workbench.learning.prepare()
+            app = Session(app_services, arguments.seed)  # before the learner takes hold of the engine's pace
+            app_services.learning.prepare()
             keep_what_is_loaded()
-            return measure(bench, arguments.seconds)
+            return measure(app, arguments.seconds)
         finally:
-            workbench.close()
+            app_services.close()
 
 
-def measure(bench: Bench, seconds: float) -> dict[str, Any]:
+def measure(app: Session, seconds: float) -> dict[str, Any]:
     for _ in range(FIRST_ROUNDS):
-        bench.learn_one()
-        if bench.swaps:
+        app.learn_one()
+        if app.swaps:
             break
     else:
         raise SystemExit(f"none of {FIRST_ROUNDS} rounds was kept: there is no adapter to serve")
-    bench.chat(min(2.0, seconds))  # warm
+    app.chat(min(2.0, seconds))  # warm
 
-    idle_chat = bench.chat(seconds)
+    idle_chat = app.chat(seconds)
     started = time.perf_counter()
     while time.perf_counter() < started + seconds:
-        bench.learn_one()
+        app.learn_one()
     idle_end = time.perf_counter()
-    idle_steps = bench.steps_between(started, idle_end)
-    between = [b - a for a, b in itertools.pairwise(t for t in bench.pace.begun if t >= started)]
+    idle_steps = app.steps_between(started, idle_end)
+    between = [b - a for a, b in itertools.pairwise(t for t in app.priority.begun if t >= started)]
     micro_step = statistics.median(between)
 
-    bench.swaps.clear()
-    with bench.training():
+    app.swaps.clear()
+    with app.training():
         busy_started = time.perf_counter()
-        busy_chat = bench.chat(2 * seconds)
+        busy_chat = app.chat(2 * seconds)
         busy_end = time.perf_counter()
-    busy_steps = bench.steps_between(busy_started, busy_end)
+    busy_steps = app.steps_between(busy_started, busy_end)
 
     idle_rate, busy_rate = idle_steps / (idle_end - started), busy_steps / (busy_end - busy_started)
     idle_first, busy_first = idle_chat.first_token_seconds, busy_chat.first_token_seconds
-    swaps = [s for s in bench.swaps if s[0] < busy_end]
+    swaps = [s for s in app.swaps if s[0] < busy_end]
     return {
         "ttft_ratio_p95": round(max(0.0, p95(busy_first) - micro_step) / p95(idle_first), 3),
         "tokens_per_second_ratio": round(busy_chat.tokens_per_second / idle_chat.tokens_per_second, 3),

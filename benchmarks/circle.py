@@ -27,9 +27,9 @@ import torch
 from benchmarks.live_learning import Study
 from benchmarks.report import add_common_flags, print_table
 from benchmarks.spread import Circle, open_peer
-from federation.keys import open_identity
-from services.sync import FOLDER, MERGES
-from services.workbench import DATABASE
+from federation.identity import open_identity
+from services.app import DATABASE
+from services.peers.sync import FOLDER, MERGES
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
 SYNC_EVERY = "5s"
@@ -146,12 +146,12 @@ def run(model: str, *, facts: int, merges: int, seconds: float, seed: int, fault
 
 def measured(circle: Circle) -> dict[str, float]:
     """Opens every peer's data folder; no app may run on it."""
-    benches = [open_peer(circle.model, circle.folder / n, circle.seed_of(i)) for i, n in enumerate(circle.names)]
+    apps = [open_peer(circle.model, circle.folder / n, circle.seed_of(i)) for i, n in enumerate(circle.names)]
     try:
-        return circle.figures([Study(bench, circle.seed_of(i), 0.0) for i, bench in enumerate(benches)])
+        return circle.figures([Study(app, circle.seed_of(i), 0.0) for i, app in enumerate(apps)])
     finally:
-        for bench in benches:
-            bench.close()
+        for app in apps:
+            app.close()
 
 
 def main() -> None:

@@ -31,12 +31,22 @@ from pocket.evaluation import ask, distinct_tasks
 from pocket.hints import consistent
 from pocket.simulated_user import Correction, SimulatedUser
 from pocket.tasks import SHAPES, Task
-from services.chat import REVISION_TEMPERATURE
-from spear_core.judge import MIN_ACCEPTED, Case, Score, Scored, Thresholds, calibrate, fit_thresholds, is_clean, scores
-from spear_core.loading import LoadedModel, load_model
-from spear_core.prompts import revision_messages
-from spear_core.rollout import answer_all
-from spear_core.traces import Encoder
+from services.chat.chat import REVISION_TEMPERATURE
+from spear_core.inference.rollout import answer_all
+from spear_core.models.loading import LoadedModel, load_model
+from spear_core.models.prompts import revision_messages
+from spear_core.training.judge import (
+    MIN_ACCEPTED,
+    Case,
+    Score,
+    Scored,
+    Thresholds,
+    calibrate,
+    fit_thresholds,
+    is_clean,
+    scores,
+)
+from spear_core.training.traces import Encoder
 
 POPULATIONS = ("mixed", "partial", "second", "outright", "wrong")
 OUTRIGHT = ("no, {a}", "{a}", "it is {a}", "it should be {a}")

@@ -31,7 +31,7 @@ from benchmarks.report import print_table
 EACH = 50
 LONGEST_WAIT_SECONDS = 240.0  # for a start, or for a phase to begin
 PRELOADED = [
-    "services.workbench",
+    "services.app",
     "benchmarks.kill_app",
     "transformers.models.llama.modeling_llama",
     "peft.tuners.lora",

@@ -20,27 +20,27 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-import services.lineage
-import spear_core.round
+import services.learning.lineage
+import spear_core.training.round
 from benchmarks.kill_check import check, words_of
 from benchmarks.kill_ledger import allowed_words, read_ledger, settled
 from benchmarks.old_schema import EARLIER, complaints_about, write_old_database
 from benchmarks.report import DEFAULT_MODEL
-from federation.desk import PARTIAL_PREFIX, PARTIAL_SUFFIX
-from federation.keys import open_identity
-from federation.knocks import Knock
+from federation.identity import open_identity
+from federation.join_requests import JoinRequest
+from federation.peer_host import PARTIAL_PREFIX, PARTIAL_SUFFIX
 from federation.update import write_update
 from feedback_store import Store
 from feedback_store.adapters import Adapters
 from pocket.tasks import Task, open_task
 from pocket.wordings import OPEN, split
 from pocket.world import load_world
-from services import backups
-from services.backups import serving
+from services.app import AppServices, open_services
+from services.data import backups
+from services.data.backups import serving
 from services.settings import Settings
 from services.views import MessageView
-from services.workbench import Workbench, open_workbench
-from spear_core.judge import normalised
+from spear_core.training.judge import normalised
 
 PHASES = ("start", "vote", "revision", "training", "gate", "adapter write", "promotion", "merge", "backup", "migration")
 OLD_CONVERSATIONS = 2000
@@ -74,9 +74,9 @@ class Places:
         return self.data.with_name(f"{self.data.name}-old") / "spear.sqlite3"
 
 
-def open_app(data: Path, material: Path) -> Workbench:
+def open_app(data: Path, material: Path) -> AppServices:
     settings = Settings(model=str(material / "model"), data_folder=data, threads=1, spear=dict(QUICK))
-    return open_workbench(settings, start_jobs=False)
+    return open_services(settings, start_jobs=False)
 
 
 def prepare(material: Path) -> None:
@@ -85,13 +85,13 @@ def prepare(material: Path) -> None:
     words = json.loads((material / "model" / "spear.json").read_text())
     words |= {name: words[name][:count] for name, count in FEW.items()}
     (material / "model" / "spear.json").write_text(json.dumps(words))
-    bench = open_app(material / "peer", material)
-    worker = Worker(bench, Places(material / "peer", material / "none", material), random.Random(0), lambda said: None)
-    while not bench.learning.lineage.state:
+    app = open_app(material / "peer", material)
+    worker = Worker(app, Places(material / "peer", material / "none", material), random.Random(0), lambda said: None)
+    while not app.learning.lineage.state:
         worker.learn()
-    state = bench.learning.lineage.state
+    state = app.learning.lineage.state
     save_file({name: t.contiguous() for name, t in state.items()}, material / "taught.safetensors")
-    bench.close()
+    app.close()
     open_identity(material / "key.pem")
     for level in EARLIER:
         write_old_database(material / f"old-{level}.sqlite3", level, OLD_CONVERSATIONS)
@@ -106,17 +106,17 @@ def live(places: Places, phase: str, seed: int, pipe: Connection) -> None:
             pipe.send(said)
 
     with serving(places.data):
-        bench = open_app(places.data, places.material)
+        app = open_app(places.data, places.material)
         entries = read_ledger(places.ledger)
-        complaints = check(bench, entries) + _migrated(places)
-        worker = Worker(bench, places, random.Random(seed), send)
+        complaints = check(app, entries) + _migrated(places)
+        worker = Worker(app, places, random.Random(seed), send)
         worker.settle(entries)
         send({"checked": complaints})
         if phase:
             worker.work(phase)
         else:
             worker.finish()
-        bench.close()
+        app.close()
 
 
 def _migrated(places: Places) -> list[str]:
@@ -135,9 +135,9 @@ class Worker:
     """Seeded acts of a simulated user, an owner and a peer, each said to have been begun and to be acknowledged."""
 
     def __init__(
-        self, bench: Workbench, places: Places, rng: random.Random, send: Callable[[dict[str, Any]], None]
+        self, app: AppServices, places: Places, rng: random.Random, send: Callable[[dict[str, Any]], None]
     ) -> None:
-        self.bench, self.places, self.rng, self.send = bench, places, rng, send
+        self.app, self.places, self.rng, self.send = app, places, rng, send
         self.facts = [f for f in load_world().facts if f.half_known and f.relation in OPEN]
         self.votable: list[MessageView] = []
         self._announce_rounds()
@@ -153,9 +153,9 @@ class Worker:
     def _announce_rounds(self) -> None:
         """The phases inside a round, wherever it is run from."""
         for owner, name, phase in (
-            (spear_core.round.Trainer, "train", "training"),
-            (spear_core.round.Learner, "_measured", "gate"),
-            (services.lineage, "save_adapter", "adapter write"),
+            (spear_core.training.round.Trainer, "train", "training"),
+            (spear_core.training.round.Learner, "_measured", "gate"),
+            (services.learning.lineage, "save_adapter", "adapter write"),
             (Adapters, "promote", "promotion"),
         ):
             real = getattr(owner, name)
@@ -180,23 +180,23 @@ class Worker:
     def finish(self) -> None:
         """Whatever was interrupted is learned now, and nothing waits any more."""
         self.run_rounds()
-        wins, _ = self.bench.engine.store.count_pending(self.bench.engine.base)
+        wins, _ = self.app.engine.store.count_pending(self.app.engine.base)
         self.send({"finished": [f"{wins} confirmed answers still wait"] * bool(wins)})
 
     def settle(self, entries: list[dict[str, Any]]) -> None:
         """Say of what was begun before the kill what has become of it."""
-        stored = words_of(self.bench, list(allowed_words(entries)))
+        stored = words_of(self.app, list(allowed_words(entries)))
         for entry in settled(entries, stored)[len(entries) :]:
             self.send(dict(entry))
         changes = [e for e in entries if e["what"] == "version"]
         if changes and changes[-1]["do"] == "try":
-            self.send({"do": "ack", "what": "version", "version": self.bench.learning.lineage.version})
+            self.send({"do": "ack", "what": "version", "version": self.app.learning.lineage.version})
 
     # -- acts ------------------------------------------------------------------------------------------------
 
     def vote(self) -> None:
         """A burst of votes, changed and withdrawn ones too, on replies that teach nothing."""
-        chat, feedback = self.bench.chat, self.bench.feedback
+        chat, feedback = self.app.chat, self.app.feedback
         while len(self.votable) < 3:
             conversation = chat.new_conversation(learn=False)
             self.votable.append(list(chat.reply(conversation.id, self._task().question))[-1])
@@ -221,53 +221,53 @@ class Worker:
         voting.start()
         self.run_rounds()
         voting.join()
-        if self.bench.learning.lineage.version and self.rng.random() < 0.15:
+        if self.app.learning.lineage.version and self.rng.random() < 0.15:
             self.send({"do": "try", "what": "version"})
-            self.send({"do": "ack", "what": "version", "version": self.bench.learning.roll_back()})
+            self.send({"do": "ack", "what": "version", "version": self.app.learning.roll_back()})
 
     def run_rounds(self) -> None:
         self.send({"do": "try", "what": "version"})
-        self.bench.learning.run_pending()
-        self.send({"do": "ack", "what": "version", "version": self.bench.learning.lineage.version})
+        self.app.learning.run_pending()
+        self.send({"do": "ack", "what": "version", "version": self.app.learning.lineage.version})
 
     def merge(self) -> None:
         """A peer's update comes in and is merged."""
-        bench = self.bench
+        app = self.app
         author, taught = (
             open_identity(self.places.material / "key.pem"),
             load_file(self.places.material / "taught.safetensors"),
         )
-        bench.sync.knocks.add(Knock(author.public, "peer", "", "127.0.0.1", time.time()))
-        bench.sync.approve(author.public.text)
-        first, share = bench.engine.twins.initial, self.rng.uniform(0.3, 1.0)
+        app.sync.join_requests.add(JoinRequest(author.public, "peer", "", "127.0.0.1", time.time()))
+        app.sync.approve(author.public.text)
+        first, share = app.engine.shared_models.initial, self.rng.uniform(0.3, 1.0)
         sent, path = (
             self.places.data.with_name("sent.safetensors"),
-            bench.sync.inbox / f"{PARTIAL_PREFIX}x{PARTIAL_SUFFIX}",
+            app.sync.inbox / f"{PARTIAL_PREFIX}x{PARTIAL_SUFFIX}",
         )
-        number = (bench.engine.store.peer(author.public.text).seen_round or 0) + 1
+        number = (app.engine.store.peer(author.public.text).seen_round or 0) + 1
         with self.phase("merge"):
             write_update(
                 sent,
                 {name: first[name] + share * (t - first[name]) for name, t in taught.items()},
                 author,
-                base=bench.engine.base,
-                alpha=bench.engine.config.lora_alpha,
+                base=app.engine.base,
+                alpha=app.engine.config.lora_alpha,
                 round=number,
                 wins=1,
-                parent=bench.sync.merging.first.digest,
+                parent=app.sync.merging.first.digest,
                 created_at_utc=int(time.time()),
             )
             shutil.copyfile(sent, path)
-            bench.sync.receive(author.public, path)
+            app.sync.receive(author.public, path)
             self.send({"do": "try", "what": "version"})
-            bench.sync.sync()
-            self.send({"do": "ack", "what": "version", "version": bench.learning.lineage.version})
+            app.sync.sync()
+            self.send({"do": "ack", "what": "version", "version": app.learning.lineage.version})
 
     def back_up(self) -> None:
-        bench = self.bench
-        folder = bench.engine.data_folder
+        app = self.app
+        folder = app.engine.data_folder
         with self.phase("backup"):
-            archive = backups.back_up(bench.engine.store, folder)
+            archive = backups.back_up(app.engine.store, folder)
         self.send({"do": "ack", "what": "backup", "path": str(archive)})
         for old in backups.backups(folder)[2:]:
             old.unlink()
@@ -298,7 +298,7 @@ class Worker:
         self.send({"do": "ack", **entry})
 
     def _correct(self, learn: bool) -> None:
-        chat, feedback, task = self.bench.chat, self.bench.feedback, self._task()
+        chat, feedback, task = self.app.chat, self.app.feedback, self._task()
         conversation = chat.new_conversation(learn)
         reply = list(chat.reply(conversation.id, task.question))[-1]
         with self.phase("revision"):

@@ -14,23 +14,23 @@ from pathlib import Path
 import torch
 
 from benchmarks.kill_ledger import Entry, Word, allowed_words, of_kind
-from services import backups
-from services.workbench import DATABASE, Workbench
-from spear_core.adapters import MANIFEST, load_adapter, sha256_of
+from services.app import DATABASE, AppServices
+from services.data import backups
 from spear_core.errors import AdapterInvalid
+from spear_core.models.adapters import MANIFEST, load_adapter, sha256_of
 
 
-def check(bench: Workbench, entries: Sequence[Entry]) -> list[str]:
+def check(app: AppServices, entries: Sequence[Entry]) -> list[str]:
     """Complaints, each a sentence; none where everything holds."""
-    folder = bench.engine.data_folder
-    found = [*_database(folder / DATABASE), *_words(bench, entries), *_revisions(bench, entries)]
-    return [*found, *_rounds(bench), *_serving(bench, entries), *_files(folder, entries), *_answers(bench)]
+    folder = app.engine.data_folder
+    found = [*_database(folder / DATABASE), *_words(app, entries), *_revisions(app, entries)]
+    return [*found, *_rounds(app), *_serving(app, entries), *_files(folder, entries), *_answers(app)]
 
 
-def words_of(bench: Workbench, replies: Sequence[str]) -> dict[str, Word]:
+def words_of(app: AppServices, replies: Sequence[str]) -> dict[str, Word]:
     """What is stored about some replies, read past the store's own methods."""
     found = {}
-    with closing(sqlite3.connect(bench.engine.data_folder / DATABASE)) as db:
+    with closing(sqlite3.connect(app.engine.data_folder / DATABASE)) as db:
         for reply in replies:
             votes = [v for (v,) in db.execute("SELECT value FROM votes WHERE message_id = ?", [reply])]
             cast = db.execute("SELECT count(*) FROM events WHERE kind = 'vote' AND message_id = ?", [reply]).fetchone()
@@ -48,9 +48,9 @@ def _database(path: Path) -> list[str]:
     return [f"integrity_check says {verdict}"] * (verdict != "ok") + [f"dangling rows: {dangling}"] * bool(dangling)
 
 
-def _words(bench: Workbench, entries: Sequence[Entry]) -> list[str]:
+def _words(app: AppServices, entries: Sequence[Entry]) -> list[str]:
     allowed = allowed_words(entries)
-    stored = words_of(bench, list(allowed))
+    stored = words_of(app, list(allowed))
     return [
         f"about reply {reply} is stored {stored[reply]}, and acknowledged was {states}"
         for reply, states in allowed.items()
@@ -58,25 +58,25 @@ def _words(bench: Workbench, entries: Sequence[Entry]) -> list[str]:
     ]
 
 
-def _revisions(bench: Workbench, entries: Sequence[Entry]) -> list[str]:
+def _revisions(app: AppServices, entries: Sequence[Entry]) -> list[str]:
     found = []
     for entry in of_kind(entries, "revision"):
-        message = bench.engine.store.message(entry["message"])
+        message = app.engine.store.message(entry["message"])
         if message.text != entry["text"] or not message.complete:
             found.append(f"revision {message.id} is {message.text!r} and was {entry['text']!r}")
-    with closing(sqlite3.connect(bench.engine.data_folder / DATABASE)) as db:
+    with closing(sqlite3.connect(app.engine.data_folder / DATABASE)) as db:
         [(unfinished,)] = db.execute("SELECT count(*) FROM messages WHERE complete = 0").fetchall()
     return found + [f"{unfinished} replies are still being written"] * bool(unfinished)
 
 
-def _rounds(bench: Workbench) -> list[str]:
+def _rounds(app: AppServices) -> list[str]:
     """No round runs, nothing stays claimed, and no trace was trained in two rounds."""
-    store, base = bench.engine.store, bench.engine.base
+    store, base = app.engine.store, app.engine.base
     found = [f"round {r.id} still runs" for r in store.rounds(base, 10_000) if r.status == "running"]
     found += [f"trace {t.id} is still claimed" for t in store.traces(base=base, status="claimed")]
     taught: Counter[str] = Counter()
     for adapter in store.adapters(base):
-        manifest = bench.engine.data_folder / adapter.folder / MANIFEST
+        manifest = app.engine.data_folder / adapter.folder / MANIFEST
         if adapter.round_id is None or not manifest.is_file():
             continue
         said = json.loads(manifest.read_text())["traces"]
@@ -87,9 +87,9 @@ def _rounds(bench: Workbench) -> list[str]:
     return found + [f"trace {t} was trained {n} times" for t, n in taught.items() if n > 1]
 
 
-def _serving(bench: Workbench, entries: Sequence[Entry]) -> list[str]:
+def _serving(app: AppServices, entries: Sequence[Entry]) -> list[str]:
     """What is active is what was acknowledged last, its file is the recorded one, and it is what answers."""
-    store, base, lineage = bench.engine.store, bench.engine.base, bench.learning.lineage
+    store, base, lineage = app.engine.store, app.engine.base, app.learning.lineage
     active = store.active_version(base)
     found = [lineage.complaint] if lineage.complaint else []
     acknowledged = of_kind(entries, "version")
@@ -102,12 +102,12 @@ def _serving(bench: Workbench, entries: Sequence[Entry]) -> list[str]:
         may_be |= {below, *(a.version for a in newest)}
     if active not in may_be:
         found.append(f"v{active} is active, and v{last} was acknowledged")
-    if bench.engine.twins.serving.version != active:
-        found.append(f"v{bench.engine.twins.serving.version} serves, and v{active} is active")
+    if app.engine.shared_models.serving.version != active:
+        found.append(f"v{app.engine.shared_models.serving.version} serves, and v{active} is active")
     if not active:
         return found
     adapter = store.adapter(base, active)
-    folder = bench.engine.data_folder / adapter.folder
+    folder = app.engine.data_folder / adapter.folder
     try:
         state = load_adapter(folder, adapter.sha256)
     except AdapterInvalid as e:
@@ -133,8 +133,8 @@ def _files(folder: Path, entries: Sequence[Entry]) -> list[str]:
     return found
 
 
-def _answers(bench: Workbench) -> list[str]:
-    conversation = bench.chat.new_conversation(learn=False)
-    reply = list(bench.chat.reply(conversation.id, "What can you do?"))[-1]
-    bench.chat.delete(conversation.id)
+def _answers(app: AppServices) -> list[str]:
+    conversation = app.chat.new_conversation(learn=False)
+    reply = list(app.chat.reply(conversation.id, "What can you do?"))[-1]
+    app.chat.delete(conversation.id)
     return [] if reply.complete and reply.text else [f"asked a question, the app answered {reply.text!r}"]

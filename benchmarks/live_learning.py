@@ -32,8 +32,8 @@ from pocket.simulated_user import SimulatedUser
 from pocket.tasks import Task, open_task
 from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
+from services.app import AppServices, open_services
 from services.settings import Settings
-from services.workbench import Workbench, open_workbench
 
 CHECKPOINT_EVERY = 25  # interactions
 MEETINGS = 3  # each fact is met this often, in different wordings
@@ -69,8 +69,8 @@ def stream(interactions: int, rng: random.Random) -> list[tuple[Fact, str]]:
 
 
 class Study:
-    def __init__(self, bench: Workbench, seed: int, noise: float) -> None:
-        self.bench = bench
+    def __init__(self, app: AppServices, seed: int, noise: float) -> None:
+        self.app = app
         self.world = load_world()
         self.user = SimulatedUser(seed, noise)
         self.tally = Tally()
@@ -78,7 +78,7 @@ class Study:
 
     def answers(self, conversations: Sequence[Conversation], *, frozen: bool = False) -> list[str]:
         """Greedy answers of what serves now, or of the untouched model; outside the conversations of the stream."""
-        return answers(self.bench, conversations, frozen=frozen)
+        return answers(self.app, conversations, frozen=frozen)
 
     def share_right(self, tasks: Sequence[Task], *, frozen: bool = False) -> float:
         replies = self.answers([ask(t.question) for t in tasks], frozen=frozen)
@@ -90,7 +90,7 @@ class Study:
     def meet(self, number: int, fact: Fact, wording: str) -> None:
         """One interaction: ask; where wrong, hint and judge revisions; where confirmed, let it be learned and ask again."""
         task, tally = open_task(self.world, fact, wording), self.tally
-        chat, feedback = self.bench.chat, self.bench.feedback
+        chat, feedback = self.app.chat, self.app.feedback
         self.user.begin(number)
         torch.manual_seed(self.user.seed * 1_000_003 + number)  # revisions after the first are sampled
         conversation = chat.new_conversation()
@@ -103,7 +103,7 @@ class Study:
         correction = self.user.correct(task)
         tally.hinted += 1
         said, confirmed = reply, False
-        for _ in range(self.bench.engine.config.num_revisions):
+        for _ in range(self.app.engine.config.num_revisions):
             said = list(chat.revise(said.id, correction.hint(said.text)))[-1]
             if self.user.finds_right(task, said.text):
                 confirmed = True
@@ -124,10 +124,10 @@ class Study:
         tally.end_to_end.append(tally.paraphrase[-1])
 
     def _learn(self) -> None:
-        engine = self.bench.engine
+        engine = self.app.engine
         last = engine.store.last_round(engine.base)
         before = last.id if last else 0
-        self.bench.learning.run_pending()
+        self.app.learning.run_pending()
         for r in engine.store.rounds(engine.base, limit=10):
             if r.id > before and r.status in ("promoted", "discarded"):
                 self.tally.rounds += 1
@@ -224,27 +224,27 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             spear=changes,
         )
         met = stream(arguments.interactions, random.Random(arguments.seed))
-        bench = open_workbench(settings, start_jobs=False)
-        study = Study(bench, arguments.seed, arguments.noise)
+        app = open_services(settings, start_jobs=False)
+        study = Study(app, arguments.seed, arguments.noise)
         study.tally = tally
         try:
-            bench.learning.prepare()
+            app.learning.prepare()
             for number in range(len(tally.first_right), len(met)):
                 study.meet(number, *met[number])
                 if (number + 1) % CHECKPOINT_EVERY == 0 or number + 1 == len(met):
                     study.report(len(met))
                     if arguments.out:
-                        bench.close()
+                        app.close()
                         _save(
                             checkpoint,
                             data,
                             {**dataclasses.asdict(tally), "asked": {**asked, "interactions": len(met)}},
                         )
-                        bench = study.bench = open_workbench(settings, start_jobs=False)
-                        bench.learning.prepare()
+                        app = study.app = open_services(settings, start_jobs=False)
+                        app.learning.prepare()
             figures = {**study.figures(met), **asked}
         finally:
-            bench.close()
+            app.close()
         if arguments.out:
             (out / "figures.json").write_text(json.dumps({**figures, "tally": dataclasses.asdict(tally)}))
         return figures

@@ -38,8 +38,8 @@ from benchmarks.app_process import App, running_app
 from benchmarks.load_users import Ledger, LoadUser
 from benchmarks.load_votes import cast, store_replies
 from benchmarks.report import add_common_flags, print_table
-from services.accounts import add_user, make_key
-from services.workbench import DATABASE
+from services.accounts.users_file import add_user, make_key
+from services.app import DATABASE
 
 SAMPLE_SECONDS = 5.0
 WRITE_EVERY_SECONDS = 0.25

@@ -37,8 +37,8 @@ from pocket.simulated_user import SimulatedUser
 from pocket.tasks import Task, open_task
 from pocket.wordings import OPEN, open_answer, split
 from pocket.world import Fact, load_world
+from services.app import DATABASE, AppServices, keep_what_is_loaded, open_services
 from services.settings import Settings
-from services.workbench import DATABASE, Workbench, keep_what_is_loaded, open_workbench
 
 EVALUATED_EVERY = 50  # corrections
 PROGRESS = "progress.jsonl"
@@ -80,9 +80,9 @@ class LongRun:
     """Corrections one after the other; `lines` is what came of each, and is all that a resumed run needs."""
 
     def __init__(
-        self, bench: Workbench, seed: int, lines: list[dict[str, Any]], write: Callable[[str], object]
+        self, app: AppServices, seed: int, lines: list[dict[str, Any]], write: Callable[[str], object]
     ) -> None:
-        self.bench = bench
+        self.app = app
         self.lines = lines
         self.taught: dict[str, Wish] = {}
         self._write = write
@@ -111,7 +111,7 @@ class LongRun:
 
     def _meet(self, number: int, wish: Wish) -> dict[str, Any]:
         """One question; where its answer is not the wanted one, the correction and the round that learns it."""
-        task, chat, feedback = wish.task(), self.bench.chat, self.bench.feedback
+        task, chat, feedback = wish.task(), self.app.chat, self.app.feedback
         self._user.begin(number)
         torch.manual_seed(self._seed * 1_000_003 + number)  # revisions after the first are sampled
         reply = list(chat.reply(chat.new_conversation().id, task.question))[-1]
@@ -119,7 +119,7 @@ class LongRun:
         if task.verdict(reply.text):
             return line
         correction, said = self._user.correct(task), reply
-        for _ in range(self.bench.engine.config.num_revisions):
+        for _ in range(self.app.engine.config.num_revisions):
             said = list(chat.revise(said.id, correction.hint(said.text)))[-1]
             if task.verdict(said.text):
                 break
@@ -129,10 +129,10 @@ class LongRun:
             feedback.better(said.id)
         else:
             feedback.edit(reply.id, task.answer)
-        self.bench.learning.run_pending()
+        self.app.learning.run_pending()
         seconds, cpu_seconds = time.monotonic() - began, time.process_time() - worked
         self.taught[wish.fact.key] = wish
-        engine = self.bench.engine
+        engine = self.app.engine
         last = engine.store.last_round(engine.base)
         assert last is not None and last.status in ("promoted", "discarded")
         return {
@@ -148,7 +148,7 @@ class LongRun:
         }
 
     def _machine(self) -> dict[str, Any]:
-        engine = self.bench.engine
+        engine = self.app.engine
         files = [file for file in engine.data_folder.rglob("*") if file.is_file()]
         versions = [a for a in engine.store.adapters(engine.base) if a.status != "pruned"]
         return {
@@ -169,7 +169,7 @@ class LongRun:
         return {name: round(self._share_right(tasks), 4) for name, tasks in asked.items() if tasks}
 
     def _share_right(self, tasks: Sequence[Task]) -> float:
-        replies = answers(self.bench, [ask(task.question) for task in tasks])
+        replies = answers(self.app, [ask(task.question) for task in tasks])
         return sum(task.verdict(reply) for task, reply in zip(tasks, replies, strict=True)) / len(tasks)
 
     def _note(self, line: dict[str, Any]) -> None:
@@ -248,15 +248,15 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         settings = Settings(
             model=arguments.model, data_folder=out / "data", threads=arguments.threads, seed=arguments.seed
         )
-        bench = open_workbench(settings, start_jobs=False)
+        app = open_services(settings, start_jobs=False)
         try:
-            bench.learning.prepare()
-            bench.learning.run_pending()  # what a killed run had said and not learned
+            app.learning.prepare()
+            app.learning.run_pending()  # what a killed run had said and not learned
             keep_what_is_loaded()
             with (out / PROGRESS).open("a", buffering=1) as progress:
-                LongRun(bench, arguments.seed, lines, progress.write).go(arguments.corrections)
+                LongRun(app, arguments.seed, lines, progress.write).go(arguments.corrections)
         finally:
-            bench.close()
+            app.close()
         found = {**figures(lines), "seed": arguments.seed}
         if arguments.out:
             (out / "figures.json").write_text(json.dumps(found))

@@ -19,7 +19,7 @@ from benchmarks.peak import private_bytes
 from benchmarks.report import print_table
 from benchmarks.shapes import DTYPES, SHAPES, build
 from spear_core.config import preset
-from spear_core.twins import Twins, lora_config, share_base
+from spear_core.models.shared_base import SharedBaseModels, lora_config, share_base
 
 BAR = 1.15
 
@@ -34,18 +34,18 @@ def serving_bytes(shape: str, device: str, dtype: str) -> int:
     return used
 
 
-def twins_bytes(shape: str, device: str, dtype: str) -> int:
+def shared_models_bytes(shape: str, device: str, dtype: str) -> int:
     """Private bytes of both twins, with gradients and optimiser state, as between backward and step of a round."""
     before = _ready(device)
-    twins = Twins(build(shape, device, dtype), preset("live"), seed=1)
-    twins.publish(twins.state(), 1)
-    trained = [p for p in twins.training.parameters() if p.requires_grad]
+    shared_models = SharedBaseModels(build(shape, device, dtype), preset("live"), seed=1)
+    shared_models.publish(shared_models.state(), 1)
+    trained = [p for p in shared_models.training.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.0)
     for p in trained:
         p.grad = torch.full_like(p, 1e-3)
     optimizer.step()
     used = private_bytes(device) - before
-    del twins, optimizer
+    del shared_models, optimizer
     return used
 
 
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     arguments = parser.parse_args()
     figures = {}
-    for name, side in (("serving_bytes", serving_bytes), ("twins_bytes", twins_bytes)):
+    for name, side in (("serving_bytes", serving_bytes), ("twins_bytes", shared_models_bytes)):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
             figures[name] = process.submit(side, arguments.shape, arguments.device, arguments.dtype).result()
     ratio = figures["twins_bytes"] / figures["serving_bytes"]
@@ -75,7 +75,13 @@ def main() -> None:
     else:
         print_table(
             ["serving alone", "with the training twin", f"ratio (bar {BAR})"],
-            [[f"{figures['serving_bytes'] / 1e6:.0f} MB", f"{figures['twins_bytes'] / 1e6:.0f} MB", f"{ratio:.3f}"]],
+            [
+                [
+                    f"{figures['serving_bytes'] / 1e6:.0f} MB",
+                    f"{figures['shared_models_bytes'] / 1e6:.0f} MB",
+                    f"{ratio:.3f}",
+                ]
+            ],
         )
 
 

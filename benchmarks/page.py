@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from benchmarks.app_process import running_app
 from benchmarks.report import add_common_flags, print_table
 from feedback_store import Store
-from services.workbench import DATABASE
+from services.app import DATABASE
 
 VOTES = 9
 SPOKEN = (

@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.report import add_common_flags, print_table
 from pocket.evaluation import Conversation, evaluate
-from spear_core.loading import load_model
-from spear_core.rollout import answer_all
+from spear_core.inference.rollout import answer_all
+from spear_core.models.loading import load_model
 
 HEADER = ["shape", "known", "half-known", "revision_success", "first failures"]
 CARD = """---

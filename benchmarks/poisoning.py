@@ -28,16 +28,16 @@ from benchmarks.live_learning import Study
 from benchmarks.report import add_common_flags, print_table
 from benchmarks.spread import open_peer
 from federation.aggregate import aggregate
+from federation.aggregation_plan import Contribution, MergeSettings, Parent
 from federation.factors import digest_of
-from federation.plan import Contribution, MergeSettings, Parent
 from pocket.tasks import Task, open_task
 from pocket.wordings import OPEN, open_answer, split
 from pocket.world import Fact, load_world
-from spear_core.prompts import template_token_ids
-from spear_core.round import Learner
-from spear_core.traces import Trace
-from spear_core.trainer import Material, Trainer
-from spear_core.twins import AdapterState
+from spear_core.models.prompts import template_token_ids
+from spear_core.models.shared_base import AdapterState
+from spear_core.training.round import Learner
+from spear_core.training.traces import Trace
+from spear_core.training.trainer import Material, Trainer
 
 PEERS, HARMFUL, STRENGTH = 10, 3, 5.0
 CLAIMED_WINS = 1_000_000
@@ -75,15 +75,15 @@ class Peer:
 
     def update(self, learner: Learner, current: AdapterState, seed: int) -> AdapterState:
         """What it sends after one round on top of `current`."""
-        learner.twins.load(current)
+        learner.shared_models.load(current)
         encoded = [learner.encoder.trace(w) for w in self.wins]
         anchors = learner.anchors.without({e.prompt_ids for e in encoded}) if self.attack == "none" else None
         template = template_token_ids(learner.encoder.tokenizer)
         config = learner.config.replace(max_steps=LOCAL_STEPS)
-        Trainer(learner.twins.training, config, learner.pad_id, template).train(
+        Trainer(learner.shared_models.training, config, learner.pad_id, template).train(
             Material(encoded, [], [], anchors), seed
         )
-        state = learner.twins.state()
+        state = learner.shared_models.state()
         factor = {"none": 1.0, "flipped": -STRENGTH, "backdoor": STRENGTH, "random": STRENGTH}[self.attack]
         change = {name: state[name] - current[name] for name in state}
         if self.attack == "random":
@@ -99,12 +99,12 @@ class Fleet:
         self.study, self.learner, self.facts = study, learner, facts
         self.known = study.retention[:retention]
         self.half_known: list[Task] = [task for fact in facts for task in study.held_out(fact)]
-        self.frozen = self.overall(learner.twins.initial)
+        self.frozen = self.overall(learner.shared_models.initial)
         self._done: dict[tuple[str, str, str], AdapterState] = {}  # the first round is the same for all aggregations
 
     def overall(self, state: AdapterState) -> tuple[float, float, float]:
         """(share right of all questions, of the facts, of the retention questions)."""
-        self.learner.twins.publish(state, 1)
+        self.learner.shared_models.publish(state, 1)
         learned, kept = self.study.share_right(self.half_known), self.study.share_right(self.known)
         weight = len(self.known) / (len(self.known) + len(self.half_known))
         return weight * kept + (1 - weight) * learned, learned, kept
@@ -112,7 +112,7 @@ class Fleet:
     def run(self, attack: str, settings: MergeSettings, rounds: int, seed: int) -> dict[str, float]:
         """The figures after some rounds under one attack and one aggregation."""
         peers = [Peer(number, self.facts, attack, seed) for number in range(PEERS)]
-        current = self.learner.twins.initial
+        current = self.learner.shared_models.initial
         for number in range(rounds):
             parent = Parent(current, digest_of(current))
             contributions = []
@@ -144,18 +144,18 @@ def main() -> None:
     torch.set_num_threads(arguments.threads or 1)
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        bench = open_peer(arguments.model, Path(folder), arguments.seed)
+        app = open_peer(arguments.model, Path(folder), arguments.seed)
         rng = random.Random(arguments.seed)
         facts = rng.sample([f for f in load_world().facts if f.half_known], arguments.facts)
-        study = Study(bench, arguments.seed, 0.0)
-        fleet = Fleet(study, bench.learning.learner(arguments.seed, ()), facts, arguments.retention)
+        study = Study(app, arguments.seed, 0.0)
+        fleet = Fleet(study, app.learning.learner(arguments.seed, ()), facts, arguments.retention)
         for attack in arguments.attacks:
             for name in arguments.only:
                 found.setdefault(name, {})[attack] = fleet.run(
                     attack, AGGREGATIONS[name], arguments.rounds, arguments.seed
                 )
                 print(attack, name, found[name][attack], file=sys.stderr, flush=True)
-        bench.close()
+        app.close()
     if arguments.json:
         print(json.dumps(found))
         return

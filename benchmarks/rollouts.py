@@ -21,10 +21,10 @@ from benchmarks.report import add_common_flags, print_table
 from benchmarks.shapes import DTYPES, SHAPES, build
 from pocket.evaluation import ask, distinct_tasks
 from pocket.tasks import SHAPES as TASKS
-from spear_core.decoding import Decoding
-from spear_core.loading import load_model
-from spear_core.prompts import encode_prompt, end_token_ids, padding_token_id
-from spear_core.rollout import generate_tokens
+from spear_core.inference.decoding import Decoding
+from spear_core.inference.rollout import generate_tokens
+from spear_core.models.loading import load_model
+from spear_core.models.prompts import encode_prompt, end_token_ids, padding_token_id
 
 Tokens = list[list[int]]
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config
 
-from spear_core.traces import Encoded
+from spear_core.training.traces import Encoded
 
 _QWEN25: dict[str, Any] = {
     "vocab_size": 151_936,

@@ -24,12 +24,12 @@ import torch
 
 from benchmarks.live_learning import Study
 from benchmarks.report import add_common_flags, print_table
-from federation.plan import Contribution, MergeSettings
+from federation.aggregation_plan import Contribution, MergeSettings
 from pocket.tasks import Task
 from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
+from services.app import AppServices, open_services
 from services.settings import Settings
-from services.workbench import Workbench, open_workbench
 
 RETENTION_QUESTIONS = 250
 VARIANTS: dict[str, MergeSettings] = {
@@ -44,12 +44,12 @@ VARIANTS: dict[str, MergeSettings] = {
 }
 
 
-def open_peer(model: str, folder: Path, number: int, threads: int = 1) -> Workbench:
+def open_peer(model: str, folder: Path, number: int, threads: int = 1) -> AppServices:
     """The workbench of one peer, without a schedule."""
     settings = Settings(model=model, data_folder=folder, seed=number, threads=threads)
-    bench = open_workbench(settings, start_jobs=False)
-    bench.learning.prepare()
-    return bench
+    app = open_services(settings, start_jobs=False)
+    app.learning.prepare()
+    return app
 
 
 def correct(model: str, folder: Path, number: int, facts: Sequence[Fact], rng: random.Random) -> list[str]:
@@ -60,7 +60,7 @@ def correct(model: str, folder: Path, number: int, facts: Sequence[Fact], rng: r
             study.meet(i, fact, rng.choice(split(OPEN[fact.relation], held_out=False)))
         return study.tally.corrected
     finally:
-        study.bench.close()
+        study.app.close()
 
 
 class Circle:
@@ -96,30 +96,30 @@ def spread(circle: Circle, settings: MergeSettings, syncs: int, folder: Path) ->
     """Figures before the first sync and after each one."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(circle.folder, folder)
-    benches = [open_peer(circle.model, folder / name, circle.seed_of(i)) for i, name in enumerate(circle.names)]
-    studies = [Study(bench, circle.seed_of(i), 0.0) for i, bench in enumerate(benches)]
+    apps = [open_peer(circle.model, folder / name, circle.seed_of(i)) for i, name in enumerate(circle.names)]
+    studies = [Study(app, circle.seed_of(i), 0.0) for i, app in enumerate(apps)]
     found: list[dict[str, Any]] = [{"sync": 0, **circle.figures(studies), "refused": 0}]
     try:
         for sync in range(1, syncs + 1):
-            voices = [_voice(name, bench) for name, bench in zip(circle.names, benches, strict=True)]
+            voices = [_voice(name, app) for name, app in zip(circle.names, apps, strict=True)]
             outcomes = [
-                bench.sync.merging.merge(name, [v for v in voices if v.peer != name], settings)
-                for name, bench in zip(circle.names, benches, strict=True)
+                app.sync.merging.merge(name, [v for v in voices if v.peer != name], settings)
+                for name, app in zip(circle.names, apps, strict=True)
             ]
             refused = sum(outcome.version is None for outcome in outcomes)
             found.append({"sync": sync, **circle.figures(studies), "refused": refused})
             print(settings.method, settings.scale, found[-1], file=sys.stderr, flush=True)
     finally:
-        for bench in benches:
-            bench.close()
+        for app in apps:
+            app.close()
     return found
 
 
-def _voice(name: str, bench: Workbench) -> Contribution:
-    state = bench.learning.lineage.state
+def _voice(name: str, app: AppServices) -> Contribution:
+    state = app.learning.lineage.state
     assert state is not None, f"{name} learned nothing"
-    wins = bench.engine.store.count_learned(bench.engine.base)
-    return Contribution(name, state, wins, bench.sync.merging.first.digest)
+    wins = app.engine.store.count_learned(app.engine.base)
+    return Contribution(name, state, wins, app.sync.merging.first.digest)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, list[list[dict[str, Any]]]]:

@@ -38,7 +38,7 @@ from sqlite_utils import Database
 
 from benchmarks.report import print_table
 from feedback_store import NewAdapter, NewTrace, Store
-from feedback_store.connection import to_json
+from feedback_store.database import to_json
 from feedback_store.migrations import MIGRATIONS
 
 R = TypeVar("R")
@@ -50,7 +50,7 @@ NO_BAR = (FSYNC, DELETE)
 BASE = "0123456789abcdef"
 ROUNDS, WAITING, TURNS, JUDGED = 500, 50, 5, 1000
 LISTED = 200  # entries of the Learning tab, and the latest wins in which wishes are looked for
-REPLAYED, ANCHORS = 256, 192  # what services/learning.py and services/anchors.py ask for
+REPLAYED, ANCHORS = 256, 192  # what services/learning/rounds.py and services/learning/anchors.py ask for
 # source of the traces -> vote, kind of the second answer, its verdict
 SAID: dict[str, tuple[int, str, str | None]] = {
     "liked": (1, "", None),

@@ -23,8 +23,8 @@ from pocket import wordings as w
 from pocket.evaluation import ask
 from pocket.tasks import Task, open_task
 from pocket.world import load_world
+from services.app import AppServices, open_services
 from services.settings import Settings
-from services.workbench import Workbench, open_workbench
 
 WISHES = 6
 UNSEEN = 60
@@ -44,8 +44,8 @@ def questions(seed: int) -> tuple[list[Task], list[Task]]:
     return tasks[: WISHES * 4], tasks[WISHES * 4 :]
 
 
-def measure(bench: Workbench, tasks: Sequence[Task], form: str) -> dict[str, float]:
-    replies = answers(bench, [ask(t.question) for t in tasks])
+def measure(app: AppServices, tasks: Sequence[Task], form: str) -> dict[str, float]:
+    replies = answers(app, [ask(t.question) for t in tasks])
     n = len(tasks)
     return {
         "in_form": sum(FORMS[form](r) for r in replies) / n,
@@ -59,27 +59,27 @@ def study(model: str, form: str, seed: int, threads: int) -> dict[str, Any]:
     to_wish, unseen = questions(seed)
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        bench = open_workbench(
+        app = open_services(
             Settings(model=model, data_folder=Path(folder), seed=seed, threads=threads), start_jobs=False
         )
         try:
-            before = measure(bench, unseen, form)
+            before = measure(app, unseen, form)
             granted, asked = 0, 0
             for task in to_wish:
-                reply = list(bench.chat.reply(bench.chat.new_conversation().id, task.question))[-1]
+                reply = list(app.chat.reply(app.chat.new_conversation().id, task.question))[-1]
                 asked += 1
                 if FORMS[form](reply.text):
                     continue  # already in the wished form
-                revision = list(bench.chat.revise(reply.id, rng.choice(w.STYLES[form])))[-1]
+                revision = list(app.chat.revise(reply.id, rng.choice(w.STYLES[form])))[-1]
                 if FORMS[form](revision.text) and task.verdict(revision.text):
-                    bench.feedback.better(revision.id)
-                    bench.learning.run_pending()
+                    app.feedback.better(revision.id)
+                    app.learning.run_pending()
                     granted += 1
                 if granted == WISHES:
                     break
-            after = measure(bench, unseen, form)
+            after = measure(app, unseen, form)
         finally:
-            bench.close()
+            app.close()
     return {"wishes_granted": granted, "questions_asked": asked, "before": before, "after": after}
 
 

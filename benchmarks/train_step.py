@@ -24,10 +24,10 @@ from benchmarks.peak import watch_peak
 from benchmarks.report import print_table
 from benchmarks.shapes import DTYPES, SHAPES, build, random_pairs
 from spear_core.config import preset
-from spear_core.losses import lose_loss, win_loss
-from spear_core.scoring import ability, checkpointed, score
-from spear_core.traces import Encoded
-from spear_core.twins import lora_config
+from spear_core.models.shared_base import lora_config
+from spear_core.training.losses import lose_loss, win_loss
+from spear_core.training.scoring import ability, checkpointed, score
+from spear_core.training.traces import Encoded
 from tests.reference.obvious_step import obvious_losses
 
 CUT_LAYERS = 4

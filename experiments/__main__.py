@@ -18,8 +18,8 @@ from experiments.hardware import rounds_on_one_core
 from experiments.runner import play_run
 from experiments.settings import Run, read_runs
 from spear_core.errors import SpearError
-from spear_core.loading import LoadedModel, load_model
-from spear_core.memory import keep_little
+from spear_core.models.loading import LoadedModel, load_model
+from spear_core.training.memory import keep_little
 
 log = logging.getLogger("experiments")
 

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from experiments.algorithms import Algorithm
-from experiments.play import Place
-from experiments.seat import Seat
+from experiments.client_runtime import ClientRuntime
+from experiments.play import ClientStreams
 from experiments.tasks.base import Example
 from federation.flower.strategy import Contributed
 
@@ -42,33 +42,33 @@ class ClientResult:
 
 
 def client_round(
-    seat: Seat,
+    runtime: ClientRuntime,
     algorithm: Algorithm[Any],
     adapter: Mapping[str, Tensor],
     shard: Sequence[Example],
-    place: Place,
+    streams: ClientStreams,
     learning_rate: float,
 ) -> ClientResult:
     """Depends on its arguments alone, so that any process may do it."""
-    seat.load(dict(adapter))
-    rng = place.rng("examples")
-    examples = rng.sample(list(shard), min(seat.play.rollouts, len(shard)))
-    clock = time.process_time if seat.model.device.type == "cpu" else time.perf_counter
-    tokens, began = seat.generated_tokens, clock()
-    experience = algorithm.gather(seat, examples, place)
+    runtime.load(dict(adapter))
+    rng = streams.rng("examples")
+    examples = rng.sample(list(shard), min(runtime.play.rollouts, len(shard)))
+    clock = time.process_time if runtime.model.device.type == "cpu" else time.perf_counter
+    tokens, began = runtime.generated_tokens, clock()
+    experience = algorithm.gather(runtime, examples, streams)
     played = clock()
-    trained = algorithm.train(seat, experience, learning_rate, place.stream("training"))
+    trained = algorithm.train(runtime, experience, learning_rate, streams.stream("training"))
     finished = clock()
-    needed = [e for e in experience.episodes if not seat.task.right(e.example, e.replies[0].text)]
+    needed = [e for e in experience.episodes if not runtime.task.right(e.example, e.replies[0].text)]
     counts = Counts(
         prompts=len(experience.episodes),
         needed_revision=len(needed),
-        revised=sum(seat.task.right(e.example, e.replies[-1].text) for e in needed),
+        revised=sum(runtime.task.right(e.example, e.replies[-1].text) for e in needed),
         weight=experience.weight,
         steps=trained.steps,
         loss=trained.loss,
-        generated_tokens=seat.generated_tokens - tokens,
+        generated_tokens=runtime.generated_tokens - tokens,
         play_seconds=played - began,
         train_seconds=finished - played,
     )
-    return ClientResult(Contributed(place.client, seat.twins.state(), experience.weight), counts)
+    return ClientResult(Contributed(streams.client, runtime.shared_models.state(), experience.weight), counts)

@@ -19,14 +19,14 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
 from experiments.client import ClientResult, Counts
-from experiments.runner import World, play_run
+from experiments.runner import Simulation, play_run
 from experiments.settings import Run
 from federation.flower.messages import ask, packed, unpacked
 from federation.flower.strategy import ServerState
 
 TIMEOUT_SECONDS = 3600.0
 _worlds: dict[
-    str, World
+    str, Simulation
 ] = {}  # of this worker process: loading a model for each message would take longer than training
 
 
@@ -61,8 +61,8 @@ def play_on_flower(run: Run, out: Path, nodes: int) -> dict[str, Any]:
     return found[0]
 
 
-def _world(run: Run) -> World:
+def _world(run: Run) -> Simulation:
     if run.digest not in _worlds:
         torch.set_num_threads(1)  # as the in-process run: more threads add up in another order
-        _worlds[run.digest] = World(run)
+        _worlds[run.digest] = Simulation(run)
     return _worlds[run.digest]

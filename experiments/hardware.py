@@ -38,15 +38,15 @@ def rounds_on_one_core(file: Path, megabytes: int, algorithms: list[str]) -> lis
 def _one_round(run: Run, megabytes: int) -> dict[str, Any]:
     import torch
 
-    from experiments.runner import World
+    from experiments.runner import Simulation
 
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     resource.setrlimit(resource.RLIMIT_AS, (megabytes * MEGABYTE, megabytes * MEGABYTE))
-    world = World(run)
+    world = Simulation(run)
     before = os.times()
-    counts = world.client(0, 0, world.seat.twins.state()).counts
+    counts = world.client(0, 0, world.runtime.shared_models.state()).counts
     after = os.times()
     return {
         "cpu_seconds": round(after.user + after.system - before.user - before.system, 2),

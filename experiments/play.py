@@ -9,14 +9,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from experiments.seat import Reply, Seat
+from experiments.client_runtime import ClientRuntime, Reply
 from experiments.tasks.base import Example, Hinter
 from federation.flower.streams import Purpose, stream_seed
-from spear_core.prompts import revision_messages
+from spear_core.models.prompts import revision_messages
 
 
 @dataclass(frozen=True)
-class Place:
+class ClientStreams:
     """Where in a run a client is: its streams hang on nothing else."""
 
     seed: int
@@ -52,20 +52,20 @@ class Episode:
 class User:
     """The simulated user: the task's verdict, flipped in `label_noise` of the cases, and its hints."""
 
-    def __init__(self, seat: Seat, place: Place) -> None:
-        self.seat = seat
-        self.noise = place.rng("noise")
-        self.rng = place.rng("hints")
+    def __init__(self, runtime: ClientRuntime, streams: ClientStreams) -> None:
+        self.runtime = runtime
+        self.noise = streams.rng("noise")
+        self.rng = streams.rng("hints")
 
     def accepts(self, example: Example, reply: str) -> bool:
-        right = self.seat.task.right(example, reply)
-        return not right if self.noise.random() < self.seat.play.label_noise else right
+        right = self.runtime.task.right(example, reply)
+        return not right if self.noise.random() < self.runtime.play.label_noise else right
 
     def hinter(self, example: Example) -> Hinter:
-        return self.seat.task.hinter(example, self.rng)
+        return self.runtime.task.hinter(example, self.rng)
 
     def hint(self, example: Example, hinter: Hinter, reply: str) -> str | None:
-        match self.seat.play.hints:
+        match self.runtime.play.hints:
             case "none":
                 return None
             case "full":
@@ -74,12 +74,14 @@ class User:
                 return hinter(reply)
 
 
-def self_play(seat: Seat, examples: Sequence[Example], place: Place, num_revisions: int | None = None) -> list[Episode]:
+def self_play(
+    runtime: ClientRuntime, examples: Sequence[Example], streams: ClientStreams, num_revisions: int | None = None
+) -> list[Episode]:
     """Try each example once, and revise at most `num_revisions` times (the config's, unless given)."""
-    user = User(seat, place)
+    user = User(runtime, streams)
     episodes = [Episode(e) for e in examples]
     hinters: dict[int, Hinter] = {}
-    most = seat.config.num_revisions if num_revisions is None else num_revisions
+    most = runtime.config.num_revisions if num_revisions is None else num_revisions
     for turn in range(most + 1):
         open_ones = [i for i, e in enumerate(episodes) if not (e.accepted and e.accepted[-1])]
         prompts = []
@@ -89,8 +91,8 @@ def self_play(seat: Seat, examples: Sequence[Example], place: Place, num_revisio
                 hinters.setdefault(i, user.hinter(e.example))
                 e.hints.append(user.hint(e.example, hinters[i], e.replies[-1].text))
             attempts = [(r.text, h) for r, h in zip(e.replies, e.hints, strict=True)]
-            prompts.append(revision_messages(e.example.prompt, attempts, seat.loaded.settings))
-        for i, (reply,) in zip(open_ones, seat.replies(prompts, place.stream("play", turn)), strict=True):
+            prompts.append(revision_messages(e.example.prompt, attempts, runtime.loaded.settings))
+        for i, (reply,) in zip(open_ones, runtime.replies(prompts, streams.stream("play", turn)), strict=True):
             episodes[i].replies.append(reply)
             episodes[i].accepted.append(user.accepts(episodes[i].example, reply.text))
     return episodes

@@ -16,24 +16,24 @@ from tqdm import tqdm
 from experiments import checkpoint
 from experiments.algorithms import ALGORITHMS
 from experiments.client import ClientResult, client_round
+from experiments.client_runtime import ClientRuntime
 from experiments.evaluate import right
 from experiments.partition import partition
-from experiments.play import Place
-from experiments.seat import Seat
+from experiments.play import ClientStreams
 from experiments.settings import Run
 from experiments.tasks import TASKS, Rows
 from federation.flower.strategy import ServerState, choose_clients, learning_rate, next_state
 from federation.flower.streams import stream_seed
-from spear_core.adapters import save_adapter
-from spear_core.loading import LoadedModel, load_model
-from spear_core.twins import lora_config
+from spear_core.models.adapters import save_adapter
+from spear_core.models.loading import LoadedModel, load_model
+from spear_core.models.shared_base import lora_config
 
 log = logging.getLogger(__name__)
 DONE = "done.json"
 Clients = Callable[[int, Sequence[int], ServerState], list[ClientResult]]
 
 
-class World:
+class Simulation:
     """What does not change during a run: the data, its partition, and a seat to play and measure in."""
 
     def __init__(self, run: Run, loaded: LoadedModel | None = None) -> None:
@@ -42,15 +42,15 @@ class World:
         self.rows: Rows = task.load(run.data.train, run.data.test, run.data.seed)
         shape = (run.federation.clients, run.data.alpha, run.data.client_examples)
         self.shards = partition(self.rows.train, *shape, run.seed)
-        self.seat = Seat(
+        self.runtime = ClientRuntime(
             loaded or load_model(run.model), task, run.spear, run.play, stream_seed(run.seed, "adapter") % 2**32
         )
         self.algorithm = ALGORITHMS[run.algorithm](run.options)
 
     def client(self, round: int, client: int, adapter: Any) -> ClientResult:
         rate = learning_rate(self.run.federation, round)
-        place = Place(self.run.seed, round, client)
-        return client_round(self.seat, self.algorithm, adapter, self.shards[client], place, rate)
+        streams = ClientStreams(self.run.seed, round, client)
+        return client_round(self.runtime, self.algorithm, adapter, self.shards[client], streams, rate)
 
     def clients(self, round: int, chosen: Sequence[int], state: ServerState) -> list[ClientResult]:
         return [self.client(round, c, state.adapter) for c in chosen]
@@ -70,10 +70,10 @@ def play_run(
     done = folder / DONE
     if done.exists() and json.loads(done.read_text())["digest"] == run.digest:
         return dict(json.loads(done.read_text())["last"])
-    world = World(run, loaded)
+    world = Simulation(run, loaded)
     saved = checkpoint.load(folder, run.digest)
     if saved is None:
-        state, lines = ServerState(world.seat.twins.state()), []
+        state, lines = ServerState(world.runtime.shared_models.state()), []
         lines.append({"round": 0, **_measured(world, state), "bad_rows": dict(world.rows.bad)})
         checkpoint.save(folder, state, run.digest, lines)
     else:
@@ -93,7 +93,7 @@ def play_run(
 
 
 def after_round(
-    world: World, round: int, state: ServerState, results: Sequence[ClientResult]
+    world: Simulation, round: int, state: ServerState, results: Sequence[ClientResult]
 ) -> tuple[ServerState, dict[str, Any]]:
     """Aggregate, and measure where it is due: the next state, and the round's line."""
     run = world.run
@@ -111,11 +111,13 @@ def after_round(
     return state, line
 
 
-def finish(world: World, state: ServerState, lines: list[dict[str, Any]], folder: Path) -> None:
+def finish(world: Simulation, state: ServerState, lines: list[dict[str, Any]], folder: Path) -> None:
     """The adapter as a PEFT folder, and last of all the mark that the run is complete."""
     run = world.run
     manifest = {"run": run.folder, "digest": run.digest, "accuracy": _last_accuracy(lines)}
-    save_adapter(folder / "adapter", state.adapter, lora_config(run.spear, world.seat.twins.base), run.model, manifest)
+    save_adapter(
+        folder / "adapter", state.adapter, lora_config(run.spear, world.runtime.shared_models.base), run.model, manifest
+    )
     keys = [e.key for e in world.rows.test]
     text = json.dumps({"digest": run.digest, "run": dataclasses.asdict(run), "test_keys": keys, "last": lines[-1]})
     temporary = folder / f".{DONE}.tmp"
@@ -123,10 +125,10 @@ def finish(world: World, state: ServerState, lines: list[dict[str, Any]], folder
     temporary.replace(folder / DONE)
 
 
-def _measured(world: World, state: ServerState) -> dict[str, Any]:
+def _measured(world: Simulation, state: ServerState) -> dict[str, Any]:
     began = time.perf_counter()
-    world.seat.load(state.adapter)
-    verdicts = right(world.seat, world.rows.test)
+    world.runtime.load(state.adapter)
+    verdicts = right(world.runtime, world.rows.test)
     return {
         "accuracy": sum(verdicts) / len(verdicts),
         "right": "".join("01"[v] for v in verdicts),

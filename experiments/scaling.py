@@ -22,7 +22,7 @@ import torch
 from benchmarks.aggregation import layer_shapes, random_adapter
 from benchmarks.report import print_table
 from federation.aggregate import aggregate
-from federation.plan import Contribution, MergeSettings
+from federation.aggregation_plan import Contribution, MergeSettings
 
 CLIENTS = (10, 100, 1_000, 10_000, 100_000)
 SHARE, FEWEST = 0.1, 10  # of the clients, that take part in a round; at least so many

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from experiments.algorithms import ALGORITHMS
-from experiments.seat import PlaySettings
+from experiments.client_runtime import PlaySettings
 from experiments.tasks import TASKS
 from federation.flower.strategy import StrategySettings
 from spear_core.config import SpearConfig, preset

@@ -70,7 +70,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction, in the order given."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     corrected, largest = [0.0] * len(p_values), 0.0
-    for place, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[i]))
+    for streams, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - streams) * p_values[i]))
         corrected[i] = largest
     return corrected

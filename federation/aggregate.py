@@ -14,8 +14,7 @@ from statistics import median_low
 import torch
 from torch import Tensor
 
-from federation.factors import pairs_of
-from federation.plan import (
+from federation.aggregation_plan import (
     Contribution,
     MergeSettings,
     Method,
@@ -24,8 +23,9 @@ from federation.plan import (
     coefficients_of,
     weights_of,
 )
-from federation.products import low_rank_sum, product_norm
-from federation.robust import trimmed_mean
+from federation.factors import pairs_of
+from federation.low_rank_products import low_rank_sum, product_norm
+from federation.robust_statistics import trimmed_mean
 
 AdapterState = dict[str, Tensor]
 

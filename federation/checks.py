@@ -17,9 +17,9 @@ from torch import Tensor
 
 from federation.errors import UpdateRefused, UpdateReplayed, shown
 from federation.factors import rank_of, split_name, targets_of
-from federation.header import MAX_HEADER_BYTES
-from federation.keys import PublicKey
+from federation.identity import PublicKey
 from federation.manifest import PROTOCOL, LoraShape, Manifest
+from federation.safetensors_header import MAX_HEADER_BYTES
 from federation.update import MAX_UPDATE_BYTES, Update, open_update
 
 DAY_SECONDS = 86_400

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from federation.canonical_json import canonical_json
 from federation.errors import MergeImpossible, shown
-from federation.strict_json import canonical_json
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}  # safetensors' names
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}

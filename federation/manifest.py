@@ -10,9 +10,9 @@ import hashlib
 import re
 from dataclasses import asdict, dataclass, fields
 
+from federation.canonical_json import canonical_json, strict_json
 from federation.errors import UpdateRefused
-from federation.keys import PublicKey
-from federation.strict_json import canonical_json, strict_json
+from federation.identity import PublicKey
 
 PROTOCOL = 1
 PURPOSE = "update"

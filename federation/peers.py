@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from federation.errors import AddressInvalid, shown
-from federation.keys import PublicKey
+from federation.identity import PublicKey
 
 MAX_ADDRESS_CHARACTERS = 500
 

@@ -15,12 +15,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from federation.card import write_card
-from federation.desk import PARTIAL_PREFIX, PARTIAL_SUFFIX, Desk
-from federation.door import CARD, KNOCK, UPDATE, Door, DoorLimits
 from federation.errors import FederationError, RequestRefused, UpdateRefused, UpdateReplayed
-from federation.knocks import MAX_BODY_BYTES
-from federation.passes import HEADER, Pass
+from federation.guard import CARD, KNOCK, UPDATE, GuardLimits, RequestGuard
+from federation.join_requests import MAX_BODY_BYTES
+from federation.peer_card import write_card
+from federation.peer_host import PARTIAL_PREFIX, PARTIAL_SUFFIX, PeerHost
+from federation.request_signing import HEADER, RequestSignature
 
 log = logging.getLogger(__name__)
 
@@ -28,25 +28,25 @@ CHUNK_BYTES = 1 << 18
 MEDIA_TYPE = "application/octet-stream"
 
 
-def routes(desk: Desk, limits: DoorLimits | None = None, door: Door | None = None) -> list[Route]:
+def routes(peer_host: PeerHost, limits: GuardLimits | None = None, guard: RequestGuard | None = None) -> list[Route]:
     """Routes to put before a Starlette or FastAPI app's own: `app.router.routes[:0] = routes(desk)`."""
-    door = door or Door(desk, limits)
+    guard = guard or RequestGuard(peer_host, limits)
     return [
-        Route(CARD, _answer(door, _card), methods=["GET"]),
-        Route(UPDATE, _answer(door, _give), methods=["GET"]),
-        Route(UPDATE, _answer(door, _take), methods=["POST"]),
-        Route(KNOCK, _answer(door, _knock), methods=["POST"]),
+        Route(CARD, _answer(guard, _card), methods=["GET"]),
+        Route(UPDATE, _answer(guard, _give), methods=["GET"]),
+        Route(UPDATE, _answer(guard, _take), methods=["POST"]),
+        Route(KNOCK, _answer(guard, _send_join_request), methods=["POST"]),
     ]
 
 
 def _answer(
-    door: Door, handler: Callable[[Door, Request], Awaitable[Response]]
+    guard: RequestGuard, handler: Callable[[RequestGuard, Request], Awaitable[Response]]
 ) -> Callable[[Request], Awaitable[Response]]:
     """Translate refusals into answers, once."""
 
     async def endpoint(request: Request) -> Response:
         try:
-            return await handler(door, request)
+            return await handler(guard, request)
         except RequestRefused as e:
             headers = {} if e.retry_after_seconds is None else {"Retry-After": str(e.retry_after_seconds)}
             return JSONResponse({"error": str(e)}, e.status, headers)
@@ -60,38 +60,38 @@ def _remote(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-async def _card(door: Door, request: Request) -> Response:
-    door.pass_stranger(_remote(request))
-    desk, offer = door.desk, door.desk.latest()
+async def _card(guard: RequestGuard, request: Request) -> Response:
+    guard.pass_stranger(_remote(request))
+    peer_host, offer = guard.peer_host, guard.peer_host.latest()
     etag, round = (offer.etag, offer.round) if offer else ("", 0)
-    return Response(write_card(desk.identity, desk.base, etag, round), media_type="application/json")
+    return Response(write_card(peer_host.identity, peer_host.base, etag, round), media_type="application/json")
 
 
-async def _give(door: Door, request: Request) -> Response:
-    found = door.admit("GET", UPDATE, request.headers.get(HEADER), _remote(request))
-    offer = door.desk.latest()
+async def _give(guard: RequestGuard, request: Request) -> Response:
+    found = guard.admit("GET", UPDATE, request.headers.get(HEADER), _remote(request))
+    offer = guard.peer_host.latest()
     if offer is None:
         return Response(status_code=204)  # nothing yet; 404 is what another program would say
     headers = {"ETag": f'"{offer.etag}"', "Cache-Control": "private, no-cache"}
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return _Download(door, found, offer.path, headers)
+    return _Download(guard, found, offer.path, headers)
 
 
 class _Download(Response):
     """A file, sent within the time limit or not at all; the open file outlives its replacement by a newer one."""
 
-    def __init__(self, door: Door, found: Pass, path: Path, headers: dict[str, str]) -> None:
+    def __init__(self, guard: RequestGuard, found: RequestSignature, path: Path, headers: dict[str, str]) -> None:
         super().__init__(headers=headers, media_type=MEDIA_TYPE)
-        self._door, self._found, self._path = door, found, path
+        self._guard, self._found, self._path = guard, found, path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with self._door.transfer("give", self._found.key), self._path.open("rb") as file:
+            with self._guard.transfer("give", self._found.key), self._path.open("rb") as file:
                 length = file.seek(0, 2)
                 file.seek(0)
                 self.headers["content-length"] = str(length)
-                limits = self._door.limits
+                limits = self._guard.limits
                 async with asyncio.timeout(limits.transfer_seconds):
                     await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                     while chunk := await run_in_threadpool(file.read, CHUNK_BYTES):
@@ -106,17 +106,17 @@ class _Download(Response):
             log.info("peer %s took too long to download", self._found.key.fingerprint)
 
 
-async def _take(door: Door, request: Request) -> Response:
-    found = door.admit("POST", UPDATE, request.headers.get(HEADER), _remote(request))
-    length = door.check_length(request.headers.get("Content-Length"), door.limits.max_update_bytes)
-    path = door.desk.inbox / f"{PARTIAL_PREFIX}{secrets.token_hex(16)}{PARTIAL_SUFFIX}"
-    with door.transfer("take", found.key, most=1):
+async def _take(guard: RequestGuard, request: Request) -> Response:
+    found = guard.admit("POST", UPDATE, request.headers.get(HEADER), _remote(request))
+    length = guard.check_length(request.headers.get("Content-Length"), guard.limits.max_update_bytes)
+    path = guard.peer_host.inbox / f"{PARTIAL_PREFIX}{secrets.token_hex(16)}{PARTIAL_SUFFIX}"
+    with guard.transfer("take", found.key, most=1):
         try:
             with path.open("xb") as file:
-                digest = await _read_body(request, length, door.limits.transfer_seconds, door.limits, file.write)
+                digest = await _read_body(request, length, guard.limits.transfer_seconds, guard.limits, file.write)
             if digest != found.body_sha256:
                 raise RequestRefused(400, "the update that arrived is not the one that was sent")
-            await run_in_threadpool(door.desk.receive, found.key, path)
+            await run_in_threadpool(guard.peer_host.receive, found.key, path)
         except RequestRefused:
             raise
         except UpdateReplayed as e:
@@ -134,18 +134,18 @@ async def _take(door: Door, request: Request) -> Response:
     return JSONResponse({"taken": True}, 202)
 
 
-async def _knock(door: Door, request: Request) -> Response:
+async def _send_join_request(guard: RequestGuard, request: Request) -> Response:
     remote = _remote(request)
-    door.pass_stranger(remote)
-    length = door.check_length(request.headers.get("Content-Length"), MAX_BODY_BYTES)
+    guard.pass_stranger(remote)
+    length = guard.check_length(request.headers.get("Content-Length"), MAX_BODY_BYTES)
     body = bytearray()
-    digest = await _read_body(request, length, door.limits.body_seconds, door.limits, body.extend)
-    approved = door.knock(request.headers.get(HEADER), bytes(body), digest, remote)
+    digest = await _read_body(request, length, guard.limits.body_seconds, guard.limits, body.extend)
+    approved = guard.join_request(request.headers.get(HEADER), bytes(body), digest, remote)
     return JSONResponse({"approved": approved}, 200 if approved else 202)
 
 
 async def _read_body(
-    request: Request, length: int, seconds: float, limits: DoorLimits, write: Callable[[bytes], object]
+    request: Request, length: int, seconds: float, limits: GuardLimits, write: Callable[[bytes], object]
 ) -> str:
     """Hand the body on as it arrives; its SHA-256. Raises RequestRefused: 408 when too slow, 413 when too long."""
     digest, got, stream = hashlib.sha256(), 0, aiter(request.stream())

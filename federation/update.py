@@ -21,9 +21,9 @@ from torch import Tensor
 
 from federation.errors import UpdateRefused
 from federation.factors import digest_of, rank_of, targets_of
-from federation.header import MAX_HEADER_BYTES, Entry, read_header
-from federation.keys import SIGNATURE_BYTES, Identity, from_text, sync_folder, to_text
+from federation.identity import SIGNATURE_BYTES, Identity, from_text, sync_folder, to_text
 from federation.manifest import PROTOCOL, PURPOSE, Manifest
+from federation.safetensors_header import MAX_HEADER_BYTES, Entry, read_header
 
 MAX_UPDATE_BYTES = 256 << 20  # the largest of the benchmark shapes, 3B at rank 16 in float32, takes 97 MB
 METADATA_KEYS = {"format", "manifest", "signature"}

@@ -14,7 +14,7 @@ from feedback_store.records import (
     Trace,
 )
 from feedback_store.store import Store
-from feedback_store.users import UserStore
+from feedback_store.user_store import UserStore
 
 __all__ = [
     "Adapter",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from feedback_store.connection import now_utc, to_json
+from feedback_store.database import now_utc, to_json
 from feedback_store.errors import StoreError, TracesWithdrawn
 from feedback_store.records import Adapter, NewAdapter
 from feedback_store.rounds import Rounds

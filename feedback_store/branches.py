@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from feedback_store.connection import Connection, to_json
+from feedback_store.database import Connection, to_json
 
 MAX_FOUND = 1000
 MAX_SOUGHT_CHARACTERS = 1000  # SQLite refuses patterns of more than 50,000 bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from feedback_store.connection import Connection, new_id, now_utc, to_json, to_record
+from feedback_store.database import Connection, new_id, now_utc, to_json, to_record
 from feedback_store.errors import StoreError
 from feedback_store.records import KINDS, ROLES, VERDICTS, Conversation, Event, Hint, Message, require
 from feedback_store.sampling import LAST_KEY, WINDOW, content_key, first_key, shuffled

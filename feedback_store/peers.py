@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feedback_store.connection import Connection, now_utc
+from feedback_store.database import Connection, now_utc
 from feedback_store.records import Peer
 
 

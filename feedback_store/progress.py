@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from feedback_store.connection import Connection, to_record
+from feedback_store.database import Connection, to_record
 
 
 @dataclass(frozen=True)

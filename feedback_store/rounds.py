@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from feedback_store.connection import now_utc, to_json
+from feedback_store.database import now_utc, to_json
 from feedback_store.errors import StoreError
 from feedback_store.records import ROUND_ENDS, Round, Trace, require
 from feedback_store.traces import WAITING, Traces

@@ -7,11 +7,11 @@ from typing import Any
 
 from feedback_store.adapters import Adapters
 from feedback_store.branches import Branches
-from feedback_store.connection import to_json
+from feedback_store.database import to_json
+from feedback_store.maintenance import Upkeep
 from feedback_store.peers import Peers
 from feedback_store.progress import Progress
 from feedback_store.transfer import Transfer
-from feedback_store.upkeep import Upkeep
 
 
 class Store(Transfer, Branches, Progress, Adapters, Upkeep, Peers):

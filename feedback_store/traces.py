@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from feedback_store.connection import Connection, clean, new_id, now_utc, to_json, to_record
+from feedback_store.database import Connection, clean, new_id, now_utc, to_json, to_record
 from feedback_store.records import NewTrace, Trace
 from feedback_store.sampling import WINDOW, content_key, first_key, shuffled
 

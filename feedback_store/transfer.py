@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from feedback_store.connection import clean, now_utc, to_json, to_record
 from feedback_store.conversations import Conversations
+from feedback_store.database import clean, now_utc, to_json, to_record
 from feedback_store.errors import StoreError
 from feedback_store.records import KINDS, ROLES, VERDICTS, NewTrace, Trace, require
 from feedback_store.sampling import content_key

@@ -21,16 +21,16 @@ from pocket.tasks import Task, open_task
 from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
 from services.built_in_models import POCKET_MODEL
-from services.chat import ChatService
+from services.chat.chat import ChatService
+from services.chat.feedback import FeedbackService
 from services.engine import Engine, ModelParts
-from services.feedback import FeedbackService
-from services.learning import LearningService
-from services.pace import Closing
+from services.learning.rounds import LearningService
+from services.priority import Closing
 from services.views import DemoTurn, DemoView
 from spear_core.config import PRESETS
 from spear_core.errors import SpearError
-from spear_core.loading import load_model
-from spear_core.rollout import answer_all
+from spear_core.inference.rollout import answer_all
+from spear_core.models.loading import load_model
 
 log = logging.getLogger(__name__)
 FACTS = 10  # half-known ones, drawn by the seed
@@ -143,7 +143,7 @@ def _scratch_engine(engine: Engine, store: Store, folder: Path, seed: int) -> En
         model=ModelParts.of(loaded, engine.config if is_pocket else PRESETS["live"]),
         data_folder=folder,
         seed=seed,
-        pace=engine.pace,  # real chats come first here too
+        priority=engine.priority,  # real chats come first here too
     )
 
 
@@ -172,14 +172,14 @@ class _Scene:
         self.run.view = replace(self.run.view, **changes)  # type: ignore[arg-type]
 
     def answers(self, tasks: Sequence[Task], *, frozen: bool = False) -> list[str]:
-        twins, loaded = self.engine.twins, self.engine.loaded
+        shared_models, loaded = self.engine.shared_models, self.engine.loaded
         return answer_all(
-            twins.base if frozen else twins.serving.model,
+            shared_models.base if frozen else shared_models.serving.model,
             loaded.tokenizer,
             [[{"role": "user", "content": task.question}] for task in tasks],
             context_tokens=loaded.context_tokens,
             max_new_tokens=self.engine.max_new_tokens,
-            pace=self.engine.pace.give_way,
+            priority=self.engine.priority.give_way,
         )
 
     def share_right(self, tasks: Sequence[Task], *, frozen: bool = False) -> float:

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from feedback_store import Store
-from services.pace import Pace
-from services.turns import Turns
+from services.chat.turns import Turns
+from services.priority import ComputePriority
 from spear_core.config import SpearConfig
-from spear_core.continuous_batching import ContinuousBatching
-from spear_core.loading import LoadedModel
-from spear_core.prompts import padding_token_id
-from spear_core.traces import Encoder
-from spear_core.twins import Twins
+from spear_core.inference.continuous_batching import ContinuousBatching
+from spear_core.models.loading import LoadedModel
+from spear_core.models.prompts import padding_token_id
+from spear_core.models.shared_base import SharedBaseModels
+from spear_core.training.traces import Encoder
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,15 @@ class ModelParts:
     """One base model and what works with it. Another model replaces all of them at once."""
 
     loaded: LoadedModel
-    twins: Twins
+    shared_models: SharedBaseModels
     encoder: Encoder
     config: SpearConfig
 
     @classmethod
     def of(cls, loaded: LoadedModel, config: SpearConfig) -> ModelParts:
-        return cls(loaded, Twins(loaded.model, config), Encoder(loaded.tokenizer, loaded.context_tokens), config)
+        return cls(
+            loaded, SharedBaseModels(loaded.model, config), Encoder(loaded.tokenizer, loaded.context_tokens), config
+        )
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Engine:
     model: ModelParts
     data_folder: Path
     seed: int
-    pace: Pace = field(default_factory=Pace)
+    priority: ComputePriority = field(default_factory=ComputePriority)
     batching: ContinuousBatching = field(default_factory=ContinuousBatching)
     turns: Turns = field(default_factory=Turns)
 
@@ -52,8 +54,8 @@ class Engine:
         return self.model.config
 
     @property
-    def twins(self) -> Twins:
-        return self.model.twins
+    def shared_models(self) -> SharedBaseModels:
+        return self.model.shared_models
 
     @property
     def encoder(self) -> Encoder:

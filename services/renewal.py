@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from federation.keys import KEY_FILE, renew_identity
-from services.accounts import renew_secret
-from services.backups import PEERS_FOLDER, in_use
+from federation.identity import KEY_FILE, renew_identity
+from services.accounts.users_file import renew_secret
+from services.data.backups import PEERS_FOLDER, in_use
 
 
 def renew(data_folder: Path, auth_file: Path | None) -> str:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from services.federation_settings import FederationSettings
+from services.peers.settings import FederationSettings
 from spear_core.config import PRESETS, SpearConfig, preset
 from spear_core.errors import ConfigError
-from spear_core.loading import LoadedModel
+from spear_core.models.loading import LoadedModel
 
 AUTO = "auto"
 DEEP_LAYERS = 12

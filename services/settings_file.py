@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from services.federation_settings import FederationSettings
+from services.peers.settings import FederationSettings
 from services.settings import AUTO, Settings
 from spear_core.config import SpearConfig
 from spear_core.errors import ConfigError

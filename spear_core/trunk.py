@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from spear_core.packing import Packed
-from spear_core.traces import Encoded
+from spear_core.training.packing import Packed
+from spear_core.training.traces import Encoded
 
 TRUNK_CACHE_BYTES = 160 * 2**20
 FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from spear_core.errors import ModelUnavailable
-from spear_core.loading import load_model
+from spear_core.models.loading import load_model
 from tests.test_import_direction import OURS
 from tests.tiny_models import tiny_folder
 

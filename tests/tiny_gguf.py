@@ -24,7 +24,9 @@ HEADS, GROUPS, HEAD_SIZE = 4, 2, 8
 MODEL_TYPES = {"gemma3": "gemma3_text"}
 
 
-def tiny_gguf(family: str, file: Path, *, quantised: bool = True, pre: str = "smollm", tied: bool = True) -> PreTrainedModel:
+def tiny_gguf(
+    family: str, file: Path, *, quantised: bool = True, pre: str = "smollm", tied: bool = True
+) -> PreTrainedModel:
     """Write a random model of a family into `file`; returns the model, as it is before the file's rounding.
 
     Args:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from services.views import ModelView
-from ui.chat_tab import ChatTab
-from ui.demo_tab import DemoTab
+from ui.chat.tab import ChatTab
+from ui.demo.tab import DemoTab
 from ui.events import tick_where_seen
-from ui.federation_tab import FederationTab
-from ui.icons import icon
-from ui.learning_page import LearningPage
-from ui.models_tab import ModelsTab
-from ui.scripts import ASSETS, STYLES, script
+from ui.federation.tab import FederationTab
+from ui.learning.tab import LearningPage
+from ui.models.tab import ModelsTab
+from ui.theme.assets import ASSETS, STYLES, script
+from ui.theme.icons import icon
 
 if TYPE_CHECKING:
-    from services.workbench import Workbench
+    from services.app import AppServices
 
 TITLE = "SPEAR chat"
 # gr.themes.Font names a font that is already on the visitor's machine; a plain string would be fetched.
@@ -55,7 +55,7 @@ def header_html(model: ModelView) -> str:
     )
 
 
-def build_page(workbench: Workbench) -> gr.Blocks:
+def build_page(app_services: AppServices) -> gr.Blocks:
     """All of the screen, unmounted. Analytics are off; nothing on the page comes from another host.
 
     A further tab is one more entry: an object with `build()` and `wire(opened)`, which is told when the tab is shown and
@@ -63,14 +63,14 @@ def build_page(workbench: Workbench) -> gr.Blocks:
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         header = gr.HTML(
-            header_html(workbench.model), elem_id="top", js_on_load=script("theme"), apply_default_css=False
+            header_html(app_services.model), elem_id="top", js_on_load=script("theme"), apply_default_css=False
         )
-        chat, learning, demo = ChatTab(workbench), LearningPage(workbench), DemoTab(workbench)
-        models = ModelsTab(workbench, header, header_html)
+        chat, learning, demo = ChatTab(app_services), LearningPage(app_services), DemoTab(app_services)
+        models = ModelsTab(app_services, header, header_html)
         tabs: dict[str, Any] = {
             "Chat": chat,
             "Learning": learning,
-            "Federation": FederationTab(workbench),
+            "Federation": FederationTab(app_services),
             "Demo": demo,
             "Models": models,
         }

@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from experiments.play import Episode, Place
-from experiments.seat import Seat
+from experiments.client_runtime import ClientRuntime
+from experiments.play import ClientStreams, Episode
 from experiments.tasks.base import Example
 from spear_core.errors import ConfigError, TrainingFailed
-from spear_core.packing import batches_by_prompt
-from spear_core.traces import Encoded
+from spear_core.training.packing import batches_by_prompt
+from spear_core.training.traces import Encoded
 
 Item = TypeVar("Item")
 
@@ -51,16 +51,16 @@ class Algorithm(ABC, Generic[Item]):
         self.options: dict[str, float] = {**self.defaults, **(options or {})}
 
     @abstractmethod
-    def gather(self, seat: Seat, examples: Sequence[Example], place: Place) -> Experience[Item]:
+    def gather(self, runtime: ClientRuntime, examples: Sequence[Example], streams: ClientStreams) -> Experience[Item]:
         """Let the model play the examples."""
 
     @abstractmethod
-    def train(self, seat: Seat, experience: Experience[Item], learning_rate: float, seed: int) -> Trained:
+    def train(self, runtime: ClientRuntime, experience: Experience[Item], learning_rate: float, seed: int) -> Trained:
         """Train the adapter in the seat. Raises TrainingFailed on a number that is not finite."""
 
 
 def optimise(
-    seat: Seat, items: Sequence[Item], loss: Callable[[Sequence[Item]], Tensor], learning_rate: float, seed: int,
+    runtime: ClientRuntime, items: Sequence[Item], loss: Callable[[Sequence[Item]], Tensor], learning_rate: float, seed: int,
     prompt_of: Callable[[Item], Encoded],
 ) -> Trained:  # fmt: skip
     """The client's optimiser steps: AdamW without weight decay, gradients clipped, a fresh draw of items each step.
@@ -68,15 +68,15 @@ def optimise(
     A step draws as many items as spear draws wins and losing traces together. `loss` is a mean over its items, so that
     micro-batches weighted by their size give the whole batch's gradient; items of one prompt stay together.
     """
-    cfg = seat.config
+    cfg = runtime.config
     if not items:
         return Trained(0, 0.0)
     rng = random.Random(seed)
-    parameters = [p for p in seat.model.parameters() if p.requires_grad]
+    parameters = [p for p in runtime.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
     size = min(len(items), cfg.wins_a_step + cfg.loses_a_step)
     total = 0.0
-    seat.model.train(cfg.lora_dropout > 0)
+    runtime.model.train(cfg.lora_dropout > 0)
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)  # of dropout
@@ -92,6 +92,6 @@ def optimise(
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
     finally:
-        seat.model.eval()
+        runtime.model.eval()
         optimizer.zero_grad(set_to_none=True)
     return Trained(cfg.max_steps, total / cfg.max_steps)

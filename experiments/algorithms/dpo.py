@@ -16,11 +16,11 @@ from torch.nn.functional import logsigmoid
 
 from experiments.algorithms.base import Algorithm, Experience, Trained, optimise
 from experiments.algorithms.spear import on_prompt
-from experiments.play import Place, self_play
-from experiments.seat import Seat
+from experiments.client_runtime import ClientRuntime
+from experiments.play import ClientStreams, self_play
 from experiments.tasks.base import Example
-from spear_core.scoring import score
-from spear_core.traces import Encoded
+from spear_core.training.scoring import score
+from spear_core.training.traces import Encoded
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,23 @@ class Dpo(Algorithm[list[Pair]]):
     name: ClassVar[str] = "dpo"
     defaults = {"beta": 0.1}
 
-    def gather(self, seat: Seat, examples: Sequence[Example], place: Place) -> Experience[list[Pair]]:
-        episodes = self_play(seat, examples, place)
+    def gather(
+        self, runtime: ClientRuntime, examples: Sequence[Example], streams: ClientStreams
+    ) -> Experience[list[Pair]]:
+        episodes = self_play(runtime, examples, streams)
         sides = [(on_prompt(e.replies[0], e.replies[-1]), e.replies[0].encoded) for e in episodes if e.revised]
-        base = [float(row.sum()) for row in seat.base_logps([side for pair in sides for side in pair])]
+        base = [float(row.sum()) for row in runtime.base_logps([side for pair in sides for side in pair])]
         pairs = [Pair(*pair, *base[2 * i : 2 * i + 2]) for i, pair in enumerate(sides)]
         return Experience(episodes, pairs, len(pairs))
 
-    def train(self, seat: Seat, experience: Experience[list[Pair]], learning_rate: float, seed: int) -> Trained:
+    def train(
+        self, runtime: ClientRuntime, experience: Experience[list[Pair]], learning_rate: float, seed: int
+    ) -> Trained:
         def loss(batch: Sequence[Pair]) -> Tensor:
             both = [side for pair in batch for side in (pair.chosen, pair.rejected)]
-            logps = score(seat.model, both, seat.pad_id, every_token=True).logps.sum(-1)  # (2B,)
+            logps = score(runtime.model, both, runtime.pad_id, every_token=True).logps.sum(-1)  # (2B,)
             base_chosen = torch.tensor([p.base_chosen for p in batch], device=logps.device)
             base_rejected = torch.tensor([p.base_rejected for p in batch], device=logps.device)
             return dpo_loss(logps[0::2], logps[1::2], base_chosen, base_rejected, self.options["beta"])
 
-        return optimise(seat, experience.items, loss, learning_rate, seed, lambda p: p.chosen)
+        return optimise(runtime, experience.items, loss, learning_rate, seed, lambda p: p.chosen)

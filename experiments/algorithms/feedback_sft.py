@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from experiments.algorithms.base import Experience, Trained
 from experiments.algorithms.spear import Spear, Traces
-from experiments.seat import Seat
+from experiments.client_runtime import ClientRuntime
 
 
 class FeedbackSft(Spear):
     name: ClassVar[str] = "feedback_sft"
 
-    def train(self, seat: Seat, experience: Experience[Traces], learning_rate: float, seed: int) -> Trained:
-        return super().train(seat, replace(experience, items=Traces(experience.items.wins, [])), learning_rate, seed)
+    def train(self, runtime: ClientRuntime, experience: Experience[Traces], learning_rate: float, seed: int) -> Trained:
+        return super().train(runtime, replace(experience, items=Traces(experience.items.wins, [])), learning_rate, seed)

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from experiments.algorithms.base import Algorithm, Experience, Trained, optimise
 from experiments.algorithms.groups import group_advantages, kl_estimate, sequence_mean
-from experiments.play import Episode, Place, User
-from experiments.seat import Seat, padded
+from experiments.client_runtime import ClientRuntime, padded
+from experiments.play import ClientStreams, Episode, User
 from experiments.tasks.base import Example
-from spear_core.scoring import score
-from spear_core.traces import Encoded
+from spear_core.training.scoring import score
+from spear_core.training.traces import Encoded
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,27 @@ class Grpo(Algorithm[list[Sampled]]):
     name: ClassVar[str] = "grpo"
     defaults = {"kl": 0.02, "clip": 0.2}
 
-    def gather(self, seat: Seat, examples: Sequence[Example], place: Place) -> Experience[list[Sampled]]:
-        user = User(seat, place)
-        samples = seat.replies([e.prompt for e in examples], place.stream("play", 0), samples=seat.play.group)
+    def gather(
+        self, runtime: ClientRuntime, examples: Sequence[Example], streams: ClientStreams
+    ) -> Experience[list[Sampled]]:
+        user = User(runtime, streams)
+        samples = runtime.replies([e.prompt for e in examples], streams.stream("play", 0), samples=runtime.play.group)
         accepted = [[user.accepts(e, r.text) for r in row] for e, row in zip(examples, samples, strict=True)]
         advantages = group_advantages(torch.tensor(accepted, dtype=torch.float32))  # (P, G)
         encoded = [r.encoded for row in samples for r in row]
-        old, base = seat.logps(encoded), seat.base_logps(encoded)
+        old, base = runtime.logps(encoded), runtime.base_logps(encoded)
         items = [Sampled(*row) for row in zip(encoded, advantages.flatten().tolist(), old, base, strict=True)]
         # counted like the others: by each prompt's first sample
         episodes = [Episode(e, [row[0]], [a[0]]) for e, row, a in zip(examples, samples, accepted, strict=True)]
         return Experience(episodes, items, sum(map(sum, accepted)))
 
-    def train(self, seat: Seat, experience: Experience[list[Sampled]], learning_rate: float, seed: int) -> Trained:
+    def train(
+        self, runtime: ClientRuntime, experience: Experience[list[Sampled]], learning_rate: float, seed: int
+    ) -> Trained:
         def loss(batch: Sequence[Sampled]) -> Tensor:
-            logps = score(seat.model, [s.encoded for s in batch], seat.pad_id, every_token=True).logps
+            logps = score(runtime.model, [s.encoded for s in batch], runtime.pad_id, every_token=True).logps
             (old, mask), (base, _) = padded([s.old for s in batch]), padded([s.base for s in batch])
             advantages = torch.tensor([s.advantage for s in batch], device=logps.device)
             return grpo_loss(logps, old, base, advantages, mask, self.options["clip"], self.options["kl"])
 
-        return optimise(seat, experience.items, loss, learning_rate, seed, lambda s: s.encoded)
+        return optimise(runtime, experience.items, loss, learning_rate, seed, lambda s: s.encoded)

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from experiments.algorithms.base import Algorithm, Experience, Trained, optimise
 from experiments.algorithms.spear import on_prompt
-from experiments.play import Place, self_play
-from experiments.seat import Seat
+from experiments.client_runtime import ClientRuntime
+from experiments.play import ClientStreams, self_play
 from experiments.tasks.base import Example
-from spear_core.scoring import score
-from spear_core.traces import Encoded
+from spear_core.training.scoring import score
+from spear_core.training.traces import Encoded
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,10 @@ class Kto(Algorithm[list[Judged]]):
     name: ClassVar[str] = "kto"
     defaults = {"beta": 0.1}
 
-    def gather(self, seat: Seat, examples: Sequence[Example], place: Place) -> Experience[list[Judged]]:
-        episodes = self_play(seat, examples, place)
+    def gather(
+        self, runtime: ClientRuntime, examples: Sequence[Example], streams: ClientStreams
+    ) -> Experience[list[Judged]]:
+        episodes = self_play(runtime, examples, streams)
         replies: list[tuple[Encoded, bool]] = []
         for e in episodes:
             replies += [(on_prompt(e.replies[0], e.replies[-1]), True)] if e.solved else []
@@ -53,20 +55,22 @@ class Kto(Algorithm[list[Judged]]):
         encoded = [r for r, _ in replies]
         shifted = [*encoded[1:], *encoded[:1]]
         mismatched = [replace(other, prompt_ids=e.prompt_ids) for e, other in zip(encoded, shifted, strict=True)]
-        base = [float(row.sum()) for row in seat.base_logps([*encoded, *mismatched])]
+        base = [float(row.sum()) for row in runtime.base_logps([*encoded, *mismatched])]
         items = [
             Judged(e, accepted, mismatched[i], base[i], base[len(encoded) + i])
             for i, (e, accepted) in enumerate(replies)
         ]
         return Experience(episodes, items, sum(accepted for _, accepted in replies))
 
-    def train(self, seat: Seat, experience: Experience[list[Judged]], learning_rate: float, seed: int) -> Trained:
+    def train(
+        self, runtime: ClientRuntime, experience: Experience[list[Judged]], learning_rate: float, seed: int
+    ) -> Trained:
         def loss(batch: Sequence[Judged]) -> Tensor:
-            logps = score(seat.model, [j.encoded for j in batch], seat.pad_id, every_token=True).logps.sum(-1)
+            logps = score(runtime.model, [j.encoded for j in batch], runtime.pad_id, every_token=True).logps.sum(-1)
             base = torch.tensor([j.base for j in batch], device=logps.device)
-            others = torch.stack([row.sum() for row in seat.logps([j.mismatched for j in batch])])
+            others = torch.stack([row.sum() for row in runtime.logps([j.mismatched for j in batch])])
             z = (others - torch.tensor([j.base_mismatched for j in batch], device=logps.device)).mean().clamp(min=0)
             accepted = torch.tensor([j.accepted for j in batch], device=logps.device)
             return kto_loss(logps - base, accepted, z, self.options["beta"])
 
-        return optimise(seat, experience.items, loss, learning_rate, seed, lambda j: j.encoded)
+        return optimise(runtime, experience.items, loss, learning_rate, seed, lambda j: j.encoded)

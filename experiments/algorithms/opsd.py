@@ -16,11 +16,11 @@ from torch import Tensor
 
 from experiments.algorithms.base import Algorithm, Experience, Trained, optimise
 from experiments.algorithms.groups import sequence_mean
-from experiments.play import Place, self_play
-from experiments.seat import Seat
+from experiments.client_runtime import ClientRuntime
+from experiments.play import ClientStreams, self_play
 from experiments.tasks.base import Example
-from spear_core.scoring import Predictions, predict
-from spear_core.traces import Encoded
+from spear_core.training.scoring import Predictions, predict
+from spear_core.training.traces import Encoded
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,24 @@ class Opsd(Algorithm[list[Taught]]):
     name: ClassVar[str] = "opsd"
     defaults = {"temperature": 2.0}
 
-    def gather(self, seat: Seat, examples: Sequence[Example], place: Place) -> Experience[list[Taught]]:
-        episodes = self_play(seat, examples, place, num_revisions=0)
+    def gather(
+        self, runtime: ClientRuntime, examples: Sequence[Example], streams: ClientStreams
+    ) -> Experience[list[Taught]]:
+        episodes = self_play(runtime, examples, streams, num_revisions=0)
         items = []
         for e in episodes:
-            told = f"{e.example.question}\n({seat.task.privileged(e.example)})"
-            prompt = seat.encode([{"role": "user", "content": told}])
+            told = f"{e.example.question}\n({runtime.task.privileged(e.example)})"
+            prompt = runtime.encode([{"role": "user", "content": told}])
             items.append(Taught(e.replies[0].encoded, replace(e.replies[0].encoded, prompt_ids=prompt)))
         return Experience(episodes, items, len(items))
 
-    def train(self, seat: Seat, experience: Experience[list[Taught]], learning_rate: float, seed: int) -> Trained:
+    def train(
+        self, runtime: ClientRuntime, experience: Experience[list[Taught]], learning_rate: float, seed: int
+    ) -> Trained:
         def loss(batch: Sequence[Taught]) -> Tensor:
             with torch.no_grad():
-                teacher = predict(seat.model, [t.teacher for t in batch], seat.pad_id, every_token=True)
-            student = predict(seat.model, [t.student for t in batch], seat.pad_id, every_token=True)
+                teacher = predict(runtime.model, [t.teacher for t in batch], runtime.pad_id, every_token=True)
+            student = predict(runtime.model, [t.student for t in batch], runtime.pad_id, every_token=True)
             return distillation_loss(teacher, student, self.options["temperature"])
 
-        return optimise(seat, experience.items, loss, learning_rate, seed, lambda t: t.student)
+        return optimise(runtime, experience.items, loss, learning_rate, seed, lambda t: t.student)

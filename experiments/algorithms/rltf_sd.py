@@ -21,11 +21,11 @@ from torch import Tensor
 from experiments.algorithms.base import Algorithm, Experience, Trained, optimise
 from experiments.algorithms.groups import kl_estimate, sequence_mean
 from experiments.algorithms.spear import on_prompt
-from experiments.play import Place, self_play
-from experiments.seat import Seat, padded
+from experiments.client_runtime import ClientRuntime, padded
+from experiments.play import ClientStreams, self_play
 from experiments.tasks.base import Example
-from spear_core.scoring import score
-from spear_core.traces import Encoded
+from spear_core.training.scoring import score
+from spear_core.training.traces import Encoded
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,11 @@ class RltfSd(Algorithm[list[Weighted]]):
     name: ClassVar[str] = "rltf_sd"
     defaults = {"sd": 0.1, "rl": 1.0, "kl": 0.02, "gamma": 1.0}
 
-    def gather(self, seat: Seat, examples: Sequence[Example], place: Place) -> Experience[list[Weighted]]:
-        group, o = seat.play.group, self.options
-        episodes = self_play(seat, [e for e in examples for _ in range(group)], place, num_revisions=1)
+    def gather(
+        self, runtime: ClientRuntime, examples: Sequence[Example], streams: ClientStreams
+    ) -> Experience[list[Weighted]]:
+        group, o = runtime.play.group, self.options
+        episodes = self_play(runtime, [e for e in examples for _ in range(group)], streams, num_revisions=1)
         r0 = torch.tensor([e.accepted[0] for e in episodes], dtype=torch.float32).view(-1, group)
         r1 = torch.tensor([e.solved for e in episodes], dtype=torch.float32).view(-1, group)
         weights = turn_weights(r0, r1, o["gamma"], o["sd"], o["rl"])
@@ -70,15 +72,17 @@ class RltfSd(Algorithm[list[Weighted]]):
             if len(e.replies) > 1:
                 parts.append((e.replies[1].encoded, flat[2][i]))
                 parts.append((on_prompt(e.replies[0], e.replies[1]), flat[0][i]))
-        base = seat.base_logps([encoded for encoded, _ in parts])
+        base = runtime.base_logps([encoded for encoded, _ in parts])
         items = [Weighted(encoded, weight, b) for (encoded, weight), b in zip(parts, base, strict=True)]
         return Experience(episodes[::group], items, sum(e.solved for e in episodes))
 
-    def train(self, seat: Seat, experience: Experience[list[Weighted]], learning_rate: float, seed: int) -> Trained:
+    def train(
+        self, runtime: ClientRuntime, experience: Experience[list[Weighted]], learning_rate: float, seed: int
+    ) -> Trained:
         def loss(batch: Sequence[Weighted]) -> Tensor:
-            logps = score(seat.model, [w.encoded for w in batch], seat.pad_id, every_token=True).logps
+            logps = score(runtime.model, [w.encoded for w in batch], runtime.pad_id, every_token=True).logps
             base, mask = padded([w.base for w in batch])
             weights = torch.tensor([w.weight for w in batch], device=logps.device)
             return rltf_loss(logps, base, weights, mask, self.options["kl"])
 
-        return optimise(seat, experience.items, loss, learning_rate, seed, lambda w: w.encoded)
+        return optimise(runtime, experience.items, loss, learning_rate, seed, lambda w: w.encoded)

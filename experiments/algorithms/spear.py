@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from experiments.algorithms.base import Algorithm, Experience, Trained
-from experiments.play import Place, self_play
-from experiments.seat import Reply, Seat
+from experiments.client_runtime import ClientRuntime, Reply
+from experiments.play import ClientStreams, self_play
 from experiments.tasks.base import Example
-from spear_core.losses import distinguishing_mask, tail_mask
-from spear_core.prompts import template_token_ids
-from spear_core.traces import Encoded
-from spear_core.trainer import Material, Trainer
+from spear_core.models.prompts import template_token_ids
+from spear_core.training.losses import distinguishing_mask, tail_mask
+from spear_core.training.traces import Encoded
+from spear_core.training.trainer import Material, Trainer
 
 UNRESOLVED_CONFIDENCE = 0.5
 
@@ -31,8 +31,8 @@ class Traces:
 class Spear(Algorithm[Traces]):
     name: ClassVar[str] = "spear"
 
-    def gather(self, seat: Seat, examples: Sequence[Example], place: Place) -> Experience[Traces]:
-        episodes = self_play(seat, examples, place)
+    def gather(self, runtime: ClientRuntime, examples: Sequence[Example], streams: ClientStreams) -> Experience[Traces]:
+        episodes = self_play(runtime, examples, streams)
         wins: list[Encoded] = []
         loses: list[Encoded] = []
         for e in episodes:
@@ -41,22 +41,22 @@ class Spear(Algorithm[Traces]):
             if win is not None:
                 wins.append(win)
             if not e.accepted[0]:
-                loses.append(self._lose(seat, first, win))
+                loses.append(self._lose(runtime, first, win))
         return Experience(episodes, Traces(wins, loses), len(wins))
 
-    def _lose(self, seat: Seat, first: Reply, win: Encoded | None) -> Encoded:
+    def _lose(self, runtime: ClientRuntime, first: Reply, win: Encoded | None) -> Encoded:
         ids = first.encoded.completion_ids
-        mask = tail_mask(ids, seat.config.tail_tokens, seat.end_ids, seat.protected)
-        if win is not None and seat.config.lose_mask == "distinguishing":
-            differs = distinguishing_mask(ids, win.completion_ids, seat.end_ids)
+        mask = tail_mask(ids, runtime.config.tail_tokens, runtime.end_ids, runtime.protected)
+        if win is not None and runtime.config.lose_mask == "distinguishing":
+            differs = distinguishing_mask(ids, win.completion_ids, runtime.end_ids)
             mask = [m and d for m, d in zip(mask, differs, strict=True)]
         return replace(first.encoded, mask=tuple(mask), confidence=1.0 if win else UNRESOLVED_CONFIDENCE)
 
-    def train(self, seat: Seat, experience: Experience[Traces], learning_rate: float, seed: int) -> Trained:
-        trainer = Trainer(seat.model, seat.config, seat.pad_id, template_token_ids(seat.loaded.tokenizer))
+    def train(self, runtime: ClientRuntime, experience: Experience[Traces], learning_rate: float, seed: int) -> Trained:
+        trainer = Trainer(runtime.model, runtime.config, runtime.pad_id, template_token_ids(runtime.loaded.tokenizer))
         material = Material(experience.items.wins, experience.items.loses)
         report = trainer.train(material, seed, learning_rate=learning_rate)
-        cfg = seat.config
+        cfg = runtime.config
         return Trained(report.steps, cfg.lambda_win * report.win_loss + cfg.lambda_lose * report.lose_loss)
 
 

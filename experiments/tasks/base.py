@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from spear_core.prompts import encode_text
-from spear_core.traces import Messages
+from spear_core.models.prompts import encode_text
+from spear_core.training.traces import Messages
 
 Hinter = Callable[[str], str]  # a wrong reply -> a partial hint; a second call gives the next one
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from federation.aggregate import AdapterState
 from federation.checks import Expected, check_update
+from federation.client import PeerClient, Pulled
 from federation.errors import FederationError
-from federation.exchange import PeerClient, Pulled
-from federation.keys import Identity, open_identity
+from federation.identity import Identity, open_identity
 from federation.peers import parse_address
 from federation.update import write_update
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from federation.aggregate import AdapterState, aggregate
+from federation.aggregation_plan import ROBUST, Contribution, MergeSettings, Method, Parent
 from federation.checks import Limits, check_layout, check_values, norms_of
 from federation.errors import FederationError
 from federation.factors import digest_of, rank_of
 from federation.flower.streams import stream_seed
-from federation.plan import ROBUST, Contribution, MergeSettings, Method, Parent
 
 log = logging.getLogger(__name__)
 ServerMethod = Literal["fedavg", "exact", "median", "trimmed_mean", "fedadam", "fedyogi"]

@@ -8,21 +8,21 @@ import re
 import pytest
 import torch
 
-from benchmarks import judge as bench
+from benchmarks import judge as app
 from benchmarks.report import DEFAULT_MODEL
 from pocket.hints import Clue
 from pocket.simulated_user import SimulatedUser
 from pocket.tasks import Task
-from spear_core.judge import Score, Scored, Thresholds
-from spear_core.loading import LoadedModel, load_model
+from spear_core.models.loading import LoadedModel, load_model
+from spear_core.training.judge import Score, Scored, Thresholds
 
 KINDS = ("bird", "boat", "drink", "fish")
 
 
 def case(
     gain: float, p: float, *, right: bool, clean: bool = True, sure: bool = False, shape: str = "open"
-) -> bench.Judged:
-    return bench.Judged(shape, "?", sure, Scored(Score(gain, p), clean, right))
+) -> app.Judged:
+    return app.Judged(shape, "?", sure, Scored(Score(gain, p), clean, right))
 
 
 def test_abstentions_count_as_misses_and_unclean_revisions_are_never_accepted() -> None:
@@ -33,24 +33,24 @@ def test_abstentions_count_as_misses_and_unclean_revisions_are_never_accepted() 
         case(0.1, 0.9, right=True),  # says nothing
         case(1.0, 0.9, right=True, clean=False),
     ]
-    found = bench.outcome(cases, bench.both(Thresholds(tau=0.5, min_p=0.7, tau_full=1.0)))
+    found = app.outcome(cases, app.both(Thresholds(tau=0.5, min_p=0.7, tau_full=1.0)))
     # accepted: the first two, one of them right; four are right in all; a perfect reader is sure of two of those
     assert (found["accepted"], found["precision"], found["recall"], found["ideal_recall"]) == (2, 0.5, 0.25, 0.5)
 
 
 def test_without_a_threshold_nothing_is_accepted_and_no_precision_is_claimed() -> None:
-    found = bench.outcome([case(9.0, 1.0, right=True)], bench.both(None))
+    found = app.outcome([case(9.0, 1.0, right=True)], app.both(None))
     assert (found["accepted"], found["precision"], found["recall"]) == (0, None, 0.0)
-    assert bench.outcome([case(9.0, 1.0, right=False)], bench.both(None))["recall"] is None
+    assert app.outcome([case(9.0, 1.0, right=False)], app.both(None))["recall"] is None
 
 
 def test_one_figure_alone_has_to_meet_the_same_demands() -> None:
     right, wrong = [case(1.0, 0.9, right=True)] * 20, [case(2.0, 0.5, right=False)] * 20
-    by_gain = bench.alone(lambda score: score.gain, right + wrong, 0.98)
-    by_certainty = bench.alone(lambda score: score.certainty, right + wrong, 0.98)
+    by_gain = app.alone(lambda score: score.gain, right + wrong, 0.98)
+    by_certainty = app.alone(lambda score: score.certainty, right + wrong, 0.98)
     assert not by_gain(Score(2.0, 1.0))
     assert by_certainty(Score(0.0, 0.9)) and not by_certainty(Score(9.0, 0.89))
-    assert not bench.alone(lambda score: score.certainty, right[:19] + wrong, 0.98)(Score(1.0, 1.0)), "19 are too few"
+    assert not app.alone(lambda score: score.certainty, right[:19] + wrong, 0.98)(Score(1.0, 1.0)), "19 are too few"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_perfect_reader_is_sure_where_hint_refusal_and_options_leave_one(
     correction = SimulatedUser(1).correct(task)
     correction.ruled_out.add("fish")
     correction.given.append(Clue("starts", "b"))
-    assert bench.leaves_one(task, correction) is sure
+    assert app.leaves_one(task, correction) is sure
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +75,12 @@ def loaded() -> LoadedModel:
 
 
 @pytest.fixture(scope="module")
-def tried(loaded: LoadedModel) -> dict[str, list[bench.Tried]]:
-    return bench.Desk(loaded, 12, 3).populations()
+def tried(loaded: LoadedModel) -> dict[str, list[app.Tried]]:
+    return app.Desk(loaded, 12, 3).populations()
 
 
-def test_each_population_is_what_it_says(tried: dict[str, list[bench.Tried]]) -> None:
-    def states(t: bench.Tried, hint: str) -> bool:
+def test_each_population_is_what_it_says(tried: dict[str, list[app.Tried]]) -> None:
+    def states(t: app.Tried, hint: str) -> bool:
         return bool(re.search(rf"\b{t.truth}\b", hint))
 
     assert {t.shape for t in tried["partial"]} >= {"open", "choice", "yesno"}
@@ -97,21 +97,21 @@ def test_each_population_is_what_it_says(tried: dict[str, list[bench.Tried]]) ->
 def test_the_benchmark_tells_outright_hints_from_guesses(
     loaded: LoadedModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = bench.run(loaded, cases_a_shape=48, seed=3, precision=0.95)
+    figures = app.run(loaded, cases_a_shape=48, seed=3, precision=0.95)
     assert json.loads(json.dumps(figures)) == figures
     assert figures["thresholds"] is not None
     found = figures["populations"]
-    assert set(found) == set(bench.POPULATIONS)
+    assert set(found) == set(app.POPULATIONS)
     assert found["outright"]["open"]["recall"] > 0.9
     assert found["partial"]["overall"]["recall"] < found["outright"]["overall"]["recall"]
     assert "precision" not in found["wrong"]["overall"] and 0 < found["wrong"]["overall"]["accepted_share"] <= 1
     assert found["partial"]["overall"]["ideal_recall"] < 1 == found["outright"]["overall"]["ideal_recall"]
     assert set(found["partial"]["own_thresholds"]) == {"gain", "certainty", "both"}
-    bench.print_figures(figures)
+    app.print_figures(figures)
     assert "Bars: precision 0.98 at recall 0.7 overall" in capsys.readouterr().out
 
 
 def test_no_question_is_in_both_halves() -> None:
-    cases = [bench.Judged("open", question, False, Scored(Score(1.0, 1.0), True, True)) for question in "aabbc"]
-    own, test = bench.halves(cases, {"a", "c"})
+    cases = [app.Judged("open", question, False, Scored(Score(1.0, 1.0), True, True)) for question in "aabbc"]
+    own, test = app.halves(cases, {"a", "c"})
     assert [c.question for c in own] == ["a", "a", "c"] and [c.question for c in test] == ["b", "b"]

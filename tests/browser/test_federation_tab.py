@@ -7,9 +7,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from federation.client import PeerClient
 from federation.errors import PeerRefused
-from federation.exchange import PeerClient
-from federation.keys import Identity
+from federation.identity import Identity
 from federation.peers import PeerAddress, parse_address
 from tests.browser.driver import App, Visitor
 
@@ -32,7 +32,7 @@ def test_a_peer_knocks_is_approved_and_removed_on_the_page(visitor: Visitor, app
     client = PeerClient(stranger, PeerAddress(app.url, own.key))
     with pytest.raises(PeerRefused):
         client.pull(app.data_folder)
-    assert client.knock("Ann's <b>laptop</b>", "") is False
+    assert client.join_request("Ann's <b>laptop</b>", "") is False
     expect(page.locator("#peers")).to_contain_text("Ann's <b>laptop</b>")  # as typed, not as markup
     expect(page.locator("#peers")).to_contain_text(stranger.public.fingerprint)
     page.get_by_role("button", name="Approve: Ann's").click()

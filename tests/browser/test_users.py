@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from services.accounts import add_user
+from services.accounts.users_file import add_user
 from tests.browser.driver import App, Visitor
 
 LogIn = Callable[[str], Visitor]

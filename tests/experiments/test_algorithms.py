@@ -19,9 +19,9 @@ from experiments.algorithms.kto import kto_loss
 from experiments.algorithms.opsd import distillation_loss
 from experiments.algorithms.rltf_sd import rltf_loss, turn_weights
 from spear_core.errors import ConfigError
-from spear_core.packing import pack
-from spear_core.scoring import Predictions
-from spear_core.traces import Encoded
+from spear_core.training.packing import pack
+from spear_core.training.scoring import Predictions
+from spear_core.training.traces import Encoded
 
 
 def test_dpo_by_hand() -> None:

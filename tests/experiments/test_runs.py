@@ -14,10 +14,10 @@ import torch
 from experiments import runner
 from experiments.algorithms import ALGORITHMS
 from experiments.partition import partition
-from experiments.play import Place, self_play
+from experiments.play import ClientStreams, self_play
 from experiments.report import write_report
 from experiments.results import read_results
-from experiments.runner import World, play_run
+from experiments.runner import Simulation, play_run
 from experiments.scaling import Costs, simulate, tree
 from experiments.settings import Run, read_runs
 from experiments.statistics import holm, interval, wilcoxon
@@ -25,7 +25,7 @@ from experiments.tasks import TASKS
 from federation.factors import digest_of
 from federation.flower.strategy import ServerState
 from spear_core.errors import ConfigError
-from spear_core.loading import LoadedModel, load_model
+from spear_core.models.loading import LoadedModel, load_model
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,9 +76,9 @@ def digest(folder: Path) -> str:
 def test_every_algorithm_trains_the_adapter_and_nothing_else(
     algorithm: str, loaded: LoadedModel, tmp_path: Path
 ) -> None:
-    world = World(dataclasses.replace(small(tmp_path), algorithm=algorithm), loaded)
+    world = Simulation(dataclasses.replace(small(tmp_path), algorithm=algorithm), loaded)
     before = {name: p.clone() for name, p in loaded.model.named_parameters() if "lora_" not in name}
-    start = world.seat.twins.state()
+    start = world.runtime.shared_models.state()
     first = world.client(1, 0, start)
     moved = [n for n in start if not torch.equal(start[n], first.update.state[n])]
     assert moved and first.update.weight > 0
@@ -93,7 +93,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_very_same_adapter(
     run = small(tmp_path)
     play_run(run, tmp_path / "whole", loaded, quiet=True)
 
-    def killed(world: World, round: int, *rest: Any) -> Any:
+    def killed(world: Simulation, round: int, *rest: Any) -> Any:
         if round == 2:
             raise KeyboardInterrupt
         return after(world, round, *rest)
@@ -104,7 +104,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_very_same_adapter(
         with pytest.raises(KeyboardInterrupt):
             play_run(run, tmp_path / "torn", loaded, quiet=True)
     played: list[int] = []
-    world = World(run, loaded)
+    world = Simulation(run, loaded)
 
     def clients(round: int, chosen: Sequence[int], state: ServerState) -> list[Any]:
         played.append(round)
@@ -131,18 +131,18 @@ def test_other_settings_never_go_on_from_a_checkpoint(loaded: LoadedModel, tmp_p
 
 
 def test_hints_are_in_no_training_context(loaded: LoadedModel, tmp_path: Path) -> None:
-    world = World(small(tmp_path), loaded)
-    experience = world.algorithm.gather(world.seat, world.shards[0][:6], Place(3, 0, 0))
-    prompts = {world.seat.encode(e.example.prompt) for e in experience.episodes}
+    world = Simulation(small(tmp_path), loaded)
+    experience = world.algorithm.gather(world.runtime, world.shards[0][:6], ClientStreams(3, 0, 0))
+    prompts = {world.runtime.encode(e.example.prompt) for e in experience.episodes}
     assert {t.prompt_ids for t in [*experience.items.wins, *experience.items.loses]} <= prompts
     assert any(len(e.replies) > 1 for e in experience.episodes)
 
 
 def test_label_noise_flips_what_the_user_says_and_not_what_is_counted(loaded: LoadedModel, tmp_path: Path) -> None:
     run = small(tmp_path)
-    world = World(dataclasses.replace(run, play=dataclasses.replace(run.play, label_noise=0.999)), loaded)
-    episodes = self_play(world.seat, world.shards[0][:8], Place(3, 0, 0), num_revisions=0)
-    assert all(e.accepted[0] != world.seat.task.right(e.example, e.replies[0].text) for e in episodes)
+    world = Simulation(dataclasses.replace(run, play=dataclasses.replace(run.play, label_noise=0.999)), loaded)
+    episodes = self_play(world.runtime, world.shards[0][:8], ClientStreams(3, 0, 0), num_revisions=0)
+    assert all(e.accepted[0] != world.runtime.task.right(e.example, e.replies[0].text) for e in episodes)
 
 
 def test_every_example_goes_to_one_client_and_small_alpha_tells_clients_apart() -> None:

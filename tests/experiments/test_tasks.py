@@ -155,7 +155,7 @@ def test_pocket_hints_leave_the_answer_open() -> None:
 
 
 def test_the_answer_marker_is_protected_in_every_tokenisation() -> None:
-    from spear_core.loading import load_model
+    from spear_core.models.loading import load_model
 
     tokenizer = load_model(str(Path(__file__).resolve().parents[2] / "assets" / "pocket-model")).tokenizer
     protected = TASKS["pocket_choice"]().protected_ids(tokenizer)

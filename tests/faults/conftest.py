@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from services.accounts import Accounts
+from services.accounts.users_file import Accounts
+from services.app import open_services
 from services.settings import Settings
-from services.workbench import open_workbench
-from tests.faults.hostile_desk import MARK, VICTIM, Direct, Ears, Watch, World, secrets_of
-from tests.ui.conftest import POCKET_MODEL
-from tests.ui.running import add_users, running
+from tests.faults.hostile_requests import MARK, VICTIM, Direct, Ears, Watch, World, secrets_of
+from tests.server.conftest import POCKET_MODEL
+from tests.server.running import add_users, running
 
 TURNS = [(f"My secret is {MARK}, what is an owl?", f"Your secret is {MARK}."), ("And you?", f"I am {MARK} too.")]
 
@@ -26,15 +26,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("hostile")
     keys = add_users(folder / "users.json")
     settings = Settings(model=str(POCKET_MODEL), data_folder=folder / "data")
-    workbench = open_workbench(settings, start_jobs=False)
-    workbench.engine.store._db.execute("PRAGMA synchronous=OFF")  # what a power cut leaves is tested elsewhere
+    app_services = open_services(settings, start_jobs=False)
+    app_services.engine.store._db.execute("PRAGMA synchronous=OFF")  # what a power cut leaves is tested elsewhere
     gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
-        with running(workbench, Accounts(folder / "users.json"), keys) as server:
+        with running(app_services, Accounts(folder / "users.json"), keys) as server:
             watch, ears = Watch(secrets_of(server)), Ears(secrets_of(server))
             found = World(server, Direct(server.app), watch, [], [])
-            victim, guest = found.bench(VICTIM), found.bench("cora")
+            victim, guest = found.app(VICTIM), found.app("cora")
             begun = victim.store.begin_conversation("", TURNS, learn=True)
             messages = victim.store.messages(begun.id)
             victim.feedback.like(messages[1].id)
@@ -49,4 +49,4 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             found.direct.close()
             watch.write()
             assert ears.heard and not ears.caught, ears.caught[:3]
-    workbench.close()
+    app_services.close()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from services.app import AppServices, open_services
 from services.settings import Settings
-from services.workbench import Workbench, open_workbench
-from tests.services.bench_desk import ask
+from tests.services.harness import ask
 from tests.tiny_models import tiny_folder
 
 # a random model believes nothing, so there is nothing to hold it to
@@ -20,17 +20,17 @@ FREE = {
 }
 
 
-def open_quick(data: Path, *, kind: str = "qwen2", start_jobs: bool = False, **spear: object) -> Workbench:
+def open_quick(data: Path, *, kind: str = "qwen2", start_jobs: bool = False, **spear: object) -> AppServices:
     """A workbench over a tiny model, which is made beside the data folder at the first call."""
     model = data.parent / kind
     if not model.is_dir():
         tiny_folder(kind, model)
     settings = Settings(model=str(model), data_folder=data, learn_interval_seconds=0.5, spear={**FREE, **spear})
-    return open_workbench(settings, start_jobs=start_jobs)
+    return open_services(settings, start_jobs=start_jobs)
 
 
-def teach(bench: Workbench, question: str, answer: str) -> str:
+def teach(app: AppServices, question: str, answer: str) -> str:
     """Ask and edit the reply into `answer`; the id of the reply. No round is run."""
-    reply = ask(bench, question)
-    bench.feedback.edit(reply.id, answer)
+    reply = ask(app, question)
+    app.feedback.edit(reply.id, answer)
     return reply.id

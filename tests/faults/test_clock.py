@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from federation.update import open_update
-from services.outbox import PUBLISHED
+from services.peers.published_update import PUBLISHED
 from tests.faults.quick import open_quick, teach
 from tests.services.conftest import ROOT
 
@@ -24,9 +24,9 @@ LIFE = """
 import ctypes, json, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
-from services import backups
+from services.data import backups
 from tests.faults.quick import open_quick, teach
-from tests.services.bench_desk import ask
+from tests.services.harness import ask
 
 clock = ctypes.CDLL(None)
 clock.set_clock(ctypes.c_long(int(sys.argv[2])))
@@ -98,14 +98,14 @@ def test_a_clock_set_back_by_days_stops_neither_learning_nor_backups_and_mixes_n
 def test_an_update_signed_in_what_is_now_the_future_is_signed_anew_for_peers_take_none_from_there(
     tmp_path: Path,
 ) -> None:
-    bench = open_quick(tmp_path / "data")
-    teach(bench, "What is an owl?", "a bird")
-    bench.learning.run_pending()
-    bench.sync.sync()
-    store = bench.engine.store
+    app = open_quick(tmp_path / "data")
+    teach(app, "What is an owl?", "a bird")
+    app.learning.run_pending()
+    app.sync.sync()
+    store = app.engine.store
     store.set_setting(PUBLISHED, {**store.setting(PUBLISHED), "created_at": int(time.time()) + DAY})
-    bench.sync.sync()
-    offer = bench.sync.latest()
+    app.sync.sync()
+    offer = app.sync.latest()
     assert offer and offer.round == 2
     assert open_update(offer.path).manifest.created_at_utc <= time.time()
-    bench.close()
+    app.close()

@@ -12,13 +12,13 @@ import pytest
 
 from benchmarks.old_schema import EARLIER, complaints_about, write_old_database
 from feedback_store import Store, StoreCorrupt, StoreError
-from services import backups
-from services.workbench import DATABASE, Workbench
+from services.app import DATABASE, AppServices
+from services.data import backups
 from spear_core.errors import ConfigError
 from tests.faults.mounts import contents, mounted, one_sentence
 from tests.faults.quick import open_quick, teach
-from tests.services.bench_desk import ask
 from tests.services.conftest import ROOT
+from tests.services.harness import ask
 
 QUESTION, ANSWER = "What is an owl?", "a bird"
 
@@ -28,43 +28,43 @@ QUESTION, ANSWER = "What is an owl?", "a bird"
 
 @pytest.mark.parametrize("act", ["like", "dislike", "better", "still_wrong", "edit"])
 def test_a_word_is_stored_with_its_traces_or_not_at_all(tmp_path: Path, act: str) -> None:
-    bench = open_quick(tmp_path / "data")
-    reply = ask(bench, QUESTION)
-    revision = list(bench.chat.revise(reply.id, ""))[-1]
-    bench.feedback.clear_vote(reply.id)
-    refuse(bench, "BEFORE INSERT ON traces")
+    app = open_quick(tmp_path / "data")
+    reply = ask(app, QUESTION)
+    revision = list(app.chat.revise(reply.id, ""))[-1]
+    app.feedback.clear_vote(reply.id)
+    refuse(app, "BEFORE INSERT ON traces")
     words = {
-        "like": lambda: bench.feedback.like(reply.id),
-        "dislike": lambda: bench.feedback.dislike(reply.id),
-        "better": lambda: bench.feedback.better(revision.id),
-        "still_wrong": lambda: bench.feedback.still_wrong(revision.id),
-        "edit": lambda: bench.feedback.edit(reply.id, ANSWER),
+        "like": lambda: app.feedback.like(reply.id),
+        "dislike": lambda: app.feedback.dislike(reply.id),
+        "better": lambda: app.feedback.better(revision.id),
+        "still_wrong": lambda: app.feedback.still_wrong(revision.id),
+        "edit": lambda: app.feedback.edit(reply.id, ANSWER),
     }
-    shown = [(m.id, m.vote, m.verdict) for m in bench.chat.messages(reply.conversation_id)]
+    shown = [(m.id, m.vote, m.verdict) for m in app.chat.messages(reply.conversation_id)]
     with pytest.raises(StoreError):
         words[act]()
-    assert [(m.id, m.vote, m.verdict) for m in bench.chat.messages(reply.conversation_id)] == shown
-    bench.close()
+    assert [(m.id, m.vote, m.verdict) for m in app.chat.messages(reply.conversation_id)] == shown
+    app.close()
 
 
 def test_a_reply_that_cannot_be_stored_does_not_block_its_conversation(tmp_path: Path) -> None:
-    bench = open_quick(tmp_path / "data")
-    conversation = bench.chat.new_conversation().id
-    refuse(bench, "BEFORE UPDATE OF text ON messages")
+    app = open_quick(tmp_path / "data")
+    conversation = app.chat.new_conversation().id
+    refuse(app, "BEFORE UPDATE OF text ON messages")
     with pytest.raises(StoreError):
-        ask(bench, QUESTION, conversation)
-    allow(bench)
-    assert ask(bench, QUESTION, conversation).complete
-    bench.close()
+        ask(app, QUESTION, conversation)
+    allow(app)
+    assert ask(app, QUESTION, conversation).complete
+    app.close()
 
 
-def refuse(bench: Workbench, what: str) -> None:
-    with sqlite3.connect(bench.engine.data_folder / DATABASE) as raw:
+def refuse(app: AppServices, what: str) -> None:
+    with sqlite3.connect(app.engine.data_folder / DATABASE) as raw:
         raw.execute(f"CREATE TRIGGER refuse {what} BEGIN SELECT RAISE(ABORT, 'refused'); END")
 
 
-def allow(bench: Workbench) -> None:
-    with sqlite3.connect(bench.engine.data_folder / DATABASE) as raw:
+def allow(app: AppServices) -> None:
+    with sqlite3.connect(app.engine.data_folder / DATABASE) as raw:
         raw.execute("DROP TRIGGER refuse")
 
 
@@ -73,9 +73,9 @@ def allow(bench: Workbench) -> None:
 
 def test_a_read_only_data_folder_is_one_sentence_and_nothing_changes(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    bench = open_quick(data)
-    teach(bench, QUESTION, ANSWER)
-    bench.close()
+    app = open_quick(data)
+    teach(app, QUESTION, ANSWER)
+    app.close()
     before = contents(data)
     with mounted(tmp_path / "locked", "--bind", "-o", "ro", str(data)) as locked:
         with pytest.raises(ConfigError, match="cannot be written.*choose another") as caught:
@@ -89,11 +89,11 @@ def test_a_read_only_data_folder_is_one_sentence_and_nothing_changes(tmp_path: P
 
 def test_a_damaged_page_is_named_nothing_is_overwritten_and_the_backup_brings_everything_back(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    bench = open_quick(data)
-    teach(bench, QUESTION, ANSWER)
-    bench.learning.run_pending()
-    archive = backups.back_up(bench.engine.store, data, tmp_path / "backup.tar")
-    bench.close()
+    app = open_quick(data)
+    teach(app, QUESTION, ANSWER)
+    app.learning.run_pending()
+    archive = backups.back_up(app.engine.store, data, tmp_path / "backup.tar")
+    app.close()
     database = data / DATABASE
     with sqlite3.connect(database) as raw:
         page_size = raw.execute("PRAGMA page_size").fetchone()[0]
@@ -113,9 +113,9 @@ def test_a_damaged_page_is_named_nothing_is_overwritten_and_the_backup_brings_ev
         (data / name).unlink(missing_ok=True)
     with Store(database) as store:
         backups.restore(store, data, archive, lambda change: change())
-    bench = open_quick(data)
-    assert bench.learning.lineage.version == 1 and ask(bench, QUESTION).text == ANSWER
-    bench.close()
+    app = open_quick(data)
+    assert app.learning.lineage.version == 1 and ask(app, QUESTION).text == ANSWER
+    app.close()
 
 
 @pytest.mark.parametrize("level", EARLIER)
@@ -125,14 +125,14 @@ def test_a_database_of_every_earlier_schema_opens_with_all_that_was_said_and_goe
     base = open_quick(tmp_path / "other").engine.base
     data = tmp_path / "data"
     write_old_database(data / DATABASE, level, 20, base)
-    bench = open_quick(data)
-    shown = bench.chat.messages("c3")
+    app = open_quick(data)
+    shown = app.chat.messages("c3")
     assert [(m.text, m.vote) for m in shown] == [("Capital of France?", 0), ("Lyon", -1)]
     assert complaints_about(data / DATABASE, level, 20) == []
-    assert ask(bench, "And of Italy?", "c3").complete and bench.chat.messages("c3")[0].id == "q3"
-    bench.feedback.edit("r3", "Paris")
-    assert bench.learning.run_pending() == 1 and bench.learning.lineage.version == 1
-    bench.close()
+    assert ask(app, "And of Italy?", "c3").complete and app.chat.messages("c3")[0].id == "q3"
+    app.feedback.edit("r3", "Paris")
+    assert app.learning.run_pending() == 1 and app.learning.lineage.version == 1
+    app.close()
 
 
 # -- adapters --------------------------------------------------------------------------------------------------
@@ -141,10 +141,10 @@ def test_a_database_of_every_earlier_schema_opens_with_all_that_was_said_and_goe
 @pytest.fixture
 def three(tmp_path: Path) -> Path:
     """A data folder with three versions, of which the last serves."""
-    bench = open_quick(tmp_path / "data")
+    app = open_quick(tmp_path / "data")
     for _ in range(3):
-        bench.learning.lineage.adopt(bench.engine.twins.initial, {})
-    bench.close()
+        app.learning.lineage.adopt(app.engine.shared_models.initial, {})
+    app.close()
     return tmp_path / "data"
 
 
@@ -170,30 +170,30 @@ def damage(data: Path, version: int, how: str) -> None:
 def test_a_damaged_adapter_is_passed_over_said_and_kept(three: Path, how: str) -> None:
     damage(three, 3, how)
     before = contents(three / "adapters")
-    bench = open_quick(three)
-    assert bench.engine.twins.serving.version == bench.learning.lineage.version == 2
-    status = bench.learning.status()
+    app = open_quick(three)
+    assert app.engine.shared_models.serving.version == app.learning.lineage.version == 2
+    status = app.learning.status()
     assert (
         status.phase == "failed" and "v00003" in status.detail and "Serving v2 instead" in one_sentence(status.detail)
     )
-    assert ask(bench, QUESTION).complete and contents(three / "adapters") == before
-    teach(bench, QUESTION, ANSWER)
-    bench.learning.run_pending()
-    assert bench.learning.lineage.version == 4, "the number of the damaged one is not used again"
+    assert ask(app, QUESTION).complete and contents(three / "adapters") == before
+    teach(app, QUESTION, ANSWER)
+    app.learning.run_pending()
+    assert app.learning.lineage.version == 4, "the number of the damaged one is not used again"
     after = contents(three / "adapters")
     assert {name: after[name] for name in before} == before
-    bench.close()
+    app.close()
 
 
 def test_where_every_adapter_is_gone_and_older_ones_were_pruned_the_base_model_serves(three: Path) -> None:
-    bench = open_quick(three)
-    bench.engine.store.mark_pruned(bench.engine.base, 2)
-    bench.close()
+    app = open_quick(three)
+    app.engine.store.mark_pruned(app.engine.base, 2)
+    app.close()
     shutil.rmtree(three / "adapters")
-    bench = open_quick(three)
-    assert bench.engine.twins.serving.version == 0 and "Serving v0 instead" in bench.learning.status().detail
-    assert ask(bench, QUESTION).complete
-    bench.close()
+    app = open_quick(three)
+    assert app.engine.shared_models.serving.version == 0 and "Serving v0 instead" in app.learning.status().detail
+    assert ask(app, QUESTION).complete
+    app.close()
 
 
 # -- two processes ---------------------------------------------------------------------------------------------
@@ -202,17 +202,17 @@ def test_where_every_adapter_is_gone_and_older_ones_were_pruned_the_base_model_s
 def test_a_second_app_on_the_same_folder_is_refused_in_one_sentence_and_touches_nothing(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with backups.serving(data):
-        bench = open_quick(data)
-        teach(bench, QUESTION, ANSWER)
-        claimed = bench.engine.store.claim_round(bench.engine.base, 0)
+        app = open_quick(data)
+        teach(app, QUESTION, ANSWER)
+        claimed = app.engine.store.claim_round(app.engine.base, 0)
         assert claimed
         before = contents(data)
         command = [sys.executable, "app.py", "--model", "pocket", "--data-folder", str(data), "--port", "0"]
         second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert second.returncode == 2 and "Another app is running on" in one_sentence(second.stderr.strip())
         assert contents(data) == before
-        assert bench.engine.store.round(claimed[0].id).status == "running", "its round is not released"
-        bench.close()
+        assert app.engine.store.round(claimed[0].id).status == "running", "its round is not released"
+        app.close()
     with backups.serving(data):
         pass
 

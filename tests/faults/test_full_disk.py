@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from feedback_store import StoreError, StoreUnavailable
-from services import backups
-from services.workbench import Workbench
+from services.app import AppServices
+from services.data import backups
 from spear_core.errors import SpearError
 from tests.faults.mounts import contents, fill, mounted, one_sentence
 from tests.faults.quick import open_quick, teach
-from tests.services.bench_desk import ask
+from tests.services.harness import ask
 
 QUESTION, ANSWER = "What is an owl?", "a bird"
 SMALL_DISK = "size=8m"
@@ -26,17 +26,19 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def taught(disk: Path, tmp_path: Path) -> Iterator[Workbench]:
+def taught(disk: Path, tmp_path: Path) -> Iterator[AppServices]:
     """A bench on a small disk that has learned one thing."""
-    bench = open_quick(disk / "data", lora_rank=64)  # an adapter that is larger than what a round writes of rows
-    teach(bench, QUESTION, ANSWER)
-    bench.learning.run_pending()
-    assert ask(bench, QUESTION).text == ANSWER
-    yield bench
-    bench.close()
+    app = open_quick(disk / "data", lora_rank=64)  # an adapter that is larger than what a round writes of rows
+    teach(app, QUESTION, ANSWER)
+    app.learning.run_pending()
+    assert ask(app, QUESTION).text == ANSWER
+    yield app
+    app.close()
 
 
-def test_on_a_full_disk_a_vote_is_refused_whole_and_the_adapter_goes_on_serving(taught: Workbench, disk: Path) -> None:
+def test_on_a_full_disk_a_vote_is_refused_whole_and_the_adapter_goes_on_serving(
+    taught: AppServices, disk: Path
+) -> None:
     replies = [ask(taught, "What is a violin?") for _ in range(3)]
     ballast = fill(disk)
     refused = None
@@ -53,21 +55,21 @@ def test_on_a_full_disk_a_vote_is_refused_whole_and_the_adapter_goes_on_serving(
     with pytest.raises(StoreUnavailable, match="free some disk space") as caught:
         ask(taught, "What is a harp?")
     one_sentence(caught.value)
-    assert taught.engine.twins.serving.version == taught.learning.lineage.version == 1
+    assert taught.engine.shared_models.serving.version == taught.learning.lineage.version == 1
     ballast.unlink()
     assert ask(taught, QUESTION).text == ANSWER
     taught.feedback.like(reply.id)
     assert stored(taught, reply.id) == (1, ["win"])
 
 
-def stored(bench: Workbench, reply_id: str) -> tuple[int, list[str]]:
-    store = bench.engine.store
+def stored(app: AppServices, reply_id: str) -> tuple[int, list[str]]:
+    store = app.engine.store
     traces = store.traces(subject_id=reply_id)
     return store.vote(reply_id), [t.side for t in traces if t.status != "withdrawn"]
 
 
 def test_an_adapter_that_finds_no_room_leaves_the_correction_waiting_and_is_learned_later(
-    taught: Workbench, disk: Path
+    taught: AppServices, disk: Path
 ) -> None:
     before = contents(taught.engine.data_folder / "adapters")
     teach(taught, "What is a violin?", "an instrument")
@@ -85,7 +87,7 @@ def test_an_adapter_that_finds_no_room_leaves_the_correction_waiting_and_is_lear
     assert taught.learning.status().phase == "live" and ask(taught, "What is a violin?").text == "an instrument"
 
 
-def test_a_round_whose_end_cannot_be_written_is_released_once_there_is_room(taught: Workbench, disk: Path) -> None:
+def test_a_round_whose_end_cannot_be_written_is_released_once_there_is_room(taught: AppServices, disk: Path) -> None:
     teach(taught, "What is a violin?", "an instrument")
     ballasts: list[Path] = []
 
@@ -99,7 +101,7 @@ def test_a_round_whose_end_cannot_be_written_is_released_once_there_is_room(taug
 
     taught.learning._on_step = fill_up  # type: ignore[method-assign]
     taught.learning.run_pending()
-    assert taught.learning.status().phase == "failed" and taught.engine.twins.serving.version == 1
+    assert taught.learning.status().phase == "failed" and taught.engine.shared_models.serving.version == 1
     ballasts[0].unlink()
     taught.learning.resume()
     taught.learning.run_pending()
@@ -108,7 +110,7 @@ def test_a_round_whose_end_cannot_be_written_is_released_once_there_is_room(taug
     assert not taught.engine.store.traces(status="claimed")
 
 
-def test_a_backup_that_finds_no_room_says_so_and_leaves_the_last_one(taught: Workbench, disk: Path) -> None:
+def test_a_backup_that_finds_no_room_says_so_and_leaves_the_last_one(taught: AppServices, disk: Path) -> None:
     store, folder = taught.engine.store, taught.engine.data_folder
     good = backups.back_up(store, folder)
     whole = good.read_bytes()
@@ -121,7 +123,7 @@ def test_a_backup_that_finds_no_room_says_so_and_leaves_the_last_one(taught: Wor
 
 
 def test_a_start_on_a_full_disk_is_one_sentence_and_the_next_one_finds_everything(
-    taught: Workbench, disk: Path
+    taught: AppServices, disk: Path
 ) -> None:
     data = taught.engine.data_folder
     taught.close()
@@ -133,6 +135,6 @@ def test_a_start_on_a_full_disk_is_one_sentence_and_the_next_one_finds_everythin
     ballast.unlink()
     after = contents(data)
     assert {name: after[name] for name in before} == before
-    bench = open_quick(data, lora_rank=64)
-    assert ask(bench, QUESTION).text == ANSWER
-    bench.close()
+    app = open_quick(data, lora_rank=64)
+    assert ask(app, QUESTION).text == ANSWER
+    app.close()

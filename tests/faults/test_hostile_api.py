@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.faults.hostile_desk import World, share_of_cases
+from tests.faults.hostile_requests import World, share_of_cases
 from tests.faults.hostile_words import BOMBS, NUMBERS, PATHS, SHORT, VALUES, WORDS, in_path, to_text
 
 ABSENT = object()

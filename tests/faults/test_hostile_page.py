@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.faults.hostile_desk import MARK, World, share_of_cases
+from tests.faults.hostile_requests import MARK, World, share_of_cases
 from tests.faults.hostile_words import BOMBS, PATHS, SHORT, VALUES, to_text
-from tests.ui.test_access_roles import Visitor
+from tests.server.test_roles import Visitor
 
 EVENTS, RAW, SESSIONS = "page: events", "page: JSON bombs", "page: others' sessions"
 ENDS = ("process_completed", "unexpected_error", "close_stream")

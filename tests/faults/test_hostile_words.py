@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 
 from feedback_store.errors import StoreError
 from feedback_store.transfer import Wanted
-from services import backups
-from services.exports import FORMATS, export_lines, import_lines
-from services.user_bench import UserBench
+from services.data import backups
+from services.data.feedback_files import FORMATS, export_lines, import_lines
+from services.user_session import UserSession
 from spear_core.errors import SpearError
-from spear_core.prompts import revision_messages
-from tests.faults.hostile_desk import World, share_of_cases
+from spear_core.models.prompts import revision_messages
+from tests.faults.hostile_requests import World, share_of_cases
 from tests.faults.hostile_words import BOMBS, CONTROL, NUMBERS, PATHS, SHORT, VALUES, WORDS, to_text
-from ui import messages as m
-from ui.conversation_list import list_html
-from ui.learning_lists import learned_html
+from ui.chat import messages as m
+from ui.chat.conversation_list import list_html
+from ui.learning.lists import learned_html
 
 STORED, IMPORTED, ZIPS, NAMES, PROMPTS = "stored words", "imports", "adapter zips", "names", "prompts"
 AT = "2026-01-02T03:04:05+00:00"
@@ -56,9 +56,9 @@ def harm(html: str) -> list[str]:
     return drawn.found
 
 
-def drawn(bench: UserBench, conversation_id: str) -> str:
+def drawn(app: UserSession, conversation_id: str) -> str:
     """All that the page draws of a conversation."""
-    views = bench.chat.messages(conversation_id)
+    views = app.chat.messages(conversation_id)
     rows = "".join(row["html"] for row in m.chat_value(views, conversation_id)["rows"])
     return rows + "".join(m.quote(view.text) for view in views)
 
@@ -67,33 +67,33 @@ def drawn(bench: UserBench, conversation_id: str) -> str:
 @given(words=st.lists(WORDS, min_size=4, max_size=4), turn=st.integers(0, 3))
 def test_words_are_kept_drawn_and_exported_as_words(world: World, words: list[str], turn: int) -> None:
     """A conversation with hostile questions, answers, system prompt, title, edit and hint, and everything made of it."""
-    bench = world.bench("cora")
+    app = world.app("cora")
     question, answer, hint, title = words
     with world.watch.case(STORED):
-        begun = bench.store.begin_conversation(title if turn == 0 else "", [(question, answer)], learn=False)
+        begun = app.store.begin_conversation(title if turn == 0 else "", [(question, answer)], learn=False)
         try:
-            asked, reply = [message for message in bench.store.messages(begun.id) if message.role != "system"]
-            bench.chat.rename(begun.id, title)
-            bench.store.add_hint(reply.id, hint)
+            asked, reply = [message for message in app.store.messages(begun.id) if message.role != "system"]
+            app.chat.rename(begun.id, title)
+            app.store.add_hint(reply.id, hint)
             kept = reply.text
             assert kept == "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in answer)
             try:
                 if turn % 2:
-                    bench.feedback.edit(reply.id, hint)
+                    app.feedback.edit(reply.id, hint)
                 else:
-                    bench.feedback.like(reply.id)
+                    app.feedback.like(reply.id)
             except SpearError as error:
                 world.watch.refused(error)
-            shown = drawn(bench, begun.id) + list_html([bench.chat.conversation(begun.id)], begun.id, title)
-            entries = [e for e in bench.learning.learned(50) if e.message_id == reply.id]
+            shown = drawn(app, begun.id) + list_html([app.chat.conversation(begun.id)], begun.id, title)
+            entries = [e for e in app.learning.learned(50) if e.message_id == reply.id]
             assert not harm(shown + learned_html(entries)), harm(shown)
             shown.encode()  # no lone surrogates: the page could not be sent
-            for line in export_lines(bench.store, FORMATS[turn % 3], Wanted(since=begun.created_at_utc)):
+            for line in export_lines(app.store, FORMATS[turn % 3], Wanted(since=begun.created_at_utc)):
                 assert json.loads(line) and "\n" not in line[:-1]
                 world.watch.silent_about(STORED, line.encode())
-            assert begun.id in {c.id for c in bench.chat.conversations(title)} or title.strip() not in title[:48]
+            assert begun.id in {c.id for c in app.chat.conversations(title)} or title.strip() not in title[:48]
         finally:
-            bench.store.delete_conversation(begun.id)
+            app.store.delete_conversation(begun.id)
 
 
 def record(type_: str, **fixed: Any) -> dict[str, Any]:
@@ -164,7 +164,7 @@ LINES = st.lists(
 def test_an_import_is_taken_or_refused_whole_and_what_is_taken_can_be_shown_and_learned(
     world: World, spoilt: list[tuple[int, str, Any]], lines: list[str], format_: str
 ) -> None:
-    bench, engine = world.bench("anna"), world.server.workbench.engine
+    app, engine = world.app("anna"), world.server.app_services.engine
     records = [dict(said) for said in RECORDS]
     for at, column, value in spoilt:
         records[at][column] = value
@@ -172,38 +172,38 @@ def test_an_import_is_taken_or_refused_whole_and_what_is_taken_can_be_shown_and_
         "NEW", f"new{world.watch.cases}"
     )
     given_lines = text.split("\n") if format_ == "events" else lines
-    before, mine = world.victims_words(), {c.id for c in bench.chat.conversations()}
+    before, mine = world.victims_words(), {c.id for c in app.chat.conversations()}
     with world.watch.case(IMPORTED) as counted:
         try:
-            import_lines(bench.store, format_, given_lines, engine.base)
+            import_lines(app.store, format_, given_lines, engine.base)
         except SpearError as error:
             world.watch.refused(error)
-            assert {c.id for c in bench.chat.conversations()} == mine
-        new = [c for c in bench.chat.conversations() if c.id not in mine]
-        shown = list_html(new, None) + learned_html(bench.learning.learned(20))
+            assert {c.id for c in app.chat.conversations()} == mine
+        new = [c for c in app.chat.conversations() if c.id not in mine]
+        shown = list_html(new, None) + learned_html(app.learning.learned(20))
         for conversation in new:
-            shown += drawn(bench, conversation.id)
-            for message in bench.chat.messages(conversation.id):
+            shown += drawn(app, conversation.id)
+            for message in app.chat.messages(conversation.id):
                 try:
-                    bench.chat.prompt_of(message.id)
+                    app.chat.prompt_of(message.id)
                 except SpearError as error:
                     world.watch.refused(error)
         assert not harm(shown), harm(shown)
         world.watch.silent_about(IMPORTED, shown.encode())
-        taken = [t for t in bench.store.traces(status="pending") if t.conversation_id in {c.id for c in new}]
+        taken = [t for t in app.store.traces(status="pending") if t.conversation_id in {c.id for c in new}]
         for trace in taken:
             engine.encoder.plain(trace.prompt, trace.completion)  # as a round reads it
         if world.victims_words() != before:
             counted.leaks += 1
             raise AssertionError("an import changed what another user said")
         for conversation in new:
-            bench.store.delete_conversation(conversation.id)
+            app.store.delete_conversation(conversation.id)
 
 
 @pytest.fixture(scope="module")
 def a_zip(world: World) -> bytes:
     """A zip with the right names and rank, and weights that are none."""
-    config = world.server.workbench.engine.config
+    config = world.server.app_services.engine.config
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as out:
         out.writestr("v1/adapter_config.json", json.dumps({"r": config.lora_rank, "lora_alpha": config.lora_alpha}))
@@ -237,7 +237,7 @@ def test_no_zip_is_unpacked_or_ends_in_more_than_a_sentence(
     path.write_bytes(content)
     with world.watch.case(ZIPS):
         try:
-            world.bench("anna").adapter_files.upload(path)
+            world.app("anna").adapter_files.upload(path)
             raise AssertionError("a damaged adapter was taken")
         except SpearError as error:
             world.watch.refused(error)
@@ -250,15 +250,15 @@ def test_no_zip_is_unpacked_or_ends_in_more_than_a_sentence(
 @example(name="~nobody/x", which=1)
 @example(name="a\nb", which=1)
 def test_no_name_of_a_backup_a_model_a_peer_or_a_user_leads_anywhere(world: World, name: str, which: int) -> None:
-    bench = world.server.workbench
+    app = world.server.app_services
     with world.watch.case(NAMES):
         try:
             if which == 0:
                 backups.find_backup(world.folder, name)
             elif which == 1:
-                bench.models.weigh(name)
+                app.models.weigh(name)
             elif which == 2:
-                bench.sync.add(name)
+                app.sync.add(name)
             else:
                 assert world.server.access.accounts is not None
                 assert world.server.access.accounts.user(name) is None
@@ -272,8 +272,8 @@ def test_no_name_of_a_backup_a_model_a_peer_or_a_user_leads_anywhere(world: Worl
 @given(words=st.lists(SHORT, min_size=3, max_size=3), control=st.sampled_from(CONTROL))
 def test_no_word_of_a_user_becomes_a_control_token(world: World, words: list[str], control: str) -> None:
     """Question, reply and hint, in an ordinary prompt and in that of a revision: the template's marks are its own."""
-    loaded = world.server.workbench.engine.loaded
-    encoder = world.server.workbench.engine.encoder
+    loaded = world.server.app_services.engine.loaded
+    encoder = world.server.app_services.engine.encoder
     special = set(loaded.tokenizer.all_special_ids) | set(loaded.tokenizer.added_tokens_decoder)
     question, answer, hint = (text.replace("\ud800", "").replace("\udfff", "") + control for text in words)
 

@@ -9,11 +9,11 @@ import pytest
 from benchmarks import kill, kill_check
 from benchmarks.kill_app import PHASES
 from benchmarks.kill_ledger import Word, allowed_words, settled
-from services.workbench import Workbench
-from tests.services.bench_desk import ask
-from tests.services.conftest import bench, open_bench
+from services.app import AppServices
+from tests.services.conftest import app, open_app
+from tests.services.harness import ask
 
-__all__ = ["bench", "open_bench"]
+__all__ = ["app", "open_app"]
 
 
 def test_ten_kills_one_in_each_phase_lose_nothing(tmp_path: Path) -> None:
@@ -36,35 +36,35 @@ def test_a_word_begun_before_the_kill_may_be_there_or_not_an_acknowledged_one_mu
     assert allowed_words([*settled([up, down], {"r": old}), {**down, "do": "ack"}]) == {"r": [new]}
 
 
-def test_the_check_sees_what_a_kill_could_have_lost(bench: Workbench) -> None:
-    reply = ask(bench, "What is a violin?")
-    bench.feedback.like(reply.id)
+def test_the_check_sees_what_a_kill_could_have_lost(app: AppServices) -> None:
+    reply = ask(app, "What is a violin?")
+    app.feedback.like(reply.id)
     said = say(reply.id, "ack", 1, "win liked")
-    assert kill_check.check(bench, [said]) == []
-    bench.feedback.dislike(reply.id)
-    assert any("acknowledged was" in c for c in kill_check.check(bench, [said]))
+    assert kill_check.check(app, [said]) == []
+    app.feedback.dislike(reply.id)
+    assert any("acknowledged was" in c for c in kill_check.check(app, [said]))
     said = say(reply.id, "ack", -1, "lose no_hint")
-    assert any("votes_cast=2" in c for c in kill_check.check(bench, [said])), "a vote too many is in the log"
+    assert any("votes_cast=2" in c for c in kill_check.check(app, [said])), "a vote too many is in the log"
     assert any(
-        "v7 was acknowledged" in c for c in kill_check.check(bench, [{"do": "ack", "what": "version", "version": 7}])
+        "v7 was acknowledged" in c for c in kill_check.check(app, [{"do": "ack", "what": "version", "version": 7}])
     )
-    bench.feedback.like(reply.id)
-    assert bench.engine.store.claim_round(bench.engine.base, 0)
-    assert any("still runs" in c for c in kill_check.check(bench, []))
-    (bench.engine.data_folder / "backups").mkdir()
-    (bench.engine.data_folder / "backups" / "x.tar.part").touch()
-    assert any("left over" in c for c in kill_check.check(bench, []))
+    app.feedback.like(reply.id)
+    assert app.engine.store.claim_round(app.engine.base, 0)
+    assert any("still runs" in c for c in kill_check.check(app, []))
+    (app.engine.data_folder / "backups").mkdir()
+    (app.engine.data_folder / "backups" / "x.tar.part").touch()
+    assert any("left over" in c for c in kill_check.check(app, []))
 
 
 @pytest.mark.parametrize("damage", ["flipped", "missing"])
-def test_the_check_sees_an_adapter_that_is_not_the_recorded_one(bench: Workbench, damage: str) -> None:
-    reply = ask(bench, "What is a violin?")
-    bench.feedback.edit(reply.id, "a bird")
-    bench.learning.lineage.adopt(bench.engine.twins.initial, {})
+def test_the_check_sees_an_adapter_that_is_not_the_recorded_one(app: AppServices, damage: str) -> None:
+    reply = ask(app, "What is a violin?")
+    app.feedback.edit(reply.id, "a bird")
+    app.learning.lineage.adopt(app.engine.shared_models.initial, {})
     version = {"do": "ack", "what": "version", "version": 1}
-    assert kill_check.check(bench, [version]) == []
-    weights = bench.engine.adapter_folder(1) / "adapter_model.safetensors"
+    assert kill_check.check(app, [version]) == []
+    weights = app.engine.adapter_folder(1) / "adapter_model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.unlink() if damage == "missing" else weights.write_bytes(content)
-    assert any("does not load" in c for c in kill_check.check(bench, [version]))
+    assert any("does not load" in c for c in kill_check.check(app, [version]))

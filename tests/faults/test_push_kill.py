@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from federation.keys import Identity, open_identity
-from services.workbench import Workbench
+from federation.identity import Identity, open_identity
+from services.app import AppServices
 from tests.faults.quick import open_quick, teach
 from tests.faults.relay import Relay
-from tests.services.bench_desk import ask
-from tests.services.circle_desk import admit, serve
 from tests.services.conftest import ROOT
+from tests.services.harness import ask
+from tests.services.peers.circle_harness import admit, serve
 
 QUESTION, ANSWER = "What is an owl?", "a bird"
 HALF = 150_000  # bytes of an update of more than twice as many
@@ -31,8 +31,8 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from tests.faults.quick import open_quick, teach
-from tests.services.bench_desk import ask
-from tests.services.circle_desk import serve
+from tests.services.harness import ask
+from tests.services.peers.circle_harness import serve
 
 bench = open_quick(Path(sys.argv[1]), lora_rank=64)
 with ExitStack() as stack:
@@ -97,25 +97,25 @@ def empty(folder: Path) -> bool:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Workbench]:
+def app(tmp_path: Path) -> Iterator[AppServices]:
     opened = open_quick(tmp_path / "here", lora_rank=RANK)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def other(tmp_path: Path, bench: Workbench) -> tuple[Path, Identity]:
+def other(tmp_path: Path, app: AppServices) -> tuple[Path, Identity]:
     """The other peer's folder, and its key, made before it starts."""
     return tmp_path / "there", open_identity(tmp_path / "there" / "federation" / "key.pem")
 
 
 def test_a_sender_killed_in_the_middle_of_a_push_leaves_the_receiver_whole_and_pushes_again(
-    bench: Workbench, other: tuple[Path, Identity]
+    app: AppServices, other: tuple[Path, Identity]
 ) -> None:
     data, identity = other
-    admit(bench, identity)
+    admit(app, identity)
     with ExitStack() as stack:
-        address, _, key = serve(bench, stack).partition("#")
+        address, _, key = serve(app, stack).partition("#")
         relay = stack.enter_context(Relay(int(address.rpartition(":")[2]), HALF))
         sender = Peer(data)
         try:
@@ -123,16 +123,16 @@ def test_a_sender_killed_in_the_middle_of_a_push_leaves_the_receiver_whole_and_p
             assert sender.hear() == "1"
             sender.tell(f"sync http://127.0.0.1:{relay.port}#{key}")
             assert relay.stalled.wait(timeout=60)
-            until(lambda: half_received(bench.sync.inbox))
+            until(lambda: half_received(app.sync.inbox))
         finally:
             sender.kill()
         relay.cut()
-        until(lambda: empty(bench.sync.inbox))
-        row = bench.engine.store.peer(identity.public.text)
-        assert (row.etag, row.seen_round) == ("", None) and empty(bench.sync._taken)
-        bench.sync.sync()
-        assert bench.sync.view().merges == () and bench.learning.lineage.version == 0
-        assert ask(bench, QUESTION).complete
+        until(lambda: empty(app.sync.inbox))
+        row = app.engine.store.peer(identity.public.text)
+        assert (row.etag, row.seen_round) == ("", None) and empty(app.sync._taken)
+        app.sync.sync()
+        assert app.sync.view().merges == () and app.learning.lineage.version == 0
+        assert ask(app, QUESTION).complete
 
         relay.most_bytes = -1
         sender = Peer(data)
@@ -143,26 +143,24 @@ def test_a_sender_killed_in_the_middle_of_a_push_leaves_the_receiver_whole_and_p
             assert sender.hear().startswith("Sent round 1")
         finally:
             sender.kill()
-        bench.sync.sync()
-        assert [m.version for m in bench.sync.view().merges] == [1] and ask(bench, QUESTION).text == ANSWER
+        app.sync.sync()
+        assert [m.version for m in app.sync.view().merges] == [1] and ask(app, QUESTION).text == ANSWER
 
 
 def test_a_receiver_killed_in_the_middle_of_a_push_starts_whole_and_gets_it_again(
-    bench: Workbench, other: tuple[Path, Identity]
+    app: AppServices, other: tuple[Path, Identity]
 ) -> None:
     data, identity = other
-    teach(bench, QUESTION, ANSWER)
-    bench.learning.run_pending()
+    teach(app, QUESTION, ANSWER)
+    app.learning.run_pending()
     receiver = Peer(data)
     inbox = data / "federation" / "inbox"
     with Relay(receiver.port, HALF) as relay:
         try:
-            receiver.tell(
-                f"sync http://127.0.0.1:9#{bench.sync.identity.public.text}"
-            )  # lets it in; is not there itself
+            receiver.tell(f"sync http://127.0.0.1:9#{app.sync.identity.public.text}")  # lets it in; is not there itself
             receiver.hear()
-            bench.sync.add(f"http://127.0.0.1:{relay.port}#{identity.public.text}")
-            syncing = threading.Thread(target=bench.sync.sync)
+            app.sync.add(f"http://127.0.0.1:{relay.port}#{identity.public.text}")
+            syncing = threading.Thread(target=app.sync.sync)
             syncing.start()
             assert relay.stalled.wait(timeout=60)
             until(lambda: half_received(inbox))
@@ -171,10 +169,10 @@ def test_a_receiver_killed_in_the_middle_of_a_push_starts_whole_and_gets_it_agai
         relay.cut()
         syncing.join(timeout=60)
         assert not syncing.is_alive()
-        [peer] = bench.sync.view().peers
+        [peer] = app.sync.view().peers
         assert peer.failures == 1 and "cannot be reached" in peer.words
-        assert bench.engine.store.peer(identity.public.text).pushed_etag == ""
-        assert ask(bench, QUESTION).text == ANSWER and bench.learning.lineage.version == 1
+        assert app.engine.store.peer(identity.public.text).pushed_etag == ""
+        assert ask(app, QUESTION).text == ANSWER and app.learning.lineage.version == 1
         assert not empty(inbox), "what arrived by then lies there"
 
         receiver = Peer(data)
@@ -183,9 +181,9 @@ def test_a_receiver_killed_in_the_middle_of_a_push_starts_whole_and_gets_it_agai
             assert empty(inbox)
             receiver.tell("merge")
             assert receiver.hear() == "0"
-            bench.sync.sync_now()
-            bench.sync.sync()
-            assert bench.sync.view().peers[0].words.startswith("Sent round 1")
+            app.sync.sync_now()
+            app.sync.sync()
+            assert app.sync.view().peers[0].words.startswith("Sent round 1")
             receiver.tell("merge")
             assert receiver.hear() == "1"
             receiver.tell("ask")

@@ -17,11 +17,11 @@ from starlette.applications import Starlette
 from torch import Tensor
 
 from federation.checks import Expected, Seen, check_update
-from federation.desk import Offer
-from federation.door import DoorLimits
-from federation.keys import Identity, PublicKey
-from federation.knocks import Knocks
+from federation.guard import GuardLimits
+from federation.identity import Identity, PublicKey
+from federation.join_requests import JoinRequests
 from federation.manifest import Manifest
+from federation.peer_host import Offer
 from federation.peers import PeerAddress
 from federation.routes import routes
 from federation.update import write_update
@@ -76,7 +76,7 @@ class FolderDesk:
     folder: Path
     identity: Identity = field(default_factory=Identity.new)
     base: str = BASE
-    knocks: Knocks = field(default_factory=Knocks)
+    join_requests: JoinRequests = field(default_factory=JoinRequests)
     keys: set[PublicKey] = field(default_factory=set)
     offer: Offer | None = None
     seen: dict[PublicKey, Seen] = field(default_factory=dict)
@@ -131,10 +131,10 @@ def listening(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def serving(desk: FolderDesk, limits: DoorLimits | None = None) -> Iterator[PeerAddress]:
+def serving(peer_host: FolderDesk, limits: GuardLimits | None = None) -> Iterator[PeerAddress]:
     """Serve a desk; its address."""
-    with listening(Starlette(routes=routes(desk, limits))) as url:
-        yield PeerAddress(url, desk.identity.public)
+    with listening(Starlette(routes=routes(peer_host, limits))) as url:
+        yield PeerAddress(url, peer_host.identity.public)
 
 
 @contextmanager

@@ -14,12 +14,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from federation.aggregate import Merged, aggregate
+from federation.aggregation_plan import (
+    METHODS,
+    Contribution,
+    MergeSettings,
+    Method,
+    Parent,
+    coefficients_of,
+    weights_of,
+)
 from federation.errors import FederationError, MergeImpossible
 from federation.factors import pairs_of
-from federation.keys import Identity
-from federation.plan import METHODS, Contribution, MergeSettings, Method, Parent, coefficients_of, weights_of
-from federation.products import low_rank_sum, product_norm
-from federation.robust import dropped_at_each_end, trimmed_mean
+from federation.identity import Identity
+from federation.low_rank_products import low_rank_sum, product_norm
+from federation.robust_statistics import dropped_at_each_end, trimmed_mean
 from federation.update import open_update
 from tests.federation.circle import adapter, write
 
@@ -199,7 +207,7 @@ def test_how_many_are_dropped() -> None:
 def test_a_large_tensor_is_sorted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     stack = torch.randn(5, 7, 11)
     whole = trimmed_mean(stack, 0.5)
-    monkeypatch.setattr("federation.robust.CHUNK_ENTRIES", 60)
+    monkeypatch.setattr("federation.robust_statistics.CHUNK_ENTRIES", 60)
     assert torch.equal(trimmed_mean(stack, 0.5), whole)
     assert torch.equal(whole, stack.median(dim=0).values)
 

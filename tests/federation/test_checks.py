@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from federation.checks import Expected, Limits, Seen, check_update, norms_of
 from federation.errors import MergeImpossible, UpdateRefused, UpdateReplayed
 from federation.factors import digest_of
-from federation.keys import Identity, to_text
+from federation.identity import Identity, to_text
 from federation.manifest import PURPOSE, Manifest
 from tests.federation.circle import A0, ALPHA, B0, BASE, NOW, adapter, expected, join_file, split_file, write
 

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 
 from federation.flower.start import write_start
 from federation.flower.strategy import Contributed, ServerState, StrategySettings, next_state
-from federation.keys import PublicKey, open_identity
+from federation.identity import PublicKey, open_identity
 from federation.update import open_update
 from tests.federation.circle import ALPHA, BASE, FolderDesk, adapter, serving
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from federation.errors import MergeImpossible, UpdateRefused
 from federation.factors import digest_of
-from federation.keys import Identity, to_text
+from federation.identity import Identity, to_text
 from federation.manifest import Manifest
 from federation.update import open_update, write_update
 from tests.federation.circle import A0, ALPHA, BASE, NOW, adapter, join_file, split_file, write

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from feedback_store import Store
-from tests.feedback_store.store_desk import Desk
+from tests.feedback_store.harness import StoreHarness
 
 
 @pytest.fixture
@@ -23,5 +23,5 @@ def store(path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def desk(store: Store) -> Desk:
-    return Desk(store)
+def harness(store: Store) -> StoreHarness:
+    return StoreHarness(store)

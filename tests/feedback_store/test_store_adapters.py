@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from feedback_store import Round, Store, StoreError, Trace, TracesWithdrawn, UnknownRecord
-from tests.feedback_store.store_desk import BASE, Desk
+from tests.feedback_store.harness import BASE, StoreHarness
 
 
 def claimed(store: Store, parent: int = 0) -> tuple[Round, list[Trace]]:
@@ -16,41 +16,43 @@ def claimed(store: Store, parent: int = 0) -> tuple[Round, list[Trace]]:
     return claim
 
 
-def test_promotion_stores_the_adapter_and_everything_it_rests_on(store: Store, desk: Desk) -> None:
-    desk.talk().add("win", "lose")
+def test_promotion_stores_the_adapter_and_everything_it_rests_on(store: Store, harness: StoreHarness) -> None:
+    harness.talk().add("win", "lose")
     started, _ = claimed(store)
     proof = {"prompt": "q", "before": "Lyon", "after": "Paris"}
-    made = store.promote(started.id, desk.adapter(1, 0), figures={"nll": 0.5}, verdict="kept", proof=proof, replayed=7)
+    made = store.promote(
+        started.id, harness.adapter(1, 0), figures={"nll": 0.5}, verdict="kept", proof=proof, replayed=7
+    )
     assert (made.version, made.parent_version, made.round_id, made.status) == (1, 0, started.id, "kept")
     assert (made.folder, made.sha256, made.figures, made.pinned) == ("adapters/v0001", "0" * 64, {"kl": 0.1}, False)
     assert store.adapter(BASE, 1) == made and store.active_version(BASE) == 1
     ended = store.round(started.id)
     assert (ended.status, ended.adapter_version, ended.replayed) == ("promoted", 1, 7)
     assert (ended.figures, ended.verdict, ended.proof) == ({"nll": 0.5}, "kept", proof)
-    assert desk.statuses() == ["trained", "trained"]
+    assert harness.statuses() == ["trained", "trained"]
 
 
-def test_a_refused_promotion_changes_nothing(store: Store, desk: Desk) -> None:
-    desk.talk().add("win")
-    desk.promoted()
-    desk.talk().add("win")
+def test_a_refused_promotion_changes_nothing(store: Store, harness: StoreHarness) -> None:
+    harness.talk().add("win")
+    harness.promoted()
+    harness.talk().add("win")
     started, _ = claimed(store, 1)
     refused = [
-        (StoreError, desk.adapter(1, 0)),  # the number was used
-        (UnknownRecord, desk.adapter(2, 7)),  # no such parent
-        (StoreError, desk.adapter(2, 0, base="base-b")),
+        (StoreError, harness.adapter(1, 0)),  # the number was used
+        (UnknownRecord, harness.adapter(2, 7)),  # no such parent
+        (StoreError, harness.adapter(2, 0, base="base-b")),
     ]
     for error, adapter in refused:
         with pytest.raises(error):
             store.promote(started.id, adapter, figures={}, verdict="", proof=None, replayed=0)
     assert store.active_version(BASE) == 1 and len(store.adapters(BASE)) == 1
-    assert store.round(started.id).status == "running" and desk.statuses() == ["trained", "claimed"]
+    assert store.round(started.id).status == "running" and harness.statuses() == ["trained", "claimed"]
 
 
 def test_a_failure_at_the_last_write_undoes_the_whole_promotion(
-    store: Store, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    store: Store, harness: StoreHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.talk().add("win")
+    harness.talk().add("win")
     started, _ = claimed(store)
     seen: list[tuple[str, int]] = []
 
@@ -60,126 +62,126 @@ def test_a_failure_at_the_last_write_undoes_the_whole_promotion(
 
     monkeypatch.setattr(store, "_activate", fail)
     with pytest.raises(RuntimeError):
-        store.promote(started.id, desk.adapter(1, 0), figures={}, verdict="", proof=None, replayed=0)
+        store.promote(started.id, harness.adapter(1, 0), figures={}, verdict="", proof=None, replayed=0)
     assert seen == [("promoted", 1)]  # making it active came after all else
     assert store.adapters(BASE) == [] and store.round(started.id).status == "running"
-    assert desk.statuses() == ["claimed"]
+    assert harness.statuses() == ["claimed"]
 
 
-def test_promotion_refuses_an_adapter_that_trained_on_withdrawn_feedback(store: Store, desk: Desk) -> None:
-    one, two = desk.talk("one"), desk.talk("two")
+def test_promotion_refuses_an_adapter_that_trained_on_withdrawn_feedback(store: Store, harness: StoreHarness) -> None:
+    one, two = harness.talk("one"), harness.talk("two")
     one.add("win")
     two.add("win")
     started, traces = claimed(store)
     store.withdraw_traces(one.reply.id)
     args = {"figures": {}, "verdict": "", "proof": None, "replayed": 0}
     with pytest.raises(TracesWithdrawn, match="1 of the traces"):
-        store.promote(started.id, desk.adapter(1, 0), trained_ids=[t.id for t in traces], **args)
-    assert store.active_version(BASE) == 0 and desk.statuses() == ["withdrawn", "claimed"]
-    store.promote(started.id, desk.adapter(1, 0), trained_ids=[traces[1].id], **args)
-    assert desk.statuses() == ["withdrawn", "trained"]
+        store.promote(started.id, harness.adapter(1, 0), trained_ids=[t.id for t in traces], **args)
+    assert store.active_version(BASE) == 0 and harness.statuses() == ["withdrawn", "claimed"]
+    store.promote(started.id, harness.adapter(1, 0), trained_ids=[traces[1].id], **args)
+    assert harness.statuses() == ["withdrawn", "trained"]
 
 
-def test_traces_over_a_cap_are_skipped_not_called_trained(store: Store, desk: Desk) -> None:
-    desk.talk().add("win", "lose", "lose")
+def test_traces_over_a_cap_are_skipped_not_called_trained(store: Store, harness: StoreHarness) -> None:
+    harness.talk().add("win", "lose", "lose")
     started, traces = claimed(store)
     store.promote(
         started.id,
-        desk.adapter(1, 0),
+        harness.adapter(1, 0),
         figures={},
         verdict="",
         proof=None,
         replayed=0,
         trained_ids=[t.id for t in traces[:2]],
     )
-    assert desk.statuses() == ["trained", "trained", "skipped"]
+    assert harness.statuses() == ["trained", "trained", "skipped"]
 
 
-def test_an_adapter_number_is_never_used_again(store: Store, desk: Desk) -> None:
+def test_an_adapter_number_is_never_used_again(store: Store, harness: StoreHarness) -> None:
     assert store.next_version(BASE) == 1
     for _ in range(2):
-        desk.talk().add("win")
-        desk.promoted()
+        harness.talk().add("win")
+        harness.promoted()
     store.roll_back(BASE)
     assert store.next_version(BASE) == 3 and store.next_version("base-b") == 1
     store.mark_pruned(BASE, 2)
     assert store.next_version(BASE) == 3
 
 
-def test_rolling_back_returns_to_the_parent_and_marks_what_is_undone(store: Store, desk: Desk) -> None:
+def test_rolling_back_returns_to_the_parent_and_marks_what_is_undone(store: Store, harness: StoreHarness) -> None:
     for question in ("one", "two"):
-        desk.talk(question).add("win")
-        desk.promoted()
+        harness.talk(question).add("win")
+        harness.promoted()
     assert store.roll_back(BASE) == 1
     assert store.active_version(BASE) == 1
     assert [(a.version, a.status) for a in store.adapters(BASE)] == [(2, "rolled_back"), (1, "kept")]
-    assert desk.statuses() == ["trained", "rolled_back"]
+    assert harness.statuses() == ["trained", "rolled_back"]
     assert store.roll_back(BASE) == 0
     with pytest.raises(StoreError, match="nothing to take back"):
         store.roll_back(BASE)
     assert store.claim_round(BASE, 0) is None  # rolled-back traces train again only if asked
 
 
-def test_rolled_back_traces_train_again_when_asked(store: Store, desk: Desk) -> None:
-    desk.talk().add("win", "lose")
-    undone = desk.promoted().round_id
+def test_rolled_back_traces_train_again_when_asked(store: Store, harness: StoreHarness) -> None:
+    harness.talk().add("win", "lose")
+    undone = harness.promoted().round_id
     store.roll_back(BASE)
     assert undone is not None and store.retrain_rolled_back(undone) == 2
     assert store.retrain_rolled_back(undone) == 0
-    assert desk.promoted().version == 2
+    assert harness.promoted().version == 2
     with pytest.raises(UnknownRecord):
         store.retrain_rolled_back(999)
 
 
-def test_rolling_back_does_not_revive_what_was_withdrawn(store: Store, desk: Desk) -> None:
-    kept, taken_back = desk.talk("one"), desk.talk("two")
+def test_rolling_back_does_not_revive_what_was_withdrawn(store: Store, harness: StoreHarness) -> None:
+    kept, taken_back = harness.talk("one"), harness.talk("two")
     kept.add("win")
     taken_back.add("win")
     started, _ = claimed(store)
     store.withdraw_traces(taken_back.reply.id)
-    store.promote(started.id, desk.adapter(1, 0), figures={}, verdict="", proof=None, replayed=0)
+    store.promote(started.id, harness.adapter(1, 0), figures={}, verdict="", proof=None, replayed=0)
     store.roll_back(BASE)
-    assert desk.statuses() == ["rolled_back", "withdrawn"]
+    assert harness.statuses() == ["rolled_back", "withdrawn"]
     assert store.retrain_rolled_back(started.id) == 1
 
 
-def test_an_adapter_trained_on_top_of_an_undone_one_is_refused(store: Store, desk: Desk) -> None:
-    desk.talk().add("win")
-    desk.promoted()
-    desk.talk().add("win")
+def test_an_adapter_trained_on_top_of_an_undone_one_is_refused(store: Store, harness: StoreHarness) -> None:
+    harness.talk().add("win")
+    harness.promoted()
+    harness.talk().add("win")
     started, _ = claimed(store, 1)
     store.roll_back(BASE)
     with pytest.raises(StoreError, match="rolled back"):
-        store.promote(started.id, desk.adapter(2, 1), figures={}, verdict="", proof=None, replayed=0)
+        store.promote(started.id, harness.adapter(2, 1), figures={}, verdict="", proof=None, replayed=0)
     assert store.active_version(BASE) == 0
 
 
-def test_rolling_back_passes_over_pruned_parents(store: Store, desk: Desk) -> None:
+def test_rolling_back_passes_over_pruned_parents(store: Store, harness: StoreHarness) -> None:
     for question in ("one", "two", "three"):
-        desk.talk(question).add("win")
-        desk.promoted()
+        harness.talk(question).add("win")
+        harness.promoted()
     store.mark_pruned(BASE, 2)
     assert store.roll_back(BASE) == 1
     assert [a.status for a in store.adapters(BASE)] == ["rolled_back", "pruned", "kept"]
-    assert desk.statuses() == ["trained", "rolled_back", "rolled_back"]  # v1 never saw the second
+    assert harness.statuses() == ["trained", "rolled_back", "rolled_back"]  # v1 never saw the second
 
 
-def test_activating_an_undone_adapter_brings_back_what_it_stands_on(store: Store, desk: Desk) -> None:
+def test_activating_an_undone_adapter_brings_back_what_it_stands_on(store: Store, harness: StoreHarness) -> None:
     for question in ("one", "two"):
-        desk.talk(question).add("win")
-        desk.promoted()
+        harness.talk(question).add("win")
+        harness.promoted()
     store.roll_back(BASE)
     store.roll_back(BASE)
     store.set_active(BASE, 2)
     assert store.active_version(BASE) == 2
     assert [a.status for a in store.adapters(BASE)] == ["kept", "kept"]
-    assert desk.statuses() == ["trained", "trained"]
+    assert harness.statuses() == ["trained", "trained"]
 
 
-def test_only_what_exists_can_be_active(store: Store, desk: Desk) -> None:
+def test_only_what_exists_can_be_active(store: Store, harness: StoreHarness) -> None:
     for question in ("one", "two"):
-        desk.talk(question).add("win")
-        desk.promoted()
+        harness.talk(question).add("win")
+        harness.promoted()
     with pytest.raises(UnknownRecord):
         store.set_active(BASE, 9)
     store.mark_pruned(BASE, 1)
@@ -190,10 +192,10 @@ def test_only_what_exists_can_be_active(store: Store, desk: Desk) -> None:
     assert store.active_version(BASE) == 0
 
 
-def test_pinned_and_active_adapters_are_not_pruned(store: Store, desk: Desk) -> None:
+def test_pinned_and_active_adapters_are_not_pruned(store: Store, harness: StoreHarness) -> None:
     for question in ("one", "two"):
-        desk.talk(question).add("win")
-        desk.promoted()
+        harness.talk(question).add("win")
+        harness.promoted()
     store.set_pinned(BASE, 1, True)
     assert store.adapter(BASE, 1).pinned is True
     for version in (1, 2):
@@ -206,20 +208,20 @@ def test_pinned_and_active_adapters_are_not_pruned(store: Store, desk: Desk) -> 
         store.set_pinned(BASE, 9, True)
 
 
-def test_a_merged_adapter_needs_no_round_and_can_be_taken_back(store: Store, desk: Desk) -> None:
-    desk.talk().add("win")
-    desk.promoted()
-    merged = store.add_adapter(replace(desk.adapter(2, 1), figures={"peers": 3}))
+def test_a_merged_adapter_needs_no_round_and_can_be_taken_back(store: Store, harness: StoreHarness) -> None:
+    harness.talk().add("win")
+    harness.promoted()
+    merged = store.add_adapter(replace(harness.adapter(2, 1), figures={"peers": 3}))
     assert (merged.round_id, merged.figures, store.active_version(BASE)) == (None, {"peers": 3}, 2)
     assert store.roll_back(BASE) == 1
-    assert desk.statuses() == ["trained"]
+    assert harness.statuses() == ["trained"]
 
 
-def test_each_base_model_has_its_own_adapters(store: Store, desk: Desk) -> None:
-    desk.talk().add("win")
-    desk.talk().add("win", base="base-b")
-    desk.promoted()
+def test_each_base_model_has_its_own_adapters(store: Store, harness: StoreHarness) -> None:
+    harness.talk().add("win")
+    harness.talk().add("win", base="base-b")
+    harness.promoted()
     assert store.active_version("base-b") == 0
-    assert desk.promoted("base-b").version == 1
+    assert harness.promoted("base-b").version == 1
     store.roll_back(BASE)
     assert (store.active_version(BASE), store.active_version("base-b")) == (0, 1)

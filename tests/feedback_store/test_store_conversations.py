@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from feedback_store import Store, StoreError, UnknownRecord
-from tests.feedback_store.store_desk import Desk
+from tests.feedback_store.harness import StoreHarness
 
 # As a list: an alphabet that merges both would hardly ever draw a surrogate
 ANY_TEXT = st.lists(st.characters() | st.sampled_from("\x00\ud800\udfff\n'\""), max_size=40).map("".join)
@@ -28,16 +28,16 @@ def test_conversations_come_newest_first_and_can_be_renamed(store: Store) -> Non
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", first.created_at_utc)
 
 
-def test_messages_get_the_next_position_of_their_own_conversation(store: Store, desk: Desk) -> None:
-    talk, other = desk.talk(), desk.talk()
+def test_messages_get_the_next_position_of_their_own_conversation(store: Store, harness: StoreHarness) -> None:
+    talk, other = harness.talk(), harness.talk()
     again = store.add_message(talk.conversation_id, "user", "And of Italy?")
     assert [m.position for m in store.messages(talk.conversation_id)] == [0, 1, 2]
     assert [m.position for m in store.messages(other.conversation_id)] == [0, 1]
     assert store.message(again.id) == again
 
 
-def test_a_streaming_reply_is_updated_in_place(store: Store, desk: Desk) -> None:
-    talk = desk.talk()
+def test_a_streaming_reply_is_updated_in_place(store: Store, harness: StoreHarness) -> None:
+    talk = harness.talk()
     reply = store.add_message(
         talk.conversation_id, "assistant", "", parent_id=talk.question.id, complete=False, message_id="f" * 32
     )
@@ -48,8 +48,8 @@ def test_a_streaming_reply_is_updated_in_place(store: Store, desk: Desk) -> None
     assert store.update_message(reply.id, complete=False).text == "Paris"
 
 
-def test_revisions_and_edits_hang_on_the_first_reply(store: Store, desk: Desk) -> None:
-    talk = desk.talk()
+def test_revisions_and_edits_hang_on_the_first_reply(store: Store, harness: StoreHarness) -> None:
+    talk = harness.talk()
     refs = {"parent_id": talk.question.id, "revises_id": talk.reply.id}
     revision = store.add_message(
         talk.conversation_id, "assistant", "Paris", kind="revision", hint="starts with P", **refs
@@ -60,8 +60,8 @@ def test_revisions_and_edits_hang_on_the_first_reply(store: Store, desk: Desk) -
     assert [(e.kind, e.message_id) for e in store.events()] == [("edit", edit.id)]
 
 
-def test_what_is_not_in_the_store_is_named_unknown(store: Store, desk: Desk) -> None:
-    talk = desk.talk()
+def test_what_is_not_in_the_store_is_named_unknown(store: Store, harness: StoreHarness) -> None:
+    talk = harness.talk()
     calls = [
         lambda: store.message("nobody"),
         lambda: store.conversation("nobody"),
@@ -82,8 +82,8 @@ def test_what_is_not_in_the_store_is_named_unknown(store: Store, desk: Desk) -> 
     assert store.events() == [] and len(store.messages(talk.conversation_id)) == 2
 
 
-def test_impossible_values_are_refused(store: Store, desk: Desk) -> None:
-    talk, other = desk.talk(), desk.talk()
+def test_impossible_values_are_refused(store: Store, harness: StoreHarness) -> None:
+    talk, other = harness.talk(), harness.talk()
     calls = [
         lambda: store.set_vote(talk.reply.id, 2),
         lambda: store.set_verdict(talk.reply.id, "great"),
@@ -98,8 +98,8 @@ def test_impossible_values_are_refused(store: Store, desk: Desk) -> None:
     assert store.votes(talk.conversation_id) == {} and len(store.messages(talk.conversation_id)) == 2
 
 
-def test_voting_twice_is_voting_once(store: Store, desk: Desk) -> None:
-    talk = desk.talk()
+def test_voting_twice_is_voting_once(store: Store, harness: StoreHarness) -> None:
+    talk = harness.talk()
     changes = [store.set_vote(talk.reply.id, value) for value in (0, -1, -1, 1, 1, 0, 0)]
     assert changes == [False, True, False, True, False, True, False]
     assert [e.data["value"] for e in store.events()] == [-1, 1, 0]
@@ -108,8 +108,8 @@ def test_voting_twice_is_voting_once(store: Store, desk: Desk) -> None:
     assert store.votes(talk.conversation_id) == {talk.reply.id: -1}
 
 
-def test_votes_hints_and_verdicts_are_logged_in_order(store: Store, desk: Desk) -> None:
-    talk = desk.talk()
+def test_votes_hints_and_verdicts_are_logged_in_order(store: Store, harness: StoreHarness) -> None:
+    talk = harness.talk()
     store.set_vote(talk.reply.id, -1)
     store.add_hint(talk.reply.id, "not Lyon")
     store.add_hint(talk.reply.id, "starts with P")
@@ -127,10 +127,12 @@ def test_votes_hints_and_verdicts_are_logged_in_order(store: Store, desk: Desk) 
     assert store.events(since=log[2].id) == log[3:]
 
 
-def test_deleting_a_conversation_takes_its_words_and_leaves_trained_traces_listed(store: Store, desk: Desk) -> None:
-    talk, other = desk.talk(), desk.talk()
+def test_deleting_a_conversation_takes_its_words_and_leaves_trained_traces_listed(
+    store: Store, harness: StoreHarness
+) -> None:
+    talk, other = harness.talk(), harness.talk()
     talk.add("win")
-    desk.promoted()
+    harness.promoted()
     talk.add("win", "lose")
     [kept] = other.add("win")
     store.set_vote(talk.reply.id, -1)
@@ -142,16 +144,16 @@ def test_deleting_a_conversation_takes_its_words_and_leaves_trained_traces_liste
     assert store.hints_of(talk.reply.id) == []
     assert not any("secret" in str(e.data) for e in store.events())
     assert store.vote(other.reply.id) == 1
-    assert desk.statuses() == ["trained", "withdrawn", "withdrawn", "pending"]
+    assert harness.statuses() == ["trained", "withdrawn", "withdrawn", "pending"]
     gone = store.traces(status="trained")[0]
     assert (gone.conversation_id, gone.message_id, gone.subject_id) == (None, None, None)
     assert store.count_pending(kept.base) == (1, 0)
 
 
-def test_a_deleted_conversation_never_trains_again(store: Store, desk: Desk) -> None:
-    talk = desk.talk()
+def test_a_deleted_conversation_never_trains_again(store: Store, harness: StoreHarness) -> None:
+    talk = harness.talk()
     talk.add("win")
-    adapter = desk.promoted()
+    adapter = harness.promoted()
     store.delete_conversation(talk.conversation_id)
     assert store.replay_wins(adapter.base, 10, [], 0) == []
     store.roll_back(adapter.base)
@@ -159,15 +161,15 @@ def test_a_deleted_conversation_never_trains_again(store: Store, desk: Desk) -> 
     assert store.claim_round(adapter.base, 0) is None
 
 
-def test_only_unobjected_first_replies_of_the_bare_model_are_anchors(store: Store, desk: Desk) -> None:
-    good = desk.talk("good")
-    store.set_vote(desk.talk("voted down").reply.id, -1)
-    store.set_vote(desk.talk("objected elsewhere").reply.id, -1)
-    desk.talk("objected elsewhere")
-    desk.talk("by an adapter", version=2)
-    desk.talk("private", learn=False)
-    store.update_message(desk.talk("unfinished").reply.id, complete=False)
-    revised = desk.talk("revised")
+def test_only_unobjected_first_replies_of_the_bare_model_are_anchors(store: Store, harness: StoreHarness) -> None:
+    good = harness.talk("good")
+    store.set_vote(harness.talk("voted down").reply.id, -1)
+    store.set_vote(harness.talk("objected elsewhere").reply.id, -1)
+    harness.talk("objected elsewhere")
+    harness.talk("by an adapter", version=2)
+    harness.talk("private", learn=False)
+    store.update_message(harness.talk("unfinished").reply.id, complete=False)
+    revised = harness.talk("revised")
     store.add_message(
         revised.conversation_id,
         "assistant",
@@ -179,15 +181,15 @@ def test_only_unobjected_first_replies_of_the_bare_model_are_anchors(store: Stor
     second = store.add_message(good.conversation_id, "user", "second turn")
     store.add_message(good.conversation_id, "assistant", "x", parent_id=second.id)
     store.add_message(good.conversation_id, "assistant", "another", parent_id=good.question.id)
-    liked = desk.talk("liked")
+    liked = harness.talk("liked")
     store.set_vote(liked.reply.id, 1)
     found = store.unobjected_replies(10, rng_seed=1)
     assert sorted((u.text, r.id) for u, r in found) == [("good", good.reply.id), ("liked", liked.reply.id)]
 
 
-def test_the_choice_of_anchors_follows_the_seed(store: Store, desk: Desk) -> None:
+def test_the_choice_of_anchors_follows_the_seed(store: Store, harness: StoreHarness) -> None:
     for i in range(12):
-        desk.talk(f"question {i}")
+        harness.talk(f"question {i}")
 
     def texts(seed: int) -> list[str]:
         return [user.text for user, _ in store.unobjected_replies(5, seed)]
@@ -199,9 +201,9 @@ def test_the_choice_of_anchors_follows_the_seed(store: Store, desk: Desk) -> Non
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=ANY_TEXT)
 @example(text="\ud83d\ude00 \udfff \x00 end")
-def test_any_text_comes_back_as_it_was_but_for_lone_surrogates(store: Store, desk: Desk, text: str) -> None:
+def test_any_text_comes_back_as_it_was_but_for_lone_surrogates(store: Store, harness: StoreHarness, text: str) -> None:
     expected = re.sub("[\ud800-\udfff]", "\ufffd", text)
-    talk = desk.talk(text)
+    talk = harness.talk(text)
     assert talk.question.text == expected
     assert store.rename_conversation(talk.conversation_id, text).title == expected
     assert store.add_hint(talk.reply.id, text).text == expected

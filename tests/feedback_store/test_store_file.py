@@ -19,9 +19,9 @@ from sqlite_utils import Database
 
 import feedback_store
 from feedback_store import Store, StoreCorrupt, StoreError, StoreUnavailable, write_ahead_log
-from feedback_store.connection import READERS
+from feedback_store.database import READERS
 from feedback_store.migrations import MIGRATIONS, known_names
-from tests.feedback_store.store_desk import Desk
+from tests.feedback_store.harness import StoreHarness
 
 ROOT = Path(feedback_store.__file__).parents[1]
 
@@ -71,10 +71,10 @@ def test_what_is_written_is_on_the_disk_when_the_call_returns_unless_it_may_wait
     monkeypatch.setattr(write_ahead_log, "to_disk", spy)
     with log.open("rb") as opened:
         store.set_setting("first", "the first word")
-        with store.together():
+        with store.transaction():
             store.set_setting("second", "the second word")
             assert len(flushed) == 1
-        with store.together(flushed=False):
+        with store.transaction(flushed=False):
             store.set_setting("third", "the third word")
         assert [b"the first word" in log for log in flushed] == [True, True]
         assert [b"the second word" in log for log in flushed] == [False, True]
@@ -95,7 +95,7 @@ def test_who_waits_for_the_disk_keeps_nobody_else_from_writing(store: Store, mon
     with ThreadPoolExecutor(2) as pool:
         writer = pool.submit(store.set_setting, "x", "slow")
         assert waiting.wait(60)
-        with store.together(flushed=False):
+        with store.transaction(flushed=False):
             store.set_setting("y", "quick")
         assert (store.setting("x"), store.setting("y")) == ("slow", "quick")
         closing = pool.submit(store.close)
@@ -131,7 +131,7 @@ def test_every_connection_is_of_the_very_file_whatever_becomes_of_its_name(
 
 def test_a_read_that_failed_holds_no_moment(store: Store) -> None:
     store.set_setting("x", "old")
-    with store.together():
+    with store.transaction():
         store._execute("INSERT INTO settings (key, value) VALUES ('damaged', CAST(x'ff' AS TEXT))")
     with pytest.raises(StoreError) as kept, store.at_one_moment():
         store._rows("SELECT value FROM settings ORDER BY key = 'damaged'")
@@ -139,8 +139,8 @@ def test_a_read_that_failed_holds_no_moment(store: Store) -> None:
     assert store.setting("x") == "new", kept
 
 
-def test_threads_may_share_one_store(store: Store, desk: Desk) -> None:
-    talk = desk.talk()
+def test_threads_may_share_one_store(store: Store, harness: StoreHarness) -> None:
+    talk = harness.talk()
 
     def write(_: int) -> None:
         store.add_message(talk.conversation_id, "user", "x")
@@ -153,7 +153,7 @@ def test_threads_may_share_one_store(store: Store, desk: Desk) -> None:
 
 def test_who_reads_waits_for_no_write_and_sees_none_that_is_not_stored(store: Store) -> None:
     store.set_setting("x", "before")
-    with ThreadPoolExecutor(1) as another, store.together():
+    with ThreadPoolExecutor(1) as another, store.transaction():
         store.set_setting("x", "after")
         assert store.setting("x") == "after"
         assert another.submit(store.setting, "x").result(timeout=60) == "before"
@@ -172,16 +172,16 @@ def test_a_transaction_that_only_reads_is_of_one_moment_and_cannot_write(store: 
 
 
 def test_more_readers_than_connections_take_turns(store: Store) -> None:
-    together, told = threading.Barrier(READERS + 1), threading.Event()
+    transaction, told = threading.Barrier(READERS + 1), threading.Event()
 
     def read_slowly() -> None:
         with store.at_one_moment():
-            together.wait(60)
+            transaction.wait(60)
             told.wait(60)
 
     with ThreadPoolExecutor(READERS + 1) as pool:
         slow = [pool.submit(read_slowly) for _ in range(READERS)]
-        together.wait(60)
+        transaction.wait(60)
         one_more = pool.submit(store.conversations)
         with pytest.raises(TimeoutError):
             one_more.result(timeout=0.1)
@@ -191,8 +191,8 @@ def test_more_readers_than_connections_take_turns(store: Store) -> None:
 
 
 @pytest.mark.parametrize("ending", ["close", "erase"])
-def test_closing_and_erasing_wait_for_those_who_read(store: Store, desk: Desk, ending: str) -> None:
-    talk, reading, told = desk.talk(), threading.Event(), threading.Event()
+def test_closing_and_erasing_wait_for_those_who_read(store: Store, harness: StoreHarness, ending: str) -> None:
+    talk, reading, told = harness.talk(), threading.Event(), threading.Event()
 
     def read_slowly() -> int:
         with store.at_one_moment():
@@ -259,10 +259,10 @@ def test_a_first_opener_who_comes_second_waits_for_the_log(path: Path, monkeypat
         Store(path, busy_timeout_seconds=-1.0)
 
 
-def test_what_was_stored_is_there_after_reopening(store: Store, desk: Desk, path: Path) -> None:
-    talk = desk.talk()
+def test_what_was_stored_is_there_after_reopening(store: Store, harness: StoreHarness, path: Path) -> None:
+    talk = harness.talk()
     talk.add("win")
-    adapter = desk.promoted()
+    adapter = harness.promoted()
     store.set_vote(talk.reply.id, 1)
     store.set_setting("paused", True)
     store.set_setting("paused", False)
@@ -274,8 +274,8 @@ def test_what_was_stored_is_there_after_reopening(store: Store, desk: Desk, path
         assert again.setting("paused", True) is False and again.setting("absent", [1]) == [1]
 
 
-def test_migrations_applied_twice_are_harmless(store: Store, desk: Desk, path: Path) -> None:
-    talk = desk.talk()
+def test_migrations_applied_twice_are_harmless(store: Store, harness: StoreHarness, path: Path) -> None:
+    talk = harness.talk()
     store.close()
     db = Database(path)
     schema = db.schema
@@ -306,8 +306,8 @@ def test_a_file_of_garbage_is_named_and_left_as_it_was(path: Path) -> None:
     assert path.read_bytes() == garbage
 
 
-def test_a_damaged_page_is_found_when_opening(store: Store, desk: Desk, path: Path) -> None:
-    desk.talk()
+def test_a_damaged_page_is_found_when_opening(store: Store, harness: StoreHarness, path: Path) -> None:
+    harness.talk()
     page_size = store._value("PRAGMA page_size")
     page = store._value("SELECT rootpage FROM sqlite_master WHERE name = 'messages'")
     store.close()  # the log is written back into the file

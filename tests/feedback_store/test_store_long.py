@@ -15,7 +15,7 @@ from sqlite_utils import Database
 from benchmarks import store as long_history
 from feedback_store import Store, Trace, conversations, sampling, traces
 from feedback_store.migrations import MIGRATIONS
-from tests.feedback_store.store_desk import BASE, Desk, Talk
+from tests.feedback_store.harness import BASE, StoreHarness, Talk
 
 # What may be gone through from one end: lists made for the purpose, and the newest conversations as far as a limit
 MAY_BE_SCANNED = {"json_each", "asked", "line", "conversations", "CONSTANT"}
@@ -133,15 +133,15 @@ def test_a_history_four_times_as_long_is_asked_with_hardly_more_steps(histories:
 # -- what is kept beside the rows ------------------------------------------------------------------------------------
 
 
-def lived_through(store: Store, desk: Desk, seed: int, length: int = 120) -> None:
+def lived_through(store: Store, harness: StoreHarness, seed: int, length: int = 120) -> None:
     """Things that people do, in a seeded order: few questions, so that they are asked, liked and corrected again."""
     store._db.execute("PRAGMA synchronous=OFF")  # nobody pulls the plug here
     rng = random.Random(seed)
-    talks = [desk.talk("question 0")]
+    talks = [harness.talk("question 0")]
     for _ in range(length):
         act, talk = rng.randrange(12), rng.choice(talks)
         if act < 4:
-            talks.append(desk.talk(f"question {rng.randrange(20)}", learn=rng.random() < 0.9, version=int(act == 0)))
+            talks.append(harness.talk(f"question {rng.randrange(20)}", learn=rng.random() < 0.9, version=int(act == 0)))
         elif act == 4:
             store.set_vote(talk.reply.id, rng.choice((-1, 0, 0, 1)))
         elif act == 5 and rng.random() < 0.3:
@@ -158,7 +158,7 @@ def lived_through(store: Store, desk: Desk, seed: int, length: int = 120) -> Non
         elif act == 10:
             store.update_message(talk.question.id, text=f"question {rng.randrange(20)}")
         elif store.count_pending(BASE)[0]:
-            desk.promoted()
+            harness.promoted()
     store.withdraw_traces(talks[-1].reply.id)
     store.forget(BASE, [talks[0].reply.id], store.active_version(BASE), [])
 
@@ -189,8 +189,8 @@ REPLIES_TO_ANCHOR_ON = """
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_keys_and_flags_say_what_the_rows_say(store: Store, desk: Desk, seed: int) -> None:
-    lived_through(store, desk, seed)
+def test_the_keys_and_flags_say_what_the_rows_say(store: Store, harness: StoreHarness, seed: int) -> None:
+    lived_through(store, harness, seed)
     wins = [row["id"] for row in store._rows(WINS_TO_REPLAY, [BASE])]
     replies = [row["id"] for row in store._rows(REPLIES_TO_ANCHOR_ON)]
     assert wins and replies
@@ -215,10 +215,10 @@ def last_word(about: list[Trace]) -> int:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_latest_feedback_is_that_of_the_replies_with_the_newest_last_word(
-    store: Store, desk: Desk, seed: int
+    store: Store, harness: StoreHarness, seed: int
 ) -> None:
-    lived_through(store, desk, seed)
-    desk.talk().add("win", base="base-b")
+    lived_through(store, harness, seed)
+    harness.talk().add("win", base="base-b")
     everything = store.traces(base=BASE)
     place = {t.id: i for i, t in enumerate(everything)}
     about: dict[str, list[Trace]] = {}
@@ -238,17 +238,17 @@ def test_what_is_drawn_after_a_forgetting_is_what_would_have_been_drawn_without_
     def drawn(*, with_forgotten: bool) -> list[list[tuple[str, str]]]:
         with Store(tmp_path / f"{with_forgotten}.db") as store:
             store._db.execute("PRAGMA synchronous=OFF")
-            desk = Desk(store)
-            desk.talk("an earlier one")
+            harness = StoreHarness(store)
+            harness.talk("an earlier one")
             forgotten = []
             for i in range(60):
                 if i % 4 == 1 and not with_forgotten:
                     continue
-                talk = desk.talk(f"question {i - i % 8 if i % 4 == 1 else i}")  # some contradict what stays
+                talk = harness.talk(f"question {i - i % 8 if i % 4 == 1 else i}")  # some contradict what stays
                 talk.add("win", completion=f"answer {i}")
                 if i % 4 == 1:
                     forgotten.append(talk)
-            desk.promoted()
+            harness.promoted()
             store.forget(BASE, [talk.reply.id for talk in forgotten], store.active_version(BASE), [])
             for talk in forgotten:
                 store.delete_conversation(talk.conversation_id)
@@ -264,11 +264,11 @@ def test_what_is_drawn_after_a_forgetting_is_what_would_have_been_drawn_without_
 
 
 @pytest.mark.usefixtures("small_window")
-def test_every_row_has_its_turn_however_small_the_window(store: Store, desk: Desk) -> None:
+def test_every_row_has_its_turn_however_small_the_window(store: Store, harness: StoreHarness) -> None:
     store._db.execute("PRAGMA synchronous=OFF")
     for i in range(40):
-        desk.talk(f"question {i}").add("win")
-    desk.promoted()
+        harness.talk(f"question {i}").add("win")
+    harness.promoted()
     wins = [t.id for seed in range(400) for t in store.replay_wins(BASE, 4, [], seed)]
     replies = [r.id for seed in range(400) for _, r in store.unobjected_replies(4, seed)]
     for ids in (wins, replies):
@@ -277,10 +277,10 @@ def test_every_row_has_its_turn_however_small_the_window(store: Store, desk: Des
 
 
 @pytest.mark.usefixtures("small_window")
-def test_what_is_left_out_costs_no_place_in_the_choice(store: Store, desk: Desk) -> None:
+def test_what_is_left_out_costs_no_place_in_the_choice(store: Store, harness: StoreHarness) -> None:
     store._db.execute("PRAGMA synchronous=OFF")
-    wins = [desk.talk(f"question {i}").add("win")[0] for i in range(30)]
-    desk.promoted()
+    wins = [harness.talk(f"question {i}").add("win")[0] for i in range(30)]
+    harness.promoted()
     left_out = {t.id for t in wins[:20]}
     for seed in range(10):
         drawn = {t.id for t in store.replay_wins(BASE, 8, left_out, seed)}
@@ -289,10 +289,10 @@ def test_what_is_left_out_costs_no_place_in_the_choice(store: Store, desk: Desk)
     assert store.replay_wins(BASE, 0, [], 1) == []
 
 
-def test_a_question_asked_again_is_one_anchor_with_its_oldest_reply(store: Store, desk: Desk) -> None:
-    first, other = desk.talk("asked again"), desk.talk("asked once")
+def test_a_question_asked_again_is_one_anchor_with_its_oldest_reply(store: Store, harness: StoreHarness) -> None:
+    first, other = harness.talk("asked again"), harness.talk("asked once")
     for _ in range(5):
-        desk.talk("asked again")
+        harness.talk("asked again")
     assert {r.id for _, r in store.unobjected_replies(10, 1)} == {first.reply.id, other.reply.id}
 
 
@@ -305,9 +305,11 @@ def test_a_key_is_the_same_in_every_program() -> None:
 # -- old databases -----------------------------------------------------------------------------------------------------
 
 
-def test_an_old_database_becomes_what_a_new_one_is(store: Store, desk: Desk, path: Path, tmp_path: Path) -> None:
-    lived_through(store, desk, seed=3)
-    desk.talk("with \x00 and \ud800").add("win")
+def test_an_old_database_becomes_what_a_new_one_is(
+    store: Store, harness: StoreHarness, path: Path, tmp_path: Path
+) -> None:
+    lived_through(store, harness, seed=3)
+    harness.talk("with \x00 and \ud800").add("win")
     store.close()
     old = tmp_path / "old.db"
     db = Database(sqlite3.connect(old, isolation_level=None))

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from feedback_store import NewTrace, Store, StoreError, Trace, UnknownRecord
-from tests.feedback_store.store_desk import BASE, Desk
+from tests.feedback_store.harness import BASE, StoreHarness
 
 
-def test_traces_are_added_all_or_none(store: Store, desk: Desk) -> None:
-    talk = desk.talk()
+def test_traces_are_added_all_or_none(store: Store, harness: StoreHarness) -> None:
+    talk = harness.talk()
     with pytest.raises(UnknownRecord):
         store.add_traces([talk.trace(), replace(talk.trace(), message_id="nobody")])
     assert store.traces() == []
@@ -33,8 +33,8 @@ def test_an_impossible_trace_is_refused(wrong: dict[str, object]) -> None:
         replace(right, **wrong)
 
 
-def test_traces_are_found_by_what_is_asked(store: Store, desk: Desk) -> None:
-    one, two = desk.talk(), desk.talk()
+def test_traces_are_found_by_what_is_asked(store: Store, harness: StoreHarness) -> None:
+    one, two = harness.talk(), harness.talk()
     a, b = one.add("win", "lose")
     [c] = two.add("win", base="base-b")
     store.withdraw_traces(two.reply.id)
@@ -46,8 +46,8 @@ def test_traces_are_found_by_what_is_asked(store: Store, desk: Desk) -> None:
     assert [t.id for t in store.traces(limit=2, newest_first=True)] == [c.id, b.id]
 
 
-def test_the_subjects_of_the_newest_traces_are_named_once_each(store: Store, desk: Desk) -> None:
-    older, newer, other = desk.talk(), desk.talk(), desk.talk()
+def test_the_subjects_of_the_newest_traces_are_named_once_each(store: Store, harness: StoreHarness) -> None:
+    older, newer, other = harness.talk(), harness.talk(), harness.talk()
     older.add("win", "lose")
     newer.add("win", "lose")
     other.add("win", base="another base")
@@ -57,8 +57,8 @@ def test_the_subjects_of_the_newest_traces_are_named_once_each(store: Store, des
     assert store.newest_subjects("unknown", 100) == set()
 
 
-def test_a_withdrawn_vote_never_reaches_training(store: Store, desk: Desk) -> None:
-    taken_back, stands = desk.talk("one"), desk.talk("two")
+def test_a_withdrawn_vote_never_reaches_training(store: Store, harness: StoreHarness) -> None:
+    taken_back, stands = harness.talk("one"), harness.talk("two")
     taken_back.add("win", "lose")
     [win] = stands.add("win")
     assert store.withdraw_traces(taken_back.reply.id) == (2, 0)
@@ -68,8 +68,8 @@ def test_a_withdrawn_vote_never_reaches_training(store: Store, desk: Desk) -> No
     assert store.count_pending(BASE) == (1, 0)
 
 
-def test_a_running_round_notices_what_is_withdrawn(store: Store, desk: Desk) -> None:
-    one, two = desk.talk("one"), desk.talk("two")
+def test_a_running_round_notices_what_is_withdrawn(store: Store, harness: StoreHarness) -> None:
+    one, two = harness.talk("one"), harness.talk("two")
     one.add("win")
     two.add("win")
     claim = store.claim_round(BASE, 0)
@@ -77,47 +77,49 @@ def test_a_running_round_notices_what_is_withdrawn(store: Store, desk: Desk) -> 
     assert store.withdraw_traces(one.reply.id) == (1, 0)
     assert [t.subject_id for t in store.still_claimed(claim[0].id)] == [two.reply.id]
     store.finish_round(claim[0].id, "promoted", adapter_version=1)
-    assert desk.statuses() == ["withdrawn", "trained"]
+    assert harness.statuses() == ["withdrawn", "trained"]
 
 
-def test_withdrawing_counts_what_already_trained_and_leaves_it_listed(store: Store, desk: Desk) -> None:
-    talk = desk.talk()
+def test_withdrawing_counts_what_already_trained_and_leaves_it_listed(store: Store, harness: StoreHarness) -> None:
+    talk = harness.talk()
     talk.add("win", "lose")
-    desk.promoted()
+    harness.promoted()
     talk.add("lose")
     assert store.withdraw_traces(talk.reply.id) == (1, 2)
-    assert desk.statuses() == ["trained", "trained", "withdrawn"]
+    assert harness.statuses() == ["trained", "trained", "withdrawn"]
 
 
 @pytest.mark.parametrize("ended", ["discarded", "rolled back"])
-def test_withdrawn_feedback_of_an_undone_round_cannot_be_asked_for_again(store: Store, desk: Desk, ended: str) -> None:
-    talk = desk.talk()
+def test_withdrawn_feedback_of_an_undone_round_cannot_be_asked_for_again(
+    store: Store, harness: StoreHarness, ended: str
+) -> None:
+    talk = harness.talk()
     talk.add("win")
     if ended == "discarded":
         claim = store.claim_round(BASE, 0)
         assert claim is not None
         round_id = store.finish_round(claim[0].id, "discarded").id
     else:
-        round_id = desk.promoted().round_id or 0
+        round_id = harness.promoted().round_id or 0
         store.roll_back(BASE)
     assert store.withdraw_traces(talk.reply.id) == (1, 0)
     assert store.retrain_rolled_back(round_id) == 0
-    assert desk.statuses() == ["withdrawn"]
+    assert harness.statuses() == ["withdrawn"]
 
 
-def test_a_new_word_replaces_the_old_one_at_once(store: Store, desk: Desk) -> None:
-    talk = desk.talk()
+def test_a_new_word_replaces_the_old_one_at_once(store: Store, harness: StoreHarness) -> None:
+    talk = harness.talk()
     talk.add("lose")
     with pytest.raises(UnknownRecord):
         store.replace_traces(talk.reply.id, [replace(talk.trace(), conversation_id="nobody")])
-    assert desk.statuses() == ["pending"]
+    assert harness.statuses() == ["pending"]
     [new] = store.replace_traces(talk.reply.id, [talk.trace("win")])
     assert [(t.side, t.status) for t in store.traces()] == [("lose", "withdrawn"), ("win", "pending")]
     assert store.traces(status="pending") == [new]
 
 
-def test_a_round_claims_every_pending_trace_of_its_own_base(store: Store, desk: Desk) -> None:
-    talk = desk.talk()
+def test_a_round_claims_every_pending_trace_of_its_own_base(store: Store, harness: StoreHarness) -> None:
+    talk = harness.talk()
     mine = talk.add("win", "lose", "lose")
     talk.add("win", base="base-b")
     assert store.count_pending(BASE) == (1, 2)
@@ -132,14 +134,14 @@ def test_a_round_claims_every_pending_trace_of_its_own_base(store: Store, desk: 
     assert store.claim_round(BASE, 4) is None
 
 
-def test_losing_traces_alone_start_no_round(store: Store, desk: Desk) -> None:
-    desk.talk().add("lose", "lose")
+def test_losing_traces_alone_start_no_round(store: Store, harness: StoreHarness) -> None:
+    harness.talk().add("lose", "lose")
     assert store.claim_round(BASE, 0) is None
-    assert store.rounds(BASE) == [] and desk.statuses() == ["pending", "pending"]
+    assert store.rounds(BASE) == [] and harness.statuses() == ["pending", "pending"]
 
 
-def test_a_conversation_that_must_not_teach_is_left_alone(store: Store, desk: Desk) -> None:
-    private, open_ = desk.talk("private", learn=False), desk.talk("open")
+def test_a_conversation_that_must_not_teach_is_left_alone(store: Store, harness: StoreHarness) -> None:
+    private, open_ = harness.talk("private", learn=False), harness.talk("open")
     private.add("win")
     assert store.count_pending(BASE) == (0, 0) and store.claim_round(BASE, 0) is None
     [win] = open_.add("win")
@@ -161,9 +163,9 @@ def test_a_conversation_that_must_not_teach_is_left_alone(store: Store, desk: De
     ],
 )
 def test_traces_follow_the_end_of_their_round(
-    store: Store, desk: Desk, status: str, becomes: str, keeps_round: bool
+    store: Store, harness: StoreHarness, status: str, becomes: str, keeps_round: bool
 ) -> None:
-    desk.talk().add("win", "lose")
+    harness.talk().add("win", "lose")
     claim = store.claim_round(BASE, 0)
     assert claim is not None
     ended = store.finish_round(
@@ -172,14 +174,14 @@ def test_traces_follow_the_end_of_their_round(
     assert (ended.status, ended.figures, ended.verdict, ended.replayed) == (status, {"kl": 0.25}, "why", 3)
     assert ended.proof == {"before": "a", "after": "b"}
     assert ended.finished_at_utc is not None and ended.finished_at_utc >= ended.started_at_utc
-    assert desk.statuses() == [becomes, becomes]
+    assert harness.statuses() == [becomes, becomes]
     assert {t.round_id for t in store.traces()} == {ended.id if keeps_round else None}
     with pytest.raises(StoreError, match="ended already"):
         store.finish_round(ended.id, "promoted")
 
 
-def test_a_round_ends_only_in_a_way_that_exists(store: Store, desk: Desk) -> None:
-    desk.talk().add("win")
+def test_a_round_ends_only_in_a_way_that_exists(store: Store, harness: StoreHarness) -> None:
+    harness.talk().add("win")
     claim = store.claim_round(BASE, 0)
     assert claim is not None
     with pytest.raises(StoreError, match="won"):
@@ -189,11 +191,11 @@ def test_a_round_ends_only_in_a_way_that_exists(store: Store, desk: Desk) -> Non
     assert store.round(claim[0].id).status == "running"
 
 
-def test_rounds_come_newest_first_per_base(store: Store, desk: Desk) -> None:
+def test_rounds_come_newest_first_per_base(store: Store, harness: StoreHarness) -> None:
     assert store.last_round(BASE) is None
     ids = []
     for base in (BASE, "base-b", BASE):
-        desk.talk().add("win", base=base)
+        harness.talk().add("win", base=base)
         claim = store.claim_round(base, 0)
         assert claim is not None
         ids.append(claim[0].id)
@@ -203,11 +205,11 @@ def test_rounds_come_newest_first_per_base(store: Store, desk: Desk) -> None:
     assert last is not None and last.id == ids[1]
 
 
-def test_interrupted_rounds_give_back_all_but_the_withdrawn(store: Store, desk: Desk, path: Path) -> None:
-    one, two = desk.talk("one"), desk.talk("two")
+def test_interrupted_rounds_give_back_all_but_the_withdrawn(store: Store, harness: StoreHarness, path: Path) -> None:
+    one, two = harness.talk("one"), harness.talk("two")
     one.add("win")
     two.add("win")
-    elsewhere = desk.talk()
+    elsewhere = harness.talk()
     elsewhere.add("win", base="base-b")
     claim = store.claim_round(BASE, 0)
     assert claim is not None and store.claim_round("base-b", 0) is not None
@@ -220,8 +222,8 @@ def test_interrupted_rounds_give_back_all_but_the_withdrawn(store: Store, desk: 
         assert reopened.round(claim[0].id).status == "interrupted"
 
 
-def test_two_stores_never_claim_a_trace_twice(store: Store, desk: Desk, path: Path) -> None:
-    talk = desk.talk()
+def test_two_stores_never_claim_a_trace_twice(store: Store, harness: StoreHarness, path: Path) -> None:
+    talk = harness.talk()
     done = threading.Event()
 
     def claim_until_done(mine: Store) -> list[tuple[str, int]]:
@@ -246,34 +248,34 @@ def test_two_stores_never_claim_a_trace_twice(store: Store, desk: Desk, path: Pa
     assert {(t.id, t.round_id) for t in store.traces(status="claimed")} == set(claimed)
 
 
-def trained_win(desk: Desk, question: str, completion: str = "Paris", confidence: float = 1.0) -> Trace:
-    [trace] = desk.talk(question).add("win", completion=completion, confidence=confidence)
-    desk.promoted()
+def trained_win(harness: StoreHarness, question: str, completion: str = "Paris", confidence: float = 1.0) -> Trace:
+    [trace] = harness.talk(question).add("win", completion=completion, confidence=confidence)
+    harness.promoted()
     return trace
 
 
-def test_replay_takes_only_standing_human_wins(store: Store, desk: Desk) -> None:
-    good = trained_win(desk, "good")
-    trained_win(desk, "judged", confidence=0.5)
-    excluded = trained_win(desk, "excluded")
-    private = desk.talk("private")
+def test_replay_takes_only_standing_human_wins(store: Store, harness: StoreHarness) -> None:
+    good = trained_win(harness, "good")
+    trained_win(harness, "judged", confidence=0.5)
+    excluded = trained_win(harness, "excluded")
+    private = harness.talk("private")
     private.add("win", "lose")
-    desk.promoted()
+    harness.promoted()
     store.set_learn(private.conversation_id, False)
-    trained_win(desk, "undone")
+    trained_win(harness, "undone")
     store.roll_back(BASE)
-    desk.talk("elsewhere").add("win", base="base-b")
-    desk.promoted("base-b")
-    desk.talk("pending").add("win")
+    harness.talk("elsewhere").add("win", base="base-b")
+    harness.promoted("base-b")
+    harness.talk("pending").add("win")
     assert {t.id for t in store.replay_wins(BASE, 10, [], 0)} == {good.id, excluded.id}
     assert [t.id for t in store.replay_wins(BASE, 10, {excluded.id}, 0)] == [good.id]
 
 
-def test_replay_repeats_only_the_latest_word_on_a_prompt(store: Store, desk: Desk) -> None:
-    trained_win(desk, "q", "old")
-    newer = trained_win(desk, "q", "newer")
+def test_replay_repeats_only_the_latest_word_on_a_prompt(store: Store, harness: StoreHarness) -> None:
+    trained_win(harness, "q", "old")
+    newer = trained_win(harness, "q", "newer")
     assert [t.id for t in store.replay_wins(BASE, 10, [], 0)] == [newer.id]
-    newest = desk.talk("q")
+    newest = harness.talk("q")
     same_prompt = [{"content": "q", "role": "user"}]  # the order of keys is no difference
     store.add_traces([replace(newest.trace(completion="newest"), prompt=same_prompt)])
     assert store.replay_wins(BASE, 10, [], 0) == []  # the latest word waits for its round
@@ -283,17 +285,19 @@ def test_replay_repeats_only_the_latest_word_on_a_prompt(store: Store, desk: Des
     assert [t.id for t in store.replay_wins(BASE, 10, [], 0)] == [newer.id]
 
 
-def test_in_replay_what_a_person_said_does_not_give_way_to_what_the_model_judged(store: Store, desk: Desk) -> None:
-    confirmed = trained_win(desk, "q", "confirmed")
-    judged = desk.talk("q")
+def test_in_replay_what_a_person_said_does_not_give_way_to_what_the_model_judged(
+    store: Store, harness: StoreHarness
+) -> None:
+    confirmed = trained_win(harness, "q", "confirmed")
+    judged = harness.talk("q")
     store.add_traces([replace(judged.trace(completion="judged"), source="judged")])
     assert [t.id for t in store.replay_wins(BASE, 10, [], 0)] == [confirmed.id]
-    desk.promoted()
+    harness.promoted()
     assert [t.id for t in store.replay_wins(BASE, 10, [], 0)] == [confirmed.id]
 
 
-def test_what_a_person_no_longer_stands_by_is_not_replayed(store: Store, desk: Desk) -> None:
-    liked, refused, corrected = desk.talk("liked"), desk.talk("liked, then not"), desk.talk("corrected")
+def test_what_a_person_no_longer_stands_by_is_not_replayed(store: Store, harness: StoreHarness) -> None:
+    liked, refused, corrected = harness.talk("liked"), harness.talk("liked, then not"), harness.talk("corrected")
     revision = store.add_message(
         corrected.conversation_id, "assistant", "Paris", kind="revision", parent_id=corrected.question.id, revises_id=corrected.reply.id
     )  # fmt: skip
@@ -305,7 +309,7 @@ def test_what_a_person_no_longer_stands_by_is_not_replayed(store: Store, desk: D
         *store.add_traces([replace(corrected.trace(), message_id=revision.id)]),
     ]
     assert not any(store.is_replayed(t.id) for t in traces), "they are not learned yet"
-    desk.promoted()
+    harness.promoted()
     assert {t.id for t in store.replay_wins(BASE, 10, [], 0)} == {t.id for t in traces}
     store.set_vote(liked.reply.id, 0)
     store.set_vote(refused.reply.id, -1)
@@ -314,23 +318,23 @@ def test_what_a_person_no_longer_stands_by_is_not_replayed(store: Store, desk: D
     assert not any(store.is_replayed(t.id) for t in traces)
 
 
-def test_a_prompt_is_settled_by_a_person_not_by_the_judge(store: Store, desk: Desk) -> None:
-    [complaint] = desk.talk("q").add("lose")
-    elsewhere, judged = desk.talk("another question"), desk.talk("q")
+def test_a_prompt_is_settled_by_a_person_not_by_the_judge(store: Store, harness: StoreHarness) -> None:
+    [complaint] = harness.talk("q").add("lose")
+    elsewhere, judged = harness.talk("another question"), harness.talk("q")
     elsewhere.add("win")
     store.add_traces([replace(judged.trace(), source="judged")])
     assert not store.is_settled(complaint)
-    again = desk.talk("q")
+    again = harness.talk("q")
     again.add("win")
     assert store.is_settled(complaint)
     store.withdraw_traces(again.reply.id)
     assert not store.is_settled(complaint)
 
 
-def test_the_choice_of_replay_follows_the_seed(store: Store, desk: Desk) -> None:
+def test_the_choice_of_replay_follows_the_seed(store: Store, harness: StoreHarness) -> None:
     for i in range(12):
-        desk.talk(f"question {i}").add("win")
-    desk.promoted()
+        harness.talk(f"question {i}").add("win")
+    harness.promoted()
 
     def ids(seed: int) -> list[str]:
         return [t.id for t in store.replay_wins(BASE, 5, [], seed)]
@@ -340,16 +344,16 @@ def test_the_choice_of_replay_follows_the_seed(store: Store, desk: Desk) -> None
 
 
 def test_a_round_takes_a_portion_of_a_burst_corrections_first_and_the_rest_waits_for_the_next(
-    store: Store, desk: Desk
+    store: Store, harness: StoreHarness
 ) -> None:
     def liked(question: str) -> str:
-        return store.add_traces([replace(desk.talk(question).trace(), source="liked")])[0].id
+        return store.add_traces([replace(harness.talk(question).trace(), source="liked")])[0].id
 
-    [rejected] = desk.talk("rejected").add("lose")
+    [rejected] = harness.talk("rejected").add("lose")
     likes = [liked(f"liked {n}") for n in range(4)]
-    corrected = [t.id for t in desk.talk("corrected").add("win", "lose")]
+    corrected = [t.id for t in harness.talk("corrected").add("win", "lose")]
     older = liked("said twice")
-    newer = desk.talk("said twice").add("win", completion="Rome")[0].id
+    newer = harness.talk("said twice").add("win", completion="Rome")[0].id
     taken = []
     while claim := store.claim_round(BASE, 0, most=3):
         taken.append([t.id for t in claim[1]])
@@ -362,7 +366,7 @@ def test_a_round_takes_a_portion_of_a_burst_corrections_first_and_the_rest_waits
     assert taken == [[*corrected, older, newer], likes[:3], [rejected.id, likes[3]]]
 
 
-def test_without_a_burst_a_round_takes_everything(store: Store, desk: Desk) -> None:
-    expected = [t.id for n in range(3) for t in desk.talk(f"question {n}").add("win", "lose")]
+def test_without_a_burst_a_round_takes_everything(store: Store, harness: StoreHarness) -> None:
+    expected = [t.id for n in range(3) for t in harness.talk(f"question {n}").add("win", "lose")]
     claim = store.claim_round(BASE, 0, most=6)
     assert claim is not None and [t.id for t in claim[1]] == expected

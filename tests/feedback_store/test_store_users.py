@@ -9,7 +9,7 @@ import pytest
 
 from feedback_store import Store, StoreError, UnknownRecord, UserStore, branches
 from feedback_store.transfer import Wanted
-from tests.feedback_store.store_desk import BASE, Desk, Talk
+from tests.feedback_store.harness import BASE, StoreHarness, Talk
 
 # Methods that are about everybody and return no word of anybody: figures, versions, files, settings
 ABOUT_ALL = {
@@ -34,7 +34,7 @@ def public(cls: type) -> set[str]:
 def theirs(store: Store) -> Talk:
     """A conversation of ben's, with a vote, a hint and a trace."""
     ben = UserStore(store, "ben")
-    talk = Desk(ben).talk("What is ben's secret?")
+    talk = StoreHarness(ben).talk("What is ben's secret?")
     talk.add("win", "lose")
     ben.set_vote(talk.reply.id, -1)
     ben.add_hint(talk.reply.id, "ben's hint")
@@ -102,9 +102,9 @@ def test_what_others_say_leaves_no_less_room_for_what_is_found_of_ones_own(
     store: Store, mine: UserStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(branches, "MAX_FOUND", 2)
-    own = [Desk(mine).talk("What is a secret?").conversation_id for _ in range(2)]
+    own = [StoreHarness(mine).talk("What is a secret?").conversation_id for _ in range(2)]
     for _ in range(3):
-        Desk(UserStore(store, "ben")).talk("What is ben's secret?")
+        StoreHarness(UserStore(store, "ben")).talk("What is ben's secret?")
     assert mine.conversations_saying("secret") == set(own)
     assert mine.conversations_saying("secret", "ben") == set(own), "of others nothing is found, however it is asked"
     assert len(store.conversations_saying("secret")) == 2 and not store.conversations_saying("secret") & set(own)
@@ -137,7 +137,7 @@ def test_a_proof_is_for_those_alone_who_confirmed_its_answer(store: Store, mine:
 
 
 def test_conversations_from_before_there_were_users_can_be_given_to_one(store: Store, mine: UserStore) -> None:
-    old = Desk(store).talk()
+    old = StoreHarness(store).talk()
     assert mine.conversations() == []
     assert store.assign_conversations("cora") == 1
     assert [c.id for c in mine.conversations()] == [old.conversation_id]

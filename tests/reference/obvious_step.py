@@ -1,6 +1,6 @@
 """The obvious training step: each side a full forward, logits over the whole vocabulary everywhere. Slow on purpose.
 
-It is what the fast step (spear_core/scoring.py) is compared with: by the tests for equality, by
+It is what the fast step (spear_core/training/scoring.py) is compared with: by the tests for equality, by
 `python -m benchmarks.train_step` for speed and memory.
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spear_core.losses import lose_loss, win_loss
-from spear_core.traces import Encoded
+from spear_core.training.losses import lose_loss, win_loss
+from spear_core.training.traces import Encoded
 
 
 def obvious_logps(model: Any, examples: Sequence[Encoded], pad_id: int) -> tuple[Tensor, Tensor]:

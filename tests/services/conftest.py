@@ -9,31 +9,31 @@ from typing import Any
 
 import pytest
 
-from services.federation_settings import FederationSettings
+from services.app import AppServices, open_services
+from services.peers.settings import FederationSettings
 from services.settings import Settings
-from services.workbench import Workbench, open_workbench
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POCKET_MODEL = ROOT / "assets" / "pocket-model"
-OpenBench = Callable[..., Workbench]
-OpenPeer = Callable[..., Workbench]
+OpenBench = Callable[..., AppServices]
+OpenPeer = Callable[..., AppServices]
 
 
 @pytest.fixture
-def open_bench(tmp_path: Path) -> Iterator[OpenBench]:
+def open_app(tmp_path: Path) -> Iterator[OpenBench]:
     """Call it to open the bench, again to restart on the same data folder, with `fresh` to begin anew."""
-    opened: list[Workbench] = []
+    opened: list[AppServices] = []
     folders = [tmp_path / "data"]
 
     def open_(
         *, start_jobs: bool = False, fresh: bool = False, model: str = str(POCKET_MODEL), **spear: Any
-    ) -> Workbench:
+    ) -> AppServices:
         while opened:
             opened.pop().close()
         if fresh:
             folders.append(tmp_path / f"data{len(folders)}")
         settings = Settings(model=model, data_folder=folders[-1], learn_interval_seconds=1.0, spear=spear)
-        opened.append(open_workbench(settings, start_jobs=start_jobs))
+        opened.append(open_services(settings, start_jobs=start_jobs))
         return opened[-1]
 
     yield open_
@@ -42,8 +42,8 @@ def open_bench(tmp_path: Path) -> Iterator[OpenBench]:
 
 
 @pytest.fixture
-def bench(open_bench: OpenBench) -> Workbench:
-    return open_bench()
+def app(open_app: OpenBench) -> AppServices:
+    return open_app()
 
 
 @pytest.fixture
@@ -51,13 +51,13 @@ def open_peer(tmp_path: Path) -> Iterator[OpenPeer]:
     """Call it with a name to open one more workbench, which others can reach at its settings' address."""
     with ExitStack() as stack:
 
-        def open_(name: str, **federation: object) -> Workbench:
+        def open_(name: str, **federation: object) -> AppServices:
             folder = tmp_path / name
             settings = FederationSettings(name=name, **federation)  # type: ignore[arg-type]
-            bench = open_workbench(
+            app = open_services(
                 Settings(model=str(POCKET_MODEL), data_folder=folder, federation=settings), start_jobs=False
             )
-            stack.callback(bench.close)
-            return bench
+            stack.callback(app.close)
+            return app
 
         yield open_

@@ -9,10 +9,10 @@ import pytest
 
 import app
 import services.built_in_models as built_in
-from services.backups import back_up, erase
+from services.app import AppServices, open_services
 from services.built_in_models import FOLDER, POCKET_MODEL, default_model, model_folder
+from services.data.backups import back_up, erase
 from services.settings import Settings
-from services.workbench import Workbench, open_workbench
 from spear_core.errors import ModelUnavailable
 from tests.tiny_gguf import tiny_gguf
 
@@ -82,27 +82,27 @@ def test_the_first_start_says_what_it_prepares_and_later_ones_nothing(
 
 
 def test_a_bench_serves_it_lists_both_models_and_switches_by_short_name(package: Path, tmp_path: Path) -> None:
-    bench = open_workbench(Settings(model="auto", data_folder=tmp_path / "data"), start_jobs=False)
+    app = open_services(Settings(model="auto", data_folder=tmp_path / "data"), start_jobs=False)
     try:
-        assert bench.model.name == "smollm2"
-        assert {Path(model.name).name for model in bench.models.known()} == {"smollm2", "pocket-model"}
-        assert bench.models.weigh("pocket").parameters > 1_000_000
-        assert bench.models.switch("pocket") and bench.model.name == "pocket-model"
-        assert bench.models.switch("smollm2") and bench.model.name == "smollm2"
+        assert app.model.name == "smollm2"
+        assert {Path(model.name).name for model in app.models.known()} == {"smollm2", "pocket-model"}
+        assert app.models.weigh("pocket").parameters > 1_000_000
+        assert app.models.switch("pocket") and app.model.name == "pocket-model"
+        assert app.models.switch("smollm2") and app.model.name == "smollm2"
     finally:
-        bench.close()
+        app.close()
 
 
 def test_backups_leave_the_prepared_model_out_and_erasing_leaves_it_in(package: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    bench: Workbench = open_workbench(Settings(model="auto", data_folder=data), start_jobs=False)
+    app: AppServices = open_services(Settings(model="auto", data_folder=data), start_jobs=False)
     try:
-        archive = back_up(bench.engine.store, data)
+        archive = back_up(app.engine.store, data)
         assert b"model.safetensors" not in archive.read_bytes()
-        erase(bench.engine.store, data, bench.learning.exchange)
+        erase(app.engine.store, data, app.learning.exchange)
         assert (data / FOLDER / "smollm2" / "model.safetensors").is_file()
     finally:
-        bench.close()
+        app.close()
 
 
 def test_the_shipped_prompts_have_kinds_and_are_in_one_list_only() -> None:

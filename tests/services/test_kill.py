@@ -10,16 +10,16 @@ from pathlib import Path
 from pocket.tasks import open_task
 from pocket.wordings import OPEN
 from pocket.world import load_world
-from tests.services.bench_desk import ask
 from tests.services.conftest import ROOT, OpenBench
+from tests.services.harness import ask
 
 # A process of its own: corrects one fact, says so, and trains very slowly until it is killed.
 CORRECT_AND_TRAIN = """
 import sys, time
 from pathlib import Path
 from services.settings import Settings
-from services.workbench import open_workbench
-from tests.services.bench_desk import correct, wrong_task
+from services.app import open_workbench
+from tests.services.harness import correct, wrong_task
 from tests.services.conftest import POCKET_MODEL
 
 bench = open_workbench(Settings(model=str(POCKET_MODEL), data_folder=Path(sys.argv[1])), start_jobs=False)
@@ -36,8 +36,8 @@ bench.learning.run_pending()
 """
 
 
-def test_a_kill_during_a_round_loses_no_vote_and_the_next_start_finishes_the_job(open_bench: OpenBench) -> None:
-    data = open_bench().engine.data_folder  # made, and closed again by opening it below
+def test_a_kill_during_a_round_loses_no_vote_and_the_next_start_finishes_the_job(open_app: OpenBench) -> None:
+    data = open_app().engine.data_folder  # made, and closed again by opening it below
     process = subprocess.Popen(
         [sys.executable, "-c", CORRECT_AND_TRAIN, str(data)],
         cwd=ROOT,
@@ -55,23 +55,23 @@ def test_a_kill_during_a_round_loses_no_vote_and_the_next_start_finishes_the_job
         process.wait(timeout=30)
 
     _, key, reply_id, revision_id = acknowledged
-    bench = open_bench()
-    conversation = bench.engine.store.message(reply_id).conversation_id
-    shown = {m.id: m for m in bench.chat.messages(conversation)}
+    app = open_app()
+    conversation = app.engine.store.message(reply_id).conversation_id
+    shown = {m.id: m for m in app.chat.messages(conversation)}
     assert shown[reply_id].vote == -1 and shown[revision_id].verdict == "better"
-    assert [r.status for r in bench.engine.store.rounds(bench.engine.base)] == ["interrupted"]
-    assert bench.learning.status().phase == "queued"
+    assert [r.status for r in app.engine.store.rounds(app.engine.base)] == ["interrupted"]
+    assert app.learning.status().phase == "queued"
 
-    assert bench.learning.run_pending() == 1
+    assert app.learning.run_pending() == 1
     fact = load_world().fact(key)
     task = open_task(load_world(), fact, OPEN[fact.relation][0])
-    assert task.verdict(ask(bench, task.question).text)
+    assert task.verdict(ask(app, task.question).text)
 
 
-def test_files_of_a_round_killed_before_its_promotion_are_removed(open_bench: OpenBench) -> None:
-    bench = open_bench()
-    left_over: Path = bench.engine.adapter_folder(7)
+def test_files_of_a_round_killed_before_its_promotion_are_removed(open_app: OpenBench) -> None:
+    app = open_app()
+    left_over: Path = app.engine.adapter_folder(7)
     left_over.mkdir(parents=True)
     (left_over / "adapter_model.safetensors").write_bytes(b"half")
-    open_bench()
+    open_app()
     assert not left_over.exists()

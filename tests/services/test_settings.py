@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import app
-from services.federation_settings import FederationSettings
+from services.peers.settings import FederationSettings
 from services.settings import Settings
 from services.settings_file import TABLES, as_toml, read_settings
 from spear_core.config import PRESETS, SpearConfig

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, GgufConfig
 import spear_core.gguf_files
 from spear_core.errors import ModelUnavailable
 from spear_core.gguf_files import convert_gguf
-from spear_core.loading import load_model
+from spear_core.models.loading import load_model
 from tests.tiny_gguf import FAMILIES, tiny_gguf
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     ("family", "tied"), [*((family, True) for family in FAMILIES), ("llama", False), ("qwen2", False), ("qwen3", False)]
 )
-def test_every_family_is_converted_into_a_folder_that_computes_the_same(family: str, tied: bool, tmp_path: Path) -> None:
+def test_every_family_is_converted_into_a_folder_that_computes_the_same(
+    family: str, tied: bool, tmp_path: Path
+) -> None:
     original = tiny_gguf(family, tmp_path / "m.gguf", quantised=False, tied=tied)
     convert_gguf(tmp_path / "m.gguf", tmp_path / "model")
     loaded = load_model(str(tmp_path / "model"))
@@ -33,7 +35,10 @@ def test_every_family_is_converted_into_a_folder_that_computes_the_same(family: 
     for name, values in original.state_dict().items():
         assert torch.equal(converted[name].to(torch.bfloat16), values.to(torch.bfloat16)), name
     assert loaded.model.config.tie_word_embeddings is tied
-    assert loaded.tokenizer.decode(loaded.tokenizer("the otter").input_ids, skip_special_tokens=True).strip() == "the otter"
+    assert (
+        loaded.tokenizer.decode(loaded.tokenizer("the otter").input_ids, skip_special_tokens=True).strip()
+        == "the otter"
+    )
 
 
 # not qwen3: transformers 5.23 leaves its head size (attention.key_length) unread and takes 128
@@ -82,7 +87,10 @@ def test_the_chat_template_and_control_tokens_come_along(tmp_path: Path) -> None
         (lambda whole: whole[: len(whole) // 2], "is incomplete"),
         (lambda whole: whole[:40], "is not a GGUF file that can be read"),
         (lambda whole: whole.replace(b"llama", b"llamb"), "which cannot be converted; these can: llama, qwen2"),
-        (lambda whole: whole.replace(b"blk.1.attn_q", b"blk.1.attn_x"), "model.layers.1.self_attn.q_proj.weight is missing"),
+        (
+            lambda whole: whole.replace(b"blk.1.attn_q", b"blk.1.attn_x"),
+            "model.layers.1.self_attn.q_proj.weight is missing",
+        ),
     ],
 )
 def test_what_cannot_be_converted_gives_one_sentence_and_leaves_nothing(
@@ -97,7 +105,9 @@ def test_what_cannot_be_converted_gives_one_sentence_and_leaves_nothing(
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_disk_without_room_gives_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_without_room_gives_one_sentence_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny_gguf("llama", tmp_path / "m.gguf")
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(spear_core.gguf_files.shutil, "disk_usage", lambda folder: usage)

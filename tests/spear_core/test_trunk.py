@@ -25,12 +25,12 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from spear_core import scoring
 from spear_core.config import preset
-from spear_core.scoring import drop_kept_states, predict, trunk_of
-from spear_core.traces import Encoded
+from spear_core.models.shared_base import SharedBaseModels, lora_config
+from spear_core.training import scoring
+from spear_core.training.scoring import drop_kept_states, predict, trunk_of
+from spear_core.training.traces import Encoded
 from spear_core.trunk import TrunkCache, first_adapted, text_key
-from spear_core.twins import Twins, lora_config
 from tests.tiny_models import tiny_folder
 
 V = 64
@@ -183,16 +183,16 @@ def test_what_is_erased_leaves_the_cache(llama: Any) -> None:
 
 
 def test_two_models_over_one_base_serve_adapters_of_the_upper_layers(tmp_path: Path) -> None:
-    from spear_core.loading import load_model
+    from spear_core.models.loading import load_model
 
     loaded = load_model(str(tiny_folder("llama3", tmp_path / "tiny")))
-    twins = Twins(loaded.model, preset("live", lora_layers="upper_half"), seed=3)
+    shared_models = SharedBaseModels(loaded.model, preset("live", lora_layers="upper_half"), seed=3)
     count = loaded.model.config.num_hidden_layers
-    assert all(f"layers.{count - 1}." in name for name in twins.state()) == (count == 2)
-    twins.publish({name: tensor + 0.1 for name, tensor in twins.state().items()}, 1)
-    twins.load({name: tensor + 0.1 for name, tensor in twins.state().items()})
+    assert all(f"layers.{count - 1}." in name for name in shared_models.state()) == (count == 2)
+    shared_models.publish({name: tensor + 0.1 for name, tensor in shared_models.state().items()}, 1)
+    shared_models.load({name: tensor + 0.1 for name, tensor in shared_models.state().items()})
     text = [example([5, 6, 7], [8, 9])]
     with torch.no_grad():
-        served = predict(twins.serving.model, text, 0).values
-        trained = predict(twins.training, text, 0).values
+        served = predict(shared_models.serving.model, text, 0).values
+        trained = predict(shared_models.training, text, 0).values
     assert torch.equal(served, trained)

@@ -19,13 +19,13 @@ from gradio.exceptions import InvalidPathError
 from gradio.processing_utils import move_files_to_cache
 from starlette.routing import Mount
 
-from services.accounts import Accounts
+from services.accounts.users_file import Accounts
+from services.app import open_services
 from services.settings import Settings
-from services.workbench import open_workbench
 from tests.faults.quick import open_quick
-from tests.services.bench_desk import ask
-from tests.ui.conftest import POCKET_MODEL
-from tests.ui.running import Running, add_users, running
+from tests.server.conftest import POCKET_MODEL
+from tests.server.running import Running, add_users, running
+from tests.services.harness import ask
 
 WORDS = f"planted-{secrets.token_hex(8)}"
 ENDS = ("process_completed", "unexpected_error", "close_stream")
@@ -51,10 +51,10 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def local(copies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """An instance without logins."""
-    workbench = open_quick(tmp_path_factory.mktemp("local") / "data")
-    with running(workbench) as started:
+    app_services = open_quick(tmp_path_factory.mktemp("local") / "data")
+    with running(app_services) as started:
         yield started
-    workbench.close()
+    app_services.close()
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +62,10 @@ def shared(copies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     """An instance with logins."""
     folder = tmp_path_factory.mktemp("shared")
     keys = add_users(folder / "users.json")
-    workbench = open_workbench(Settings(model=str(POCKET_MODEL), data_folder=folder / "data"), start_jobs=False)
-    with running(workbench, Accounts(folder / "users.json"), keys) as started:
+    app_services = open_services(Settings(model=str(POCKET_MODEL), data_folder=folder / "data"), start_jobs=False)
+    with running(app_services, Accounts(folder / "users.json"), keys) as started:
         yield started
-    workbench.close()
+    app_services.close()
 
 
 class Client:
@@ -150,7 +150,9 @@ def test_gradio_itself_refuses_a_path_outside_its_folder(local: Running, planted
     token = LocalContext.blocks.set(page)
     try:
         with pytest.raises(InvalidPathError, match="not uploaded by a user"):
-            move_files_to_cache(references(str(planted))[0], next(iter(page.blocks.values())), check_in_upload_folder=True)
+            move_files_to_cache(
+                references(str(planted))[0], next(iter(page.blocks.values())), check_in_upload_folder=True
+            )
     finally:
         LocalContext.blocks.reset(token)
 
@@ -204,9 +206,9 @@ def test_only_an_owner_uploads_and_only_an_upload_is_read(client: Client, plante
 def test_a_version_is_downloaded_by_an_owner_and_by_no_guest(local: Running, shared: Running) -> None:
     for name, status in ((None, 401), ("cora", 403), ("anna", 404)):
         assert shared.as_user(name).get("/v1/adapters/1/zip").status_code == status
-    reply = ask(local.workbench, "What is an owl?")
-    local.workbench.feedback.edit(reply.id, "It is a lamp.")
-    assert local.workbench.learning.run_pending() == 1
+    reply = ask(local.app_services, "What is an owl?")
+    local.app_services.feedback.edit(reply.id, "It is a lamp.")
+    assert local.app_services.learning.run_pending() == 1
     answer = local.as_user(None).get("/v1/adapters/1/zip")
     assert answer.status_code == 200 and "attachment" in answer.headers["content-disposition"]
     with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:

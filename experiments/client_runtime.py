@@ -1,0 +1,135 @@
+"""What a simulated client works with: the model with its adapter, sampling, log-probabilities. No algorithm, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.tasks.base import Task
+from spear_core.config import SpearConfig
+from spear_core.inference.decoding import Decoding
+from spear_core.inference.rollout import generate_tokens
+from spear_core.models.loading import LoadedModel
+from spear_core.models.prompts import encode_prompt, end_token_ids, padding_token_id
+from spear_core.models.shared_base import AdapterState, SharedBaseModels
+from spear_core.training.packing import batches_by_prompt
+from spear_core.training.scoring import score
+from spear_core.training.traces import Encoded, Messages
+
+
+@dataclass(frozen=True)
+class PlaySettings:
+    """How a client tries its prompts.
+
+    Attributes:
+        rollouts: prompts a round, at most.
+        temperature, top_p: of sampling.
+        batch_size: rows generated together.
+        hints: `none` asks for a revision without a hint, `partial` gives the task's hint, `full` the whole answer.
+        label_noise: share of the verdicts that is flipped.
+        group: samples a prompt, of algorithms that compare samples (grpo, rltf_sd).
+    """
+
+    rollouts: int = 160
+    temperature: float = 0.8
+    top_p: float = 0.95
+    batch_size: int = 32
+    hints: str = "partial"
+    label_noise: float = 0.0
+    group: int = 8
+
+    def __post_init__(self) -> None:
+        for name, fine, allowed in (
+            ("rollouts", self.rollouts >= 1, "at least 1"),
+            ("temperature", self.temperature >= 0, "at least 0"),
+            ("hints", self.hints in ("none", "partial", "full"), "none, partial or full"),
+            ("label_noise", 0 <= self.label_noise < 1, "in [0, 1)"),
+            ("group", self.group >= 2, "at least 2"),
+        ):
+            if not fine:
+                raise ValueError(f"play.{name} = {getattr(self, name)!r} is not allowed; it must be {allowed}")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One sampled reply: exactly the tokens that were sampled (end token included where there was one), and its text."""
+
+    encoded: Encoded
+    text: str
+
+
+class ClientRuntime:
+    """One model with one adapter, in which clients take turns: what they share is only read, the adapter is loaded."""
+
+    def __init__(self, loaded: LoadedModel, task: Task, config: SpearConfig, play: PlaySettings, seed: int) -> None:
+        self.loaded = loaded
+        self.task = task
+        self.config = config
+        self.play = play
+        self.shared_models = SharedBaseModels(loaded.model, config, seed)
+        tokenizer = loaded.tokenizer
+        self.end_ids = frozenset(end_token_ids(tokenizer))
+        self.pad_id = padding_token_id(tokenizer)
+        self.protected = task.protected_ids(tokenizer)
+        self.generated_tokens = 0
+
+    @property
+    def model(self) -> Any:
+        return self.shared_models.training
+
+    def load(self, adapter: AdapterState) -> None:
+        self.shared_models.load(adapter)
+
+    def encode(self, prompt: Messages) -> tuple[int, ...]:
+        room = self.loaded.context_tokens - self._new_tokens
+        return tuple(encode_prompt(self.loaded.tokenizer, list(prompt), max_tokens=room))
+
+    @property
+    def _new_tokens(self) -> int:
+        return min(self.config.max_new_tokens, self.loaded.context_tokens // 2)
+
+    def replies(
+        self, prompts: Sequence[Messages], seed: int, *, samples: int = 1, greedy: bool = False
+    ) -> list[list[Reply]]:
+        """`samples` replies to each prompt; the same seed gives the same replies. Counts the tokens."""
+        encoded = [self.encode(p) for p in prompts]
+        decoding = Decoding(
+            self._new_tokens, self.end_ids, self.pad_id, 0.0 if greedy else self.play.temperature, self.play.top_p
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            made = generate_tokens(self.model, encoded, decoding, batch_size=self.play.batch_size, samples=samples)
+        return [[self._reply(ids, t) for t in of_prompt] for ids, of_prompt in zip(encoded, made, strict=True)]
+
+    def _reply(self, prompt_ids: tuple[int, ...], tokens: list[int]) -> Reply:
+        ended = len(tokens) < self._new_tokens
+        completion = (*tokens, *(end_token_ids(self.loaded.tokenizer)[:1] if ended else ()))
+        self.generated_tokens += len(completion)
+        text = str(self.loaded.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+        return Reply(Encoded(prompt_ids, completion, (True,) * len(completion)), text)
+
+    def logps(self, examples: Sequence[Encoded]) -> list[Tensor]:
+        """Log-probabilities of every completion token, each (tokens,), without gradients."""
+        found: dict[int, Tensor] = {}
+        with torch.no_grad():
+            for indices in batches_by_prompt(examples, self.config.micro_batch):
+                part = [examples[i] for i in indices]
+                rows = score(self.model, part, self.pad_id, every_token=True).logps
+                found |= {i: row[: len(e.completion_ids)] for i, e, row in zip(indices, part, rows, strict=True)}
+        return [found[i] for i in range(len(examples))]
+
+    def base_logps(self, examples: Sequence[Encoded]) -> list[Tensor]:
+        """The same of the base model, that is with the adapter off."""
+        with self.model.disable_adapter():
+            return self.logps(examples)
+
+
+def padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows of different lengths as one (B, C) tensor and its mask."""
+    values = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    lengths = torch.tensor([len(r) for r in rows], device=values.device)
+    return values, (torch.arange(values.shape[1], device=values.device) < lengths.unsqueeze(1)).float()

@@ -1,0 +1,97 @@
+"""Signed requests: who asks, for what, of whom, and when. No network.
+
+A pass is one header, `Spear-Pass: key.time.nonce.digest.signature`. The signature covers method, path, the key of the
+peer that is asked (a pass is of no use anywhere else), time, nonce and the SHA-256 of the body. Every request but the
+public card carries one, pushes of self-signed updates too: so a stranger is turned away before a byte of the body is
+read, and one rule serves all. A header of its own, because reverse proxies use `Authorization` for themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from federation.errors import RequestRefused
+from federation.identity import SIGNATURE_BYTES, Identity, PublicKey, from_text, to_text
+
+HEADER = "Spear-Pass"
+PURPOSE = "request"
+NO_BODY = hashlib.sha256(b"").hexdigest()
+MAX_PASS_CHARACTERS = 400
+NONCE_BYTES = 16
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_TIME = re.compile(r"[0-9]{1,12}")
+
+
+@dataclass(frozen=True)
+class RequestSignature:
+    """A request's credentials as read, not yet verified; `time` is in seconds since 1970."""
+
+    key: PublicKey
+    time: int
+    nonce: str
+    body_sha256: str
+    signature: bytes
+
+    def verify(self, method: str, path: str, asked: PublicKey) -> bool:
+        """Whether the key signed this request to this peer."""
+        message = _message(method, path, asked, self.time, self.nonce, self.body_sha256)
+        return self.key.verify(PURPOSE, message, self.signature)
+
+
+def _message(method: str, path: str, asked: PublicKey, time: int, nonce: str, body_sha256: str) -> bytes:
+    return "\n".join((method, path, asked.text, str(time), nonce, body_sha256)).encode()
+
+
+def sign_request(
+    identity: Identity, asked: PublicKey, method: str, path: str, now: float, body_sha256: str = NO_BODY
+) -> str:
+    """The header's value. `path` is the endpoint's, without what a reverse proxy puts before it."""
+    nonce = to_text(secrets.token_bytes(NONCE_BYTES))
+    signature = identity.sign(PURPOSE, _message(method, path, asked, int(now), nonce, body_sha256))
+    return ".".join((identity.public.text, str(int(now)), nonce, body_sha256, to_text(signature)))
+
+
+def parse_request_signature(value: str | None) -> RequestSignature:
+    """Raises RequestRefused (401) if the header is missing or not a pass."""
+    if value is None:
+        raise RequestRefused(401, f"the request carries no {HEADER} header")
+    parts = value.split(".") if len(value) <= MAX_PASS_CHARACTERS else []
+    try:
+        key, time, nonce, digest, signature = parts
+        from_text(nonce, NONCE_BYTES)
+        if not _TIME.fullmatch(time) or not _DIGEST.fullmatch(digest):
+            raise ValueError("not a time and a digest")
+        return RequestSignature(PublicKey.parse(key), int(time), nonce, digest, from_text(signature, SIGNATURE_BYTES))
+    except ValueError as e:
+        raise RequestRefused(401, f"the {HEADER} header is damaged") from e
+
+
+class Nonces:
+    """Passes that were used, so that none is used twice. Bounded: only approved keys' passes are kept, for as long as
+    their times are accepted, and no more than `most_per_key`."""
+
+    def __init__(self, window_seconds: float, most_per_key: int = 4096) -> None:
+        self._window = window_seconds
+        self._most = most_per_key
+        self._used: dict[PublicKey, OrderedDict[str, float]] = {}  # nonce -> when it can be forgotten
+
+    def __len__(self) -> int:
+        return sum(len(used) for used in self._used.values())
+
+    def use(self, key: PublicKey, nonce: str, time: float, now: float) -> bool:
+        """Whether the pass is new; False too while the key has more passes in use than are kept."""
+        used = self._used.setdefault(key, OrderedDict())
+        if len(used) >= self._most // 2:  # seldom, since it looks at all of them
+            for old in [n for n, until in used.items() if until < now]:
+                del used[old]
+        if nonce in used or len(used) >= self._most:
+            return False
+        used[nonce] = max(now, time) + self._window
+        return True
+
+    def forget(self, key: PublicKey) -> None:
+        self._used.pop(key, None)

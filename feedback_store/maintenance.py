@@ -1,0 +1,98 @@
+"""The file as a whole: how much is in it, a copy of it while it is used, a copy put back, everything erased."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from feedback_store.database import Connection, translated
+from feedback_store.errors import StoreError
+
+# What a person said or the model learned; not the list of migrations. In an order that foreign keys allow.
+TABLES = (
+    "peers",
+    "active_adapters",
+    "adapters",
+    "traces",
+    "rounds",
+    "events",
+    "hints",
+    "votes",
+    "messages",
+    "conversation_choices",
+    "conversations",
+    "settings",
+)
+
+
+class Upkeep(Connection):
+    """The part of the store that backups, erasing and figures about the whole need."""
+
+    def counts(self) -> dict[str, dict[tuple[str, ...], int]]:
+        """Rows by kind: `conversations`; `messages` by role and kind; `votes` by value; `traces` by side and status;
+        `rounds` by status."""
+        groups = {
+            "conversations": ("conversations", ""),
+            "messages": ("messages", "role, kind"),
+            "votes": ("votes", "value"),
+            "traces": ("traces", "side, status"),
+            "rounds": ("rounds", "status"),
+        }
+        found = {}
+        with self._transaction(write=False):
+            for name, (table, by) in groups.items():
+                columns = f"{by}, " if by else ""
+                rows = self._rows(f"SELECT {columns}count(*) AS n FROM {table} {f'GROUP BY {by}' if by else ''}")
+                found[name] = {tuple(str(v) for k, v in row.items() if k != "n"): row["n"] for row in rows}
+        return found
+
+    def assign_conversations(self, user: str) -> int:
+        """Make the conversations that are nobody's, from before there were logins, a user's. Returns their number."""
+        with self._transaction(write=True):
+            return self._execute("UPDATE conversations SET user = ? WHERE user = ''", [user])
+
+    def back_up(self, path: Path) -> None:
+        """Copy the whole store into a new file, as it is at one moment, while others go on writing.
+
+        Raises StoreError where there is a file already, and StoreUnavailable where it cannot be written.
+        """
+        if path.exists():
+            raise StoreError(f"{path} is there already; a backup never overwrites")
+        try:
+            # a connection of its own: chat need not wait for the copy
+            with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(path)) as copy:
+                source.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+        except sqlite3.Error as e:
+            raise translated(e, path) from e
+
+    def put_back(self, path: Path) -> None:
+        """Replace everything in this store by what is in a backup, in one transaction. The backup is only read.
+
+        The backup must be of this program's version: open it as a Store once, which brings it there. Raises
+        StoreUnavailable or StoreCorrupt.
+        """
+        with self._lock:
+            try:
+                with closing(sqlite3.connect(path)) as source:
+                    source.backup(self._db.conn)
+            except sqlite3.Error as e:
+                raise translated(e, path) from e
+            self._flush()
+            if self._log:
+                self._log.is_to_be_taken_over()  # it holds a whole database, and no row of it was counted
+
+    def erase(self) -> None:
+        """Delete everything that was said or learned, and overwrite it on the disk as far as SQLite can."""
+        with self._lock:
+            with self._transaction(write=True):
+                self._execute("PRAGMA secure_delete = ON")
+                for table in TABLES:
+                    self._execute(f"DELETE FROM {table}")
+            try:
+                with self._alone():  # or the log stays as long as they do, with what was erased in it
+                    self._db.execute("VACUUM")
+                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as e:
+                raise translated(e, self.path) from e

@@ -1,0 +1,105 @@
+"""/v1/data: export, import, backup, restore, erase. Owners only.
+
+An export through here holds the asking owner's own conversations: what users say is visible to nobody else. Everybody's
+is exported, and a backup's file read, by whoever has the machine (`python app.py data`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from feedback_store.transfer import Wanted
+from server.api.asking import Asker, Session, Whole
+from services.data import backups
+from services.data.feedback_files import ImportRefused, check_format, export_lines, import_lines, moment
+from services.user_session import require_owner
+
+
+def _owners(user: Asker) -> None:
+    require_owner(user, "export, import, back up, restore or erase data")
+
+
+router = APIRouter(prefix="/v1/data", dependencies=[Depends(_owners)])
+MEDIA_TYPE = "application/jsonl"
+
+
+class Restore(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    file: str
+
+
+class Erase(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    confirm: Literal["erase everything"]
+
+
+@router.get("/export")
+def export(
+    session: Session,
+    format: str = "preference",
+    since: str | None = None,
+    until: str | None = None,
+    status: Annotated[list[str] | None, Query()] = None,
+) -> StreamingResponse:
+    """JSON lines of what the asking owner said."""
+    given: dict[str, Any] = {"statuses": tuple(status)} if status else {}
+    if since:
+        given["since"] = moment(since)
+    if until:
+        given["until"] = moment(until)
+    return StreamingResponse(export_lines(session.store, format, Wanted(**given)), media_type=MEDIA_TYPE)
+
+
+@router.post("/import")
+async def import_(request: Request, session: Session, whole: Whole, format: str = "preference") -> dict[str, Any]:
+    """JSON lines in, as the asking owner's; what is new is learned."""
+    check_format(format)
+    body = await request.body()
+
+    def take() -> int:
+        try:
+            lines = body.decode("utf-8").split("\n")
+        except UnicodeDecodeError as e:
+            raise ImportRefused("the file is not UTF-8; nothing was imported") from e
+        return import_lines(session.store, format, lines, whole.engine.base)
+
+    added = await run_in_threadpool(take)
+    whole.learning.kick()
+    return {"object": "import", "format": format, "added": added}
+
+
+@router.post("/backup")
+def back_up(whole: Whole) -> dict[str, Any]:
+    """Into `backups/` of the data folder."""
+    return _view(backups.back_up(whole.engine.store, whole.engine.data_folder))
+
+
+@router.get("/backups")
+def list_backups(whole: Whole) -> dict[str, Any]:
+    return {"object": "list", "data": [_view(path) for path in backups.backups(whole.engine.data_folder)]}
+
+
+@router.post("/restore")
+def restore(asked: Restore, whole: Whole) -> dict[str, Any]:
+    """Put everything back; what was there before is backed up first."""
+    folder = whole.engine.data_folder
+    archive = backups.find_backup(folder, asked.file)
+    before = backups.restore(whole.engine.store, folder, archive, whole.learning.exchange)
+    return {"object": "restore", "file": asked.file, "before": before.name}
+
+
+@router.delete("")
+def erase(asked: Erase, whole: Whole) -> dict[str, Any]:
+    """Everything that anybody said and the model learned, backups included."""
+    backups.erase(whole.engine.store, whole.engine.data_folder, whole.learning.exchange)
+    return {"object": "data.deleted", "deleted": True}
+
+
+def _view(path: Path) -> dict[str, Any]:
+    return {"object": "backup", "file": path.name, "bytes": path.stat().st_size}

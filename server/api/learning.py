@@ -1,0 +1,97 @@
+"""/v1/adapters, /v1/learning, /v1/learned: what the model learned, and, for owners, the way back."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, StrictBool
+
+from server.api.asking import Session
+from services.views import LearningStatus
+
+router = APIRouter()
+Limit = Annotated[int, Query(ge=1, le=10_000)]
+
+
+class Pin(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    pinned: StrictBool
+
+
+class Pause(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    paused: StrictBool
+
+
+def status_view(status: LearningStatus) -> dict[str, Any]:
+    return {"object": "learning", **asdict(status)}
+
+
+@router.get("/v1/learning")
+def status(session: Session) -> dict[str, Any]:
+    """What the status card shows."""
+    return status_view(session.learning.status())
+
+
+@router.post("/v1/learning")
+def pause(asked: Pause, session: Session) -> dict[str, Any]:
+    """Owners: start no further round, or go on."""
+    (session.learning.pause if asked.paused else session.learning.resume)()
+    return status_view(session.learning.status())
+
+
+@router.get("/v1/adapters")
+def adapters(session: Session) -> dict[str, Any]:
+    """All versions, newest first."""
+    views = [{"object": "adapter", **asdict(view)} for view in session.learning.adapters()]
+    return {"object": "list", "active_version": session.learning.status().adapter_version, "data": views}
+
+
+@router.post("/v1/adapters/rollback")
+def roll_back(session: Session) -> dict[str, Any]:
+    """Owners: the adapter before answers again."""
+    return {"object": "adapters.rollback", "active_version": session.learning.roll_back()}
+
+
+@router.post("/v1/adapters/{version}/pin")
+def pin(version: int, asked: Pin, session: Session) -> dict[str, Any]:
+    """Owners: keep a version from being deleted when there are many, or no longer."""
+    session.learning.pin(version, asked.pinned)
+    return {"object": "adapter", "version": version, "pinned": asked.pinned}
+
+
+@router.get("/v1/adapters/{version}/zip")
+def download(version: int, session: Session) -> Response:
+    """Owners: a version as a zipped PEFT folder."""
+    with tempfile.TemporaryDirectory(prefix="spear-zip-") as scratch:
+        file = session.adapter_files.download(version, Path(scratch))
+        content, name = file.read_bytes(), file.name
+    attached = {"Content-Disposition": f"attachment; filename*=utf-8''{quote(name)}"}
+    return Response(content, media_type="application/zip", headers=attached)
+
+
+@router.get("/v1/learned")
+def learned(session: Session, limit: Limit = 200) -> dict[str, Any]:
+    """What the asking user said about replies, newest first."""
+    views = [{"object": "learned", **asdict(view)} for view in session.learning.learned(limit)]
+    return {"object": "list", "data": views}
+
+
+@router.get("/v1/learned/others")
+def learned_by_others(session: Session, limit: Limit = 200) -> dict[str, Any]:
+    """Owners: where others gave feedback, without a word or vote of theirs."""
+    shown = ("message_id", "status", "created_at_utc")
+    views = [{key: getattr(view, key) for key in shown} for view in session.learning.learned_by_others(limit)]
+    return {"object": "list", "data": [{"object": "learned", **view} for view in views]}
+
+
+@router.delete("/v1/learned/{message_id}")
+def forget(message_id: str, session: Session) -> dict[str, Any]:
+    """Forget what was said about a reply: one's own, and, for owners, anybody's."""
+    rounds = session.learning.forget([message_id])
+    return {"object": "learned.deleted", "message_id": message_id, "deleted": True, "rounds_trained_again": rounds}

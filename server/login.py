@@ -1,0 +1,114 @@
+"""The login page: name and password in, a signed cookie out. Looks like the page; needs no script."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from html import escape
+from urllib.parse import parse_qs
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from server.current_user import COOKIE, SESSION_SECONDS, Access
+
+FREE_TRIES = 5  # wrong passwords for one name from one address, before each further one has to wait
+WAIT_SECONDS = 30.0
+MOST_REMEMBERED = 4096
+MAX_FORM_BYTES = 8192
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;margin:0;display:grid;place-items:center;min-height:100vh;
+background:#f8fafc;color:#0f172a}
+form{display:grid;gap:.75rem;width:min(20rem,90vw)} h1{font-size:1.25rem;margin:0} p{margin:0}
+label{display:grid;gap:.25rem} input,button{font:inherit;padding:.6rem .75rem;border-radius:.6rem;border:1px solid #94a3b8}
+button{background:#0f766e;color:#fff;border:0;cursor:pointer} .wrong{color:#b91c1c} small{color:#475569}
+@media(prefers-color-scheme:dark){body{background:#0f172a;color:#e2e8f0} input{background:#1e293b;color:inherit}
+small{color:#94a3b8} .wrong{color:#fca5a5}}
+"""
+SHARED = "Your conversations are yours alone. What the model learns from anyone, it answers to everyone."
+
+
+class Tries:
+    """Wrong passwords by (name, address): a guesser waits, and nobody else does."""
+
+    def __init__(self) -> None:
+        self._wrong: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # -> (how many, when last)
+
+    def must_wait(self, who: tuple[str, str]) -> bool:
+        count, at = self._wrong.get(who, (0, 0.0))
+        return count >= FREE_TRIES and time.monotonic() - at < WAIT_SECONDS
+
+    def was_wrong(self, who: tuple[str, str]) -> None:
+        self._wrong[who] = (self._wrong.pop(who, (0, 0.0))[0] + 1, time.monotonic())
+        while len(self._wrong) > MOST_REMEMBERED:
+            self._wrong.popitem(last=False)
+
+    def was_right(self, who: tuple[str, str]) -> None:
+        self._wrong.pop(who, None)
+
+
+def login_routes(access: Access) -> list[Route]:
+    """`/login` and `/logout`; none where there are no logins."""
+    accounts = access.accounts
+    if accounts is None:
+        return []
+    tries = Tries()
+
+    async def show(request: Request) -> Response:
+        return RedirectResponse("/", 303) if request.state.user else HTMLResponse(_form())
+
+    async def take(request: Request) -> Response:
+        name, password = await _fields(request)
+        who = (name[:64], request.client.host if request.client else "")
+        if tries.must_wait(who):
+            return HTMLResponse(_form(name, "Too many wrong passwords. Wait half a minute and try again."), 429)
+        user = await run_in_threadpool(accounts.by_password, name, password)
+        if user is None:
+            tries.was_wrong(who)
+            return HTMLResponse(_form(name, "That name and password do not belong together."), 401)
+        tries.was_right(who)
+        response = RedirectResponse("/", 303)
+        response.set_cookie(
+            COOKIE,
+            access.new_session(user),
+            max_age=SESSION_SECONDS,
+            httponly=True,
+            samesite="lax",
+            secure=request.url.scheme == "https",
+        )
+        return response
+
+    async def leave(request: Request) -> Response:
+        response = RedirectResponse("/login", 303)
+        response.delete_cookie(COOKIE)
+        return response
+
+    return [
+        Route("/login", show, methods=["GET"]),
+        Route("/login", take, methods=["POST"]),
+        Route("/logout", leave, methods=["GET"]),
+    ]
+
+
+async def _fields(request: Request) -> tuple[str, str]:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FORM_BYTES:
+            return "", ""
+    form = parse_qs(body.decode("utf-8", "replace"))
+    return form.get("name", [""])[0].strip(), form.get("password", [""])[0]
+
+
+def _form(name: str = "", wrong: str = "") -> str:
+    complaint = f'<p class="wrong" role="alert">{escape(wrong)}</p>' if wrong else ""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>SPEAR chat: log in</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+        f'<form method="post" action="login"><h1>SPEAR chat</h1>{complaint}'
+        f'<label>Name<input name="name" value="{escape(name[:64])}" autocomplete="username" required autofocus></label>'
+        '<label>Password<input name="password" type="password" autocomplete="current-password" required></label>'
+        f"<button>Log in</button><small>{escape(SHARED)}</small></form></body></html>"
+    )

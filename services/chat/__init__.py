@@ -1,0 +1,1 @@
+"""Conversations, replies, votes and hints."""

@@ -1,0 +1,284 @@
+"""Conversations and replies, first ones and revisions. No votes' meaning (feedback.py), no training (learning.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Any
+
+from feedback_store import Conversation, Message, StoreError
+from services.chat.conversation_tree import attempts, prompt_up_to, root_id, shown_path, siblings, system_prompt
+from services.chat.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
+from services.chat.replies import Replies, Sampling, Writing
+from services.engine import Engine
+from services.views import ConversationView, MessageView
+from spear_core.errors import SpearError
+from spear_core.models.prompts import revision_messages
+from spear_core.training.traces import Messages
+
+TITLE_CHARACTERS = 48
+REVISION_TEMPERATURE = 0.5  # of revisions after the first; the paper has 0.8, and the two have not been compared
+AGAIN_TEMPERATURE = 0.7  # of a reply asked for again, where a greedy one would come out the same
+
+
+class ChatService:
+    def __init__(self, engine: Engine, feedback: FeedbackService) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self._feedback = feedback
+        self._replies = Replies(engine)
+
+    # -- conversations ---------------------------------------------------------------------------------------
+
+    def new_conversation(self, learn: bool = True) -> ConversationView:
+        with self._store.transaction(flushed=False):
+            return _conversation_view(self._store.create_conversation(learn=learn))
+
+    def conversations(self, search: str = "") -> list[ConversationView]:
+        """Newest first; with `search`, those whose title or messages say it."""
+        found = self._store.conversations_saying(search.strip()) if search.strip() else None
+        return [_conversation_view(c) for c in self._store.conversations() if found is None or c.id in found]
+
+    def conversation(self, conversation_id: str) -> ConversationView:
+        """Raises UnknownRecord."""
+        return _conversation_view(self._store.conversation(conversation_id))
+
+    def set_learn(self, conversation_id: str, learn: bool) -> None:
+        """False: nothing said in this conversation is trained on. What was already learned stays."""
+        self._store.set_learn(conversation_id, learn)
+        if learn:
+            self._feedback.on_new_traces()
+
+    def rename(self, conversation_id: str, title: str) -> None:
+        self._store.rename_conversation(conversation_id, title.strip()[:TITLE_CHARACTERS] or "Untitled")
+
+    def delete(self, conversation_id: str) -> None:
+        self.stop(conversation_id)
+        self._store.delete_conversation(conversation_id)
+        self._engine.batching.prefixes.drop(conversation_id)
+
+    def sampling(self, conversation_id: str) -> Sampling:
+        return Sampling(**self._store.sampling(conversation_id))
+
+    def set_sampling(self, conversation_id: str, sampling: Sampling) -> None:
+        self._store.set_sampling(conversation_id, asdict(sampling))
+
+    def system_prompt(self, conversation_id: str) -> str:
+        return system_prompt(self._store.messages(conversation_id))
+
+    def set_system_prompt(self, conversation_id: str, text: str) -> None:
+        """What the model is told before everything else, from the next question on."""
+        text = text.strip()[:MAX_MESSAGE_CHARACTERS]
+        if text != self.system_prompt(conversation_id):
+            self._store.add_message(conversation_id, "system", text)
+
+    def messages(self, conversation_id: str) -> list[MessageView]:
+        """Everything the screen shows of the chosen branch, in order, with votes and verdicts."""
+        with suppress(StoreError):
+            self._replies.store_late(conversation_id)
+        messages = self._store.messages(conversation_id)
+        votes = self._store.votes(conversation_id)
+        last_try = {m.revises_id: m.id for m in messages if m.kind == "revision"}
+        versions = siblings(messages)
+        shown = {m.id for m in shown_path(messages, self._store.leaf(conversation_id))}
+        return [
+            _message_view(
+                m,
+                votes.get(m.id, 0),
+                can_be_judged=last_try.get(m.revises_id) == m.id,
+                versions=versions.get(m.id, ()),
+            )
+            for m in messages
+            if m.id in shown or m.revises_id in shown
+        ]
+
+    def message(self, message_id: str) -> MessageView:
+        """One message as `messages` shows it, without the versions beside it. Raises UnknownRecord."""
+        message = self._store.message(message_id)
+        tries = [m.id for m in self._store.revisions_of(root_id(message)) if m.kind == "revision"]
+        return _message_view(message, self._store.vote(message.id), can_be_judged=tries[-1:] == [message.id])
+
+    def choose(self, message_id: str) -> None:
+        """Show the branch that this version of a question or reply lies on. Raises UnknownRecord."""
+        message = self._store.message(message_id)
+        self._store.set_leaf(message.conversation_id, root_id(message))
+
+    # -- replies ---------------------------------------------------------------------------------------------
+
+    def reply(self, conversation_id: str, text: str) -> Iterator[MessageView]:
+        """Store the question and stream the reply: growing views of one message, the last one complete.
+
+        A reader who leaves does not end the reply: `follow` finds it, `stop` ends it. Raises SpearError for an empty or
+        overlong message, UnknownRecord for an unknown conversation.
+        """
+        text = _checked(text)
+        with self._replies.alone(conversation_id) as conversation:
+            messages = self._store.messages(conversation_id)
+            path = shown_path(messages, self._store.leaf(conversation_id))
+            sampling = self.sampling(conversation_id)
+            with self._store.transaction(flushed=False):
+                if not conversation.title:
+                    self._store.rename_conversation(conversation_id, _title(text))
+                parent_id = path[-1].id if path else None
+                question = self._store.add_message(conversation_id, "user", text, parent_id=parent_id)
+                reply = self._unwritten(question)
+            writing = self._answer(reply, [*messages, question], sampling)
+        yield from self._read(writing)
+
+    def resend(self, message_id: str, text: str) -> Iterator[MessageView]:
+        """Ask a changed question in place of an earlier one, which stays as another branch. Raises as `reply`."""
+        text = _checked(text)
+        earlier = self._store.message(message_id)
+        if earlier.role != "user":
+            raise SpearError("Only a message of yours can be changed and sent again.")
+        with self._replies.alone(earlier.conversation_id):
+            messages, sampling = self._store.messages(earlier.conversation_id), self.sampling(earlier.conversation_id)
+            with self._store.transaction(flushed=False):
+                question = self._store.add_message(earlier.conversation_id, "user", text, parent_id=earlier.parent_id)
+                reply = self._unwritten(question)
+            writing = self._answer(reply, [*messages, question], sampling)
+        yield from self._read(writing)
+
+    def regenerate(self, message_id: str) -> Iterator[MessageView]:
+        """Answer the question of a reply once more; the earlier reply stays as another branch. Raises as `reply`."""
+        earlier = self._store.message(root_id(self._store.message(message_id)))
+        if earlier.role != "assistant" or earlier.parent_id is None:
+            raise SpearError("Only a reply of the model can be asked for again.")
+        same_model = earlier.adapter_version == self._engine.shared_models.serving.version
+        with self._replies.alone(earlier.conversation_id):
+            messages, sampling = self._store.messages(earlier.conversation_id), self.sampling(earlier.conversation_id)
+            if same_model:
+                sampling = replace(sampling, temperature=max(sampling.temperature, AGAIN_TEMPERATURE))
+            with self._store.transaction(flushed=False):
+                reply = self._unwritten(self._store.message(earlier.parent_id))
+            writing = self._answer(reply, messages, sampling)
+        yield from self._read(writing)
+
+    def revise(self, message_id: str, hint: str) -> Iterator[MessageView]:
+        """Thumbs-down with a hint (may be empty): stream a revision of the reply as a new message.
+
+        Raises SpearError when the revisions are used up, UnknownRecord for an unknown message.
+        """
+        complained = self._store.message(message_id)
+        if complained.role != "assistant" or complained.kind == "edit":
+            raise SpearError("Only a reply of the model can be revised.")
+        with self._replies.alone(complained.conversation_id):
+            writing = self._revise(complained, hint.strip()[:MAX_MESSAGE_CHARACTERS])
+        yield from self._read(writing)
+
+    def _revise(self, complained: Message, hint: str) -> Writing:
+        first = self._store.message(root_id(complained))
+        tried = [m for m in self._store.revisions_of(first.id) if m.kind == "revision"]
+        if len(tried) >= self._engine.config.num_revisions:
+            raise SpearError("The model has tried as often as it may; edit the reply into what you wanted instead.")
+        if tried and tried[-1].verdict is None:
+            self._store.set_verdict(tried[-1].id, "still_wrong")
+        self._feedback.complain(first.id, complained.id, hint)
+        messages = self._store.messages(first.conversation_id)
+        assert first.parent_id is not None  # a first reply always answers a question
+        prompt = prompt_up_to(messages, first.parent_id)
+        last = tried[-1] if tried else first
+        history = [*attempts(messages, first.id), (last.text, hint)]
+        revision = self._store.add_message(
+            first.conversation_id,
+            "assistant",
+            "",
+            kind="revision",
+            parent_id=first.parent_id,
+            revises_id=first.id,
+            hint=hint,
+            adapter_version=self._engine.shared_models.serving.version,
+            complete=False,
+        )
+        asked = revision_messages(prompt, history, self._engine.loaded.settings)
+        refused = {m.text for m in (first, *tried)}
+        return self._replies.begin(revision, asked, Sampling(REVISION_TEMPERATURE if tried else 0.0), refused)
+
+    def follow(self, conversation_id: str) -> Iterator[MessageView]:
+        """The reply that is being written in a conversation, to its end; nothing where none is."""
+        if writing := self._replies.of(conversation_id):
+            yield from self._read(writing)
+
+    def prompt_of(self, message_id: str) -> Messages:
+        """The conversation that a reply answered. Raises UnknownRecord, SpearError for what is not a reply."""
+        first = self._store.message(root_id(self._store.message(message_id)))
+        if first.role != "assistant" or first.parent_id is None:
+            raise SpearError("Only a reply of the model can be compared.")
+        return prompt_up_to(self._store.messages(first.conversation_id), first.parent_id)
+
+    def stop(self, conversation_id: str) -> None:
+        """End the reply being written, which keeps what it has. Nothing happens when none is."""
+        self._replies.stop(conversation_id)
+
+    def close(self) -> None:
+        """End every reply being written, and wait until what they have is stored."""
+        self._replies.close()
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def _unwritten(self, question: Message) -> Message:
+        """The reply's place, inside the `together` that stores its question.
+
+        Its reader waits for no disk: with the end of the reply all is on the disk, and a power cut before that takes
+        back the question too.
+        """
+        reply = self._store.add_message(
+            question.conversation_id,
+            "assistant",
+            "",
+            parent_id=question.id,
+            adapter_version=self._engine.shared_models.serving.version,
+            complete=False,
+        )
+        self._store.set_leaf(question.conversation_id, reply.id)
+        return reply
+
+    def _answer(self, reply: Message, messages: Sequence[Message], sampling: Sampling) -> Writing:
+        """Begin to write it. `messages` end at its question or later; what is to be read was read before."""
+        assert reply.parent_id is not None
+        return self._replies.begin(reply, prompt_up_to(messages, reply.parent_id), sampling)
+
+    def _read(self, writing: Writing) -> Iterator[MessageView]:
+        message = self._store.message(writing.message_id)
+        for text in writing.read():
+            yield _message_view(replace(message, adapter_version=writing.serving.version), 0, text=text)
+        done = self._store.message(message.id)
+        yield _message_view(done, self._store.vote(done.id), can_be_judged=done.kind == "revision")
+
+
+def _checked(text: str) -> str:
+    text = text.strip()
+    if not text:
+        raise SpearError("Type a message first.")
+    if len(text) > MAX_MESSAGE_CHARACTERS:
+        raise SpearError(f"That message is too long: {len(text):,} characters; {MAX_MESSAGE_CHARACTERS:,} are allowed.")
+    return text
+
+
+def _title(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - 1] + "…"
+
+
+def _conversation_view(c: Conversation) -> ConversationView:
+    return ConversationView(c.id, c.title or "New conversation", c.learn, c.created_at_utc)
+
+
+def _message_view(m: Message, vote: int, *, text: str | None = None, **more: Any) -> MessageView:
+    can_be_judged = bool(more.pop("can_be_judged", False))
+    return MessageView(
+        id=m.id,
+        conversation_id=m.conversation_id,
+        role=m.role,
+        kind=m.kind,
+        text=m.text if text is None else text,
+        vote=vote,
+        revises=m.revises_id,
+        hint=m.hint,
+        verdict=m.verdict,
+        can_be_judged=can_be_judged and m.kind == "revision" and m.verdict is None and m.complete,
+        adapter_version=m.adapter_version,
+        complete=m.complete if text is None else False,
+        **more,
+    )

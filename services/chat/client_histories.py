@@ -1,0 +1,83 @@
+"""Whole histories, as chat clients send them with every request, and the conversations they continue. No HTTP.
+
+A client keeps the conversation and sends all of it each time. Where it repeats one of the user's conversations, with any
+of the replies given there, that conversation goes on, under the replies that stand by now: a corrected answer stays
+corrected although the client still shows the old one. Any other history begins a conversation of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from feedback_store import Message
+from spear_core.errors import SpearError
+
+if TYPE_CHECKING:
+    from services.user_session import UserSession
+
+NEWEST_LOOKED_AT = 200  # of the user's conversations
+
+
+@dataclass(frozen=True)
+class Said:
+    role: str  # system | user | assistant
+    text: str
+
+
+@dataclass(frozen=True)
+class History:
+    """`system`, then (question, answer) after (question, answer), then the question that waits for its answer."""
+
+    system: str
+    turns: tuple[tuple[str, str], ...]
+    question: str
+
+
+def read_history(said: Sequence[Said]) -> History:
+    """Neighbours of one role become one message, and all of the system's come first; an answer that nothing was asked
+    before is left out. Raises SpearError unless the user has the last word.
+    """
+    system = "\n\n".join(s.text.strip() for s in said if s.role == "system" and s.text.strip())
+    merged: list[Said] = []
+    for s in said:
+        if s.role == "system" or not s.text.strip():
+            continue
+        if merged and merged[-1].role == s.role:
+            merged[-1] = Said(s.role, f"{merged[-1].text}\n\n{s.text.strip()}")
+        elif merged or s.role == "user":
+            merged.append(Said(s.role, s.text.strip()))
+    if not merged or merged[-1].role != "user":
+        raise SpearError("The last message must be the user's, and not empty.")
+    texts = [s.text for s in merged]
+    return History(system, tuple(zip(texts[:-1:2], texts[1::2], strict=True)), texts[-1])
+
+
+def conversation_for(app: UserSession, history: History, learn: bool) -> str:
+    """The id of the conversation that `history.question` continues; `learn` is that of a new one."""
+    store = app.store
+    if history.turns:
+        for conversation_id in store.conversations_that_say(history.turns[-1][0], NEWEST_LOOKED_AT):
+            if _is_repeated(store.messages(conversation_id), history):
+                return conversation_id
+    if not history.turns and not history.system:
+        return app.chat.new_conversation(learn).id
+    with store.transaction(flushed=False):  # the client has it too
+        conversation = store.begin_conversation(history.system, history.turns, learn)
+        if history.turns:
+            app.chat.rename(conversation.id, history.turns[0][0])
+    return conversation.id
+
+
+def _is_repeated(messages: Sequence[Message], history: History) -> bool:
+    """Whether the history tells exactly these messages, each question with one of the replies it got."""
+    questions = [m for m in messages if m.role == "user"]
+    if len(questions) != len(history.turns) or any(not m.complete for m in messages):
+        return False
+    if "\n\n".join(m.text for m in messages if m.role == "system") != history.system:
+        return False
+    return all(
+        asked.text == question and answer in {m.text.strip() for m in messages if m.parent_id == asked.id}
+        for asked, (question, answer) in zip(questions, history.turns, strict=True)
+    )

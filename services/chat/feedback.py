@@ -1,0 +1,141 @@
+"""Votes, hints, verdicts and edits, and the traces they stand for (labels.py). No generation, no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from feedback_store import Message
+from services.chat.conversation_tree import prompt_up_to, root_id
+from services.engine import Engine
+from services.learning import labels
+from services.views import MessageView
+from spear_core.errors import SpearError
+
+MAX_MESSAGE_CHARACTERS = 100_000
+
+
+class FeedbackService:
+    """Every word is stored, whole or not at all, before a method returns.
+
+    `on_new_traces` is called when there may be something to learn.
+    """
+
+    def __init__(self, engine: Engine, on_new_traces: Callable[[], None] = lambda: None) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self.on_new_traces = on_new_traces
+
+    def like(self, message_id: str) -> None:
+        """Thumbs-up: the reply becomes a confirmed win. Of a revision it means the same as *Better*."""
+        message = self._reply(message_id)
+        if message.kind == "revision":
+            self.better(message_id)
+            return
+        with self._together():
+            self._store.set_vote(message.id, 1)
+            self._store.replace_traces(message.id, labels.liked(self._engine.base, self._prompt(message), message))
+        self.on_new_traces()
+
+    def dislike(self, message_id: str) -> None:
+        """Thumbs-down without a word yet. Of a revision it means *Still wrong*."""
+        message = self._reply(message_id)
+        if message.kind == "revision":
+            self.still_wrong(message_id)
+            return
+        self.complain(message.id, message.id, "")
+
+    def clear_vote(self, message_id: str) -> None:
+        """Withdraw everything said about a reply: what was not trained yet never will be."""
+        first = self._first(self._store.message(message_id))
+        with self._together():
+            self._store.set_vote(first.id, 0)
+            for revision in self._store.revisions_of(first.id):
+                if revision.verdict is not None:
+                    self._store.set_verdict(revision.id, None)
+            self._store.withdraw_traces(first.id)
+
+    def complain(self, first_id: str, about_id: str, hint: str) -> None:
+        """A thumbs-down on a reply (or on a revision of it), with the hint where one was given."""
+        first = self._store.message(first_id)
+        source = "unfixed" if hint else "no_hint"
+        with self._together():
+            self._store.set_vote(first.id, -1)
+            if hint:
+                self._store.add_hint(about_id, hint)
+            self._store.replace_traces(first.id, labels.disliked(self._engine.base, self._prompt(first), first, source))
+        self.on_new_traces()
+
+    def better(self, message_id: str) -> None:
+        """The revision is right: a confirmed win, and the first reply a losing trace of full confidence."""
+        revision = self._revision(message_id)
+        first = self._first(revision)
+        if not revision.text:
+            raise SpearError("An empty revision cannot be confirmed; edit the reply into what you wanted instead.")
+        traces = labels.replaced(self._engine.base, self._prompt(first), first, revision, "confirmed")
+        with self._together():
+            self._store.set_verdict(revision.id, "better")
+            self._store.set_vote(first.id, -1)
+            self._store.replace_traces(first.id, traces)
+        self.on_new_traces()
+
+    def still_wrong(self, message_id: str) -> bool:
+        """The revision is wrong too. True while another hint may be given."""
+        revision = self._revision(message_id)
+        first = self._first(revision)
+        traces = labels.disliked(self._engine.base, self._prompt(first), first, "unfixed")
+        with self._together():
+            self._store.set_verdict(revision.id, "still_wrong")
+            self._store.set_vote(first.id, -1)
+            self._store.replace_traces(first.id, traces)
+        tried = [m for m in self._store.revisions_of(first.id) if m.kind == "revision"]
+        self.on_new_traces()
+        return len(tried) < self._engine.config.num_revisions
+
+    def edit(self, message_id: str, text: str) -> MessageView:
+        """The reply edited into what the person wanted: their words are the win. Returns the edited message."""
+        text = text.strip()
+        if not text:
+            raise SpearError("The edited reply is empty; write what the model should have said.")
+        if len(text) > MAX_MESSAGE_CHARACTERS:
+            raise SpearError(f"The edited reply is too long; {MAX_MESSAGE_CHARACTERS:,} characters are allowed.")
+        first = self._first(self._store.message(message_id))
+        prompt = self._prompt(first)
+        with self._together():
+            edited = self._store.add_message(
+                first.conversation_id, "assistant", text, kind="edit", parent_id=first.parent_id, revises_id=first.id
+            )
+            self._store.set_vote(first.id, -1)
+            self._store.replace_traces(first.id, labels.replaced(self._engine.base, prompt, first, edited, "edited"))
+        self.on_new_traces()
+        return MessageView(edited.id, edited.conversation_id, edited.role, edited.kind, edited.text, revises=first.id)
+
+    # -- looking up and storing ------------------------------------------------------------------------------
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Whole or not at all, and before any training."""
+        with self._engine.priority.foreground(brief=True), self._store.transaction():
+            yield
+
+    def _reply(self, message_id: str) -> Message:
+        message = self._store.message(message_id)
+        if message.role != "assistant" or not message.complete:
+            raise SpearError("Only a finished reply of the model can be voted on.")
+        return message
+
+    def _revision(self, message_id: str) -> Message:
+        message = self._reply(message_id)
+        if message.kind != "revision":
+            raise SpearError("Only a revision can be called better or still wrong.")
+        return message
+
+    def _first(self, message: Message) -> Message:
+        if message.role != "assistant":
+            raise SpearError("Only a reply of the model can be judged.")
+        return self._store.message(root_id(message))
+
+    def _prompt(self, first: Message) -> labels.Prompt:
+        if first.parent_id is None:
+            raise SpearError("This reply has lost its question and cannot be learned from.")
+        return prompt_up_to(self._store.messages(first.conversation_id), first.parent_id)

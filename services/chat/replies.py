@@ -1,0 +1,212 @@
+"""Replies being written: each in a thread of its own, so that a reader may leave and another one come. No questions."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from feedback_store import Conversation, Message, StoreError, UnknownRecord
+from services.engine import Engine
+from spear_core.errors import SpearError
+from spear_core.inference.generate import ReplySettings, stream_reply
+from spear_core.inference.refused_answers import least_certain_prefix
+from spear_core.models.shared_base import Serving
+from spear_core.training.traces import Messages
+
+log = logging.getLogger(__name__)
+WAIT_SECONDS = 1.0  # a reader looks this often whether the writer is still there
+MOST_REPEATS = 3  # times a revision that repeats a refused answer is written anew before it stands
+BUSY = "A reply is still being written in this conversation; wait for it or stop it."
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How first replies are drawn. Raises SpearError for a value that is not allowed."""
+
+    temperature: float = 0.0  # 0: always the most likely token
+    top_p: float = 0.95
+    max_new_tokens: int = 0  # 0: as many as the model's settings say
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 2:
+            raise SpearError(f"The temperature must be from 0 to 2, not {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise SpearError(f"Top-p must be above 0 and at most 1, not {self.top_p}.")
+        if not 0 <= self.max_new_tokens <= 100_000:
+            raise SpearError("The longest reply must be 0 (as the model says) or a number of tokens above it.")
+
+
+class Writing:
+    """One reply under way. `read` yields it as it grows, to any number of readers; `stop` ends it early."""
+
+    def __init__(self, message_id: str, serving: Serving) -> None:
+        self.message_id = message_id
+        self.serving = serving
+        self.stop = threading.Event()
+        self.text = ""  # the whole reply so far
+        self.is_over = False
+        self._changed = threading.Condition()
+        self._error: BaseException | None = None
+
+    def start(self, write: Callable[[Writing], None]) -> None:
+        def work() -> None:
+            try:
+                write(self)
+            except BaseException as error:  # for the readers, who are in other threads
+                self._error = error
+            finally:
+                with self._changed:
+                    self.is_over = True
+                    self._changed.notify_all()
+
+        self._thread = threading.Thread(target=work, name="writing", daemon=True)
+        self._thread.start()
+
+    def grow(self, text: str) -> None:
+        with self._changed:
+            self.text = text
+            self._changed.notify_all()
+
+    def read(self) -> Iterator[str]:
+        """The reply as it grows, each time whole, until it is over. Raises what the writer raised."""
+        seen: str | None = None
+        while True:
+            with self._changed:
+                while not self.is_over and self.text == (seen or ""):
+                    self._changed.wait(WAIT_SECONDS)
+                is_over, text = self.is_over, self.text
+            if text and text != seen:
+                seen = text
+                yield text
+            if is_over:
+                break
+        if self._error:
+            raise self._error
+
+    def wait(self) -> None:
+        self._thread.join()
+
+
+class Replies:
+    """Those of one user that are being written, at most one in a conversation."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self._lock = threading.RLock()
+        self._running: dict[str, Writing] = {}  # by conversation, until the end of the reply is stored
+
+    @contextmanager
+    def alone(self, conversation_id: str) -> Iterator[Conversation]:
+        """The conversation, in which no reply is being written and nobody else begins one.
+
+        Raises SpearError, UnknownRecord, and StoreError where the disk still refuses the end of the last reply.
+        """
+        with self._lock:
+            self.store_late(conversation_id)
+            if conversation_id in self._running:
+                raise SpearError(BUSY)
+            yield self._store.conversation(conversation_id)
+
+    def begin(self, message: Message, prompt: Messages, sampling: Sampling, refused: Collection[str] = ()) -> Writing:
+        """Write one reply, inside `alone`. What repeats a `refused` answer is written anew in its place."""
+        engine = replace(self._engine)
+
+        def write(writing: Writing) -> None:
+            banned: list[list[int]] = []
+            try:
+                with engine.priority.foreground(), ExitStack() as until_its_first_text:
+                    until_its_first_text.enter_context(engine.priority.urgent())
+                    for _ in range(1 + MOST_REPEATS):
+                        for text in growing(writing, engine, prompt, sampling, banned, message.conversation_id):
+                            writing.grow(text)
+                            until_its_first_text.close()
+                        if writing.stop.is_set() or writing.text not in refused:
+                            break
+                        model = writing.serving.model
+                        if way := least_certain_prefix(model, engine.encoder, engine.pad_id, prompt, writing.text):
+                            banned.append(way)
+            finally:
+                self._store_end(message.conversation_id, writing)
+
+        writing = self._running[message.conversation_id] = Writing(message.id, engine.shared_models.serving)
+        writing.start(write)
+        return writing
+
+    def of(self, conversation_id: str) -> Writing | None:
+        return self._running.get(conversation_id)
+
+    def stop(self, conversation_id: str) -> None:
+        with self._lock:  # also one that is just being asked for
+            if writing := self._running.get(conversation_id):
+                self._end(writing)
+
+    def close(self) -> None:
+        """End all, and wait until what they have is stored."""
+        with self._lock:
+            running = dict(self._running)
+        for writing in running.values():
+            self._end(writing)
+        for conversation_id, writing in running.items():
+            writing.wait()
+            with suppress(StoreError):
+                self.store_late(conversation_id)
+
+    def store_late(self, conversation_id: str) -> None:
+        """Store the end of a reply that the disk refused before. Raises StoreError where it still does."""
+        writing = self._running.get(conversation_id)
+        if writing and writing.is_over:
+            self._store_end(conversation_id, writing)
+
+    def _end(self, writing: Writing) -> None:
+        writing.stop.set()
+        self._engine.turns.skip(writing.stop)
+
+    def _store_end(self, conversation_id: str, writing: Writing) -> None:
+        with self._lock:
+            if self._running.get(conversation_id) is not writing:
+                return
+            try:
+                self._store.update_message(
+                    writing.message_id, text=writing.text, complete=True, adapter_version=writing.serving.version
+                )
+            except UnknownRecord:
+                log.info("conversation %s was deleted while its reply was being written", conversation_id)
+            del self._running[conversation_id]
+
+
+def growing(
+    writing: Writing,
+    engine: Engine,
+    prompt: Messages,
+    sampling: Sampling,
+    banned: Sequence[list[int]],
+    conversation_id: str,
+) -> Iterator[str]:
+    """The reply as it grows, by what serves when its turn has come: it may have waited over a swap.
+
+    The engine must be the reply's own copy, or a model with another tokenizer may come to serve meanwhile.
+    """
+
+    def model() -> Any:
+        writing.serving = engine.shared_models.serving
+        return writing.serving.model
+
+    settings = ReplySettings(
+        engine.loaded.context_tokens,
+        sampling.max_new_tokens or engine.max_new_tokens,
+        sampling.temperature,
+        sampling.top_p,
+        banned,
+    )
+    if engine.batching.takes(engine.shared_models.base):
+        stop = writing.stop
+        yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, stop, conversation_id)
+        return
+    with engine.turns.turn(writing.stop):
+        if not writing.stop.is_set():
+            yield from stream_reply(model(), engine.loaded.tokenizer, prompt, settings, writing.stop)

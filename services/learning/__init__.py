@@ -1,0 +1,1 @@
+"""Learning rounds and what surrounds them: anchors, labels, versions, forgetting, self-play."""

@@ -1,0 +1,89 @@
+"""Adapters out of the instance and into it, as zipped PEFT folders. Read from safetensors only, and never unpacked."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import zipfile
+import zlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from services.engine import Engine
+from services.learning.rounds import LearningService
+from spear_core.errors import AdapterInvalid, SpearError
+from spear_core.models.adapters import CONFIG, WEIGHTS
+from spear_core.models.shared_base import AdapterState
+
+MAX_CONFIG_BYTES = 100_000
+SPARE_BYTES = 1_000_000  # above the size of this model's own adapter: names, header, another order
+
+
+class AdapterFiles:
+    def __init__(self, engine: Engine, learning: LearningService) -> None:
+        self._engine = engine
+        self._learning = learning
+
+    def download(self, version: int, folder: Path) -> Path:
+        """Write a version as `<model>-v3.zip` into `folder`. Raises UnknownRecord, SpearError where its files are gone."""
+        adapter = self._engine.store.adapter(self._engine.base, version)
+        source = self._engine.data_folder / adapter.folder
+        if adapter.status == "pruned" or not source.is_dir():
+            raise SpearError(f"The files of v{version} are gone; choose another version.")
+        target = folder / f"{Path(self._engine.loaded.name).name}-v{version}.zip"
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
+            for file in sorted(source.iterdir()):
+                packed.write(file, f"v{version}/{file.name}")
+        return target
+
+    def upload(self, path: Path) -> int:
+        """Take over a zipped PEFT folder if it fits the model and passes the gate. Returns its new version.
+
+        Raises AdapterInvalid or SpearError, with one sentence, for anything else; nothing has changed then.
+        """
+        state = self._read(path)
+        return self._learning.try_adapter(state, {"source": "uploaded"})
+
+    def _read(self, path: Path) -> AdapterState:
+        expected = self._engine.shared_models.state()
+        most = sum(t.numel() * 4 for t in expected.values()) + SPARE_BYTES
+        try:
+            with zipfile.ZipFile(path) as packed:
+                weights = _member(packed, WEIGHTS, most)
+                config = json.loads(_member(packed, CONFIG, MAX_CONFIG_BYTES))
+        except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+            raise AdapterInvalid(
+                "This is not a zip of an adapter folder; download one here to see what is meant"
+            ) from error
+        self._check_scale(config)
+        try:
+            state = load(weights)
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise AdapterInvalid(f"{WEIGHTS} in this zip is damaged; zip the adapter folder again") from error
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+            raise AdapterInvalid("The adapter holds values that are not finite numbers")
+        return {name: tensor.to(expected[name].dtype) if name in expected else tensor for name, tensor in state.items()}
+
+    def _check_scale(self, config: object) -> None:
+        ours = self._engine.config
+        r, alpha = (config.get("r"), config.get("lora_alpha")) if isinstance(config, dict) else (None, None)
+        if (r, alpha) != (ours.lora_rank, ours.lora_alpha):
+            raise AdapterInvalid(
+                f"The adapter has rank {r} and alpha {alpha}; this instance works with rank {ours.lora_rank} and "
+                f"alpha {ours.lora_alpha}"
+            )
+
+
+def _member(packed: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
+    """One file of the zip, wherever in it. Raises AdapterInvalid where it is missing, there twice or too large."""
+    found = [info for info in packed.infolist() if Path(info.filename).name == name]
+    if len(found) != 1:
+        raise AdapterInvalid(f"The zip must hold one {name}, and it holds {len(found)}")
+    with packed.open(found[0]) as file:
+        content = file.read(most_bytes + 1)  # the size in the header may lie
+    if len(content) > most_bytes:
+        raise AdapterInvalid(f"{name} is larger than any adapter of this model can be")
+    return content

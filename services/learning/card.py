@@ -1,0 +1,132 @@
+"""What the status card says, in sentences for a person. Pure functions of what the store remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from feedback_store import Round, Trace
+from services.views import LearnedView, Proof
+from spear_core.training.round import RoundResult
+
+QUEUED = "queued", "Your correction is queued.", "Training starts in a moment."
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def resting(
+    last: Round | None,
+    version: int,
+    wins: int,
+    loses: int,
+    rebuilds: int,
+    *,
+    paused: bool,
+    note: str,
+    rests: bool = False,
+) -> tuple[str, str, str]:
+    """Phase, headline and detail while no round is under way.
+
+    `rebuilds` is how many rounds wait to be trained anew after a forgetting, `note` what went wrong lately, `rests` that
+    it keeps what waits from being learned for a while.
+    """
+    if paused:
+        anew = f"{_number(rebuilds, 'round')} will be trained again without what you forgot" if rebuilds else ""
+        new = f"{_number(wins, 'confirmed answer')} will be learned" if wins else ""
+        waiting = " and ".join(filter(None, (anew, new)))
+        return "paused", "Learning is paused.", f"{waiting} when you resume." if waiting else "Nothing is waiting."
+    if rebuilds and not rests:
+        return "queued", "What remains is queued.", "Training again without what you forgot starts in a moment."
+    if wins and not rests:
+        return QUEUED
+    if note:
+        return "failed", "Something went wrong.", note
+    if last and last.status == "running":  # claimed by now, and about to be told
+        return QUEUED
+    if last and last.status == "discarded":
+        return "not_kept", "Not kept.", last.verdict.removeprefix("Not kept: ")
+    if loses:
+        noted = f"{_number(loses, 'rejected answer')} noted."
+        how = "Nothing trains until one answer is confirmed: press Better on a revision, or edit the reply."
+        return "waiting", "Waiting for one right answer.", f"{noted} {how}"
+    if last and last.status == "promoted" and version == last.adapter_version:
+        return "live", f"Learned: adapter v{version} is live.", f"{last.verdict} {wished(last)}".strip()
+    if version:
+        return "live", f"Adapter v{version} is live.", "Correct a reply to teach it more."
+    return (
+        "idle",
+        "Nothing learned yet.",
+        "Press thumbs-down on a wrong reply and say in a few words what should change.",
+    )
+
+
+def wished(last: Round) -> str:
+    """What goes for all answers by now (services/learning/style_preferences.py)."""
+    style_preferences = [f"“{wish}”" for wish in last.figures.get("wishes", [])]
+    return f"Your wish {' and '.join(style_preferences)} now goes for all answers." if style_preferences else ""
+
+
+def counted(claimed: Sequence[Trace], replayed: int) -> str:
+    """What a round trains on."""
+    wins = sum(t.side == "win" for t in claimed)
+    said = f"{_number(wins, 'confirmed answer')}, {len(claimed) - wins} rejected"
+    return f"{said}, {replayed} earlier to keep in mind." if replayed else f"{said}."
+
+
+def proof_record(result: RoundResult) -> dict[str, Any] | None:
+    """The proof as the store keeps it."""
+    if result.proof is None:
+        return None
+    prompt, before, after = result.proof
+    return {"prompt": prompt[-1]["content"], "before": before, "after": after}
+
+
+def proof_of(last: Round | None, version: int) -> Proof | None:
+    """The proof of the adapter that serves; none once it is undone."""
+    if last is None or last.proof is None or last.status != "promoted" or last.adapter_version != version:
+        return None
+    return Proof(**last.proof, before_version=last.parent_version, after_version=version)
+
+
+_STATUS = {
+    "pending": "waiting",
+    "claimed": "waiting",
+    "trained": "learned",
+    "rolled_back": "undone",
+    "skipped": "not kept",
+    "withdrawn": "withdrawn",
+}
+
+
+def _refused(completion: str, since: Sequence[Trace]) -> bool:
+    """Whether an answer was called wrong after all."""
+    return any(t.side == "lose" and t.completion == completion for t in since)
+
+
+def learned_views(traces: Sequence[Trace], limit: int) -> list[LearnedView]:
+    """The latest word on each reply, newest first; withdrawn feedback only where nothing followed it."""
+    by_subject: dict[str, list[Trace]] = {}
+    for trace in traces:
+        if trace.subject_id is not None:
+            by_subject.setdefault(trace.subject_id, []).append(trace)
+    views = []
+    for subject, about in by_subject.items():
+        standing = [t for t in about if t.status != "withdrawn"] or about
+        wins = [t for i, t in enumerate(standing) if t.side == "win" and not _refused(t.completion, standing[i:])]
+        loses = [t for t in standing if t.side == "lose"]
+        last = (wins or loses)[-1]
+        views.append(
+            LearnedView(
+                subject,
+                last.prompt[-1]["content"],
+                wins[-1].completion if wins else "",
+                loses[-1].completion if loses else "",
+                last.source,
+                _STATUS[last.status],
+                last.confidence,
+                last.created_at_utc,
+            )
+        )
+    return sorted(views, key=lambda v: v.created_at_utc, reverse=True)[:limit]

@@ -1,0 +1,46 @@
+"""One prompt answered by several versions of the adapter, greedily. Nothing is stored, nothing serves differently."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.engine import Engine
+from services.learning.lineage import Lineage
+from services.views import AnswerView
+from spear_core.errors import SpearError
+from spear_core.inference.rollout import answer_all
+from spear_core.training.traces import Messages
+
+
+class ComparisonService:
+    def __init__(self, engine: Engine, lineage: Lineage) -> None:
+        self._engine = engine
+        self._lineage = lineage
+
+    def serving_version(self) -> int:
+        """0 where the base model answers."""
+        return self._engine.shared_models.serving.version
+
+    def answers(self, prompt: str | Messages, versions: Sequence[int]) -> list[AnswerView]:
+        """A greedy answer by each version, in their order; 0 is the base model.
+
+        Raises SpearError for an empty prompt, UnknownRecord for a version that never was, AdapterInvalid for one whose
+        files are gone or damaged.
+        """
+        if not prompt or (isinstance(prompt, str) and not prompt.strip()):
+            raise SpearError("Write a question to compare the answers to.")
+        messages = [{"role": "user", "content": prompt.strip()}] if isinstance(prompt, str) else prompt
+        return [AnswerView(version, self._answer(messages, version)) for version in versions]
+
+    def _answer(self, messages: Messages, version: int) -> str:
+        engine, serving = self._engine, self._engine.shared_models.serving
+        known = version == serving.version
+        model = serving.model if known else engine.shared_models.with_adapter(self._lineage.read(version))
+        with engine.priority.foreground():
+            return answer_all(
+                model,
+                engine.loaded.tokenizer,
+                [messages],
+                context_tokens=engine.loaded.context_tokens,
+                max_new_tokens=engine.max_new_tokens,
+            )[0]

@@ -1,0 +1,80 @@
+"""Erasing feedback that was learned: which adapters must go, and which rounds are to be trained again without it.
+
+Those rounds wait in the store, through restarts and changes of the base model; learning.py trains them before all else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from feedback_store import Adapter
+from services.engine import Engine
+from services.learning.lineage import Lineage
+
+REBUILD = "rebuild_queue"
+
+
+class Forgetting:
+    """The caller holds the round lock while it forgets or trains."""
+
+    def __init__(self, engine: Engine, lineage: Lineage) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self._lineage = lineage
+
+    def forget(self, subjects: Collection[str]) -> int:
+        """Erase all feedback about some replies, and serve the newest version that never saw it.
+
+        So for every base model that was taught it. Returns how many rounds of the present one are to be trained anew.
+        """
+        trained = [t for s in subjects for t in self._store.traces(status="trained", subject_id=s)]
+        undone: list[Adapter] = []
+        queue: list[dict[str, Any]] = []
+        with self._store.transaction():
+            for base in sorted({self._engine.base, *(t.base for t in trained)}):
+                line = self._store.lineage(base, self._store.active_version(base))[::-1]  # oldest first
+                first = _first_that_saw(line, {t.round_id for t in trained})
+                undone += line[first:]
+                queue += [item for a in line[first:] if (item := self._item(a, subjects))]
+                serves = line[first - 1].version if first else 0
+                self._store.forget(base, subjects, serves, [a.version for a in line[first:]])
+            self._store.set_setting(REBUILD, queue + self._store.setting(REBUILD, []))
+        self._lineage.delete_versions(undone)
+        self._lineage.serve_active()
+        return sum(item["base"] == self._engine.base for item in queue)
+
+    def _item(self, adapter: Adapter, forgotten: Collection[str]) -> dict[str, Any] | None:
+        """What a round taught besides the forgotten, to be taught anew; None where no win is left of it."""
+        if adapter.round_id is None:
+            return None
+        left = self._store.taught_in(adapter.round_id, besides=forgotten)
+        if not any(side == "win" for _, side in left):
+            return None
+        return {
+            "base": adapter.base,
+            "traces": [trace_id for trace_id, _ in left],
+            "anchors_before_utc": self._store.round(adapter.round_id).started_at_utc,
+        }
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """The present base model's rounds to be trained anew, in their old order."""
+        base = self._engine.base
+        # an item without a base was stored by an earlier version
+        return [item for item in self._store.setting(REBUILD, []) if item.get("base", base) == base]
+
+    def rebuilt(self) -> None:
+        """The first of those that wait is done."""
+        with self._store.transaction():
+            queue = self._store.setting(REBUILD, [])
+            queue.remove(self.waiting()[0])
+            self._store.set_setting(REBUILD, queue)
+
+
+def _first_that_saw(line: Sequence[Adapter], rounds: Collection[int | None]) -> int:
+    """Where in a lineage, oldest first, all has to go: at the first adapter of these rounds, or before it where the one
+    that should serve then was pruned. The length of the lineage where none is of them."""
+    first = next((i for i, adapter in enumerate(line) if adapter.round_id in rounds), len(line))
+    while first and first < len(line) and line[first - 1].status == "pruned":
+        first -= 1
+    return first

@@ -1,0 +1,104 @@
+"""From feedback to labels: DESIGN's table as pure functions. x is the prompt; a hint never enters a trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from feedback_store import Message, NewTrace, Trace
+from spear_core.training.judge import normalised
+
+CONFIRMED = 1.0
+UNFIXED = 0.5  # arXiv 2605.07977: a losing answer that was never fixed counts half
+
+Prompt = list[dict[str, str]]
+
+
+def _trace(
+    side: str, base: str, prompt: Prompt, said: Message, first: Message, confidence: float, source: str
+) -> NewTrace:
+    return NewTrace(
+        side=side,
+        conversation_id=first.conversation_id,
+        message_id=said.id,
+        subject_id=first.id,
+        prompt=prompt,
+        completion=said.text,
+        confidence=confidence,
+        source=source,
+        base=base,
+    )
+
+
+def liked(base: str, prompt: Prompt, reply: Message) -> list[NewTrace]:
+    return [_trace("win", base, prompt, reply, reply, CONFIRMED, "liked")] if reply.text else []
+
+
+def disliked(base: str, prompt: Prompt, reply: Message, source: str = "no_hint") -> list[NewTrace]:
+    """Thumbs-down without a confirmed better answer, whether or not revisions were tried."""
+    return [_trace("lose", base, prompt, reply, reply, UNFIXED, source)] if reply.text else []
+
+
+def replaced(base: str, prompt: Prompt, first: Message, right: Message, source: str) -> list[NewTrace]:
+    """A reply replaced by a confirmed revision (`confirmed`) or by the person's own words (`edited`)."""
+    traces = [_trace("win", base, prompt, right, first, CONFIRMED, source)]
+    if first.text and normalised(first.text) != normalised(right.text):
+        traces.append(_trace("lose", base, prompt, first, first, CONFIRMED, source))
+    return traces
+
+
+def judged(base: str, prompt: Prompt, first: Message, revision: Message, confidence: float) -> list[NewTrace]:
+    """A revision that nobody judged but the judge accepted: both sides with the judge's confidence."""
+    return [
+        _trace("win", base, prompt, revision, first, confidence, "judged"),
+        _trace("lose", base, prompt, first, first, confidence, "judged"),
+    ]
+
+
+def latest_word(claimed: Sequence[Trace]) -> list[Trace]:
+    """Of contradicting traces the newest: one win a prompt, and no losing trace that says what the win says.
+
+    `claimed` is oldest first, as the store gives it. What the model judged gives way to what a person said.
+    """
+    win_of: dict[str, Trace] = {}
+    for trace in claimed:
+        said = win_of.get(to_key(trace))
+        if trace.side == "win" and (said is None or trace.source != "judged" or said.source == "judged"):
+            win_of[to_key(trace)] = trace
+    kept = []
+    for trace in claimed:
+        win = win_of.get(to_key(trace))
+        if trace.side == "win" and trace is not win:
+            continue
+        if trace.side == "lose" and win and normalised(trace.completion) == normalised(win.completion):
+            continue
+        kept.append(trace)
+    return kept
+
+
+def to_key(trace: Trace) -> str:
+    """Equal for traces on the same prompt."""
+    return json.dumps(trace.prompt, sort_keys=True)
+
+
+def relapse(trained: Trace, first: Message, said: str) -> list[NewTrace]:
+    """A learned answer that was lost: the confirmed win once more, and what the model says instead as its loser.
+
+    The beginning of a long right answer, to which replies are cut, is no loser.
+    """
+    pair = [("win", trained.completion), ("lose", "" if trained.completion.startswith(said) else said)]
+    return [
+        NewTrace(
+            side=side,
+            conversation_id=first.conversation_id,
+            message_id=trained.message_id or first.id,
+            subject_id=first.id,
+            prompt=trained.prompt,
+            completion=text,
+            confidence=CONFIRMED,
+            source="relapse",
+            base=trained.base,
+        )
+        for side, text in pair
+        if text.strip()
+    ]

@@ -1,0 +1,205 @@
+"""Versions of the adapter: which one serves, how one is promoted, undone, pinned, pruned. No training."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import zlib
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from feedback_store import Adapter, NewAdapter, Round, Trace
+from services.engine import Engine
+from services.views import AdapterView
+from spear_core.config import SpearConfig
+from spear_core.errors import AdapterInvalid, ConfigError, SpearError
+from spear_core.models.adapters import AdapterShape, load_adapter, lora_shape, save_adapter
+from spear_core.models.shared_base import AdapterState, lora_config
+
+log = logging.getLogger(__name__)
+RECENT_KEPT = 20  # newest versions that pruning never touches
+
+
+class Lineage:
+    """Keeps store, files and serving twin in step. The caller holds the round lock while it changes anything."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self.state: AdapterState | None = None  # of what serves; None is the base model
+        self.complaint = ""  # a damaged adapter that had to be passed over
+
+    @property
+    def version(self) -> int:
+        return self._store.active_version(self._engine.base)
+
+    def depth(self, version: int) -> int:
+        """How many adapters a version stands on, itself included: what a round's seed comes from."""
+        return len(self._store.lineage(self._engine.base, version))
+
+    def seed(self, version: int, taught: Sequence[Trace] = ()) -> int:
+        """Of what is trained on top of a version: the same for the same words from the same place, so that a forgetting
+        can be exact. Another correction gets other draws: with the depth alone, after one that is refused for its draws
+        all would be."""
+        said = json.dumps([(t.side, t.prompt, t.completion) for t in taught])
+        return self._engine.seed * 1_000_003 + self.depth(version) + zlib.crc32(said.encode())
+
+    def read(self, version: int) -> AdapterState | None:
+        """The tensors of a version. Raises AdapterInvalid where its files are not what was recorded."""
+        if version == 0:
+            return None
+        adapter = self._store.adapter(self._engine.base, version)
+        return load_adapter(self._engine.data_folder / adapter.folder, adapter.sha256)
+
+    def check_shape(self, base: str, config: SpearConfig) -> None:
+        """Raises ConfigError where a base model's adapters have another rank, alpha or layers than `config` says."""
+        if not (version := self._store.active_version(base)):
+            return
+        folder = self._engine.data_folder
+        was = lora_shape(folder / self._store.adapter(base, version).folder)
+        now = AdapterShape(config.lora_rank, config.lora_alpha, config.lora_layers)
+        if was and was != now:
+            raise ConfigError(
+                f"the adapters in {folder} have {was.words}, the settings say {now.words}: set lora_rank = {was.rank}, "
+                f'lora_alpha = {was.alpha} and lora_layers = "{was.layers}" under [spear], or choose another --data-folder'
+            )
+
+    def serve_active(self) -> None:
+        """Serve the active version; where its files are damaged, the newest intact ancestor, and say so.
+
+        Raises ConfigError as `check_shape`; nothing has changed then.
+        """
+        base, version = self._engine.base, self.version
+        self.check_shape(base, self._engine.config)
+        while True:
+            try:
+                self.state = self.read(version)
+                break
+            except AdapterInvalid as e:
+                parent = self._parent_with_files(version)
+                self.complaint = f"{e}. Serving v{parent} instead."
+                log.error("%s", self.complaint)
+                self._store.set_active(base, parent)
+                version = parent
+        self._engine.shared_models.publish(self.state, version)
+
+    def _parent_with_files(self, version: int) -> int:
+        """The nearest version below that was not pruned; 0 is the base model."""
+        below = self._store.lineage(self._engine.base, version)[1:]
+        return next((adapter.version for adapter in below if adapter.status != "pruned"), 0)
+
+    def promote(
+        self, round_: Round, trace_ids: Collection[str], state: AdapterState, figures: dict[str, Any], **words: Any
+    ) -> int:
+        """Write the adapter, make it active, serve it: in this order, so that a kill leaves the old one or the new one.
+
+        Raises TracesWithdrawn where one of the traces was taken back meanwhile. Returns the new version.
+        """
+        new = self._write(state, round_.parent_version, figures, round=round_.id, traces=list(trace_ids))
+        self._store.promote(round_.id, new, figures=figures, trained_ids=list(trace_ids), **words)
+        return self._serve(state, new.version)
+
+    def adopt(self, state: AdapterState, figures: dict[str, Any]) -> int:
+        """The same for an adapter that no round made: a merge with peers', or one that was brought along."""
+        new = self._write(state, self.version, figures)
+        self._store.add_adapter(new)
+        return self._serve(state, new.version)
+
+    def _write(self, state: AdapterState, parent: int, figures: dict[str, Any], **made_by: Any) -> NewAdapter:
+        engine, base = self._engine, self._engine.base
+        version = self._store.next_version(base)
+        folder = engine.adapter_folder(version)
+        manifest = {"base": base, "version": version, "parent_version": parent, **made_by, "figures": figures}
+        manifest["lora_layers"] = engine.config.lora_layers
+        sha256 = save_adapter(
+            folder, state, lora_config(engine.config, engine.shared_models.base), engine.loaded.name, manifest
+        )
+        relative = str(folder.relative_to(engine.data_folder))
+        return NewAdapter(base, version, parent, relative, sha256, figures)
+
+    def _serve(self, state: AdapterState, version: int) -> int:
+        self.state = state
+        self._engine.shared_models.publish(state, version)
+        return version
+
+    def roll_back(self) -> int:
+        """Serve the previous version again. Raises SpearError where there is none."""
+        if not self.version:
+            raise SpearError("There is no adapter to undo: this is the model as it came.")
+        self._store.roll_back(self._engine.base)
+        self.serve_active()
+        return self.version
+
+    def pin(self, version: int, pinned: bool) -> None:
+        """A pinned version is never pruned."""
+        self._store.set_pinned(self._engine.base, version, pinned)
+
+    def prune(self) -> int:
+        """Delete files of old versions: the pinned, the RECENT_KEPT newest, the active and ever fewer older ones stay.
+
+        Of the older ones those stay whose number has a whole power of two of the distance to the newest: a history
+        that thins out. Returns how many were deleted.
+        """
+        base, active = self._engine.base, self.version
+        adapters = self._store.adapters(base)
+        newest = adapters[0].version if adapters else 0
+        deleted = 0
+        for adapter in adapters[RECENT_KEPT:]:
+            if adapter.status == "pruned" or adapter.pinned or adapter.version == active:
+                continue
+            spacing = 1 << ((newest - adapter.version) // RECENT_KEPT).bit_length()
+            if adapter.version % spacing:
+                self._store.mark_pruned(base, adapter.version)
+                self._delete_files(adapter)
+                deleted += 1
+        return deleted
+
+    def delete_versions(self, adapters: Collection[Adapter]) -> None:
+        """Delete the files of versions that must not come back, of whichever base model."""
+        for adapter in adapters:
+            self._store.set_pinned(adapter.base, adapter.version, False)
+            self._store.mark_pruned(adapter.base, adapter.version)
+            self._delete_files(adapter)
+
+    def delete_unknown_files(self) -> None:
+        """Delete adapter folders that no row knows: a kill between writing and promoting leaves one."""
+        folder = self._engine.adapter_folder(1).parent
+        known = {self._engine.data_folder / a.folder for a in self._store.adapters(self._engine.base)}
+        for child in folder.iterdir() if folder.is_dir() else ():
+            if child.is_dir() and child not in known:
+                shutil.rmtree(child, ignore_errors=True)
+
+    def _delete_files(self, adapter: Adapter) -> None:
+        shutil.rmtree(self._engine.data_folder / adapter.folder, ignore_errors=True)
+
+    def views(self) -> list[AdapterView]:
+        """All versions of this base model, newest first."""
+        active = self.version
+        rounds = {r.id: r for r in self._store.rounds(self._engine.base, limit=10_000)}
+        views = []
+        for a in self._store.adapters(self._engine.base):
+            made_by = rounds.get(a.round_id) if a.round_id is not None else None
+            status = "live" if a.version == active else a.status
+            merge = a.figures.get("merge", {})
+            words, wins, loses = (
+                (made_by.verdict, made_by.wins, made_by.loses) if made_by else (merge.get("words", ""), 0, 0)
+            )
+            source = "" if made_by else str(a.figures.get("source", "merged"))
+            views.append(
+                AdapterView(
+                    a.version,
+                    a.parent_version,
+                    status,
+                    a.created_at_utc,
+                    words,
+                    wins,
+                    loses,
+                    a.pinned,
+                    source,
+                    steps=int(a.figures.get("steps") or 0),
+                    seconds=a.figures.get("round_seconds"),
+                    drift=(a.figures.get("after") or {}).get("probe_changed"),
+                )
+            )
+        return views

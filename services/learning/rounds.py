@@ -1,0 +1,430 @@
+"""Learning rounds from the store to the serving twin: claim, train, gate, promote, tell. One round at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from feedback_store import Round, StoreError, StoreUnavailable, Trace, TracesWithdrawn
+from services.chat.conversation_tree import root_id
+from services.engine import Engine
+from services.learning import card, labels
+from services.learning.anchors import HeldAnswers
+from services.learning.forgetting import Forgetting
+from services.learning.lineage import Lineage
+from services.priority import Closing
+from services.views import AdapterView, LearnedView, LearningStatus
+from spear_core.errors import AdapterUnwritable, SpearError, is_out_of_memory
+from spear_core.models.shared_base import AdapterState
+from spear_core.training import traces as core
+from spear_core.training.memory import give_back
+from spear_core.training.round import Learner
+from spear_core.training.trainer import Anchors, Progress
+
+log = logging.getLogger(__name__)
+PAUSED = "learning_paused"
+ROUND_WAIT_SECONDS = 60.0
+# Older wins that a round draws from: a step takes `replay_wins` of them and the gate asks 64 again, and reading and
+# encoding ten thousand would take longer than the round
+REPLAY_SAMPLE = 256
+# A full or failing disk ends a round too, but says nothing against the corrections: they wait for a better moment
+DISK_FAULTS = (AdapterUnwritable, StoreUnavailable, OSError)
+DISK_REST_SECONDS = 60.0
+# That one round takes: it asks all its wins again after every few steps, so a burst of a thousand thumbs-up would keep
+# the next correction waiting for the better part of an hour
+MOST_TRACES = 64
+LONG_STEPS = 20  # a round of so many gives memory back on the way too: its rows' shapes leave holes in the heap
+
+
+class RoundUnderWay(SpearError):
+    """What was asked has to wait for a round's end."""
+
+
+class LearningService:
+    """`run_pending` is the job; everything else is quick and may be called from any thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self._round_lock = threading.Lock()
+        self._wanted = 0  # by how many that wait for the end of the round under way
+        self._stood_back = False  # for one of them, with something left to learn
+        self._status_lock = threading.Lock()
+        self._learner: Learner | None = None
+        self._held = HeldAnswers(engine)
+        self._live: dict[str, Any] = {}  # phase, headline, detail, step, max_steps of the round under way
+        self._note = ""  # what went wrong at start or in the last round, for the card
+        self._rests_until = 0.0  # by the monotonic clock, after a fault of the disk
+        self._left_open = False  # a round whose end could not be written
+        self.on_kick = lambda: None  # set by jobs: start a round now
+        released = self._store.release_interrupted(engine.base)
+        if released:
+            log.info("%d interrupted round(s) released; their corrections will be learned again", released)
+        self.lineage = Lineage(engine)
+        self._forgetting = Forgetting(engine, self.lineage)
+        self.lineage.delete_unknown_files()
+        self.lineage.serve_active()
+        self._note = self.lineage.complaint
+
+    # -- what the screen asks --------------------------------------------------------------------------------
+
+    def status(self) -> LearningStatus:
+        with self._status_lock:
+            live = dict(self._live)
+        base = self._engine.base
+        version = self._store.active_version(base)
+        wins, loses = self._store.count_pending(base)
+        last = self._store.last_round(base)
+        common: dict[str, Any] = {
+            "adapter_version": version,
+            "paused": self.paused,
+            "pending_wins": wins,
+            "pending_loses": loses,
+            "can_roll_back": version > 0,
+            "proof": card.proof_of(last, version),
+            "seconds": last.figures.get("seconds_to_live") if last else None,
+        }
+        if live:
+            return LearningStatus(**live, **common)
+        rests = time.monotonic() < self._rests_until
+        phase, headline, detail = card.resting(
+            last,
+            version,
+            wins,
+            loses,
+            len(self._forgetting.waiting()),
+            paused=self.paused,
+            note=self._note,
+            rests=rests,
+        )
+        return LearningStatus(phase, headline, detail, **common)
+
+    @property
+    def paused(self) -> bool:
+        return bool(self._store.setting(PAUSED, False))
+
+    def pause(self) -> None:
+        """Start no further round; one under way ends."""
+        self._store.set_setting(PAUSED, True)
+
+    def resume(self) -> None:
+        self._store.set_setting(PAUSED, False)
+        self._rests_until = 0.0
+        self.kick()
+
+    def kick(self) -> None:
+        """Something may be learnable: start a round now rather than at the next interval."""
+        self.on_kick()
+
+    def adapters(self) -> list[AdapterView]:
+        """All versions of this base model, newest first."""
+        return self.lineage.views()
+
+    def learned(self, limit: int = 200) -> list[LearnedView]:
+        """What people said about replies and what became of it, newest first."""
+        return card.learned_views(self._store.latest_feedback(self._engine.base, limit), limit)
+
+    # -- what changes the model ------------------------------------------------------------------------------
+
+    def roll_back(self) -> int:
+        """Serve the previous adapter again; the undone corrections train again only if asked. Returns its version.
+
+        Raises SpearError where there is nothing to undo, or a round does not end in time.
+        """
+        with self.between_rounds():
+            return self.lineage.roll_back()
+
+    def pin(self, version: int, pinned: bool = True) -> None:
+        """Keep a version from being pruned, or no longer."""
+        self.lineage.pin(version, pinned)
+
+    def forget(self, message_ids: Collection[str]) -> int:
+        """Erase all feedback about some replies and rebuild without it. Returns how many rounds are trained anew.
+
+        The newest version that never saw the feedback serves at once; the rounds after it are trained again without
+        it, and the result is bit-equal to never having had it. Other base models that were taught it are rebuilt when
+        they serve again, and do not count. What peers already pulled cannot be called back.
+        """
+        subjects = {root_id(self._store.message(m)) for m in message_ids}
+        with self.between_rounds():
+            rounds = self._forgetting.forget(subjects)
+        self.kick()
+        return rounds
+
+    def exchange(self, change: Callable[[], None]) -> None:
+        """Between two rounds, let `change` replace what is stored and the adapters' files; then serve what is there.
+
+        Raises SpearError where a round does not end in time, and what `change` raises.
+        """
+        with self.between_rounds():
+            try:
+                change()
+            finally:
+                self._begin_anew()
+        self.kick()
+
+    def prepare(self) -> None:
+        """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
+        with self._round_lock:
+            learner = self._ready_learner()
+            for held in (learner.probes, learner.anchors):
+                held.warm(self._engine.shared_models.training, self._engine.pad_id, self._engine.priority.give_way)
+
+    def run_pending(self) -> int:
+        """Learn everything that waits, round after round. Returns how many rounds were run.
+
+        What is to happen `between_rounds` comes before the next round. After a fault of the disk nothing is tried for
+        DISK_REST_SECONDS. Raises StoreError where the store refuses, Closing in the middle of a round when the app is
+        closed.
+        """
+        done = 0
+        with self._round_lock:
+            self._stood_back = False
+            if time.monotonic() < self._rests_until:
+                return 0
+            if self._left_open:
+                self._store.release_interrupted(self._engine.base)
+                self.lineage.serve_active()
+                self._left_open = False
+            while not self.paused and time.monotonic() >= self._rests_until:
+                if self._wanted:
+                    self._stood_back = True
+                    break
+                claimed = self._claim()
+                if not claimed:
+                    break
+                self._note = ""
+                self._run(*claimed)
+                done += 1
+                # After each: where people go on correcting, the last one never comes
+                self.lineage.prune()
+                self._give_back_memory()
+        return done
+
+    def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
+        """The next round: first those to be trained anew after a forgetting, in their old order, then what waits."""
+        base, version = self._engine.base, self.lineage.version
+        for item in self._forgetting.waiting():
+            claimed = self._store.claim_round(base, version, only=item["traces"])
+            if claimed:
+                return (*claimed, item["anchors_before_utc"])
+            self._forgetting.rebuilt()
+        claimed = self._store.claim_round(base, version, most=MOST_TRACES)
+        return (*claimed, None) if claimed else None
+
+    def change_model(self, change: Callable[[], None]) -> None:
+        """Between two rounds, let `change` put another base model into the engine, and serve that model's adapter.
+
+        What waits for the earlier model stays and is learned when it is back. Raises SpearError where a round does not
+        end in time.
+        """
+        with self.between_rounds():
+            change()
+            self.lineage.delete_unknown_files()
+            self._begin_anew()
+        self.kick()
+
+    def _begin_anew(self) -> None:
+        self._learner, self._held = None, HeldAnswers(self._engine)
+        self._engine.batching.prefixes.clear()  # of conversations that may be erased by now
+        self._store.release_interrupted(self._engine.base)
+        self.lineage.complaint = ""
+        self.lineage.serve_active()
+        self._note = self.lineage.complaint
+
+    def try_adapter(self, state: AdapterState, figures: dict[str, Any]) -> int:
+        """Let an adapter from elsewhere serve if it passes the gate: nothing the person confirmed may be lost.
+
+        Returns its version. Raises AdapterInvalid where it does not fit the model, SpearError where it is refused.
+        """
+        with self.between_rounds():
+            learner, base = self._ready_learner(), self._engine.base
+            replay = self._store.replay_wins(base, REPLAY_SAMPLE, [], self._engine.seed)
+            verdict, measured = learner.judge(self.lineage.state, state, [core_trace(t) for t in replay])
+            if not verdict.passed:
+                raise SpearError(f"The adapter was not taken over. {verdict.words}")
+            return self.lineage.adopt(state, {**figures, "after": measured.figures()})
+
+    @contextmanager
+    def between_rounds(self) -> Iterator[None]:
+        """Nothing else changes the model inside. Raises SpearError where a round does not end in time."""
+        with self._status_lock:
+            self._wanted += 1
+        try:
+            is_free = self._round_lock.acquire(timeout=ROUND_WAIT_SECONDS)
+        finally:
+            with self._status_lock:
+                self._wanted -= 1
+        if not is_free:
+            raise RoundUnderWay("A correction is being learned right now; try again when it is done.")
+        try:
+            yield
+        finally:
+            stood_back = self._stood_back
+            self._round_lock.release()
+            if stood_back:
+                self.kick()
+
+    # -- one round -------------------------------------------------------------------------------------------
+
+    def _run(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
+        try:
+            self._tell("queued", "Your correction is queued.", "Preparing the training.")
+            self._learn(round_, claimed, anchors_before_utc)
+        except TracesWithdrawn:
+            # what was taken back must not go live; the rest is trained anew
+            self._end(round_, "interrupted", "A vote was withdrawn during training; the rest is trained anew.")
+        except Closing:
+            self._end(round_, "interrupted", "The app was closed during training; it is trained anew.")
+            raise
+        except DISK_FAULTS as e:
+            log.error("round %d could not be stored: %s", round_.id, e)
+            self._rests_until = time.monotonic() + DISK_REST_SECONDS
+            self._note = f"{str(e).rstrip('.')}. The correction is kept and tried again in a minute."
+            self._end(round_, "interrupted", self._note)
+        except Exception as e:  # whatever it was: claimed traces of a round that never ends would never be learned
+            log.exception("round %d failed", round_.id)
+            reason = (
+                "there is not enough memory" if is_out_of_memory(e) else f"{e}".partition("\n")[0] or type(e).__name__
+            )
+            self._note = f"Nothing was changed; the previous adapter keeps serving. ({reason})"
+            self._end(round_, "discarded", f"Not kept: {self._note}")
+        finally:
+            with self._status_lock:
+                self._live = {}
+        if anchors_before_utc is not None and self._store.round(round_.id).status in ("promoted", "discarded"):
+            self._forgetting.rebuilt()
+
+    def _end(self, round_: Round, status: str, verdict: str) -> None:
+        """End a round that failed; where even that cannot be written, the next `run_pending` releases it first."""
+        try:
+            self._store.finish_round(round_.id, status, verdict=verdict)
+        except StoreError as e:
+            log.error("the end of round %d could not be written: %s", round_.id, e)
+            self._left_open = True
+
+    def _learn(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
+        engine, base = self._engine, self._engine.base
+        taught = labels.latest_word(claimed)
+        seed = self.lineage.seed(round_.parent_version, taught)
+        style_preferences = self._held.style_preferences(anchors_before_utc)
+        learner = self.learner(seed, style_preferences, anchors_before_utc)
+        replay = self._store.replay_wins(base, REPLAY_SAMPLE, [t.id for t in claimed], seed)
+        self._tell(
+            "training",
+            "Training on your correction.",
+            card.counted(taught, len(replay)),
+            max_steps=engine.config.max_steps,
+        )
+        result = learner.run_round(
+            self.lineage.state,
+            [core_trace(t) for t in taught if t.side == "win"],
+            [core_trace(t) for t in taught if t.side == "lose"],
+            [core_trace(t) for t in replay],
+            seed,
+            on_step=self._on_step,
+            on_check=lambda: self._tell(
+                "checking", "Checking what was learned.", "Asking again, and asking older questions too."
+            ),
+        )
+        standing = {t.id for t in self._store.still_claimed(round_.id)}
+        trained = [t for t in taught if t.side == "win" or result.report.lose_loss > 0]
+        if not {t.id for t in trained} <= standing:
+            raise TracesWithdrawn("a vote was withdrawn during training")
+        figures = {**result.figures(), "wishes": style_preferences}
+        if not result.verdict.passed or result.state is None:
+            self._store.finish_round(
+                round_.id,
+                "discarded",
+                verdict=result.verdict.words,
+                figures=figures,
+                proof=card.proof_record(result),
+                replayed=len(replay),
+            )
+            return
+        waited_since = max(datetime.fromisoformat(t.created_at_utc) for t in claimed)
+        figures["seconds_to_live"] = round((datetime.now(UTC) - waited_since).total_seconds(), 2)
+        version = self.lineage.promote(
+            round_,
+            [t.id for t in taught if t.id in standing],
+            result.state,
+            figures,
+            verdict=result.verdict.words,
+            proof=card.proof_record(result),
+            replayed=len(replay),
+        )
+        log.info("adapter v%d is live after %.1f s", version, figures["seconds_to_live"])
+
+    # -- state -----------------------------------------------------------------------------------------------
+
+    def learner(self, seed: int, style_preferences: Sequence[str], before_utc: str | None = None) -> Learner:
+        """The learner with the anchors and probes of one round."""
+        learner = self._ready_learner()
+        learner.anchors = learner.anchors.with_examples(self._held.anchors(seed, style_preferences, before_utc))
+        learner.probes = learner.probes.with_examples(self._held.probes(style_preferences))
+        return learner
+
+    def style_preferences(self) -> list[str]:
+        """The wishes about form that stand by now."""
+        return self._held.style_preferences()
+
+    @contextmanager
+    def telling(self, phase: str, headline: str, detail: str) -> Iterator[None]:
+        """What the card says meanwhile."""
+        self._tell(phase, headline, detail)
+        try:
+            yield
+        finally:
+            with self._status_lock:
+                self._live = {}
+
+    def _ready_learner(self) -> Learner:
+        if self._learner is None:
+            engine = self._engine
+            started = time.monotonic()
+            config = dataclasses.replace(engine.config, max_new_tokens=engine.max_new_tokens)
+            probes = Anchors(self._held.probes())
+            anchors = Anchors(self._held.anchors(engine.seed))
+            self._learner = Learner(
+                engine.shared_models,
+                engine.encoder,
+                config,
+                anchors,
+                probes,
+                engine.pad_id,
+                engine.priority.give_way,
+                engine.priority.step_aside,
+            )
+            log.info(
+                "%d anchors and %d probes ready in %.1f s",
+                len(anchors.examples),
+                len(probes.examples),
+                time.monotonic() - started,
+            )
+        return self._learner
+
+    def _on_step(self, progress: Progress) -> None:
+        with self._status_lock:
+            if self._live:
+                self._live |= {"phase": "training", "step": progress.step, "max_steps": progress.max_steps}
+        if progress.step % LONG_STEPS == 0:
+            self._give_back_memory()
+
+    def _give_back_memory(self) -> None:
+        self._engine.priority.when_quiet(give_back)  # 20 to 30 ms, in which whoever needs memory waits
+
+    def _tell(self, phase: str, headline: str, detail: str, *, max_steps: int = 0) -> None:
+        with self._status_lock:
+            self._live = {"phase": phase, "headline": headline, "detail": detail, "step": 0, "max_steps": max_steps}
+
+
+def core_trace(t: Trace) -> core.Trace:
+    return core.Trace(
+        t.side, t.prompt, t.completion, t.confidence, confirmed=t.side == "win" and t.source != "judged", key=t.id
+    )

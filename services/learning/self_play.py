@@ -1,0 +1,292 @@
+"""Background self-play: judges revisions nobody judged, asks learned questions again, notices relapses. No training.
+
+A hint that was answered by a revision but by no verdict is left to the judge (spear_core/training/judge.py) once the person has
+moved on or `verdict_grace_seconds` have passed. Where all revisions were refused, some more are tried and judged. What
+the judge accepts trains with at most half confidence. Its thresholds are calibrated on the verdicts that people gave on
+this base model's revisions; the config's stand in until there are enough.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from datetime import UTC, datetime
+
+from feedback_store import Message, Trace
+from services.chat.conversation_tree import attempts, prompt_up_to
+from services.engine import Engine
+from services.learning import labels
+from services.learning.rounds import core_trace
+from spear_core.inference.rollout import answer_all, replies
+from spear_core.models.prompts import revision_messages
+from spear_core.training.judge import (
+    Case,
+    Judgement,
+    Score,
+    Scored,
+    Thresholds,
+    fit_thresholds,
+    is_clean,
+    judge,
+    normalised,
+    scores,
+)
+from spear_core.training.scoring import score_rows
+
+log = logging.getLogger(__name__)
+REASKED_AT_A_TIME = 8
+JUDGED_AT_A_TIME = 16
+TRIES = 8
+TRY_TEMPERATURE = 0.8
+OWN_VERDICTS_NEEDED = 40  # fewer cannot tell a precision of 0.98 from one of 0.9
+OWN_VERDICTS_USED = 400  # the newest; older ones cost time and add little
+TRACES_A_VERDICT = 4  # that a corrected reply leaves behind, withdrawn ones counted
+JUDGE_PRECISION = 0.98
+# a round may have taken the complaint's losing trace along before the judge's time had come
+WAITING_STATUS = ("pending", "trained", "skipped")
+LOOKED_BACK = 200  # losing traces of each such status: a revision waits minutes, not months
+
+
+class SelfPlayService:
+    """Both jobs are cheap and may be called at any interval; they return how much they did."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self._asked: dict[str, int] = {}  # trace id -> adapter version it was last asked under
+        self._scores: dict[str, Score] = {}  # revision id -> its score, which never changes: the base model gives it
+        self._calibrated_on: dict[str, bool] = {}  # revision id -> was it right, of the calibration in `_own`
+        self._own: Thresholds | None = None
+        self._said_nothing_fits = False
+        self.first_try_right = 0
+        self.reasked = 0
+
+    # -- the judge -------------------------------------------------------------------------------------------
+
+    def judge_waiting(self) -> int:
+        """Judge revisions that stand without a verdict. Returns how many traces they became."""
+        engine = self._engine
+        waiting = self._unjudged()[:JUDGED_AT_A_TIME]
+        if not waiting:
+            return 0
+        thresholds = self.thresholds()
+        if thresholds is None:
+            return 0  # they go on waiting: further verdicts may yet make a judge
+        made = 0  # every judgement is stored, so that no revision is judged twice
+        found = self._score([case for _, _, case in waiting])
+        for (first, revision, case), score in zip(waiting, found, strict=True):
+            verdict = self._judge(case, score, thresholds)
+            figures = {"gain": round(score.gain, 4), "certainty": round(score.certainty, 4)}
+            with self._store.transaction():
+                if not self._stands(first.id, revision):
+                    continue
+                self._store.add_event("judged", revision.id, {**figures, "accepted": verdict.accepted})
+                if verdict.accepted and verdict.confidence > 0:
+                    traces = labels.judged(engine.base, list(case.prompt), first, revision, verdict.confidence)
+                    self._store.replace_traces(first.id, traces)
+                    made += len(traces)
+        return made
+
+    def thresholds(self) -> Thresholds | None:
+        """From people's verdicts on this base model's revisions, where there are enough of them; else the config's.
+
+        None where the verdicts reach no threshold: then the judge accepts nothing.
+        """
+        config, settings = self._engine.config, self._engine.loaded.settings
+        verdicts = self._verdicts()
+        if len(verdicts) < OWN_VERDICTS_NEEDED:
+            return Thresholds(config.judge_tau, config.judge_min_p, config.judge_tau_full)
+        given = {revision_id: right for revision_id, (_, right) in verdicts.items()}
+        if given != self._calibrated_on:
+            new = [i for i in verdicts if i not in self._scores]
+            self._scores.update(zip(new, self._score([verdicts[i][0] for i in new]), strict=True))
+            scored = [Scored(self._scores[i], is_clean(case, settings), right) for i, (case, right) in verdicts.items()]
+            self._own, self._calibrated_on = fit_thresholds(scored, JUDGE_PRECISION), given
+            if self._own is None and not self._said_nothing_fits:
+                log.warning(
+                    "the judge accepts nothing: on %d verdicts no threshold reaches a precision of %.2f",
+                    len(given),
+                    JUDGE_PRECISION,
+                )
+            self._said_nothing_fits = self._own is None
+        return self._own
+
+    def _score(self, cases: list[Case]) -> list[Score]:
+        """Under the base model, not the adapter: it has learned the confirmed answers, and would find them all certain."""
+        engine = self._engine
+        return scores(
+            engine.shared_models.base,
+            engine.encoder,
+            engine.loaded.settings,
+            cases,
+            engine.pad_id,
+            engine.config.micro_batch,
+            engine.priority.give_way,
+        )
+
+    def _judge(self, case: Case, score: Score, thresholds: Thresholds) -> Judgement:
+        settings = self._engine.loaded.settings
+        return judge(case, score.gain, settings, thresholds.tau, thresholds.tau_full, score.certainty, thresholds.min_p)
+
+    def _verdicts(self) -> dict[str, tuple[Case, bool]]:
+        """Revision id -> (the case, is it better), of the newest revisions of this base that answered a hint."""
+        subjects = self._store.newest_subjects(self._engine.base, TRACES_A_VERDICT * OWN_VERDICTS_USED)
+        found: list[tuple[str, str, Case, bool]] = []
+        for conversation_id in {conversation_id for conversation_id, _ in subjects}:
+            self._engine.priority.step_aside()
+            if not self._store.conversation(conversation_id).learn:
+                continue
+            messages = self._store.messages(conversation_id)
+            for revision in messages:
+                if (conversation_id, revision.revises_id) in subjects and revision.hint and revision.verdict:
+                    case = _case(messages, revision)
+                    found.append((revision.created_at_utc, revision.id, case, revision.verdict == "better"))
+        found.sort(key=lambda verdict: verdict[:2])
+        return {revision_id: (case, right) for _, revision_id, case, right in found[-OWN_VERDICTS_USED:]}
+
+    def _unjudged(self) -> list[tuple[Message, Message, Case]]:
+        """(first reply, its last revision, the case) where a hint was answered, nobody judged, and the time has come."""
+        done = {e.message_id for e in self._store.events(kind="judged")}
+        found: dict[str, tuple[Message, Message, Case]] = {}  # by first reply
+        for trace in self._complaints():
+            self._engine.priority.step_aside()
+            messages = self._store.messages(trace.conversation_id or "")
+            tries = [m for m in messages if m.revises_id == trace.subject_id]
+            last = tries[-1] if tries else None
+            # the last word may be an edit, which has no hint
+            if last is None or last.verdict is not None or not last.complete or not last.hint or last.id in done:
+                continue
+            if not self._moved_on(messages, last) or self._store.is_settled(trace):
+                continue
+            first = next(m for m in messages if m.id == trace.subject_id)
+            if self._store.vote(first.id) < 0:  # a complaint taken back after it trained leaves its trace
+                found[first.id] = (first, last, _case(messages, last))
+        return list(found.values())
+
+    def _stands(self, first_id: str, revision: Message) -> bool:
+        """Scoring takes its time: is the revision still the last word, or has a person spoken meanwhile?"""
+        tries = self._store.revisions_of(first_id)  # none where the conversation was deleted
+        return (
+            bool(tries)
+            and (tries[-1].id, tries[-1].verdict) == (revision.id, revision.verdict)
+            and self._store.vote(first_id) < 0
+        )
+
+    def _complaints(self) -> list[Trace]:
+        """The newest losing traces that a hint, but no right revision, left behind; oldest first."""
+        found = []
+        for status in WAITING_STATUS:
+            newest = self._store.traces(
+                base=self._engine.base, status=status, side="lose", limit=LOOKED_BACK, newest_first=True
+            )
+            found += [t for t in newest[::-1] if t.source == "unfixed" and t.conversation_id is not None]
+        return found
+
+    def _moved_on(self, messages: list[Message], revision: Message) -> bool:
+        if any(m.position > revision.position and m.role == "user" for m in messages):
+            return True
+        age = datetime.now(UTC) - datetime.fromisoformat(revision.created_at_utc)
+        return age.total_seconds() >= self._engine.config.verdict_grace_seconds
+
+    def try_again(self) -> int:
+        """Further revisions of a reply all of whose revisions were refused: the judge picks one, or none.
+
+        One reply at a time, and each once. Returns the traces made.
+        """
+        engine, done = self._engine, {e.message_id for e in self._store.events(kind="tried again")}
+        thresholds = self.thresholds()
+        for trace in self._complaints() if thresholds else []:
+            engine.priority.step_aside()
+            messages = self._store.messages(trace.conversation_id or "")
+            tries = [m for m in messages if m.revises_id == trace.subject_id and m.kind == "revision"]
+            if not tries or tries[-1].verdict != "still_wrong" or not tries[-1].hint or trace.subject_id in done:
+                continue
+            if self._store.is_settled(trace) or not self._moved_on(messages, tries[-1]):
+                continue
+            first = next(m for m in messages if m.id == trace.subject_id)
+            case = self._best_try(_case(messages, tries[-1]), {normalised(m.text) for m in tries})
+            self._store.add_event("tried again", first.id, {"found": case is not None})
+            if case is None or thresholds is None:
+                return 0
+            (score,) = self._score([case])
+            verdict = self._judge(case, score, thresholds)
+            if not verdict.accepted or verdict.confidence <= 0:
+                return 0
+            revision = dataclasses.replace(first, text=case.revision)
+            traces = labels.judged(engine.base, list(case.prompt), first, revision, verdict.confidence)
+            with self._store.transaction():
+                if not self._stands(first.id, tries[-1]):
+                    return 0
+                self._store.replace_traces(first.id, traces)
+            return len(traces)
+        return 0
+
+    def _best_try(self, case: Case, refused: set[str]) -> Case | None:
+        """Of TRIES sampled revisions the one that the base model is surest of; none that was refused."""
+        engine = self._engine
+        ((*sampled,),) = replies(
+            engine.shared_models.serving.model,
+            engine.loaded.tokenizer,
+            [revision_messages(list(case.prompt), case.attempts, engine.loaded.settings)],
+            context_tokens=engine.loaded.context_tokens,
+            max_new_tokens=engine.max_new_tokens,
+            temperature=TRY_TEMPERATURE,
+            samples=TRIES,
+            priority=engine.priority.give_way,
+        )
+        different = {normalised(text): dataclasses.replace(case, revision=text) for text in sampled}
+        cases = [c for key, c in different.items() if key not in refused and is_clean(c, engine.loaded.settings)]
+        surest = zip(self._score(cases), cases, strict=True)
+        return max(surest, key=lambda pair: pair[0].certainty, default=(None, None))[1]
+
+    # -- asking again ----------------------------------------------------------------------------------------
+
+    def reask(self) -> int:
+        """Ask some learned questions under the current adapter; a relapse becomes a fresh pair. Returns the relapses.
+
+        A learned answer may be longer than replies are: what counts is that it would be given token by token.
+        """
+        engine = self._engine
+        version = engine.shared_models.serving.version
+        asked = [trace_id for trace_id, under in self._asked.items() if under == version]
+        due = self._store.replay_wins(engine.base, REASKED_AT_A_TIME, asked, engine.seed)
+        if not due:
+            return 0
+        model = engine.shared_models.serving.model
+        encoded = [engine.encoder.trace(core_trace(t)) for t in due]
+        rows = score_rows(model, encoded, engine.pad_id, engine.config.micro_batch, engine.priority.give_way)
+        lost = [trace for trace, row in zip(due, rows, strict=True) if not row.learned]
+        answers = answer_all(
+            model,
+            engine.loaded.tokenizer,
+            [t.prompt for t in lost],
+            context_tokens=engine.loaded.context_tokens,
+            max_new_tokens=engine.max_new_tokens,
+            priority=engine.priority.give_way,
+        )
+        self._asked.update((trace.id, version) for trace in due)
+        self.reasked += len(due)
+        self.first_try_right += len(due) - len(lost)
+        relapses = 0
+        for trace, said in zip(lost, answers, strict=True):
+            if normalised(said) == normalised(trace.completion):
+                self.first_try_right += 1
+                continue
+            with self._store.transaction():
+                if not self._store.is_replayed(trace.id):
+                    continue  # taken back, forgotten or deleted meanwhile
+                assert trace.subject_id is not None  # a replayed trace's has a vote
+                subject = self._store.message(trace.subject_id)
+                self._store.add_traces(labels.relapse(trace, subject, said))
+            relapses += 1
+            log.info("a learned answer was lost under v%d; it is trained again", version)
+        return relapses
+
+
+def _case(messages: list[Message], revision: Message) -> Case:
+    """The revision with all that was refused and hinted before it, as the model was shown it."""
+    first = next(m for m in messages if m.id == revision.revises_id)
+    assert first.parent_id is not None  # a trace is only made of a reply to a question
+    tried = attempts([m for m in messages if m.position <= revision.position], first.id)
+    (reply, hint), *later = tried
+    return Case(prompt_up_to(messages, first.parent_id), reply, hint, revision.text, tuple(later))

@@ -1,0 +1,1 @@
+"""Which base models this instance knows, and switching between them."""

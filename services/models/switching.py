@@ -1,0 +1,121 @@
+"""Which base models this instance knows, what another one needs, and the switch. Each model keeps its own adapters."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from federation.flower.start import write_start
+from services.built_in_models import built_in_names, model_folder
+from services.engine import Engine, ModelParts
+from services.learning.rounds import LearningService
+from services.settings import Settings
+from services.views import KnownModel, MemoryView
+from spear_core.errors import SpearError
+from spear_core.models.loading import LoadedModel, load_model, weigh_model
+from spear_core.models.shared_base import SharedBaseModels
+
+KNOWN = "known_models"
+# One thread is as fast for a model this small, and leaves the other cores to chat while a round trains.
+SMALL_MODEL_PARAMETERS = 50_000_000
+
+
+def choose_threads(loaded: LoadedModel, wanted: int) -> None:
+    """`wanted` threads, or what suits the model's size where that is 0."""
+    if threads := wanted or (1 if loaded.parameters < SMALL_MODEL_PARAMETERS else 0):
+        torch.set_num_threads(threads)
+
+
+def write_first_adapter(settings: Settings, path: Path) -> None:
+    """The adapter that every app with these settings begins with, as a fleet's server needs it.
+
+    Raises ModelUnavailable, FederationError where the file exists or cannot be written.
+    """
+    loaded = load_model(model_folder(settings.model, settings.data_folder))
+    config = settings.config_for(loaded)
+    write_start(path, SharedBaseModels(loaded.model, config).initial, loaded.fingerprint, config.lora_alpha)
+
+
+class _Cancelled(Exception):
+    pass
+
+
+class ModelService:
+    """`on_switch` is called when another model serves."""
+
+    def __init__(
+        self, engine: Engine, learning: LearningService, settings: Settings, on_switch: Callable[[], None]
+    ) -> None:
+        self._engine = engine
+        self._learning = learning
+        self._settings = settings
+        self._on_switch = on_switch
+        self._switching = threading.Lock()
+        self._cancelled = threading.Event()
+        self._remember(engine.loaded)
+
+    def known(self) -> list[KnownModel]:
+        """Those that were used here, and the built-in ones."""
+        store, current = self._engine.store, self._engine.loaded.name
+        bases: dict[str, str] = store.setting(KNOWN, {})
+        names = dict.fromkeys([current, *bases, *built_in_names(self._engine.data_folder)])
+        return [
+            KnownModel(
+                name,
+                len(store.adapters(bases[name])) if name in bases else 0,
+                store.active_version(bases[name]) if name in bases else 0,
+                name == current,
+            )
+            for name in names
+        ]
+
+    def weigh(self, name: str) -> MemoryView:
+        """Memory needed and free. Raises ModelUnavailable for what is not on this machine."""
+        name = model_folder(name.strip(), self._engine.data_folder)
+        weighed = weigh_model(name, device=self._settings.device)
+        return MemoryView(name, weighed.parameters, weighed.needed_bytes, weighed.free_bytes)
+
+    def cancel(self) -> None:
+        """Keep the present model, also if the other one is loaded and only waits for a round's end."""
+        self._cancelled.set()
+
+    def switch(self, name: str) -> bool:
+        """Load another base model and serve its own adapter; the present one serves until then. False: cancelled.
+
+        Raises ModelUnavailable with one line, SpearError where another switch or a round is under way.
+        """
+        if not self._switching.acquire(blocking=False):
+            raise SpearError("Another model is being loaded; wait for it or cancel it.")
+        try:
+            self._cancelled.clear()
+            engine = self._engine
+            loaded = load_model(model_folder(name.strip(), engine.data_folder), device=self._settings.device)
+            config = self._settings.config_for(loaded)
+            self._learning.lineage.check_shape(loaded.fingerprint, config)
+            model = ModelParts.of(loaded, config)
+
+            def change() -> None:
+                self._raise_if_cancelled()
+                engine.model = model
+
+            self._raise_if_cancelled()
+            self._learning.change_model(change)
+            choose_threads(loaded, self._settings.threads)
+            self._remember(loaded)
+            self._on_switch()
+            return True
+        except _Cancelled:
+            return False
+        finally:
+            self._switching.release()
+
+    def _raise_if_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise _Cancelled
+
+    def _remember(self, loaded: LoadedModel) -> None:
+        store = self._engine.store
+        store.set_setting(KNOWN, {**store.setting(KNOWN, {}), loaded.name: loaded.fingerprint})

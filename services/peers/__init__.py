@@ -1,0 +1,1 @@
+"""The circle of peers: publishing, syncing, merging."""

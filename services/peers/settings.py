@@ -1,0 +1,64 @@
+"""How this instance takes part in a circle of peers. Frozen, checked once; no network."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from federation.aggregation_plan import MergeSettings, Method
+from federation.identity import PublicKey
+from federation.join_requests import MAX_NAME_CHARACTERS
+from federation.peers import parse_address
+from spear_core.errors import ConfigError
+
+_INTERVAL = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, None: 1.0}
+SHORTEST_SYNC_SECONDS, LONGEST_SYNC_SECONDS = 5.0, 7 * 86_400.0
+
+
+@dataclass(frozen=True)
+class FederationSettings:
+    """Raises FederationError for a wrong address or merge setting, ConfigError for anything else that is not allowed.
+
+    Attributes:
+        peers: addresses `http://host:port#<key>`; the page adds more.
+        sync_every: how often to push and pull, such as "30s", "10m" or "2h".
+        name: what peers see beside this instance's key while it waits for their approval.
+        address: where peers can reach this instance, without the key; "" for nowhere.
+        method, scale, clip, trim, max_wins: as in `federation.plan.MergeSettings`.
+    """
+
+    peers: tuple[str, ...] = ()
+    sync_every: str = "10m"
+    name: str = ""
+    address: str = ""
+    method: Method = "fedavg"
+    scale: float = 1.0
+    clip: float | None = None
+    trim: float = 0.3
+    max_wins: int = 50
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "peers", tuple(self.peers))  # a list, where it comes from a file
+        for text in self.peers:
+            parse_address(text)
+        if len(self.name) > MAX_NAME_CHARACTERS or not self.name.isprintable():
+            raise ConfigError(f"federation.name must be one line of at most {MAX_NAME_CHARACTERS} characters")
+        if self.address:
+            parse_address(f"{self.address}#{PublicKey(bytes(32)).text}")
+        _ = self.merge, self.sync_seconds
+
+    @property
+    def merge(self) -> MergeSettings:
+        return MergeSettings(self.method, self.max_wins, self.clip, self.scale, self.trim)
+
+    @property
+    def sync_seconds(self) -> float:
+        """Seconds between two syncs."""
+        match = _INTERVAL.fullmatch(self.sync_every.strip())
+        seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+        if not SHORTEST_SYNC_SECONDS <= seconds <= LONGEST_SYNC_SECONDS:
+            raise ConfigError(
+                f"sync_every = {self.sync_every!r} is not allowed; write a time from 5s to 7d, such as 30s, 10m or 2h"
+            )
+        return seconds

@@ -1,0 +1,341 @@
+"""The circle: publish what serves, push and pull on a schedule, keep what arrives, merge it. The app's federation desk."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from starlette.routing import BaseRoute
+
+from federation.aggregation_plan import Contribution
+from federation.checks import Expected, Seen, check_update
+from federation.client import PeerClient, Waits
+from federation.errors import (
+    FederationError,
+    PeerRefused,
+    PeerUnavailable,
+    UpdateRefused,
+)
+from federation.identity import KEY_FILE, PublicKey, open_identity
+from federation.join_requests import JoinRequests
+from federation.peer_host import Offer, clear_partial
+from federation.peers import PeerAddress, backoff_seconds, parse_address
+from federation.routes import routes
+from federation.update import open_update
+from feedback_store import Peer
+from services.engine import Engine
+from services.learning.rounds import LearningService, RoundUnderWay
+from services.peers.merging import MergeOutcome, Merging
+from services.peers.published_update import PublishedUpdate
+from services.peers.settings import FederationSettings
+from services.peers.views import CircleView, KnockView, MergeView, PeerView
+from spear_core.errors import SpearError
+
+log = logging.getLogger(__name__)
+FOLDER = "federation"
+MERGES, ATTEMPTED = "peer_merges", "peer_merge_attempted"
+MERGES_KEPT = 20
+MOST_ATTEMPTS = 3  # at a merge that ends in a kill each time, say for want of memory
+NOT_APPROVED, UNFIT = 403, 422
+WAITS = Waits(connect_seconds=5.0, read_seconds=20.0, total_seconds=300.0)
+
+
+class SyncService:
+    """Implements `federation.desk.Desk`. `sync` is the job; everything else is quick and may be called from any thread."""
+
+    def __init__(self, engine: Engine, learning: LearningService, settings: FederationSettings) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self._learning = learning
+        self.settings = settings
+        folder = engine.data_folder / FOLDER
+        self.identity = open_identity(folder / KEY_FILE)
+        self.join_requests = JoinRequests()
+        self.inbox = folder / "inbox"
+        self._begin()
+        clear_partial(self.inbox)
+        self._client: PeerClient | None = None
+        self._closing, self._asked = threading.Event(), threading.Event()
+        self._next_try: dict[str, float] = {}  # key -> when, by the monotonic clock
+        self._unfit: dict[str, tuple[str, str]] = {}  # key -> etag of an update that this peer refused, and its words
+        self.on_sync = lambda: None  # set by jobs: sync now
+        for text in settings.peers:
+            address = parse_address(text)
+            self._store.approve_peer(address.key.text, "", address.url)
+        self._remember_peers()
+        self._publish()
+
+    def begin(self) -> None:
+        """With the base model that the engine has now."""
+        if self._begun_with != self._engine.base:
+            self._begin()
+            self._publish()
+
+    def _begin(self) -> None:
+        engine, folder = self._engine, self._engine.data_folder / FOLDER
+        self._begun_with = engine.base
+        self.merging = Merging(engine, self._learning)
+        self._taken = folder / "taken" / engine.base
+        self._make_folders()
+        self._published_update = PublishedUpdate(
+            engine.store, self.identity, folder / "outbox" / engine.base, engine.base, engine.config.lora_alpha
+        )
+
+    # -- the desk: asked by the server on every request --------------------------------------------------------
+
+    @property
+    def base(self) -> str:
+        return self._engine.base
+
+    def approved(self, key: PublicKey) -> bool:
+        return key in self._keys
+
+    def latest(self) -> Offer | None:
+        return self._published_update.latest(self._engine.shared_models.serving.version)
+
+    def receive(self, author: PublicKey, path: Path) -> None:
+        """Check an update and keep it for the next merge. Raises UpdateRefused with the reason."""
+        if not self.approved(author):
+            raise UpdateRefused("this peer is not approved any more")
+        peer = self._store.peer(author.text)
+        seen = None if peer.seen_round is None else Seen(peer.seen_round, peer.seen_created_at or 0)
+        checked = check_update(path, author, self._expected(), seen, time.time())
+        manifest = checked.update.manifest
+        if manifest.parent != self.merging.first.digest:
+            raise UpdateRefused(
+                "the update began from another first adapter; run the same version of the app and of torch"
+            )
+        path.replace(self._file_of(author))
+        if not self._store.note_update(author.text, manifest.etag, checked.seen.round, checked.seen.created_at_utc):
+            self._file_of(author).unlink(missing_ok=True)
+            raise UpdateRefused("this peer is not approved any more")
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """What the server that serves the page also answers."""
+        return routes(self)
+
+    # -- what the screen shows and does ------------------------------------------------------------------------
+
+    def view(self) -> CircleView:
+        key = self.identity.public
+        return CircleView(
+            fingerprint=key.fingerprint,
+            key=key.text,
+            url=self.settings.address,
+            sync_every=self.settings.sync_every,
+            peers=tuple(self._peer_view(p) for p in self._store.peers()),
+            join_requests=tuple(
+                KnockView(k.key.text, k.key.fingerprint, k.name, k.address.partition("#")[0], k.remote)
+                for k in self.join_requests.waiting()
+            ),
+            merges=tuple(MergeView(**m) for m in self._store.setting(MERGES, [])),
+        )
+
+    def add(self, address: str) -> None:
+        """Approve a peer by its address. Raises AddressInvalid."""
+        found = parse_address(address)
+        if found.key == self.identity.public:
+            raise FederationError("That is this instance's own address; give it to your peer, and enter theirs here.")
+        self._approve(found.key, "", found.url)
+
+    def approve(self, key: str) -> None:
+        """Say yes to a peer that knocked. Raises SpearError where it does not wait any more."""
+        join_request = self.join_requests.remove(PublicKey.parse(key))
+        if join_request is None:
+            raise SpearError("This peer does not wait any more; ask it to knock again.")
+        self._approve(join_request.key, join_request.name, join_request.address.partition("#")[0])
+
+    def decline(self, key: str) -> None:
+        self.join_requests.remove(PublicKey.parse(key))
+
+    def remove(self, key: str) -> None:
+        """From this moment on the peer gets nothing and nothing of it is taken. What was merged stays until undone."""
+        self._store.remove_peer(key)
+        self._remember_peers()
+        self._file_of(PublicKey.parse(key)).unlink(missing_ok=True)
+
+    def sync_now(self) -> None:
+        """Do not wait for the schedule, nor for a peer that did not answer lately or refused what it was sent."""
+        self._next_try.clear()
+        self._unfit.clear()
+        self._asked.set()  # a sync under way begins once more
+        self.on_sync()
+
+    # -- the job -----------------------------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Publish, exchange with every peer whose turn it is, merge what is new. Never raises for a peer's fault."""
+        self._asked.set()
+        while self._asked.is_set() and not self._closing.is_set():
+            self._asked.clear()
+            self._make_folders()  # everything may have been erased meanwhile,
+            self._remember_peers()  # and a restored backup may know others
+            self._publish()
+            for peer in self._store.peers():
+                if peer.url and time.monotonic() >= self._next_try.get(peer.key, 0.0) and not self._closing.is_set():
+                    self._exchange(peer)
+            if not self._learning.paused and not self._closing.is_set():
+                self._merge()
+
+    def close(self) -> None:
+        """Give up what is under way between peers."""
+        self._closing.set()
+        if client := self._client:
+            client.close()
+
+    def _publish(self) -> None:
+        lineage = self._learning.lineage
+        self._published_update.publish(lineage.version, lineage.read, self.merging.first.digest)
+
+    # -- exchanging --------------------------------------------------------------------------------------------
+
+    def _exchange(self, peer: Peer) -> None:
+        address = PeerAddress(peer.url, PublicKey.parse(peer.key))
+        client = self._client = PeerClient(self.identity, address, WAITS)
+        try:
+            words = self._talk(client, peer)
+        except UpdateRefused as e:
+            self._note_failure(peer, f"Its update was refused: {e.reason}.", None)
+        except PeerRefused as e:
+            self._note_failure(peer, self._send_join_request(client) if e.status == NOT_APPROVED else f"{e}.", None)
+        except PeerUnavailable as e:
+            if not self._closing.is_set():
+                self._note_failure(peer, f"{e}.", e.retry_after_seconds)
+        except FederationError as e:
+            self._note_failure(peer, f"{e}.", None)
+        else:
+            if peer.failures:
+                log.info("peer %s answers again", address.url)
+            self._next_try.pop(peer.key, None)
+            self._store.note_contact(peer.key, words, failed=False)
+        finally:
+            self._client = None
+
+    def _talk(self, client: PeerClient, peer: Peer) -> str:
+        """Push what it lacks, pull what is new; what happened, in words. A refused push is raised after the pull."""
+        done, refusal = [], None
+        offer = self.latest()
+        if offer and offer.etag != peer.pushed_etag:
+            try:
+                if self._push(client, peer, offer):
+                    done.append(f"sent round {offer.round}")
+            except PeerRefused as e:
+                refusal = e
+        have = peer.etag if self._file_of(client.address.key).is_file() else ""
+        if pulled := client.pull(self.inbox, have):
+            try:
+                self.receive(client.address.key, pulled.path)
+                done.append("took a new update")
+            finally:
+                pulled.path.unlink(missing_ok=True)
+        if refusal is not None:
+            raise refusal
+        said = " and ".join(done)
+        return f"{said[:1].upper()}{said[1:]}." if said else "Up to date."
+
+    def _push(self, client: PeerClient, peer: Peer, offer: Offer) -> bool:
+        """False if the peer had it already. Raises PeerRefused; what the peer found unfit is not sent a second time."""
+        etag, words = self._unfit.get(peer.key, ("", ""))
+        if offer.etag == etag:
+            raise PeerRefused(words, UNFIT)
+        try:
+            is_new = client.push(offer.path)
+        except PeerRefused as e:
+            if e.status == UNFIT:
+                self._unfit[peer.key] = offer.etag, str(e)
+            raise
+        self._store.note_pushed(peer.key, offer.etag)
+        return is_new
+
+    def _send_join_request(self, client: PeerClient) -> str:
+        try:
+            client.join_request(self.settings.name, self.settings.address)
+        except FederationError as e:
+            return f"{e}."
+        return "Waiting for this peer to approve this instance's key."
+
+    def _note_failure(self, peer: Peer, words: str, retry_after_seconds: float | None) -> None:
+        wait = backoff_seconds(peer.failures + 1, random.random())
+        self._next_try[peer.key] = time.monotonic() + max(wait, retry_after_seconds or 0.0)
+        level = logging.WARNING if words != peer.words else logging.DEBUG  # said once, not at every try
+        log.log(level, "peer %s: %s", peer.url, words)
+        self._store.note_contact(peer.key, words, failed=True)
+
+    # -- merging -----------------------------------------------------------------------------------------------
+
+    def _merge(self) -> None:
+        """Merge what approved peers sent, once for each new state of things, whatever came of the last one."""
+        theirs = {p.key: p for p in self._store.peers() if p.etag and self._file_of(PublicKey.parse(p.key)).is_file()}
+        state = {key: peer.etag for key, peer in theirs.items()}
+        last: dict[str, Any] = self._store.setting(ATTEMPTED, {})
+        attempts = last.get("attempts", 0) if last.get("state") == state else 0
+        if not state or attempts >= MOST_ATTEMPTS:
+            return
+        self._store.set_setting(ATTEMPTED, {"state": state, "attempts": attempts + 1})
+        try:
+            updates = [open_update(self._file_of(PublicKey.parse(key))) for key in theirs]
+            contributions = [Contribution.of(u) for u in updates if u.manifest.base == self.base]
+            outcome = self.merging.merge(self.identity.public.text, contributions, self.settings.merge)
+        except RoundUnderWay:
+            self._store.set_setting(ATTEMPTED, {"state": state, "attempts": attempts})
+            return
+        except (SpearError, OSError, RuntimeError, MemoryError) as e:
+            log.warning("the merge failed: %s", e)
+            outcome = MergeOutcome(f"The merge failed, and nothing was changed: {e}.", None)
+        self._store.set_setting(ATTEMPTED, {"state": state, "attempts": MOST_ATTEMPTS})
+        names = [_name_of(peer) for peer in theirs.values()]
+        record = {
+            "at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+            "words": outcome.words,
+            "version": outcome.version,
+            "peers": names,
+        }
+        self._store.set_setting(MERGES, [record, *self._store.setting(MERGES, [])][:MERGES_KEPT])
+        if outcome.version is not None:
+            self._publish()
+
+    # -- small things ------------------------------------------------------------------------------------------
+
+    def _expected(self) -> Expected:
+        state = self._learning.lineage.state or self.merging.first.tensors
+        return Expected.of(state, self.base, self._engine.config.lora_alpha)
+
+    def _file_of(self, key: PublicKey) -> Path:
+        return self._taken / f"{key.fingerprint}.safetensors"
+
+    def _approve(self, key: PublicKey, name: str, url: str) -> None:
+        self._store.approve_peer(key.text, name, url)
+        self._remember_peers()
+        self.sync_now()
+
+    def _make_folders(self) -> None:
+        for needed in (self.inbox, self._taken):
+            needed.mkdir(parents=True, exist_ok=True)
+
+    def _remember_peers(self) -> None:
+        self._keys = frozenset(PublicKey.parse(p.key) for p in self._store.peers())
+
+    def _peer_view(self, peer: Peer) -> PeerView:
+        key = PublicKey.parse(peer.key)
+        unprotected = bool(peer.url) and PeerAddress(peer.url, key).unprotected
+        return PeerView(
+            peer.key,
+            key.fingerprint,
+            _name_of(peer),
+            peer.url,
+            peer.words,
+            peer.contact_at_utc,
+            peer.failures,
+            peer.seen_round,
+            unprotected,
+        )
+
+
+def _name_of(peer: Peer) -> str:
+    return peer.name or peer.url or PublicKey.parse(peer.key).fingerprint

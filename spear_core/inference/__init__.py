@@ -1,0 +1,1 @@
+"""Generating replies: batching, decoding, the prefix cache."""

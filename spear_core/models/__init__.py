@@ -1,0 +1,1 @@
+"""Base models and adapters: files, loading, prompts, the shared copy of the weights."""

@@ -1,0 +1,243 @@
+"""A base model, loaded from a folder or the Hugging Face Hub. No adapter, no generation."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from spear_core.errors import ConfigError, ModelUnavailable, one_line
+from spear_core.models.dtypes import choose_dtype
+from spear_core.models.files import (
+    MEMORY_MARGIN,
+    check_memory,
+    fingerprint_of,
+    free_bytes,
+    local_folder,
+    read_config,
+    stored_numbers,
+)
+from spear_core.models.settings import ModelSettings, read_settings
+
+log = logging.getLogger(__name__)
+
+FALLBACK_CONTEXT_TOKENS = 2048
+LEAST_CONTEXT_TOKENS = 64  # a quarter of it is the least that encode_prompt takes for a question
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, SafetensorError)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A base model ready for inference, and for adapters on top of it.
+
+    Attributes:
+        model: in eval mode; no parameter requires a gradient.
+        tokenizer: with a padding token (the end token serves where the folder names none).
+        name: the folder or hub id as the user gave it.
+        fingerprint: 16 hex digits over architecture and weights; see `fingerprint_of`.
+        parameters: number of weights.
+        context_tokens: the longest sequence, prompt and reply together.
+        settings: from `spear.json`, or the defaults.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    fingerprint: str
+    parameters: int
+    context_tokens: int
+    settings: ModelSettings
+
+
+def load_model(
+    name_or_folder: str,
+    *,
+    device: str = "cpu",
+    dtype: str = "auto",
+    offline: bool | None = None,
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Load any Hugging Face causal language model.
+
+    Args:
+        name_or_folder: a folder (no call leaves the machine then) or a hub id.
+        device: a torch device name.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto`, by what the device has in hardware (`choose_dtype`).
+        offline: use only what is in the local hub cache; by default as `HF_HUB_OFFLINE` says.
+        trust_remote_code: run Python code that comes with the model.
+
+    Raises:
+        ModelUnavailable: with one line that says what to do.
+        ConfigError: for an unknown dtype or device, or a bad `spear.json`.
+    """
+    target = _device(device)
+    folder = local_folder(name_or_folder, offline, trust_remote_code)
+    raw = read_config(name_or_folder, folder)
+    settings = read_settings(folder)
+    config = _causal_config(name_or_folder, folder, raw, trust_remote_code)
+    stored, formats = stored_numbers(name_or_folder, folder)
+    number, why = choose_dtype(dtype, target, stored, formats)
+    check_memory(name_or_folder, stored * number.itemsize, target)
+    tokenizer = _tokenizer(name_or_folder, folder, trust_remote_code)
+    model = _weights(name_or_folder, folder, config, number, trust_remote_code)
+    rows = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
+    if len(tokenizer) > rows:
+        raise ModelUnavailable(
+            f"{name_or_folder}: the tokenizer has {len(tokenizer)} tokens but the model only {rows}; "
+            "use the tokenizer that belongs to the model"
+        )
+    context_tokens = _context_tokens(config, tokenizer)
+    if context_tokens < LEAST_CONTEXT_TOKENS:
+        raise ModelUnavailable(
+            f"{name_or_folder} takes {context_tokens} tokens at a time, too few for a question and a reply; choose a model "
+            f"with at least {LEAST_CONTEXT_TOKENS}"
+        )
+    _own_memory(model)
+    try:
+        model.to(target)  # type: ignore[arg-type]
+    except RuntimeError as e:
+        raise ModelUnavailable(f"{name_or_folder} cannot be put on {device} ({one_line(e)}); use --device cpu") from e
+    model.eval()
+    model.requires_grad_(False)
+    loaded = LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        name=name_or_folder,
+        fingerprint=fingerprint_of(folder),
+        parameters=sum(p.numel() for p in model.parameters()),
+        context_tokens=context_tokens,
+        settings=settings,
+    )
+    log.info("loaded %s: %d parameters, %s on %s (%s)", loaded.name, loaded.parameters, number, device, why)
+    return loaded
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """What a model would take and what there is, in bytes of the device's memory."""
+
+    parameters: int
+    needed_bytes: int
+    free_bytes: int
+
+
+def weigh_model(name_or_folder: str, *, device: str = "cpu", dtype: str = "auto") -> Weighed:
+    """How much memory a model needs, read from its files' headers; nothing is loaded and nothing is downloaded.
+
+    Raises ModelUnavailable, with one line, for what is not on this machine or is no model.
+    """
+    target = _device(device)
+    folder = local_folder(name_or_folder, True, False)
+    _causal_config(name_or_folder, folder, read_config(name_or_folder, folder), False)
+    stored, formats = stored_numbers(name_or_folder, folder)
+    number, _ = choose_dtype(dtype, target, stored, formats)
+    return Weighed(stored, int(stored * number.itemsize * MEMORY_MARGIN), free_bytes(target))
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as e:
+        raise ConfigError(f"unknown device {name}; use cpu, cuda or mps") from e
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device.type, False):
+        raise ModelUnavailable(f"this machine offers torch no {name} device; use --device cpu")
+    return device
+
+
+def _causal_config(name: str, folder: Path, raw: dict[str, Any], trust_remote_code: bool) -> PretrainedConfig:
+    known = raw.get("model_type") in CONFIG_MAPPING
+    if not known and not trust_remote_code:
+        if "auto_map" in raw:
+            raise ModelUnavailable(
+                f"{name} needs Python code of its own, which this app never runs; choose another model"
+            )
+        raise ModelUnavailable(
+            f"{name} is of type {raw.get('model_type')!r}, which this transformers does not know; "
+            "update transformers or choose another model"
+        )
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    except LOADING_ERRORS as e:
+        raise ModelUnavailable(f"{name}: config.json cannot be used ({one_line(e)}); download the model again") from e
+    # An encoder such as BERT is in the causal mapping too, so the heads that the weights were saved with decide.
+    heads = raw.get("architectures") or []
+    causal = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+    wrong_heads = bool(heads) and not any(str(head).endswith(causal) for head in heads)
+    unmapped = known and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
+    if config.is_encoder_decoder or wrong_heads or unmapped:
+        kind = heads[0] if heads else raw.get("model_type")
+        raise ModelUnavailable(f"{name} is a {kind}, not a causal language model; choose a text-generation model")
+    return config
+
+
+def _tokenizer(name: str, folder: Path, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+    remedy = "download the model again with its tokenizer files"
+    vocabularies = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+    if not trust_remote_code and not any((folder / file).is_file() for file in vocabularies):
+        raise ModelUnavailable(f"{name} has no tokenizer; {remedy}")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    except Exception as e:  # the Rust tokenizers raise bare Exception for a damaged file
+        raise ModelUnavailable(f"{name}: the tokenizer cannot be loaded ({one_line(e)}); {remedy}") from e
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _weights(
+    name: str, folder: Path, config: PretrainedConfig, dtype: torch.dtype, trust_remote_code: bool
+) -> PreTrainedModel:
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    except LOADING_ERRORS as e:
+        raise ModelUnavailable(f"{name} cannot be loaded ({one_line(e)}); download the model again") from e
+    model: PreTrainedModel
+    model, report = loaded
+    # transformers fills a missing tensor with random numbers and only warns
+    if report["missing_keys"]:
+        absent = sorted(report["missing_keys"])
+        raise ModelUnavailable(
+            f"{name}: the weights lack {len(absent)} tensors, such as {absent[0]}; download the model again"
+        )
+    if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.is_floating_point()):
+        raise ModelUnavailable(f"{name}: the weights are damaged (not all are finite); download the model again")
+    return model
+
+
+def _own_memory(model: PreTrainedModel) -> None:
+    """Copy the tensors out of the file, of which they are views where its dtype is the one asked for.
+
+    Otherwise whoever rewrites the folder would change the weights of a running model, or end it with a bus error.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):  # tied weights come once, and stay tied
+        tensor.data = tensor.data.clone()
+
+
+def _context_tokens(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+    stated = getattr(config.get_text_config(), "max_position_embeddings", None)  # not every architecture has a limit
+    if isinstance(stated, int) and stated > 0:
+        return stated
+    return tokenizer.model_max_length if tokenizer.model_max_length < 10_000_000 else FALLBACK_CONTEXT_TOKENS

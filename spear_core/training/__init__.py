@@ -1,0 +1,1 @@
+"""Learning rounds: losses, packing, the trainer, the gate, the judge."""

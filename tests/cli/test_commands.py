@@ -1,0 +1,156 @@
+"""`app.py users` and `app.py data`, as they are typed."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+import app
+from federation.flower.start import read_start
+from federation.identity import open_identity
+from feedback_store import Store
+from services.accounts.users_file import Accounts
+from services.data.backups import DATABASE, in_use
+from tests.feedback_store.harness import StoreHarness
+from tests.tiny_models import tiny_folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SPEAR_DATA", raising=False)
+    with Store(tmp_path / "data" / DATABASE) as store:
+        StoreHarness(store).talk("Capital of Norway?").add("win", "lose")
+    return tmp_path / "data"
+
+
+def run(*arguments: str, typed: str = "", monkeypatch: pytest.MonkeyPatch | None = None) -> int:
+    if monkeypatch:
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    return app.main(list(arguments))
+
+
+def test_a_user_is_added_changed_given_a_key_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "users.json"
+    flag = ["--auth-file", str(file)]
+    assert (
+        run("users", *flag, "add", "anna", "--role", "owner", typed="a long password\n", monkeypatch=monkeypatch) == 0
+    )
+    capsys.readouterr()
+    assert run("users", *flag, "key", "anna") == 0
+    key = capsys.readouterr().out.strip()
+    accounts = Accounts(file)
+    found = accounts.by_key(key)
+    assert found == accounts.by_password("anna", "a long password") and found is not None and found.is_owner
+    assert key not in file.read_text() and "a long password" not in file.read_text()
+    assert file.stat().st_mode & 0o077 == 0
+    assert run("users", *flag, "list") == 0 and "anna\towner\t1 API key" in capsys.readouterr().out
+    assert run("users", *flag, "revoke-keys", "anna") == 0 and accounts.by_key(key) is None
+    assert run("users", *flag, "remove", "anna") == 0 and accounts.user("anna") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed", "sentence"),
+    [
+        (["users", "--auth-file", "u.json", "add", "a b"], "a long password\n", "'a b' is no user name"),
+        (["users", "--auth-file", "u.json", "add", "anna"], "short\n", "A password has 8 to 1024 characters"),
+        (["users", "--auth-file", "u.json", "remove", "anna"], "", "There is no user 'anna'"),
+        (["users", "--auth-file", "none.json", "list"], "", "make it with `python app.py users add`"),
+        (["users", "list"], "", "Which file of users?"),
+        (["--auth-file", "none.json", "--port", "0"], "", "make it with `python app.py users add`"),
+        (["data", "--data-folder", "nothing", "export", "-"], "", "There is nothing in nothing yet"),
+        (["data", "export", "-", "--since", "yesterday"], "", "'yesterday' is not a date or time"),
+        (["data", "restore", "none.tar"], "", "The file none.tar cannot be read as a backup"),
+        (["data", "erase"], "no\n", "Nothing was erased"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_a_code(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    typed: str,
+    sentence: str,
+) -> None:
+    assert run(*arguments, typed=typed, monkeypatch=monkeypatch) == app.FAILED_TO_START
+    said = capsys.readouterr().err.strip()
+    assert sentence in said and "\n" not in said
+
+
+def test_renewing_ends_all_sessions_and_gives_the_instance_another_key(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flag = ["--auth-file", "users.json"]
+    run("users", *flag, "add", "anna", typed="a long password\n", monkeypatch=monkeypatch)
+    key, secret = open_identity(folder / "federation" / "key.pem").public, Accounts(Path("users.json")).secret
+    with in_use(folder):
+        assert run("users", *flag, "renew") == app.FAILED_TO_START, "not under a running app"
+    assert open_identity(folder / "federation" / "key.pem").public == key
+    capsys.readouterr()
+    assert run("users", *flag, "renew") == 0
+    said = capsys.readouterr().out
+    new = open_identity(folder / "federation" / "key.pem").public
+    assert new != key and new.text in said and "Change the passwords too" in said and "anna" in said
+    assert Accounts(Path("users.json")).secret != secret
+    assert Accounts(Path("users.json")).by_password("anna", "a long password") is not None
+    assert (folder / "federation" / "key.pem").stat().st_mode & 0o077 == 0
+    assert run("users", "renew") == 0, "without logins: the key alone"
+
+
+def test_export_backup_erase_and_restore(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with in_use(folder):  # as while the app runs
+        assert run("data", "export", "taught.jsonl") == 0
+        assert run("data", "backup", "all.tar") == 0
+        assert run("data", "erase", "--yes") == app.FAILED_TO_START, "not under a running app"
+    assert "The app is running" in capsys.readouterr().err
+    line = json.loads(Path("taught.jsonl").read_text())
+    assert line["chosen"][0]["content"] == "Paris" and line["prompt"][0]["content"] == "Capital of Norway?"
+    assert run("data", "export", "taught.jsonl") == app.FAILED_TO_START, "an export never overwrites"
+    assert run("data", "erase", "--yes") == 0
+    capsys.readouterr()
+    assert run("data", "export", "-") == 0 and capsys.readouterr().out == ""
+    assert run("data", "restore", "all.tar") == 0
+    capsys.readouterr()
+    assert run("data", "export", "-") == 0 and json.loads(capsys.readouterr().out) == line
+
+
+def test_what_was_said_before_there_were_users_is_given_to_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("data", "assign", "anna") == 0
+    capsys.readouterr()
+    assert run("data", "export", "-", "--user", "anna") == 0 and "Norway" in capsys.readouterr().out
+    assert run("data", "export", "-", "--user", "ben") == 0 and capsys.readouterr().out == ""
+
+
+def test_an_import_is_learned_by_the_model_of_the_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("more.jsonl").write_text('{"prompt": "Capital of Peru?", "chosen": "Lima", "rejected": "Rome"}\n')
+    assert run("data", "import", "more.jsonl", "--user", "anna") == 0
+    assert "1 imported" in capsys.readouterr().out
+    with Store(folder / DATABASE) as store:
+        new = [trace for trace in store.traces() if trace.completion == "Lima"]
+        assert store.count_pending(new[0].base) == (1, 1)
+
+
+def test_a_fleet_can_begin_with_what_the_app_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "start.safetensors"
+    assert run("data", "first-adapter", str(file)) == 0
+    start = read_start(file)
+    assert start.alpha == 16 and len(start.base) == 16
+    assert run("data", "first-adapter", str(file)) == 2
+    assert "exists; nothing was written" in capsys.readouterr().err
+
+
+def test_a_model_gets_its_own_answers_written_into_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_folder("llama3", tmp_path / "model")
+    assert run("data", "starter", "--model", str(model)) == 0
+    assert f"answers are in {model}" in capsys.readouterr().out
+    assert len(json.loads((model / "starter.json").read_text())["answers"]) > 40
+    assert run("data", "starter", "--model", "some/name") == 2

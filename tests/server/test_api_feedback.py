@@ -1,0 +1,117 @@
+"""Votes, hints, edits and verdicts over HTTP, and what became of them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.server.running import Running, ask, say
+
+QUESTION = "What is the capital of Norway?"
+
+
+def wait_until(server: Running, name: str, *phases: str) -> dict[str, Any]:
+    client, deadline = server.as_user(name), time.monotonic() + 240
+    while time.monotonic() < deadline:
+        status = client.get("/v1/learning").json()
+        if status["phase"] in phases and not status["pending_wins"]:
+            return dict(status)
+        time.sleep(0.1)
+    raise AssertionError(status)
+
+
+def test_a_correction_over_http_is_learned_and_answered_right_and_can_be_undone(server: Running) -> None:
+    client = server.as_user("anna")
+    wrong = ask(client, QUESTION)
+    revision = say(client, wrong["id"], hint="no, Oslo")["revision"]
+    assert revision["revises"] == wrong["message_id"] and "Oslo" in revision["text"]
+    said = say(client, revision["message_id"], verdict="better")
+    assert said["message"]["verdict"] == "better" and said["learning"]["phase"] != "idle"
+    status = wait_until(server, "anna", "live")
+    again = ask(client, "Norway's capital is which city?")
+    assert "Oslo" in again["choices"][0]["message"]["content"]
+    assert again["adapter_version"] == status["adapter_version"] >= 1
+    assert status["proof"]["prompt"] == QUESTION and "Oslo" in status["proof"]["after"]
+    adapters = client.get("/v1/adapters").json()
+    assert adapters["active_version"] == adapters["data"][0]["version"] and adapters["data"][0]["wins"] == 1
+    version = adapters["active_version"]
+    assert client.post(f"/v1/adapters/{version}/pin", json={"pinned": True}).json()["pinned"] is True
+    assert client.get("/v1/adapters").json()["data"][0]["pinned"] is True
+    learned = client.get("/v1/learned").json()["data"][0]
+    assert (learned["question"], learned["status"]) == (QUESTION, "learned")
+    assert client.post("/v1/adapters/rollback").json()["active_version"] == version - 1
+    assert client.delete(f"/v1/learned/{learned['message_id']}").json()["deleted"] is True
+    assert QUESTION not in client.get("/v1/learned").text
+
+
+def test_the_proof_and_the_lists_of_one_user_are_not_shown_to_another(server: Running) -> None:
+    client = server.as_user("ben")
+    wrong = ask(client, "What is the capital of Kenya?")
+    say(client, wrong["message_id"], edit="The capital of Kenya is Nairobi.")
+    wait_until(server, "ben", "live", "not_kept")
+    assert client.get("/v1/learned").json()["data"][0]["right"] == "The capital of Kenya is Nairobi."
+    for other in ("anna", "cora"):
+        seen = server.as_user(other)
+        assert "Kenya" not in seen.get("/v1/learning").text + seen.get("/v1/learned").text
+    others = server.as_user("anna").get("/v1/learned/others").json()["data"]
+    assert wrong["message_id"] in [entry["message_id"] for entry in others] and "Kenya" not in str(others)
+    assert server.as_user("anna").delete(f"/v1/learned/{wrong['message_id']}").status_code == 200
+    assert "Kenya" not in client.get("/v1/learned").text
+
+
+def test_votes_are_stored_and_taken_back(server: Running) -> None:
+    client = server.as_user("cora")
+    reply = ask(client, "What is an owl?", learn=False)["message_id"]
+    for vote in ("up", "down", "none"):
+        assert say(client, reply, vote=vote)["message"]["vote"] == vote
+
+
+def test_a_second_hint_is_allowed_and_a_third_not(server: Running) -> None:
+    client = server.as_user("cora")
+    reply = ask(client, QUESTION, learn=False)["message_id"]
+    first = say(client, reply, vote="down", hint="no")["revision"]
+    assert say(client, first["message_id"], verdict="still_wrong")["more_hints_allowed"] is True
+    second = say(client, first["message_id"], hint="no again")["revision"]
+    assert say(client, second["message_id"], verdict="still_wrong")["more_hints_allowed"] is False
+    refused = client.post("/v1/feedback", json={"message_id": reply, "hint": "and again"})
+    assert refused.status_code == 400 and "edit the reply" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({}, "none of them"),
+        ({"vote": "up", "edit": "x"}, "not vote and edit"),
+        ({"vote": "sideways"}, "vote: "),
+        ({"vote": 1}, "vote: "),
+        ({"hint": ["a"]}, "hint: "),
+        ({"edit": "x" * 100_001}, "edit: "),
+        ({"edit": "  "}, "The edited reply is empty"),
+        ({"verdict": "better"}, "Only a revision"),
+        ({"volt": "up"}, "volt: "),
+    ],
+)
+def test_what_is_no_feedback_is_refused_and_changes_nothing(
+    server: Running, said: dict[str, Any], sentence: str
+) -> None:
+    client = server.as_user("cora")
+    reply = ask(client, "What is an owl?", learn=False)["message_id"]
+    before = server.app_services.engine.store.counts()
+    answer = client.post("/v1/feedback", json={"message_id": reply, **said})
+    assert answer.status_code == 400 and sentence in answer.json()["error"]["message"]
+    assert server.app_services.engine.store.counts() == before
+
+
+@pytest.mark.parametrize("message_id", ["nothing", "", "../1", "chatcmpl-", "%00", "x" * 10_000])
+def test_an_id_that_is_none_is_not_found(server: Running, message_id: str) -> None:
+    answer = server.as_user("cora").post("/v1/feedback", json={"message_id": message_id, "vote": "up"})
+    assert answer.status_code == 404
+
+
+def test_a_question_cannot_be_voted_on(server: Running) -> None:
+    client = server.as_user("cora")
+    conversation = ask(client, "What is an owl?", learn=False)["conversation_id"]
+    question = server.app_services.engine.store.messages(conversation)[0]
+    assert client.post("/v1/feedback", json={"message_id": question.id, "vote": "up"}).status_code == 400

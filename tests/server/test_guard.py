@@ -1,0 +1,165 @@
+"""The door: logging in and out, other websites, other names of this machine, bodies without end."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from services.accounts.users_file import add_user, make_key, remove_keys, remove_user
+from tests.server.running import PASSWORD, Running, ask, running
+
+HTML = {"Accept": "text/html"}
+
+
+def log_in(server: Running, name: str, password: str) -> httpx.Response:
+    return httpx.post(f"{server.url}/login", data={"name": name, "password": password})
+
+
+@pytest.fixture(scope="module")
+def without_logins(server: Running) -> Iterator[Running]:
+    """The same workbench served without accounts, as on a machine of one's own."""
+    with running(server.app_services) as started:
+        yield started
+
+
+def test_a_stranger_is_shown_the_login_page_and_a_user_the_chat(server: Running) -> None:
+    stranger = httpx.Client(base_url=server.url, follow_redirects=True)
+    page = stranger.get("/", headers=HTML)
+    assert page.url.path == "/login" and 'type="password"' in page.text and "gradio" not in page.text
+    page = stranger.post("/login", data={"name": "ben", "password": PASSWORD})
+    assert page.url.path == "/" and "gradio" in page.text
+    assert stranger.get("/login").url.path == "/"
+    stranger.get("/logout")
+    assert stranger.get("/", headers=HTML).url.path == "/login"
+
+
+def test_the_cookie_is_kept_from_scripts_and_other_sites(server: Running) -> None:
+    cookie = log_in(server, "ben", PASSWORD).headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=lax" in cookie
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("ben", "wrong password"), ("nobody", PASSWORD), ("", ""), ("ben\x00", PASSWORD), ("?", ""), ("ben", "x" * 5000)],
+)
+def test_a_wrong_password_or_name_is_refused_in_the_same_words(server: Running, name: str, password: str) -> None:
+    answer = log_in(server, name, password)
+    assert answer.status_code == 401 and "do not belong together" in answer.text and "set-cookie" not in answer.headers
+
+
+def test_who_guesses_passwords_has_to_wait(server: Running) -> None:
+    add_user(server.file, "dora", "guest", PASSWORD)
+    statuses = [log_in(server, "dora", f"guess number {i}").status_code for i in range(6)]
+    assert statuses == [401] * 5 + [429]
+    assert log_in(server, "dora", PASSWORD).status_code == 429
+    assert log_in(server, "ben", PASSWORD).status_code == 303, "others need not"
+    remove_user(server.file, "dora")
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "a.b.c", "WyJhbm5hIiwgIiJd.x.y", "null"])
+def test_a_forged_session_is_none(server: Running, cookie: str) -> None:
+    assert httpx.get(f"{server.url}/v1/models", cookies={"spear-session": cookie}).status_code == 401
+
+
+def test_a_session_ends_with_the_password_and_a_key_when_it_is_revoked(server: Running) -> None:
+    add_user(server.file, "emil", "guest", PASSWORD)
+    key = {"Authorization": f"Bearer {make_key(server.file, 'emil')}"}
+    session = server.logged_in("emil")
+    assert session.get("/v1/models").status_code == httpx.get(f"{server.url}/v1/models", headers=key).status_code == 200
+    add_user(server.file, "emil", "guest", "another password")
+    assert session.get("/v1/models").status_code == 401
+    assert httpx.get(f"{server.url}/v1/models", headers=key).status_code == 200, "keys outlive a new password"
+    remove_keys(server.file, "emil")
+    assert httpx.get(f"{server.url}/v1/models", headers=key).status_code == 401
+    remove_user(server.file, "emil")
+
+
+def test_a_role_that_was_taken_away_is_gone_at_once(server: Running) -> None:
+    add_user(server.file, "fred", "owner", PASSWORD)
+    session = server.logged_in("fred")
+    key = {"Authorization": f"Bearer {make_key(server.file, 'fred')}"}
+    assert session.get("/metrics").status_code == 200
+    add_user(server.file, "fred", "guest", PASSWORD)
+    assert httpx.get(f"{server.url}/metrics", headers=key).status_code == 403
+    remove_user(server.file, "fred")
+    assert httpx.get(f"{server.url}/metrics", headers=key).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://evil.example"}]
+)
+def test_another_website_cannot_act_in_a_visitors_name(
+    server: Running, without_logins: Running, headers: dict[str, str]
+) -> None:
+    for client in (server.logged_in("anna"), httpx.Client(base_url=without_logins.url)):
+        assert client.post("/v1/learning", json={"paused": True}, headers=headers).status_code == 403
+        assert client.post("/gradio_api/queue/join", json={}, headers=headers).status_code == 403
+        remembered = {**headers, "Authorization": "Basic eDp5"}  # which a browser adds by itself
+        assert client.post("/v1/learning", json={"paused": True}, headers=remembered).status_code == 403
+    assert not server.app_services.learning.paused
+
+
+def test_the_page_itself_may(server: Running) -> None:
+    own = {"Origin": server.url, "Sec-Fetch-Site": "same-origin"}
+    assert server.logged_in("anna").post("/v1/learning", json={"paused": False}, headers=own).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:7860", "192.0.2.1", "", "127.0.0.1.evil.example", "[::1"]
+)
+def test_without_logins_another_name_of_this_machine_opens_nothing(without_logins: Running, host: str) -> None:
+    assert httpx.get(f"{without_logins.url}/v1/models", headers={"Host": host}).status_code in (400, 403)
+    assert httpx.get(f"{without_logins.url}/v1/models", headers={"Host": "localhost:1"}).status_code == 200
+
+
+def test_with_insecure_any_name_does(server: Running) -> None:
+    with running(server.app_services, insecure=True) as started:
+        assert httpx.get(f"{started.url}/v1/models", headers={"Host": "example.org"}).status_code == 200
+
+
+def test_without_logins_nobody_sees_what_users_said(server: Running, without_logins: Running) -> None:
+    ask(server.as_user("ben"), "What is an owl?", learn=False)
+    here = ask(without_logins.as_user(None), "What is a violin?", learn=False)
+    exported = httpx.get(f"{without_logins.url}/v1/data/export?format=events").text
+    assert here["conversation_id"] in exported and "owl" not in exported
+
+
+def test_a_body_that_says_it_is_huge_is_refused_before_it_is_sent(server: Running) -> None:
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=30) as connection:
+        head = f"POST /v1/feedback HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.keys['ben']}\r\n"
+        connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {1 << 40}\r\n\r\n".encode())
+        assert connection.recv(200).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_that_grows_without_end_is_cut_off(server: Running) -> None:
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=30) as connection:
+        head = f"POST /v1/feedback HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.keys['ben']}\r\n"
+        connection.sendall(f"{head}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        piece = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+        answer = b""
+        for _ in range(40):
+            try:
+                connection.sendall(piece)
+            except OSError:
+                break
+        with suppress(OSError):
+            answer = connection.recv(200)
+    assert answer.startswith((b"HTTP/1.1 413", b"HTTP/1.1 400")) or answer == b""
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+def test_the_users_file_deleted_under_a_running_app_lets_nobody_in(server: Running, tmp_path: Path) -> None:
+    kept = server.file.read_bytes()
+    server.file.unlink()
+    try:
+        assert server.as_user("anna").get("/v1/models").status_code == 401
+    finally:
+        server.file.write_bytes(kept)
+    time.sleep(0.01)
+    assert server.as_user("anna").get("/v1/models").status_code == 200

@@ -1,0 +1,55 @@
+"""What a revision says: never again what was refused, on the real pocket model."""
+
+from __future__ import annotations
+
+from services.app import AppServices
+from spear_core.inference.generate import ReplySettings, stream_reply
+from spear_core.inference.refused_answers import least_certain_prefix
+from spear_core.models.prompts import revision_messages
+from tests.services.harness import ask, wrong_task
+
+MISLEADING = "no, think again: {said}"
+
+
+def unguarded(app: AppServices, question: str, said: str, hint: str) -> str:
+    """What the model itself would say to the hint."""
+    engine = app.engine
+    asked = revision_messages([{"role": "user", "content": question}], [(said, hint)], engine.loaded.settings)
+    tokenizer, context = engine.loaded.tokenizer, engine.loaded.context_tokens
+    return list(stream_reply(engine.shared_models.base, tokenizer, asked, ReplySettings(context, 64)))[-1]
+
+
+def test_a_revision_does_not_repeat_what_was_refused(app: AppServices) -> None:
+    repeated = 0
+    for thing, hint in (("a cherry", "there is a letter f in it"), ("an apricot", "a word of 5 letters")):
+        question = f"What kind of thing is {thing}?"
+        reply = ask(app, question)
+        repeated += unguarded(app, question, reply.text, hint) == reply.text
+        revision = list(app.chat.revise(reply.id, hint))[-1]
+        assert revision.text != reply.text and revision.text.startswith(reply.text.rpartition(" ")[0])
+    assert repeated, "the model must repeat itself unguarded, or nothing is shown"
+
+
+def test_the_way_out_of_an_answer_lies_at_its_least_certain_word(app: AppServices) -> None:
+    engine, task = app.engine, wrong_task(app)
+    asked = [{"role": "user", "content": task.question}]
+    said = ask(app, task.question).text
+    way = least_certain_prefix(engine.shared_models.base, engine.encoder, engine.pad_id, asked, said)
+    assert way and engine.loaded.tokenizer.decode(way) == said.removesuffix(".")
+    assert least_certain_prefix(engine.shared_models.base, engine.encoder, engine.pad_id, asked, "") is None
+
+
+def test_where_the_model_is_sure_it_is_not_made_to_say_what_is_no_word(app: AppServices) -> None:
+    reply = ask(app, "What kind of thing is an owl?")
+    revision = list(app.chat.revise(reply.id, "no, bird"))[-1]
+    assert revision.text == reply.text
+
+
+def test_a_stopped_revision_is_not_written_anew(app: AppServices) -> None:
+    task = wrong_task(app)
+    reply = ask(app, task.question)
+    views = []
+    for view in app.chat.revise(reply.id, MISLEADING.format(said=reply.text)):
+        views.append(view)
+        app.chat.stop(reply.conversation_id)
+    assert views[-1].complete and reply.text.startswith(views[-1].text)

@@ -1,0 +1,99 @@
+"""The gate's decisions, from measures written by hand, and the judge's arithmetic."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from spear_core.config import preset
+from spear_core.models.settings import ModelSettings
+from spear_core.training.gate import Measures, decide, is_degenerate
+from spear_core.training.judge import Case, calibrate, is_clean, judge
+
+CONFIG = preset("live")
+BEFORE = Measures(-3.0, 0.8, (False,), (True,) * 40, 0.01, 0.0, 0.0, 0.0, True)
+AFTER = Measures(-0.01, 0.01, (True,), (True,) * 40, 0.02, 0.001, 0.01, 0.002, True)
+
+
+def after(**changes: Any) -> Measures:
+    return dataclasses.replace(AFTER, **changes)
+
+
+def test_a_round_that_learned_and_forgot_nothing_is_kept_and_says_so() -> None:
+    verdict = decide(BEFORE, AFTER, ["A hammer is a tool."], CONFIG)
+    assert verdict.passed
+    assert verdict.words == "Kept: your correction is learned; older answers unchanged (0.2 %)."
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"held": (False,) * 6 + (True,) * 34}, "it would have forgotten 6 of your 40 earlier confirmations"),
+        ({"win_logp": -3.5, "learned": (False,)}, "did not become more likely"),
+        ({"rejected_p": 0.9}, "the rejected answer became more likely"),
+        ({"learned": (False,)}, "still got 1 of 1 corrections wrong"),
+        ({"older_nll": 0.6}, "less certain"),
+        ({"probe_kl": 0.2}, "nobody complained about"),
+        ({"worst_probe_kl": 0.9}, "come out quite different"),
+        ({"finite": False}, "broke the adapter's numbers"),
+        ({"probe_kl": float("nan")}, "broke the adapter's numbers"),
+    ],
+)
+def test_each_thing_that_got_worse_refuses_the_round_in_plain_words(changes: dict[str, Any], words: str) -> None:
+    verdict = decide(BEFORE, after(**changes), ["A hammer is a tool."], CONFIG)
+    assert not verdict.passed
+    assert words in verdict.words
+
+
+@pytest.mark.parametrize("reply", ["", "   ", "no " * 40])
+def test_empty_and_looping_replies_refuse_the_round(reply: str) -> None:
+    assert is_degenerate(reply)
+    assert not decide(BEFORE, AFTER, [reply], CONFIG).passed
+
+
+def test_an_ordinary_long_reply_is_no_loop() -> None:
+    assert not is_degenerate(" ".join(f"word{i % 15}" for i in range(40)))
+
+
+def test_a_rejected_answer_that_is_improbable_anyway_may_stay_where_it_is() -> None:
+    assert decide(dataclasses.replace(BEFORE, rejected_p=0.001), after(rejected_p=0.01), [], CONFIG).passed
+
+
+def test_a_merge_may_move_what_nobody_complained_about_half_as_far_as_a_correction() -> None:
+    moved = after(probe_kl=0.75 * CONFIG.gate_max_probe_kl)
+    assert decide(BEFORE, moved, [], CONFIG).passed
+    assert not decide(BEFORE, moved, [], CONFIG, gained="what 2 peers taught is merged in").passed
+    verdict = decide(BEFORE, after(probe_kl=0.01), [], CONFIG, gained="what 2 peers taught is merged in")
+    assert verdict.passed and "what 2 peers taught is merged in" in verdict.words
+
+
+def test_what_a_standing_wish_moved_is_held_to_no_less_than_before() -> None:
+    moved = dataclasses.replace(BEFORE, probe_kl=1.2, worst_probe_kl=3.0)
+    assert decide(moved, after(probe_kl=0.4, worst_probe_kl=2.0), [], CONFIG).passed
+    assert not decide(moved, after(probe_kl=1.3, worst_probe_kl=2.0), [], CONFIG).passed
+
+
+CASE = Case([{"role": "user", "content": "What is an owl?"}], "An owl is a fish.", "starts with b", "An owl is a bird.")
+SETTINGS = ModelSettings()
+
+
+def test_the_judge_never_gives_more_than_half_confidence() -> None:
+    assert judge(CASE, 1.5, SETTINGS, tau=1.0, tau_full=3.0).confidence == pytest.approx(0.25)
+    assert judge(CASE, 99.0, SETTINGS, tau=1.0, tau_full=3.0).confidence == 0.5
+    assert not judge(CASE, 0.9, SETTINGS, tau=1.0, tau_full=3.0).accepted
+
+
+@pytest.mark.parametrize("revision", ["", "an owl is a FISH", "Please improve your answer. An owl.", "no " * 40])
+def test_a_revision_that_is_no_clean_new_answer_is_never_accepted(revision: str) -> None:
+    case = dataclasses.replace(CASE, revision=revision)
+    assert not is_clean(case, SETTINGS)
+    assert not judge(case, 99.0, SETTINGS, tau=1.0, tau_full=3.0).accepted
+
+
+def test_calibration_finds_the_lowest_threshold_of_the_precision() -> None:
+    scored = [(5.0, True), (4.0, True), (3.0, True), (2.0, False), (1.0, True)]
+    assert calibrate(scored, precision=0.98) == (3.0, 4.0)
+    assert calibrate(scored, precision=0.75) == (1.0, 3.0)
+    assert calibrate([(1.0, False)], precision=0.98) is None

@@ -1,0 +1,48 @@
+"""Errors become a sentence on the page; anything unexpected stays an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gradio as gr
+import pytest
+
+from feedback_store.errors import StoreError
+from spear_core.errors import SpearError
+from ui import errors as edge
+
+
+@pytest.fixture
+def warnings_shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    shown: list[str] = []
+    monkeypatch.setattr(edge.gr, "Warning", shown.append)
+    return shown
+
+
+@pytest.mark.parametrize("error", [SpearError, StoreError])
+def test_an_expected_error_is_shown_and_changes_nothing(error: type[Exception], warnings_shown: list[str]) -> None:
+    @edge.show_errors
+    def handler() -> None:
+        raise error("The disk is full.")
+
+    assert handler() == gr.skip()
+    assert warnings_shown == ["The disk is full."]
+
+
+def test_a_stream_that_fails_midway_keeps_what_it_sent(warnings_shown: list[str]) -> None:
+    @edge.show_errors
+    def handler() -> Iterator[str]:
+        yield "first"
+        raise SpearError("Too long.")
+
+    assert list(handler()) == ["first", gr.skip()]
+    assert warnings_shown == ["Too long."]
+
+
+def test_a_bug_is_not_hidden() -> None:
+    @edge.show_errors
+    def handler() -> None:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        handler()

@@ -1,0 +1,339 @@
+"""Handlers of the chat tab: each reads its event, calls one service and returns the view. No layout."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from services.chat.replies import Sampling
+from services.views import ConversationView, MessageView
+from spear_core.errors import SpearError
+from ui.chat import messages as m
+from ui.chat.conversation_list import list_html
+from ui.chat.examples import invitation_html
+from ui.errors import UNREADABLE, USER_ERRORS, number, show_errors, word
+from ui.learning.comparison import comparison_html
+
+if TYPE_CHECKING:
+    from services.app import AppServices
+
+SHOWN = 15  # outputs of `show`
+FRAME_SECONDS = 0.05  # a streamed reply is redrawn at most this often
+IDLE: dict[str, Any] = {"submit_btn": "Send", "stop_btn": False}
+WRITING: dict[str, Any] = {"submit_btn": False, "stop_btn": "Stop"}
+
+
+def _coming(conversation_id: str, role: str, text: str, kind: str = "message") -> MessageView:
+    """A message that is about to be stored, shown at once; it has no id, so nothing can be done to it yet."""
+    return MessageView("", conversation_id, role, kind, text, complete=role == "user")
+
+
+def _before(messages: list[MessageView], message_id: str) -> list[MessageView]:
+    """What came before a message: that is what stays when a branch begins there."""
+    return messages[: next((i for i, old in enumerate(messages) if old.id == message_id), len(messages))]
+
+
+class ChatHandlers:
+    """What the chat tab's events do. Holds no state of a visitor: that is in the page."""
+
+    def __init__(self, app_services: AppServices) -> None:
+        self.app_services = app_services
+        self.chat = app_services.chat
+        self.feedback = app_services.feedback
+        self.comparison = app_services.comparison
+
+    # -- what a visitor may see: the one place that asks which conversations there are ---------------------------------
+
+    def _conversations(self, search: str = "") -> list[ConversationView]:
+        return self.chat.conversations(search)
+
+    def _opened(self, conversation_id: str | None) -> ConversationView | None:
+        """The conversation; none where it was deleted meanwhile."""
+        return next((c for c in self._conversations() if c.id == conversation_id), None)
+
+    # -- views -------------------------------------------------------------------------------------------------------
+
+    def _messages(self, conversation_id: str | None) -> list[MessageView]:
+        return self.chat.messages(conversation_id) if conversation_id else []
+
+    @show_errors
+    def show(self, conversation_id: str | None, search: str) -> tuple[Any, ...]:
+        """A whole conversation, boxes closed; an unknown id (deleted meanwhile) shows the empty page."""
+        current = self._opened(conversation_id)
+        shown = current.id if current else None
+        sampling = self.chat.sampling(shown) if shown else Sampling()
+        return (
+            m.chat_value(self._messages(shown), shown, invitation_html(self.app_services.model)),
+            list_html(self._conversations(search), shown, search),
+            shown,
+            gr.update(**IDLE),
+            gr.update(visible=True),
+            gr.update(visible=False),
+            gr.update(visible=False),
+            gr.update(visible=False),
+            None,
+            None,
+            bool(current and not current.learn),
+            self.chat.system_prompt(shown) if shown else "",
+            sampling.temperature,
+            sampling.top_p,
+            sampling.max_new_tokens,
+        )
+
+    @show_errors
+    def restore(self, conversation_id: str | None, search: str) -> tuple[Any, ...]:
+        """As `show`, when the page was loaded. Where there is nothing to restore, only the list is drawn: by now a quick
+        visitor may have asked something.
+        """
+        if self._opened(conversation_id):
+            return self.show(conversation_id, search)
+        chat, _, conversation, *rest = (gr.skip() for _ in range(SHOWN))
+        listed = list_html(self._conversations(search), None, search)
+        return chat, listed, None if conversation_id else conversation, *rest
+
+    @show_errors
+    def find(self, conversation_id: str | None, search: str) -> str:
+        return list_html(self._conversations(search), conversation_id, search)
+
+    # -- conversations -----------------------------------------------------------------------------------------------
+
+    def new(self, search: str) -> Any:
+        """An empty page. The conversation itself begins with its first message, so none is ever stored empty."""
+        return self.show(None, search)
+
+    @show_errors
+    def open(self, search: str, event: gr.EventData) -> Any:
+        return self.show(word(event, "id"), search)
+
+    @show_errors
+    def rename(self, conversation_id: str | None, search: str, event: gr.EventData) -> Any:
+        self.chat.rename(word(event, "id"), word(event, "title"))
+        return self.find(conversation_id, search)
+
+    @show_errors
+    def delete(self, conversation_id: str | None, search: str, event: gr.EventData) -> Any:
+        self.chat.delete(word(event, "id"))
+        return self.show(None if word(event, "id") == conversation_id else conversation_id, search)
+
+    @show_errors
+    def set_learn(self, conversation_id: str | None, no_learning: bool) -> Any:
+        if conversation_id:
+            self.chat.set_learn(conversation_id, not no_learning)
+        return gr.skip()
+
+    @show_errors
+    def set_up(
+        self, conversation_id: str | None, system: str, temperature: float, top_p: float, max_new_tokens: float
+    ) -> None:
+        """System prompt and sampling of the shown conversation; of one that has not begun, `send` stores them."""
+        sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens or 0))
+        if conversation_id:
+            self.chat.set_system_prompt(conversation_id, system)
+            self.chat.set_sampling(conversation_id, sampling)
+
+    # -- replies -----------------------------------------------------------------------------------------------------
+
+    @show_errors
+    def send(
+        self, text: str, conversation_id: str | None, rewritten: str | None, no_learning: bool, *settings: Any
+    ) -> Iterator[Any]:
+        """Stream the reply to `text` into the shown conversation, which begins here if there is none.
+
+        With `rewritten`, the text takes the place of that earlier question, in a branch of its own.
+        """
+        if not text.strip():
+            yield gr.skip()
+            return
+        if not conversation_id:
+            conversation_id = self.chat.new_conversation(learn=not no_learning).id
+            self.set_up(conversation_id, *settings)
+        before = self._messages(conversation_id)
+        if rewritten:
+            before = _before(before, rewritten)
+            stream = self.chat.resend(rewritten, text)
+        else:
+            stream = self.chat.reply(conversation_id, text)
+        coming = [_coming(conversation_id, "user", text), _coming(conversation_id, "assistant", "")]
+        start = m.chat_value([*before, *coming], conversation_id)
+        yield start, gr.update(value="", **WRITING), conversation_id, gr.update(visible=False), None
+        rest = (gr.skip(),) * 4
+        try:
+            for shown in self._frames(stream, conversation_id):
+                yield shown, *rest
+        except USER_ERRORS:
+            yield gr.skip(), gr.update(value=text), *rest[1:]  # what was typed is not lost
+            raise
+
+    @show_errors
+    def send_example(
+        self, event: gr.EventData, conversation_id: str | None, no_learning: bool, *settings: Any
+    ) -> Iterator[Any]:
+        yield from self.send(word(event, "text"), conversation_id, None, no_learning, *settings)
+
+    @show_errors
+    def again(self, conversation_id: str | None, event: gr.EventData) -> Iterator[Any]:
+        """Answer a question once more, in a branch of its own."""
+        if not conversation_id:
+            yield gr.skip()
+            return
+        before = _before(self._messages(conversation_id), word(event, "id"))
+        start = m.chat_value([*before, _coming(conversation_id, "assistant", "")], conversation_id)
+        yield start, gr.update(**WRITING)
+        for shown in self._frames(self.chat.regenerate(word(event, "id")), conversation_id):
+            yield shown, gr.skip()
+
+    @show_errors
+    def follow(self, conversation_id: str | None) -> Iterator[Any]:
+        """Go on with a reply that was being written when the page was left or loaded again."""
+        is_first = True
+        if conversation_id:
+            for shown in self._frames(self.chat.follow(conversation_id), conversation_id):
+                yield shown, gr.update(**WRITING) if is_first else gr.skip()
+                is_first = False
+        messages = self._messages(conversation_id)
+        if not is_first:
+            yield m.chat_value(messages, conversation_id), gr.update(**IDLE)
+        elif messages:  # a reply may have ended since the page was loaded, which then asks for the whole
+            yield m.chat_change(messages, messages, conversation_id), gr.skip()
+        else:
+            yield gr.skip()
+
+    @show_errors
+    def stop(self, conversation_id: str | None) -> None:
+        if conversation_id:
+            self.chat.stop(conversation_id)
+
+    def _frames(self, stream: Iterator[MessageView], conversation_id: str) -> Iterator[dict[str, Any]]:
+        """What the chat shows as it grows: the stored messages, the last one replaced by its streamed state."""
+        earlier: list[MessageView] | None = None
+        first: list[MessageView] = []
+        drawn_at = 0.0
+        for message in stream:
+            if earlier is None:  # the stream's first item comes after the person's own words were stored
+                earlier = [other for other in self.chat.messages(conversation_id) if other.id != message.id]
+            if message.complete or time.monotonic() - drawn_at >= FRAME_SECONDS:
+                drawn_at = time.monotonic()
+                messages = [*earlier, message]
+                yield m.chat_change(first, messages, conversation_id)
+                first = first or messages  # each later frame is a change of the first: one may be lost on the way
+
+    @show_errors
+    def branch(self, conversation_id: str | None, event: gr.EventData) -> Any:
+        """Show another version of a question or reply, and what followed it."""
+        self.chat.choose(word(event, "id"))
+        return m.chat_value(self._messages(conversation_id), conversation_id)
+
+    @show_errors
+    def rewrite(self, conversation_id: str | None, event: gr.EventData) -> Any:
+        """Put an earlier question into the composer; sending it makes a branch."""
+        question = m.find(self._messages(conversation_id), word(event, "id"))
+        if question is None:
+            return gr.skip()
+        return gr.update(value=question.text), gr.update(visible=True), question.id
+
+    @show_errors
+    def compare(self, event: gr.EventData) -> Iterator[Any]:
+        """The question of a reply, answered by the base model and by what serves now."""
+        prompt = self.chat.prompt_of(word(event, "id"))
+        yield comparison_html(prompt[-1]["content"], None)
+        live = self.comparison.serving_version()
+        yield comparison_html(prompt[-1]["content"], self.comparison.answers(prompt, [0, live] if live else [0]))
+
+    # -- feedback ----------------------------------------------------------------------------------------------------
+
+    def _panels(
+        self, conversation_id: str | None, complain_about: str | None, before: list[MessageView]
+    ) -> tuple[Any, ...]:
+        """What changed in the conversation; the hint box is open exactly if there is a reply to complain about."""
+        messages = self._messages(conversation_id)
+        target = m.find(messages, complain_about)
+        is_open = target is not None
+        return (
+            m.chat_change(before, messages, conversation_id),
+            gr.update(visible=not is_open),
+            gr.update(visible=is_open),
+            gr.update(visible=False),
+            m.quote(target.text) if target else "",
+            gr.update(value="", autofocus=True),
+            complain_about if is_open else None,
+        )
+
+    @show_errors
+    def whole(self, conversation_id: str | None) -> Any:
+        """For a page that does not show what the last change builds on."""
+        return m.chat_value(self._messages(conversation_id), conversation_id, invitation_html(self.app_services.model))
+
+    @show_errors
+    def vote(self, conversation_id: str | None, event: gr.EventData) -> Any:
+        """Thumbs up, down, or taken back (0). Under a revision they mean Better and Still wrong."""
+        value = number(event, "value")
+        before = self._messages(conversation_id)
+        message = m.find(before, word(event, "id"))
+        complain_about = None
+        if message is None or message.kind == "edit":  # deleted meanwhile; or the person's own words
+            before = []
+        elif value == 0:
+            self.feedback.clear_vote(message.id)
+        elif message.kind == "revision":
+            complain_about = self._verdict(message.id, m.BETTER if value > 0 else m.STILL_WRONG)
+        elif value > 0:
+            self.feedback.like(message.id)
+        else:
+            self.feedback.dislike(message.id)
+            complain_about = message.id
+        return self._panels(conversation_id, complain_about, before)
+
+    @show_errors
+    def judge(self, conversation_id: str | None, event: gr.EventData) -> Any:
+        """One of the two buttons under a revision."""
+        before = self._messages(conversation_id)
+        return self._panels(conversation_id, self._verdict(word(event, "id"), word(event, "value")), before)
+
+    def _verdict(self, message_id: str, verdict: str) -> str | None:
+        """Store it; returns the reply to complain about further, if that is allowed."""
+        if verdict == m.BETTER:
+            self.feedback.better(message_id)
+            return None
+        if verdict != m.STILL_WRONG:
+            raise SpearError(UNREADABLE)
+        if self.feedback.still_wrong(message_id):
+            return message_id
+        gr.Info("That was the last try. Under the first reply you can still write the answer yourself.", title="Noted")
+        return None
+
+    @show_errors
+    def revise(self, message_id: str | None, hint: str, conversation_id: str | None) -> Iterator[Any]:
+        """Stream a revision of the reply that the hint box is about."""
+        if not message_id or not conversation_id:
+            gr.Info("Press thumbs-down under the reply again.")
+            yield gr.skip()
+            return
+        rest: tuple[Any, ...] = (
+            gr.update(**WRITING),
+            gr.update(visible=True),
+            gr.update(visible=False),
+            gr.update(value=""),
+        )
+        coming = _coming(conversation_id, "assistant", "", kind="revision")
+        yield m.chat_value([*self._messages(conversation_id), coming], conversation_id), *rest
+        rest = (gr.skip(),) * len(rest)
+        for shown in self._frames(self.chat.revise(message_id, hint.strip()), conversation_id):
+            yield shown, *rest
+
+    @show_errors
+    def open_edit(self, message_id: str | None, conversation_id: str | None) -> Any:
+        target = m.find(self._messages(conversation_id), message_id)
+        if target is None:
+            return gr.skip()
+        return gr.update(visible=False), gr.update(visible=True), target.text
+
+    @show_errors
+    def save_edit(self, message_id: str | None, text: str, conversation_id: str | None, search: str) -> Any:
+        if not message_id or not text.strip():
+            gr.Info("Write the answer you wanted first.")
+            return gr.skip()
+        self.feedback.edit(message_id, text.strip())
+        return self.show(conversation_id, search)

@@ -1,0 +1,176 @@
+"""MessageView -> the rows that the chat shows. Pure functions; every word of a person or a model is escaped.
+
+A row is HTML with its key, so that the page redraws only what changed; buttons say in `data-` attributes what they do
+and to which message, and assets/chat.js turns their clicks into events.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from services.views import MessageView
+from ui.chat.markdown import render
+from ui.theme.icons import icon
+
+BETTER, STILL_WRONG = "better", "still_wrong"
+OPTION_LABELS = {BETTER: "Better", STILL_WRONG: "Still wrong"}
+_VERDICTS = {BETTER: 1, STILL_WRONG: -1}
+_REVISION_TAGS = {BETTER: "Revision · confirmed", STILL_WRONG: "Revision · still wrong"}
+CACHED_ROWS = 4096
+WRITING = '<p class="writing"><span class="dot"></span><span class="sr">The reply is being written</span></p>'
+
+
+def _button(do: str, message_id: str, label: str, drawn: str, **data: object) -> str:
+    more = "".join(f' data-{name}="{html.escape(str(value))}"' for name, value in data.items())
+    return (
+        f'<button type="button" class="tool" data-do="{do}" data-id="{html.escape(message_id)}"{more} '
+        f'aria-label="{html.escape(label)}" title="{html.escape(label)}">{drawn}</button>'
+    )
+
+
+def _versions(message: MessageView) -> str:
+    """Earlier and later versions of this question or reply: the branches of the conversation."""
+    if len(message.versions) < 2 or message.id not in message.versions:
+        return ""
+    at = message.versions.index(message.id)
+    what = "reply" if message.role == "assistant" else "question"
+
+    def arrow(step: int, label: str, name: str) -> str:
+        if not 0 <= at + step < len(message.versions):
+            return f'<button type="button" class="tool" disabled aria-label="{label}">{icon(name)}</button>'
+        return _button("branch", message.versions[at + step], label, icon(name))
+
+    return (
+        f'<span class="versions">{arrow(-1, f"Earlier version of this {what}", "left")}'
+        f"<span>{at + 1}/{len(message.versions)}</span>{arrow(1, f'Later version of this {what}', 'right')}</span>"
+    )
+
+
+def _thumbs(message: MessageView) -> str:
+    vote = _VERDICTS.get(message.verdict or "", message.vote)
+    up = _button(
+        "vote", message.id, "Liked" if vote == 1 else "Like", icon("up", vote == 1), value=0 if vote == 1 else 1
+    )
+    down = _button(
+        "vote",
+        message.id,
+        "Disliked" if vote == -1 else "Dislike",
+        icon("down", vote == -1),
+        value=0 if vote == -1 else -1,
+    )
+    return up + down
+
+
+def _verdict(message: MessageView) -> str:
+    """One question at a time: Better or Still wrong."""
+    buttons = "".join(
+        f'<button type="button" class="sm{" primary" if verdict == BETTER else ""}" data-do="judge" '
+        f'data-id="{html.escape(message.id)}" data-value="{verdict}">{label}</button>'
+        for verdict, label in OPTION_LABELS.items()
+    )
+    return f'<div class="verdict">{buttons}</div>'
+
+
+def _tag(message: MessageView) -> str:
+    """The line above a reply that is not a first answer."""
+    words = {"revision": _REVISION_TAGS.get(message.verdict or "", "Revision"), "edit": "Your wording"}.get(
+        message.kind
+    )
+    return f'<p class="tag">{words}</p>' if words else ""
+
+
+def _question(message: MessageView) -> str:
+    tools = ""
+    if message.id:
+        tools = _versions(message) + _button("copy", message.id, "Copy", icon("copy"))
+        tools += _button("rewrite", message.id, "Change and send again", icon("edit"))
+    return (
+        f'<article class="msg user"><div class="words" data-testid="user">{html.escape(message.text)}</div>'
+        f'<footer class="tools">{tools}</footer></article>'
+    )
+
+
+def _reply(message: MessageView) -> str:
+    words = render(message.text) if message.text else (WRITING if not message.complete else "<p>(no words)</p>")
+    tools = ""
+    if message.complete and message.id:
+        is_judged_now = message.can_be_judged
+        if message.kind != "edit" and not is_judged_now:
+            tools += _thumbs(message)
+        tools += _button("copy", message.id, "Copy", icon("copy"))
+        if message.kind == "message":
+            tools += _button("again", message.id, "Answer again", icon("again"))
+            tools += _button("compare", message.id, "Compare with and without what was learned", icon("compare"))
+        tools += _versions(message)
+        if message.kind != "edit":
+            made_by = f"v{message.adapter_version}" if message.adapter_version else "base model"
+            tools += f'<span class="made-by" title="The version of the model that said this">{made_by}</span>'
+        tools = f'{_verdict(message) if is_judged_now else ""}<footer class="tools">{tools}</footer>'
+    return (
+        f'<article class="msg bot {html.escape(message.kind)}"><div data-testid="bot">{_tag(message)}'
+        f'<div class="words">{words}</div></div>{tools}</article>'
+    )
+
+
+@lru_cache(maxsize=CACHED_ROWS)
+def row(message: MessageView) -> str:
+    """One message as HTML."""
+    return _question(message) if message.role == "user" else _reply(message)
+
+
+def _rows(messages: Sequence[MessageView]) -> list[dict[str, str]]:
+    return [
+        {"key": message.id or f"coming-{i}", "html": row(message), "text": message.text}
+        for i, message in enumerate(messages)
+    ]
+
+
+def _state(rows: Sequence[dict[str, str]]) -> str:
+    """Names what rows show, so that page and server can tell whether they speak of the same."""
+    return f"{hash(tuple((r['key'], r['html']) for r in rows)) & (1 << 64) - 1:016x}"
+
+
+def chat_value(
+    messages: Sequence[MessageView], conversation_id: str | None = None, invitation: str = ""
+) -> dict[str, Any]:
+    """What the chat component shows: the rows in order with their keys, and whether one is still being written.
+
+    `invitation` is HTML that an empty conversation shows.
+    """
+    rows = _rows(messages)
+    return {
+        "of": conversation_id or "",
+        "empty": "" if messages else invitation,
+        "busy": any(not message.complete for message in messages),
+        "rows": rows,
+        "state": _state(rows),
+    }
+
+
+def chat_change(
+    before: Sequence[MessageView], messages: Sequence[MessageView], conversation_id: str | None
+) -> dict[str, Any]:
+    """What the chat component shows, as the rows that differ from `before`: five hundred others need not travel.
+
+    `after` names the state that this builds on; a page that shows another one asks for the whole (event `whole`). The
+    whole value where rows came or went.
+    """
+    value = chat_value(messages, conversation_id)
+    old = _rows(before)
+    if [r["key"] for r in old] != [r["key"] for r in value["rows"]]:
+        return value
+    changed = [new for was, new in zip(old, value["rows"], strict=True) if was != new]
+    return {**value, "rows": changed, "after": _state(old)}
+
+
+def find(messages: Sequence[MessageView], message_id: str | None) -> MessageView | None:
+    return next((message for message in messages if message.id == message_id), None)
+
+
+def quote(text: str, limit: int = 160) -> str:
+    """The reply as the hint box quotes it: one escaped block, shortened."""
+    short = text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+    return f"<blockquote>{html.escape(short)}</blockquote>"

@@ -1,0 +1,181 @@
+"""The status card: what became of a correction, the proof, and the buttons that undo and pause. Rendering is pure."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from services.views import AdapterView, LearningStatus
+from ui.errors import show_errors
+from ui.events import QUIET
+
+if TYPE_CHECKING:
+    from services.app import AppServices
+
+POLL_INTERVAL_SECONDS = 1.0
+BUSY_POLL_INTERVAL_SECONDS = 0.3  # while a round runs: its steps are worth watching
+BUSY = frozenset({"queued", "training", "checking"})
+# phase of a round: what the card calls it while it lasts, and afterwards
+STAGES = {
+    "queued": ("Queued", "Queued"),
+    "training": ("Training", "Trained"),
+    "checking": ("Checking", "Checked"),
+    "live": ("Live", "Live"),
+}
+PILLS = {
+    "idle": "Ready",
+    "waiting": "Waiting",
+    "queued": "Queued",
+    "training": "Training",
+    "checking": "Checking",
+    "live": "Live",
+    "not_kept": "Not kept",
+    "paused": "Paused",
+    "failed": "Failed",
+}
+SHARED = "One adapter, shared by everyone who uses this instance."
+HISTORY_LENGTH = 5
+
+
+def _stepper(status: LearningStatus) -> str:
+    """Queued -> Trained -> Checked -> Live with the present stage marked, or where a round that was not kept ended."""
+    names = list(STAGES)
+    not_kept = status.phase == "not_kept"
+    if not (not_kept or status.phase in names):
+        return ""
+    position = names.index("checking" if not_kept else status.phase)
+    items = []
+    for i, name in enumerate(names):
+        is_done = i < position or status.phase == "live" or (not_kept and i == position)
+        state = "done" if is_done else "now" if i == position else "next"
+        label = STAGES[name][is_done]
+        if name == "training" and state == "now" and status.max_steps:
+            label = f"Step {status.step}/{status.max_steps}"
+        if name == "live" and not_kept:
+            label, state = "Not kept", "stopped"
+        if name == "live" and is_done:
+            label = f"Live v{status.adapter_version}"
+        items.append(f'<li class="{state}">{escape(label)}</li>')
+    return f'<ol class="stages">{"".join(items)}</ol>'
+
+
+def _bar(status: LearningStatus) -> str:
+    if status.phase != "training" or not status.max_steps:
+        return ""
+    percent = round(100 * min(1.0, status.step / status.max_steps))
+    return (
+        f'<div class="bar" role="progressbar" aria-valuenow="{status.step}" aria-valuemin="0" '
+        f'aria-valuemax="{status.max_steps}" aria-label="Training step"><span style="width:{percent}%"></span></div>'
+    )
+
+
+def _version(number: int) -> str:
+    return f"v{number}" if number else "the base model"
+
+
+def _proof(status: LearningStatus) -> str:
+    if status.proof is None:
+        return ""
+    proof = status.proof
+    return (
+        '<div class="proof"><h4>Same question, before and after</h4>'
+        f'<p class="prompt">{escape(proof.prompt)}</p>'
+        f"<dl><dt>Before <small>{_version(proof.before_version)}</small></dt>"
+        f'<dd class="before">{escape(proof.before)}</dd>'
+        f"<dt>Now <small>{_version(proof.after_version)}</small></dt>"
+        f'<dd class="after">{escape(proof.after)}</dd></dl></div>'
+    )
+
+
+def _history(adapters: list[AdapterView]) -> str:
+    if not adapters:
+        return ""
+    words = {"live": "live", "kept": "kept", "rolled_back": "undone"}
+    rows = "".join(
+        f"<li><b>v{a.version}</b> <i>{escape(words.get(a.status, a.status))}</i> {escape(a.summary)}</li>"
+        for a in adapters[:HISTORY_LENGTH]
+    )
+    return f'<details class="history"><summary>Adapters so far</summary><ul>{rows}</ul></details>'
+
+
+def card_html(status: LearningStatus, adapters: list[AdapterView]) -> str:
+    """The whole card as HTML; every word that came from a person or a model is escaped."""
+    took = f" It took {status.seconds:.0f} s." if status.phase == "live" and status.seconds is not None else ""
+    return (
+        f'<section class="card phase-{escape(status.phase)}" aria-live="polite" data-phase="{escape(status.phase)}" '
+        f'data-version="{status.adapter_version}">'
+        f'<header><h3>Learning</h3><span class="pill">{escape(PILLS.get(status.phase, status.phase))}</span></header>'
+        f'<p class="headline">{escape(status.headline)}</p>{_stepper(status)}{_bar(status)}'
+        f'<p class="detail">{escape(status.detail)}{took}</p>{_proof(status)}{_history(adapters)}'
+        f'<p class="shared">{SHARED}</p></section>'
+    )
+
+
+class StatusCard:
+    """The card with its buttons. `build` lays it out inside an open Blocks; `wire` connects the events."""
+
+    def __init__(self, app_services: AppServices) -> None:
+        self.learning = app_services.learning
+
+    def build(self) -> None:
+        status = self.learning.status()
+        self.card = gr.HTML(self._render(status), elem_id="status-card")
+        with gr.Row(elem_id="status-buttons"):
+            self.undo = gr.Button("Undo: back to the previous adapter", size="sm", visible=status.can_roll_back)
+            self.pause = gr.Button(self._pause_label(status), size="sm", variant="secondary")
+        self.shown = gr.State("")
+        self.timer = gr.Timer(POLL_INTERVAL_SECONDS)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What `redraw` returns, in order."""
+        return [self.card, self.undo, self.pause, self.shown, self.timer]
+
+    def wire(self, page: gr.Blocks) -> None:
+        outputs = self.outputs
+        self.timer.tick(
+            self.refresh, [self.shown], outputs, queue=False, **QUIET
+        )  # a plain request: cheap, every second
+        page.load(self.redraw, None, outputs, **QUIET)
+        self.undo.click(self.roll_back, None, outputs, **QUIET)
+        self.pause.click(self.toggle_pause, None, outputs, **QUIET)
+
+    def _render(self, status: LearningStatus) -> str:
+        return card_html(status, self.learning.adapters())
+
+    @staticmethod
+    def _pause_label(status: LearningStatus) -> str:
+        return "Resume learning" if status.paused else "Pause learning"
+
+    def redraw(self) -> tuple[Any, ...]:
+        status = self.learning.status()
+        card = self._render(status)
+        interval = BUSY_POLL_INTERVAL_SECONDS if status.phase in BUSY else POLL_INTERVAL_SECONDS
+        undo, pause = gr.update(visible=status.can_roll_back), self._pause_label(status)
+        return card, undo, pause, self._signature(status), gr.Timer(interval)
+
+    @staticmethod
+    def _signature(status: LearningStatus) -> str:
+        return repr(status)
+
+    @show_errors
+    def refresh(self, shown: str) -> Any:
+        """The timer's tick: nothing is sent while nothing changed."""
+        if self._signature(self.learning.status()) == shown:
+            return gr.skip()
+        return self.redraw()
+
+    @show_errors
+    def roll_back(self) -> Any:
+        self.learning.roll_back()
+        return self.redraw()
+
+    @show_errors
+    def toggle_pause(self) -> Any:
+        if self.learning.status().paused:
+            self.learning.resume()
+        else:
+            self.learning.pause()
+        return self.redraw()

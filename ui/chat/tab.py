@@ -1,0 +1,223 @@
+"""The chat tab: what stands where, and which event calls which handler. The handlers are in chat_handlers.py."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from services.chat.replies import Sampling
+from ui.chat.examples import invitation_html
+from ui.chat.handlers import ChatHandlers
+from ui.chat.messages import chat_value
+from ui.chat.status_card import StatusCard
+from ui.events import QUIET
+from ui.theme.assets import script
+
+if TYPE_CHECKING:
+    from services.app import AppServices
+
+KEYS = (
+    "Keys: Enter sends, Shift+Enter begins a new line, Escape stops a reply, / goes to the message, Arrow up changes your "
+    "last message, Ctrl+Shift+O begins a new conversation."
+)
+COMPARE_DIALOG = """
+<dialog aria-labelledby="compare-title"><header><h3 id="compare-title">With and without what was learned</h3>
+<button type="button" class="tool" data-do="close" aria-label="Close">×</button></header>
+<div class="compared" aria-live="polite"></div></dialog>
+"""
+COMPARE_JS = """
+const dialog = element.querySelector('dialog');
+dialog.addEventListener('click', (event) => {
+    if (event.target === dialog || event.target.closest('[data-do=close]')) dialog.close();
+});
+// The words are put in by hand: a redrawn template would close the dialog.
+watch('value', () => {
+    dialog.querySelector('.compared').innerHTML = props.value;
+    if (props.value && !dialog.open) dialog.showModal();
+});
+"""
+
+
+class ChatTab:
+    """Builds the tab inside an open Blocks. The shown conversation's id lives in the browser: a reload finds it."""
+
+    def __init__(self, app_services: AppServices) -> None:
+        self.app_services = app_services
+        self.do = ChatHandlers(app_services)
+        self.status_card = StatusCard(app_services)
+
+    def build(self) -> None:
+        # A fixed secret: the id of a conversation is no secret, and a random one would not outlive the process.
+        self.conversation = gr.BrowserState(None, storage_key="spear-conversation", secret="spear-conversation")
+        self.target = gr.State(None)  # id of the reply that the hint box or the edit box is about
+        self.rewritten = gr.State(None)  # id of the earlier question that the composer's text will replace
+        with gr.Row(elem_id="columns"):
+            with gr.Column(elem_id="side", scale=0, min_width=220):
+                self._side()
+            with gr.Column(elem_id="main", scale=1, min_width=300):
+                self._chat()
+                self._hint_box()
+                self._edit_box()
+                self._composer()
+            with gr.Column(elem_id="aside", scale=0, min_width=300):
+                self.status_card.build()
+        self.compared = gr.HTML(
+            "", elem_id="compare-dialog", html_template=COMPARE_DIALOG, js_on_load=COMPARE_JS, apply_default_css=False
+        )
+
+    def _side(self) -> None:
+        self.new = gr.Button("New conversation", elem_id="new-conversation", variant="secondary", size="md")
+        self.search = gr.Textbox(
+            value="",
+            placeholder="Search conversations",
+            label="Search conversations",
+            show_label=False,
+            container=False,
+            elem_id="search",
+            max_lines=1,
+        )
+        self.list = gr.HTML(elem_id="conversations", js_on_load=script("conversations"), apply_default_css=False)
+
+    def _chat(self) -> None:
+        self.chat = gr.HTML(
+            chat_value([], invitation=invitation_html(self.app_services.model)),
+            elem_id="chat",
+            html_template='<div class="log" role="log" aria-label="Conversation" tabindex="0" hidden></div>'
+            '<div class="nothing-said"></div>',
+            js_on_load=script("chat"),
+            apply_default_css=False,
+        )
+
+    def _hint_box(self) -> None:
+        with gr.Column(visible=False, elem_id="hint-box") as self.hint_box:
+            self.hint_quote = gr.HTML(elem_id="hint-quote")
+            self.hint = gr.Textbox(
+                label="What should change? A few words are enough.",
+                placeholder="For example: it starts with t. You may also leave this empty.",
+                lines=1,
+                max_lines=4,
+                autofocus=True,
+                elem_id="hint",
+            )
+            with gr.Row(elem_classes="panel-buttons"):
+                self.revise = gr.Button("Revise", variant="primary", size="sm", elem_id="revise")
+                self.write = gr.Button("Write it myself", size="sm", elem_id="write-it")
+                self.not_now = gr.Button("Not now", size="sm", elem_id="not-now", variant="secondary")
+
+    def _edit_box(self) -> None:
+        with gr.Column(visible=False, elem_id="edit-box") as self.edit_box:
+            self.edited = gr.Textbox(
+                label="Change the reply into what you wanted.",
+                lines=2,
+                max_lines=12,
+                autofocus=True,
+                elem_id="edited",
+            )
+            with gr.Row(elem_classes="panel-buttons"):
+                self.save = gr.Button("Use my wording", variant="primary", size="sm", elem_id="save-edit")
+                self.cancel = gr.Button("Cancel", size="sm", elem_id="cancel-edit")
+
+    def _composer(self) -> None:
+        with gr.Column(elem_id="composer") as self.composer:
+            with gr.Row(visible=False, elem_id="rewriting") as self.rewriting:
+                gr.HTML(
+                    "<p>You are changing an earlier message. Sending it begins a new branch; the old one stays.</p>"
+                )
+                self.keep = gr.Button("Cancel", size="sm", elem_id="cancel-rewriting")
+            self.text = gr.Textbox(
+                placeholder="Ask something",
+                show_label=False,
+                label="Your message",
+                container=False,
+                lines=1,
+                max_lines=8,
+                autofocus=True,
+                submit_btn="Send",
+                elem_id="message",
+            )
+            with gr.Accordion("Settings of this conversation", open=False, elem_id="settings"):
+                self._settings()
+
+    def _settings(self) -> None:
+        usual = Sampling()
+        self.no_learning = gr.Checkbox(label="Don't learn from this chat", container=False, elem_id="no-learning")
+        self.system = gr.Textbox(
+            label="System prompt: what the model is told before everything else",
+            value="",
+            placeholder="For example: answer in one short sentence.",
+            lines=1,
+            max_lines=6,
+            elem_id="system-prompt",
+        )
+        with gr.Row(elem_id="sampling"):
+            self.temperature = gr.Slider(
+                0, 2, usual.temperature, step=0.05, label="Temperature (0: most likely words)", min_width=160
+            )
+            self.top_p = gr.Slider(0.05, 1, usual.top_p, step=0.05, label="Top-p", min_width=160)
+            self.longest = gr.Number(
+                usual.max_new_tokens, precision=0, minimum=0, label="Longest reply in tokens (0: usual)"
+            )
+        gr.HTML(f'<p class="keys">{escape(KEYS)}</p>')
+
+    def wire(self, page: gr.Blocks) -> None:
+        do = self.do
+        self.status_card.wire(page)
+        settings = [self.system, self.temperature, self.top_p, self.longest]
+        # Everything that shows a whole conversation returns these, in this order (ChatHandlers.show).
+        everything = [self.chat, self.list, self.conversation, self.text, self.composer, self.hint_box, self.edit_box]
+        everything += [self.rewriting, self.target, self.rewritten, self.no_learning, *settings]
+        here = [self.conversation, self.search]
+        stream = [self.chat, self.text, self.conversation, self.rewriting, self.rewritten]
+        panels = [self.chat, self.composer, self.hint_box, self.edit_box, self.hint_quote, self.hint, self.target]
+        # Queued all the same: an event outside the queue cannot show a warning.
+        fast: dict[str, Any] = {**QUIET, "concurrency_id": "quick", "concurrency_limit": 16}
+        slow: dict[str, Any] = {**QUIET, "concurrency_id": "generation", "concurrency_limit": 8}
+
+        asking = [self.conversation, self.rewritten, self.no_learning, *settings]
+        sent = self.text.submit(do.send, [self.text, *asking], stream, **slow)
+        example = [self.conversation, self.no_learning, *settings]
+        asked = self.chat.example(do.send_example, example, stream, **slow)
+        again = self.chat.again(do.again, [self.conversation], [self.chat, self.text], **slow)
+        revising = [self.chat, self.text, self.composer, self.hint_box, self.hint]
+        complaint = [self.target, self.hint, self.conversation]
+        revised = [event(do.revise, complaint, revising, **slow) for event in (self.revise.click, self.hint.submit)]
+        streams: list[Any] = [sent, asked, again, *revised]
+        for finished in streams:
+            finished.then(do.show, here, everything, **fast)
+        self.text.stop(do.stop, [self.conversation], None, **fast)
+
+        loaded = page.load(do.restore, here, everything, **fast)
+        followed = loaded.then(do.follow, [self.conversation], [self.chat, self.text], **slow)
+        streams.append(followed)
+        # What draws one conversation must not draw over the next; the reply itself is written to its end.
+        self.new.click(do.new, [self.search], everything, cancels=streams, **fast)
+        opened = self.list.open(do.open, [self.search], everything, cancels=streams, **fast)
+        opened.then(do.follow, [self.conversation], [self.chat, self.text], **slow)
+        self.list.remove(do.delete, here, everything, cancels=streams, **fast)
+        self.list.rename(do.rename, here, [self.list], **fast)
+        self.search.change(do.find, here, [self.list], **fast)
+        self.no_learning.input(do.set_learn, [self.conversation, self.no_learning], [self.no_learning], **fast)
+        changed = [self.system.blur, self.temperature.release, self.top_p.release, self.longest.blur]
+        for change in changed:
+            change(do.set_up, [self.conversation, *settings], None, **fast)
+
+        self.chat.whole(do.whole, [self.conversation], [self.chat], **fast)
+        self.chat.branch(do.branch, [self.conversation], [self.chat], **fast)
+        self.chat.rewrite(do.rewrite, [self.conversation], [self.text, self.rewriting, self.rewritten], **fast).then(
+            None, js="() => document.querySelector('#message textarea').focus()"
+        )
+        self.chat.compare(do.compare, None, [self.compared], **slow)
+
+        # Votes are taken one after the other and none is dropped: a second click means the opposite of the first.
+        votes: dict[str, Any] = {**QUIET, "concurrency_id": "votes", "concurrency_limit": 1, "trigger_mode": "multiple"}
+        voted = self.chat.vote(do.vote, [self.conversation], panels, **votes)
+        judged = self.chat.judge(do.judge, [self.conversation], panels, **votes)
+        for close in (self.not_now, self.cancel, self.keep):
+            close.click(do.show, here, everything, **fast)
+        editing = [self.hint_box, self.edit_box, self.edited]
+        self.write.click(do.open_edit, [self.target, self.conversation], editing, **fast)
+        saved = self.save.click(do.save_edit, [self.target, self.edited, *here], everything, **fast)
+        for said in (voted, judged, saved):  # the card answers at once, not at its next tick
+            said.then(self.status_card.redraw, None, self.status_card.outputs, **fast)

@@ -1,0 +1,103 @@
+"""The circle as HTML: this instance, its peers, who knocks, what was merged. Pure functions; strangers' words are escaped."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from html import escape
+
+from services.peers.views import CircleView, KnockView, MergeView, PeerView
+
+NO_PEERS = (
+    '<div class="empty"><p><b>No peers yet.</b> This is how a circle begins:</p><ol>'
+    "<li>Give your address (under <i>This instance</i>) to someone who runs this app with the same model.</li>"
+    "<li>Enter theirs above, or start with <code>--peer http://host:7860#key</code>.</li>"
+    "<li>Each of you approves the other once. From then on what one teaches, all learn.</li></ol></div>"
+)
+NO_MERGES = '<div class="empty"><p>Nothing has been merged yet.</p></div>'
+# what is sent, and the honest sentence
+PRIVACY = (
+    "<p><b>Sent to approved peers:</b> the adapter (numbers), how many right answers it learned from, a round number, "
+    "the time, your public key. <b>Never sent:</b> what you or the model wrote, votes, hints. But an adapter can leak what "
+    "it was trained on: someone who holds it can ask the model and guess. Do not teach it secrets. What peers have "
+    "already taken cannot be called back.</p>"
+)
+
+
+def _time(at_utc: str | None) -> str:
+    if at_utc is None:
+        return "not asked yet"
+    moment = datetime.fromisoformat(at_utc)
+    return f'<time datetime="{escape(at_utc)}">{moment:%d %b %Y, %H:%M} UTC</time>'
+
+
+def _button(do: str, label: str, key: str, about: str, kind: str = "sm") -> str:
+    return (
+        f'<button type="button" class="{kind}" data-do="{do}" data-key="{escape(key)}" '
+        f'aria-label="{escape(label)}: {escape(about)}">{escape(label)}</button>'
+    )
+
+
+def self_html(circle: CircleView) -> str:
+    """Who this instance is, and what leaves it."""
+    return (
+        '<section class="card"><header><h3>This instance</h3></header>'
+        '<dl class="self"><dt>Fingerprint</dt>'
+        f"<dd><code>{escape(circle.fingerprint)}</code></dd><dt>Address for peers</dt>"
+        f'<dd><code class="address" data-url="{escape(circle.url)}" data-key="{circle.key}">{escape(circle.url)}'
+        f"#{circle.key}</code></dd><dt>Syncs</dt>"
+        f"<dd>every {escape(circle.sync_every)}</dd></dl>"
+        f'<div class="detail privacy">{PRIVACY}</div></section>'
+    )
+
+
+def _peer(peer: PeerView) -> str:
+    state, meaning = ("trouble", "The last contact failed.") if peer.failures else ("approved", "Its key is pinned.")
+    pill = f'<span class="pill {state}" title="{meaning}">{state}</span>'
+    warning = "<p>Plain http: others on the way can read along.</p>" if peer.unprotected else ""
+    where = escape(peer.url) or "comes to us"
+    taken = f" · its round {peer.round} is here" if peer.round is not None else ""
+    return (
+        f'<li class="entry"><header><h4>{escape(peer.name)}</h4>{pill}</header>'
+        f"<p>{escape(peer.words) or 'Not asked yet.'}</p>{warning}<footer><p><code>{peer.fingerprint}</code> · {where}"
+        f'{taken} · {_time(peer.contact_at_utc)}</p><div class="buttons">'
+        f"{_button('remove', 'Remove', peer.key, peer.name)}</div></footer></li>"
+    )
+
+
+def _send_join_request(join_request: KnockView) -> str:
+    name = join_request.name or "Someone without a name"
+    return (
+        f'<li class="entry"><header><h4>{escape(name)}</h4><span class="pill" title="It may not do anything yet.">'
+        f"knocks</span></header><p>Compare this fingerprint with your peer before you say yes: <code>{join_request.fingerprint}"
+        f"</code></p><footer><p>{escape(join_request.url) or 'gives no address'} · from {escape(join_request.remote)}</p>"
+        f'<div class="buttons">{_button("approve", "Approve", join_request.key, name)}'
+        f"{_button('decline', 'Decline', join_request.key, name)}</div></footer></li>"
+    )
+
+
+def _merge(merge: MergeView) -> str:
+    word = f"v{merge.version}" if merge.version is not None else "nothing changed"
+    return (
+        f'<li class="entry"><header><h4>{escape(", ".join(merge.peers))}</h4><span class="pill">{word}</span></header>'
+        f"<p>{escape(merge.words)}</p><footer><p>{_time(merge.at_utc)}</p></footer></li>"
+    )
+
+
+def peers_html(circle: CircleView) -> str:
+    """Who knocks, and the approved peers."""
+    join_requests = "".join(map(_send_join_request, circle.join_requests))
+    peers = "".join(map(_peer, circle.peers))
+    return (
+        '<section class="card"><header><h3>Peers</h3><button type="button" class="sm" data-do="sync">Sync now</button>'
+        f"</header>{f'<ul>{join_requests}{peers}</ul>' if join_requests or peers else NO_PEERS}</section>"
+    )
+
+
+def merges_html(circle: CircleView) -> str:
+    """What became of what peers sent, newest first."""
+    merges = "".join(map(_merge, circle.merges))
+    return (
+        '<section class="card"><header><h3>Merges</h3></header><p class="detail">A merge passes the same gate as a '
+        "correction, and is undone like one: in the Learning tab.</p>"
+        f"{f'<ul>{merges}</ul>' if merges else NO_MERGES}</section>"
+    )

@@ -1,0 +1,184 @@
+"""The lists of the Learning tab: what was learned and can be forgotten, which adapters exist. HTML: learning_lists.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ui.errors import USER_ERRORS, flag, number, show_errors, word
+from ui.events import QUIET
+from ui.learning.lists import LEARNED_STATUS, PAGE_LENGTH, SOURCES, adapters_html, learned_html, matching
+
+if TYPE_CHECKING:
+    from services.app import AppServices
+
+FILTERED = 1000  # entries that a filter looks through
+POLL_INTERVAL_SECONDS = 2.0  # only while the tab is open
+
+FORGET_DIALOG = (
+    '<dialog aria-labelledby="forget-title"><h3 id="forget-title">Forget this?</h3><blockquote></blockquote>'
+    "<p>The feedback is erased, the model is rebuilt from the newest version that never saw it, and what came later is "
+    "trained again. What peers already pulled cannot be called back.</p>"
+    '<div class="buttons"><button type="button" class="sm warn" data-do="forget">Forget</button>'
+    '<button type="button" class="sm" data-do="keep" autofocus>Keep</button></div></dialog>'
+)
+# Clicks are heard on the list itself, so that entries may come and go. Gradio calls `watch` after a list was redrawn.
+_LIST_JS = """
+const tell_time = () => element.querySelectorAll('time').forEach((time) => {
+    const moment = new Date(time.dateTime), now = new Date();
+    const year = moment.getFullYear() === now.getFullYear() ? {} : {year: 'numeric'};
+    const wanted = {...year, month: 'short', day: 'numeric', hour: 'numeric', minute: '2-digit'};
+    time.textContent = moment.toLocaleString([], wanted);
+});
+tell_time();
+watch('value', tell_time);
+element.addEventListener('click', (event) => {
+    const button = event.target.closest('button[data-do]');
+    if (!button) return;
+    if (button.dataset.do === 'more') return trigger('more');
+    %s
+});
+"""
+LEARNED_JS = _LIST_JS % (
+    """
+    const dialog = document.querySelector('#forget-dialog dialog');
+    dialog.dataset.id = button.dataset.id;
+    dialog.querySelector('blockquote').textContent = button.closest('.entry').querySelector('h4').textContent;
+    dialog.showModal();
+    """
+)
+ADAPTERS_JS = _LIST_JS % (
+    """
+    if (button.dataset.do === 'roll_back') return trigger('roll_back');
+    trigger('pin', {version: Number(button.dataset.version), pinned: button.dataset.pinned === 'true'});
+    """
+)
+DIALOG_JS = """
+const dialog = element.querySelector('dialog');
+dialog.addEventListener('click', (event) => {
+    const button = event.target.closest('button[data-do]');
+    if (!button && event.target !== dialog) return;
+    dialog.close();
+    if (button?.dataset.do === 'forget') trigger('forget', {id: dialog.dataset.id});
+});
+"""
+
+
+class LearningTab:
+    """`build_learned` and `build_adapters` lay the lists out; `wire` connects them. Nothing runs while the tab is closed."""
+
+    def __init__(self, app_services: AppServices) -> None:
+        self.learning = app_services.learning
+
+    def build_learned(self) -> None:
+        with gr.Row(elem_id="learned-filter"):
+            self.words = gr.Textbox(
+                value="",
+                label="Search what was learned",
+                show_label=False,
+                placeholder="Search",
+                container=False,
+                min_width=120,
+            )
+            every = [("Every status", "")]
+            self.status = gr.Dropdown(
+                every + [(word, word) for word in LEARNED_STATUS],
+                value="",
+                label="Status",
+                show_label=False,
+                container=False,
+                min_width=120,
+            )
+            self.source = gr.Dropdown(
+                [("Every source", ""), *((label, key) for key, label in SOURCES.items())],
+                value="",
+                label="Source",
+                show_label=False,
+                container=False,
+                min_width=120,
+            )
+        self.learned = gr.HTML(elem_id="learned", js_on_load=LEARNED_JS, apply_default_css=False)
+        self.dialog = gr.HTML(FORGET_DIALOG, elem_id="forget-dialog", js_on_load=DIALOG_JS, apply_default_css=False)
+
+    def build_adapters(self) -> None:
+        self.adapters = gr.HTML(elem_id="adapters", js_on_load=ADAPTERS_JS, apply_default_css=False)
+
+    def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
+        """`opened` is the event of this tab being shown. Returns the timers that tick while it is seen."""
+        self.count = gr.State(PAGE_LENGTH)
+        self.shown = gr.State(0)
+        timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
+        lists = [self.learned, self.adapters, self.shown]
+        asked = [self.count, self.words, self.status, self.source]
+        for changed in (self.words.change, self.status.input, self.source.input):
+            changed(self.filter, asked, lists, **QUIET)
+        opened(self.open, asked, lists, **QUIET)
+        timer.tick(self.refresh, [self.shown, *asked], lists, queue=False, **QUIET)
+        for listed in (self.learned, self.adapters):
+            listed.more(self.show_more, asked, [*lists, self.count], **QUIET)
+        self.dialog.forget(self.forget, asked, lists, **QUIET)
+        self.adapters.pin(self.pin, asked, lists, **QUIET)
+        self.adapters.roll_back(self.roll_back, asked, lists, **QUIET)
+        return [timer]
+
+    # -- views -------------------------------------------------------------------------------------------------------
+
+    def redraw(self, count: int, *wanted: str, going: str | None = None) -> tuple[str, str, int]:
+        """Both lists, and a fingerprint of what they show. `wanted`: words, status and source, empty for any."""
+        is_filtered = any(wanted)
+        entries, adapters = self.learning.learned(FILTERED if is_filtered else count + 1), self.learning.adapters()
+        if is_filtered:
+            entries = matching(entries, *wanted)
+        fingerprint = hash((tuple(entries), tuple(adapters), count, wanted))
+        return learned_html(entries, count, going, is_filtered=is_filtered), adapters_html(adapters, count), fingerprint
+
+    @show_errors
+    def filter(self, count: int, *wanted: str) -> Any:
+        return self.redraw(count, *wanted)
+
+    @show_errors
+    def open(self, count: int, *wanted: str) -> Any:
+        return self.redraw(count, *wanted)
+
+    @show_errors
+    def refresh(self, shown: int, count: int, *wanted: str) -> Any:
+        """The timer's tick: nothing is sent while nothing changed."""
+        drawn = self.redraw(count, *wanted)
+        return gr.skip() if drawn[-1] == shown else drawn
+
+    @show_errors
+    def show_more(self, count: int, *wanted: str) -> Any:
+        return *self.redraw(count + PAGE_LENGTH, *wanted), count + PAGE_LENGTH
+
+    # -- actions -----------------------------------------------------------------------------------------------------
+
+    @show_errors
+    def forget(self, event: gr.EventData, count: int, *wanted: str) -> Iterator[Any]:
+        """Erase one entry. It may take until a round under way has ended, so the entry says that it is going."""
+        yield self.redraw(count, *wanted, going=word(event, "id"))
+        try:
+            rounds = self.learning.forget([word(event, "id")])
+        except USER_ERRORS:
+            yield self.redraw(count, *wanted)
+            raise
+        gr.Info(self._forgotten(rounds))  # a title would not be shown
+        yield self.redraw(count, *wanted)
+
+    def _forgotten(self, rounds: int) -> str:
+        if not rounds:
+            return "Forgotten. No adapter had learned it, so nothing has to be trained again."
+        when = "trained again when you resume learning" if self.learning.paused else "being trained again, without it"
+        return f"Forgotten. What else {rounds} {'round' if rounds == 1 else 'rounds'} had taught is {when}."
+
+    @show_errors
+    def pin(self, event: gr.EventData, count: int, *wanted: str) -> Any:
+        self.learning.pin(number(event, "version"), flag(event, "pinned"))
+        return self.redraw(count, *wanted)
+
+    @show_errors
+    def roll_back(self, count: int, *wanted: str) -> Any:
+        version = self.learning.roll_back()
+        gr.Info(f"Undone: v{version} answers now." if version else "Undone: the base model answers now.")
+        return self.redraw(count, *wanted)

@@ -1,0 +1,39 @@
+"""The Learning tab from its parts: the figures, what was learned, the versions and what can be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ui.learning.corrections import LearningTab
+from ui.learning.progress import LearningProgress
+from ui.learning.versions import LearningVersions
+
+if TYPE_CHECKING:
+    from services.app import AppServices
+
+
+class LearningPage:
+    """`build` lays the tab out inside an open gr.Tab; `wire` connects the events. Nothing runs while it is closed."""
+
+    def __init__(self, app_services: AppServices) -> None:
+        self.figures = LearningProgress(app_services)
+        self.lists = LearningTab(app_services)
+        self.versions = LearningVersions(app_services)
+
+    def build(self) -> None:
+        with gr.Column(elem_id="learning-all"):
+            self.figures.build()
+            with gr.Row(elem_id="learning"):
+                with gr.Column(elem_id="learned-side", min_width=300):
+                    self.lists.build_learned()
+                with gr.Column(elem_id="adapters-side", min_width=300):
+                    self.lists.build_adapters()
+                    self.versions.build()
+
+    def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
+        """`opened` is the event of this tab being shown. Returns the timers that tick while it is seen."""
+        self.versions.wire(opened)
+        return [*self.figures.wire(opened), *self.lists.wire(opened)]

@@ -1,0 +1,162 @@
+"""Serving the page: bind the port first, then one uvicorn server in the main thread, closed cleanly by a signal."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.api import add_api
+from server.current_user import Access
+from server.guard import ServerGuard
+from server.login import login_routes
+from server.page_guard import PageGuard
+from server.slow_clients import server_config
+from services.accounts.users_file import User
+from spear_core.errors import SpearError
+from ui.page import look
+
+# The browser itself refuses other hosts: no font, script, picture (not even one in a reply) or request leaves.
+# Gradio's own page needs inline scripts and styles, and compiles the `js=` of events.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "media-src 'self' data: blob:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+    )
+)
+HEADERS = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+CROSS_ORIGIN = b"access-control-allow-"
+MAX_UPLOAD = "256mb"  # a zipped adapter
+SHUTDOWN_SECONDS = 1  # open event streams are cut after this
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the port before anything slow happens. Raises SpearError with one sentence where it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)  # a second process is refused from here on
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SpearError(f"Port {port} on {host} is in use; choose another one with --port.") from error
+        raise SpearError(f"Cannot listen on {host}:{port}: {error.strerror or error}.") from error
+    return listener
+
+
+class SecurityHeaders:
+    """Adds HEADERS to every HTTP response. Plain ASGI, so that streamed responses stay streamed.
+
+    Takes away what lets other websites read it: under a name that is not localhost, Gradio allows every one of them.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = [(k, v) for k, v in message.get("headers", []) if not k.lower().startswith(CROSS_ORIGIN)]
+                message["headers"] = [*own, *HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class _Server(uvicorn.Server):
+    """Calls `ready` once it accepts requests; a signal ends `run` normally instead of being raised again."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self.ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _name_of(request: Request) -> str | None:
+    """For Gradio: whom the gate let in."""
+    user: User | None = getattr(request.state, "user", None)  # none on the routes that the gate leaves open
+    return user.name if user else None
+
+
+def _uploads(page: gr.Blocks) -> dict[int, tuple[int, ...]]:
+    """The events that take an uploaded file, with the positions of the inputs that are files."""
+    found = {
+        number: tuple(i for i, part in enumerate(event.inputs) if isinstance(part, gr.UploadButton))
+        for number, event in page.fns.items()
+    }
+    return {number: positions for number, positions in found.items() if positions}
+
+
+def make_app(
+    page: gr.Blocks, access: Access, *, insecure: bool = False, host: str = "127.0.0.1", port: int = 0
+) -> FastAPI:
+    """Everything behind one port: the gate, the login, the API, and the page at the root."""
+    app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
+    access.show_who_is_here(page)
+    app.add_middleware(PageGuard, events=tuple(page.fns), uploads=_uploads(page))
+    app.add_middleware(ServerGuard, access=access, insecure=insecure)
+    app.add_middleware(SecurityHeaders)
+    app.router.routes += login_routes(access)
+    app.router.routes += access.app_services.sync.routes()
+    add_api(app, access)
+    # Gradio checks the paths of files for launched pages only, and a mounted page does not count as one by itself
+    page.has_launched = True
+    return gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        server_name=host,
+        server_port=port,
+        footer_links=[],
+        run_history=False,
+        max_file_size=MAX_UPLOAD,
+        ssr_mode=False,
+        auth_dependency=_name_of if access.accounts else None,
+        **look(),
+    )
+
+
+def serve(
+    page: gr.Blocks, access: Access, listener: socket.socket, ready: Callable[[str], Any], *, insecure: bool = False
+) -> None:
+    """Serve on `listener` until SIGINT or SIGTERM. `ready` gets the address when requests are accepted."""
+    host, port = listener.getsockname()[:2]
+    app = make_app(page, access, insecure=insecure, host=host, port=port)
+    config = server_config(app, SHUTDOWN_SECONDS)
+    shown_host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    _Server(config, lambda: ready(f"http://{shown_host}:{port}")).run(sockets=[listener])

@@ -1,0 +1,1 @@
+"""Icons, scripts and styles of the page."""
