@@ -13,7 +13,9 @@ OURS = {
     "feedback_store",
     "federation",
     "services",
+    "server",
     "ui",
+    "cli",
     "pocket",
     "experiments",
     "benchmarks",
@@ -28,11 +30,13 @@ ALLOWED: dict[str, set[str]] = {
     "pocket": set(),
     # of pocket only the world and its simulated user, for the demonstration
     "services": {"spear_core", "feedback_store", "federation", "pocket"},
-    "ui": {"services", "spear_core", "feedback_store", "pocket"},
-    "experiments": OURS - {"tests", "app", "ui"},
+    "server": {"services", "spear_core", "feedback_store", "federation", "ui"},
+    "ui": {"server", "services", "spear_core", "feedback_store", "pocket"},
+    "cli": {"services", "spear_core", "feedback_store"},
+    "experiments": OURS - {"tests", "app", "ui", "server", "cli"},
     # of the tests only the obvious step, which is what the fast one is measured against
-    "benchmarks": OURS - {"app", "ui"},
-    "app": {"ui", "services", "spear_core", "feedback_store"},
+    "benchmarks": OURS - {"app", "ui", "server", "cli"},
+    "app": {"cli", "ui", "server", "services", "spear_core", "feedback_store"},
 }
 # what a package must never see: no database in the core, no torch in the store, no screen below ui
 FORBIDDEN: dict[str, set[str]] = {
@@ -40,7 +44,9 @@ FORBIDDEN: dict[str, set[str]] = {
     "feedback_store": {"torch", "transformers", "peft", "gradio"},
     "federation": {"gradio"},
     "services": {"gradio"},
+    "server": {"torch", "sqlite3", "sqlite_utils", "peft"},
     "ui": {"torch", "sqlite3", "sqlite_utils", "peft"},
+    "cli": {"torch", "gradio", "sqlite3", "sqlite_utils", "peft"},
     "pocket": {"gradio", "sqlite_utils", "peft"},
 }
 

@@ -17,7 +17,7 @@ ABOUT_ALL = {
     "count_learned", "count_pending", "counts", "end_unfinished_replies", "erase", "finish_round", "first_replies",
     "forget", "last_round", "lineage", "mark_pruned", "next_version", "note_contact", "note_pushed", "note_update",
     "peer", "peers", "promote", "put_back", "release_interrupted", "remove_peer", "retrain_rolled_back", "roll_back",
-    "round", "rounds", "set_active", "set_pinned", "set_setting", "setting", "taught_in", "together",
+    "round", "rounds", "set_active", "set_pinned", "set_setting", "setting", "taught_in", "transaction",
 }  # fmt: skip
 # Methods that reach rows only through those that ask whose they are
 THROUGH_OTHERS = {
