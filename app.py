@@ -49,7 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def settings_from(given: dict[str, Any]) -> Settings:
     """Flags over SPEAR_DATA over the file over the defaults. Raises ConfigError with one sentence."""
-    from services.built_in_models import AUTO
+    from services.models.built_in import AUTO
     from services.settings_file import FILE_NAME, read_settings
 
     file = given.pop("config", None) or (Path(FILE_NAME) if Path(FILE_NAME).is_file() else None)
@@ -61,7 +61,7 @@ def settings_from(given: dict[str, Any]) -> Settings:
 
 def prepare_environment(model: str) -> None:
     """Before the libraries are imported: no telemetry; for a model on this machine also no Hub and no progress bars."""
-    from services.built_in_models import SHORT_NAMES
+    from services.models.built_in import SHORT_NAMES
 
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -73,7 +73,7 @@ def prepare_environment(model: str) -> None:
 
 def announce(settings: Settings) -> None:
     """What a start with the default model has to say before it is ready: one line, or nothing."""
-    from services.built_in_models import AUTO, MISSING, POCKET, default_model, is_prepared
+    from services.models.built_in import AUTO, MISSING, POCKET, default_model, is_prepared
 
     if settings.model == AUTO and default_model() == POCKET:
         print(f"{MISSING}; starting the small pocket model instead.", file=sys.stderr, flush=True)

@@ -171,7 +171,7 @@ def _export(asked: argparse.Namespace, settings: Settings) -> None:
 
 def _import(asked: argparse.Namespace, settings: Settings) -> None:
     from services.app import prepare_data_folder
-    from services.built_in_models import model_folder
+    from services.models.built_in import model_folder
     from spear_core.models.loading import load_model
 
     try:
@@ -225,8 +225,8 @@ def _first_adapter(asked: argparse.Namespace, settings: Settings) -> None:
 
 def _starter(asked: argparse.Namespace, settings: Settings) -> None:
     from services.app import open_services
-    from services.built_in_models import asset_folder
     from services.learning.starter_answers import ship_starter_answers
+    from services.models.built_in import asset_folder
 
     folder = asset_folder(settings.model) or Path(settings.model)
     if not folder.is_dir():

@@ -9,7 +9,6 @@ import threading
 from pathlib import Path
 
 from feedback_store import Store
-from services.built_in_models import model_folder
 from services.chat.chat import ChatService
 from services.chat.feedback import FeedbackService
 from services.demo import DemoService
@@ -19,6 +18,7 @@ from services.learning.comparison import ComparisonService
 from services.learning.progress import ProgressService
 from services.learning.rounds import LearningService
 from services.learning.self_play import SelfPlayService
+from services.models.built_in import model_folder
 from services.models.switching import ModelService, choose_threads
 from services.peers.sync import SyncService
 from services.priority import SWITCH_SECONDS

@@ -20,11 +20,11 @@ from pocket.simulated_user import SimulatedUser
 from pocket.tasks import Task, open_task
 from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
-from services.built_in_models import POCKET_MODEL
 from services.chat.chat import ChatService
 from services.chat.feedback import FeedbackService
 from services.engine import Engine, ModelParts
 from services.learning.rounds import LearningService
+from services.models.built_in import POCKET_MODEL
 from services.priority import Closing
 from services.views import DemoTurn, DemoView
 from spear_core.config import PRESETS

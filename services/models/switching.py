@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from federation.flower.start import write_start
-from services.built_in_models import built_in_names, model_folder
 from services.engine import Engine, ModelParts
 from services.learning.rounds import LearningService
+from services.models.built_in import built_in_names, model_folder
 from services.settings import Settings
 from services.views import KnownModel, MemoryView
 from spear_core.errors import SpearError

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import app
-import services.built_in_models as built_in
+import services.models.built_in as built_in
 from services.app import AppServices, open_services
-from services.built_in_models import FOLDER, POCKET_MODEL, default_model, model_folder
 from services.data.backups import back_up, erase
+from services.models.built_in import FOLDER, POCKET_MODEL, default_model, model_folder
 from services.settings import Settings
 from spear_core.errors import ModelUnavailable
 from tests.tiny_gguf import tiny_gguf

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from spear_core.errors import ModelUnavailable, one_line
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
 AUTO, POCKET, SMOLLM2 = "auto", "pocket", "smollm2"  # auto: SmolLM2 where it is installed
 SHORT_NAMES = (AUTO, SMOLLM2, POCKET)
 POCKET_MODEL = ASSETS / "pocket-model"
@@ -69,7 +69,9 @@ def model_folder(name: str, data_folder: Path) -> str:
         weights = smollm2_weights()
         if weights is None:
             raise ModelUnavailable(f"{MISSING}; install it, or start with --model {POCKET}")
-        from spear_core.gguf_files import convert_gguf  # takes torch along, which the command line can do without
+        from spear_core.models.gguf_files import (
+            convert_gguf,  # takes torch along, which the command line can do without
+        )
 
         convert_gguf(weights, folder)
     _add_assets(ASSETS / SMOLLM2, folder)

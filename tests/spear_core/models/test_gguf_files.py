@@ -13,13 +13,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GgufConfig
 
-import spear_core.gguf_files
+import spear_core.models.gguf_files
 from spear_core.errors import ModelUnavailable
-from spear_core.gguf_files import convert_gguf
+from spear_core.models.gguf_files import convert_gguf
 from spear_core.models.loading import load_model
 from tests.tiny_gguf import FAMILIES, tiny_gguf
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_disk_without_room_gives_one_sentence_and_leaves_nothing(
 ) -> None:
     tiny_gguf("llama", tmp_path / "m.gguf")
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(spear_core.gguf_files.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(spear_core.models.gguf_files.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(ModelUnavailable, match="MB of disk space .* free some space or choose another data folder"):
         convert_gguf(tmp_path / "m.gguf", tmp_path / "out" / "model")
     assert not list((tmp_path / "out").iterdir())
@@ -119,7 +119,7 @@ def test_a_disk_without_room_gives_one_sentence_and_leaves_nothing(
 KILLED = """
 import sys, time
 from pathlib import Path
-import spear_core.gguf_files as files
+import spear_core.models.gguf_files as files
 
 def wait(folder):
     print("written", flush=True)
