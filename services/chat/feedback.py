@@ -81,7 +81,7 @@ class FeedbackService:
         """The revision is right: a confirmed win, and the first reply a losing trace of full confidence."""
         revision = self._revision(message_id)
         first = self._first(revision)
-        if not revision.text:
+        if not revision.text.strip():
             raise SpearError("An empty revision cannot be confirmed; write the right answer yourself.")
         traces = labels.replaced(self._engine.base, self._prompt(first), first, revision, "confirmed")
         with self._together():
