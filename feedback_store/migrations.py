@@ -237,6 +237,25 @@ def m006_branches(db: Database) -> None:
     """)
 
 
+@MIGRATIONS()
+def m007_sessions(db: Database) -> None:
+    """Logins that last, by the SHA-256 of what the cookie holds, and the signed requests that were used."""
+    db.executescript("""
+        CREATE TABLE sessions (
+            id_sha256 TEXT PRIMARY KEY NOT NULL,
+            user TEXT NOT NULL,
+            stamp TEXT NOT NULL,
+            expires_at_utc TEXT NOT NULL
+        );
+        CREATE TABLE used_requests (
+            key TEXT NOT NULL,
+            nonce TEXT NOT NULL,
+            until REAL NOT NULL,
+            PRIMARY KEY (key, nonce)
+        ) WITHOUT ROWID;
+    """)
+
+
 def known_names() -> frozenset[str]:
     """Every migration of this version: on an empty database, all are pending."""
     with Database(memory=True, execute_plugins=False) as empty:

@@ -1,4 +1,4 @@
-"""The login page: name and password in, a signed cookie out. Looks like the page; needs no script."""
+"""The login page: name and password in, a cookie with a random session out. Looks like the page; needs no script."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from server.current_user import COOKIE, SESSION_SECONDS, Access
+from server.current_user import COOKIE, Access
+from services.accounts.login_sessions import SESSION_SECONDS
 
 FREE_TRIES = 5  # wrong passwords for one name from one address, before each further one has to wait
 WAIT_SECONDS = 30.0
@@ -27,6 +28,7 @@ button{background:#0f766e;color:#fff;border:0;cursor:pointer} .wrong{color:#b91c
 @media(prefers-color-scheme:dark){body{background:#0f172a;color:#e2e8f0} input{background:#1e293b;color:inherit}
 small{color:#94a3b8} .wrong{color:#fca5a5}}
 """
+LOGOUT_FORM = '<form method="post" action="logout"><h1>SPEAR chat</h1><button>Log out</button></form>'
 SHARED = "Your conversations are yours alone. What the model learns from anyone, it answers to everyone."
 
 
@@ -51,8 +53,8 @@ class Tries:
 
 def login_routes(access: Access) -> list[Route]:
     """`/login` and `/logout`; none where there are no logins."""
-    accounts = access.accounts
-    if accounts is None:
+    accounts, sessions = access.accounts, access.sessions
+    if accounts is None or sessions is None:
         return []
     tries = Tries()
 
@@ -69,10 +71,11 @@ def login_routes(access: Access) -> list[Route]:
             tries.was_wrong(who)
             return HTMLResponse(_form(name, "That name and password do not belong together."), 401)
         tries.was_right(who)
+        await run_in_threadpool(sessions.end, request.cookies.get(COOKIE, ""))  # the browser's earlier one
         response = RedirectResponse("/", 303)
         response.set_cookie(
             COOKIE,
-            access.new_session(user),
+            await run_in_threadpool(sessions.begin, user),
             max_age=SESSION_SECONDS,
             httponly=True,
             samesite="lax",
@@ -80,7 +83,11 @@ def login_routes(access: Access) -> list[Route]:
         )
         return response
 
+    async def ask_to_leave(request: Request) -> Response:
+        return HTMLResponse(_page(LOGOUT_FORM)) if request.state.user else RedirectResponse("/login", 303)
+
     async def leave(request: Request) -> Response:
+        await run_in_threadpool(sessions.end, request.cookies.get(COOKIE, ""))
         response = RedirectResponse("/login", 303)
         response.delete_cookie(COOKIE)
         return response
@@ -88,7 +95,8 @@ def login_routes(access: Access) -> list[Route]:
     return [
         Route("/login", show, methods=["GET"]),
         Route("/login", take, methods=["POST"]),
-        Route("/logout", leave, methods=["GET"]),
+        Route("/logout", ask_to_leave, methods=["GET"]),
+        Route("/logout", leave, methods=["POST"]),
     ]
 
 
@@ -104,11 +112,17 @@ async def _fields(request: Request) -> tuple[str, str]:
 
 def _form(name: str = "", wrong: str = "") -> str:
     complaint = f'<p class="wrong" role="alert">{escape(wrong)}</p>' if wrong else ""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>SPEAR chat: log in</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+    return _page(
         f'<form method="post" action="login"><h1>SPEAR chat</h1>{complaint}'
         f'<label>Name<input name="name" value="{escape(name[:64])}" autocomplete="username" required autofocus></label>'
         '<label>Password<input name="password" type="password" autocomplete="current-password" required></label>'
-        f"<button>Log in</button><small>{escape(SHARED)}</small></form></body></html>"
+        f"<button>Log in</button><small>{escape(SHARED)}</small></form>"
+    )
+
+
+def _page(body: str) -> str:
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>SPEAR chat: log in</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+        f"{body}</body></html>"
     )

@@ -107,10 +107,10 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _name_of(request: Request) -> str | None:
-    """For Gradio: whom the gate let in."""
+def _id_of(request: Request) -> str | None:
+    """For Gradio, which calls it the user's name: whom the gate let in."""
     user: User | None = getattr(request.state, "user", None)  # none on the routes that the gate leaves open
-    return user.name if user else None
+    return user.id if user else None
 
 
 def _uploads(page: gr.Blocks) -> dict[int, tuple[int, ...]]:
@@ -146,7 +146,7 @@ def make_app(
         run_history=False,
         max_file_size=MAX_UPLOAD,
         ssr_mode=False,
-        auth_dependency=_name_of if access.accounts else None,
+        auth_dependency=_id_of if access.accounts else None,
         **look(),
     )
 
