@@ -72,9 +72,10 @@ def prepare_environment(model: str) -> None:
 def serve_until_signal(settings: Settings) -> None:
     """Raises SpearError or StoreError, each with one sentence, where it cannot start."""
     from services.data.backups import serving
+    from services.data.private_files import temporary_files
 
     # first: a folder in use, or a busy port, should not cost the loading of a model
-    with serving(settings.data_folder):
+    with serving(settings.data_folder), temporary_files(settings.data_folder):
         from ui.serve import bind, serve
 
         listener = bind(settings.host, settings.port)
@@ -98,6 +99,7 @@ def serve_until_signal(settings: Settings) -> None:
 
 def run(argv: list[str]) -> None:
     """Raises SpearError or StoreError, each with one sentence."""
+    os.umask(0o077)  # what is written is for this user's eyes only
     if argv and argv[0] in COMMANDS:
         from cli import commands
 
