@@ -17,7 +17,8 @@ from spear_core.inference.generation import Finish
 
 # One message under the names that the APIs give it
 CHAT_ID, RESPONSE_ID, OUTPUT_ID = "chatcmpl-", "resp_", "msg_"
-EVENT_STREAM = {"media_type": "text/event-stream", "headers": {"Cache-Control": "no-cache"}}
+EVENT_STREAM = "text/event-stream"
+UNCACHED = {"Cache-Control": "no-cache"}
 
 
 def message_id(name: str) -> str:

@@ -14,7 +14,7 @@ from pydantic import Field, StrictBool
 from starlette.responses import StreamingResponse
 
 from feedback_store.errors import StoreError
-from server.api.answers import CHAT_ID, EVENT_STREAM, Finished, Usage, about, event, no_model
+from server.api.answers import CHAT_ID, EVENT_STREAM, UNCACHED, Finished, Usage, about, event, no_model
 from server.api.asking import AnsweredIn, Session, Whole, each, reply_slot
 from server.api.errors import error_body, refuse, status_of
 from server.api.openai_fields import (
@@ -80,7 +80,7 @@ def _complete(asked: ChatRequest, session: UserSession, whole: AppServices, thre
         first = next(views)  # what cannot be answered at all is refused before the stream begins
         include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
         events = _events(chain([first], views), views, session, whole, finished, include_usage)
-        return StreamingResponse(each(events, threads), **EVENT_STREAM)
+        return StreamingResponse(each(events, threads), media_type=EVENT_STREAM, headers=UNCACHED)
     for view in views:
         last = view
     usage = Usage.of(last, session, whole, finished.is_cut)

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, StrictBool, ValidationInfo, field_validato
 from starlette.responses import StreamingResponse
 
 from feedback_store.errors import StoreError
-from server.api.answers import EVENT_STREAM, Finished, event, no_model
+from server.api.answers import EVENT_STREAM, UNCACHED, Finished, event, no_model
 from server.api.asking import AnsweredIn, Session, Whole, each, reply_slot
 from server.api.errors import error_body, status_of
 from server.api.openai_fields import Drawing, MaxTokens, StreamOptions
@@ -76,7 +76,7 @@ def _complete(asked: CompletionRequest, session: UserSession, whole: AppServices
     if asked.stream:
         first = next(texts, "")
         events = _events(asked, chain([first], texts), texts, head, whole, finished)
-        return StreamingResponse(each(events, threads), **EVENT_STREAM)
+        return StreamingResponse(each(events, threads), media_type=EVENT_STREAM, headers=UNCACHED)
     said = ""
     for text in texts:
         said = text

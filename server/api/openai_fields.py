@@ -28,8 +28,8 @@ def read_text(content: Any) -> str:
         return content
     texts = []
     for part in content if isinstance(content, list) else [None]:
-        kind = part.get("type") if isinstance(part, dict) else None
-        text = part.get(PART_TYPES[kind]) if isinstance(kind, str) and kind in PART_TYPES else None
+        kind = str(part.get("type")) if isinstance(part, dict) else ""
+        text = part.get(PART_TYPES[kind]) if isinstance(part, dict) and kind in PART_TYPES else None
         if not isinstance(text, str):
             raise ValueError("only text can be read here: a string, or parts of type text")
         texts.append(text)

@@ -14,7 +14,18 @@ from pydantic import BaseModel, BeforeValidator, StrictBool, ValidationInfo, fie
 from starlette.responses import StreamingResponse
 
 from feedback_store.errors import StoreError
-from server.api.answers import EVENT_STREAM, OUTPUT_ID, RESPONSE_ID, Finished, Usage, about, event, message_id, no_model
+from server.api.answers import (
+    EVENT_STREAM,
+    OUTPUT_ID,
+    RESPONSE_ID,
+    UNCACHED,
+    Finished,
+    Usage,
+    about,
+    event,
+    message_id,
+    no_model,
+)
 from server.api.asking import AnsweredIn, Session, Whole, each, reply_slot
 from server.api.errors import error_body, refuse, status_of
 from server.api.openai_fields import MAX_MESSAGES, ROLES, Drawing, MaxTokens, TextOnly, Tools, read_text
@@ -94,7 +105,7 @@ def retrieve(response_id: str, session: Session, whole: Whole) -> Any:
     view = session.chat.message(message_id(response_id))
     if view.role != "assistant":
         return refuse(404, f"There is no response {response_id[:80]!r}.")
-    asked = ResponseRequest(model=session.model.name, input="")  # type: ignore[arg-type]
+    asked = ResponseRequest.model_validate({"model": session.model.name, "input": ""})
     return _Answer(asked, session, whole, Finished()).body(view, "completed")
 
 
@@ -108,7 +119,9 @@ def _create(asked: ResponseRequest, session: UserSession, whole: AppServices, th
     views = _reply(asked, session, finished)
     if asked.stream:
         first = next(views)  # what cannot be answered at all is refused before the stream begins
-        return StreamingResponse(each(answer.events(chain([first], views), views), threads), **EVENT_STREAM)
+        return StreamingResponse(
+            each(answer.events(chain([first], views), views), threads), media_type=EVENT_STREAM, headers=UNCACHED
+        )
     for view in views:
         last = view
     return answer.body(last, answer.status)
