@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 
-from spear_core.inference.decoding import Decoding
-from spear_core.inference.rollout import generate_tokens
+from spear_core.inference.generation import Request, generate
 from spear_core.models.prompts import end_token_ids
 from spear_core.training.material import Anchors
 from spear_core.training.neighbours import gives
@@ -167,7 +166,7 @@ def measure(
         worst_probe_kl=mean(sorted(each, reverse=True)[: -(-len(each) // 10)]),
         probe_changed=changed / max(tokens, 1),
         finite=finite,
-        answers=_answers(model, tokenizer, probes, starts, pad_id, micro_batch, priority) if finite else (),
+        answers=_answers(model, tokenizer, probes, starts, micro_batch, priority) if finite else (),
     )
 
 
@@ -176,7 +175,6 @@ def _answers(
     tokenizer: Any,
     probes: Probes,
     starts: dict[int, list[int]],
-    pad_id: int,
     batch_size: int,
     priority: Callable[[], None],
 ) -> tuple[ProbedAnswer, ...]:
@@ -184,11 +182,12 @@ def _answers(
     end_ids = frozenset(end_token_ids(tokenizer))
     now = dict(starts)
     going_on = [i for i, begun in now.items() if begun[-1] not in end_ids and len(begun) < READ_TOKENS]
-    prompts = [[*probes.all[i].example.prompt_ids, *now[i]] for i in going_on]
-    decoding = Decoding(READ_TOKENS - 1, end_ids, pad_id)
-    rest = generate_tokens(model, prompts, decoding, batch_size=batch_size, priority=priority) if prompts else []
-    for i, (more, *_) in zip(going_on, rest, strict=True):
-        now[i] = [*now[i], *more][:READ_TOKENS]
+    requests = [
+        Request([*probes.all[i].example.prompt_ids, *now[i]], READ_TOKENS - len(now[i]), end_ids) for i in going_on
+    ]
+    rest = generate(model, requests, batch_size=batch_size, priority=priority)
+    for i, more in zip(going_on, rest, strict=True):
+        now[i] = [*now[i], *more.tokens]
     answers = []
     for i, probe in enumerate(probes.all):
         was = tokenizer.decode(list(probe.example.completion_ids), skip_special_tokens=True).strip()

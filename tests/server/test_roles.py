@@ -21,6 +21,7 @@ TABLE: dict[tuple[str, str], tuple[str, str, str]] = {
     ("GET", "/login"): ALL,
     ("POST", "/login"): (OUT, OUT, OUT),  # without a password
     ("GET", "/logout"): ALL,
+    ("POST", "/logout"): ALL,
     ("GET", "/healthz"): ALL,
     ("GET", "/federation/card"): ALL,
     ("GET", "/federation/update"): (OUT, OUT, OUT),  # a peer's signature counts here, nobody's login
@@ -30,6 +31,9 @@ TABLE: dict[tuple[str, str], tuple[str, str, str]] = {
     ("GET", "/v1/models"): USERS,
     ("GET", "/v1/models/{name:path}"): USERS,
     ("POST", "/v1/chat/completions"): USERS,
+    ("POST", "/v1/completions"): USERS,
+    ("POST", "/v1/responses"): USERS,
+    ("GET", "/v1/responses/{response_id}"): USERS,
     ("POST", "/v1/feedback"): USERS,
     ("GET", "/v1/learning"): USERS,
     ("POST", "/v1/learning"): OWNERS,

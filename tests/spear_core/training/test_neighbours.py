@@ -11,7 +11,7 @@ from spear_core.config import preset
 from spear_core.models.loading import LoadedModel, load_model
 from spear_core.models.shared_base import SharedBaseModels
 from spear_core.training.gate import Reason
-from spear_core.training.material import Anchors, HeldNeighbour, HeldNeighbours, Material
+from spear_core.training.material import Anchors
 from spear_core.training.neighbours import (
     Neighbour,
     Neighbours,
@@ -24,9 +24,7 @@ from spear_core.training.neighbours import (
 )
 from spear_core.training.probes import Kind, Probes
 from spear_core.training.round import Learner
-from spear_core.training.scoring import predict
 from spear_core.training.traces import Encoder, Trace
-from spear_core.training.trainer import Trainer
 from spear_core.training.wordings import Wordings, other_wordings
 from tests.tiny_models import tiny_folder
 
@@ -101,25 +99,21 @@ def test_wordings_are_encoded_for_what_the_round_knows_and_dropped_when_it_is_fo
     assert wordings.of(encoded) == []
 
 
-def test_held_neighbours_keep_the_taught_answer_improbable(loaded: LoadedModel) -> None:
-    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
-    win = encoder.trace(Trace("win", PROMPT, "Luna"))
-    dog = [{"role": "user", "content": "What is the name of my dog?"}]
-    own, taught = encoder.plain(dog, "no idea"), encoder.plain(dog, "Luna")
+def test_held_neighbours_keep_the_taught_answer_away_from_the_question_beside(loaded: LoadedModel) -> None:
+    dog = Neighbour([{"role": "user", "content": "What is the name of my dog?"}], "no idea")
+    win = Trace("win", PROMPT, "Luna", key="t1")
 
-    def drift(hold: bool) -> float:
-        changes = {"learning_rate": 1e-2, "prompt_dropout": 0.0, "stop_when_learned": False, "max_steps": 60}
+    def leak(hold: bool) -> tuple[bool, float]:
+        changes = {"learning_rate": 1e-2, "prompt_dropout": 0.0, "gate_enabled": False, "taught_weight": 10.0}
         models = SharedBaseModels(loaded.model, preset("live", **changes), seed=3)
-        pool = Anchors([own, taught])
-        near = HeldNeighbours(pool, [HeldNeighbour(own, taught)]) if hold else None
-        trainer = Trainer(models.training, models.config, 0, frozenset())
-        report = trainer.train(Material([win], [], neighbours=near), seed=1)
-        assert (report.neighbour_kl > 0) is hold
-        base = pool.base(models.training, pool.examples, 0)
-        with torch.no_grad():
-            return float(predict(models.training, pool.examples, 0, every_token=True).kl_from(base)[0].mean())
+        encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+        learner = Learner(models, encoder, models.config, Anchors([]), Probes([]), pad_id=0)
+        near = Neighbours((dog,) if hold else (), ())
+        result = learner.run_round(None, [win], [], [], seed=1, neighbours={"t1": near})
+        assert (result.report.neighbour_kl > 0) is hold and result.report.learned
+        return learner.answer([dog.prompt]) == ["Luna"], result.report.neighbour_kl
 
-    assert drift(True) < 0.3 * drift(False)
+    assert leak(False)[0] and not leak(True)[0]
 
 
 def test_a_round_asks_its_probes_of_neighbours_and_repairs_a_leak(loaded: LoadedModel) -> None:
