@@ -26,6 +26,7 @@ from services.peers.sync import SyncService
 from services.peers.views import CircleView
 from services.views import AdapterView, LearnedView, LearningStatus, ModelView
 from spear_core.errors import SpearError
+from spear_core.training.probes import Kind
 
 
 class NotAllowed(SpearError):
@@ -54,6 +55,9 @@ class UserLearning:
         last = self._everybodys.last_round(self._base)
         changes: dict[str, object] = {"can_roll_back": status.can_roll_back and self._user.is_owner}
         if last is not None:
+            # similar questions and recent replies come from somebody's chat; only starter questions are everybody's
+            if not self._user.is_owner:
+                changes["changed"] = tuple(c for c in status.changed if c.kind not in (Kind.NEIGHBOUR, Kind.RECENT))
             if status.proof and not self._store.proof_is_mine(last.id, status.proof.prompt):
                 changes["proof"] = None
             if not all(self._store.gave_hint(wish) for wish in last.figures.get("wishes", [])):

@@ -58,10 +58,13 @@ class HeldAnswers:
         starter = starter_answers(self._engine).probes
         tokens = READ_TOKENS if self._engine.config.anchor_tokens else 0
         found = []
-        for kind, said in ((Kind.GENERAL, starter), (Kind.RECENT, self._recent(before_utc))):
+        kinds = self._engine.loaded.settings.prompt_kinds
+        for recent, said in ((False, starter), (True, self._recent(before_utc))):
             said = [(prompt, answer) for prompt, answer in said if not is_degenerate(answer)]
             for (prompt, _), example in zip(said, self._encoded(said, style_preferences), strict=True):
-                found.append(Probe(cut(example, tokens), kind, prompt[-1]["content"]))
+                question = prompt[-1]["content"]
+                kind = Kind.RECENT if recent else kinds.get(question, Kind.GENERAL)
+                found.append(Probe(cut(example, tokens), kind, question))
         return found
 
     def anchors(self, seed: int, style_preferences: Sequence[str] = (), before_utc: str | None = None) -> list[Encoded]:
@@ -78,6 +81,13 @@ class HeldAnswers:
         hinted = self._encoded(starter.revisions[: pool // 3], ())
         whole = [*hinted, *self._encoded([*said, *starter.anchors][: pool - len(hinted)], style_preferences)]
         return [cut(example, engine.config.anchor_tokens) for example in whole]
+
+    def starter_examples(self) -> list[Encoded]:
+        """The starter questions and answers as they are trained on and asked; nobody's words are among them."""
+        starter = starter_answers(self._engine)
+        whole = self._encoded([*starter.anchors, *starter.revisions, *starter.probes], ())
+        tokens = self._engine.config.anchor_tokens
+        return [*whole, *(cut(e, tokens) for e in whole), *(cut(e, READ_TOKENS) for e in whole)]
 
     def _recent(self, before_utc: str | None) -> list[tuple[Messages, str]]:
         """Some of what was said in past chats and nobody objected to, whose questions are kept out of training."""

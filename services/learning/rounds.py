@@ -29,6 +29,7 @@ from spear_core.training.material import Anchors
 from spear_core.training.memory import give_back
 from spear_core.training.probes import Probes
 from spear_core.training.round import Learner
+from spear_core.training.scoring import drop_kept_states
 from spear_core.training.trainer import Progress
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ DISK_REST_SECONDS = 60.0
 # That one round takes: it asks all its wins again after every few steps, so a burst of a thousand thumbs-up would keep
 # the next correction waiting for the better part of an hour
 MOST_TRACES = 64
+PREPARED_AHEAD = 2  # rejected replies whose neighbours are made before their correction is confirmed
 LONG_STEPS = 20  # a round of so many gives memory back on the way too: its rows' shapes leave holes in the heap
 
 
@@ -87,6 +89,7 @@ class LearningService:
         version = self._store.active_version(base)
         wins, loses = self._store.count_pending(base)
         last = self._store.last_round(base)
+        checked, changed = card.checked_of(last)
         common: dict[str, Any] = {
             "adapter_version": version,
             "paused": self.paused,
@@ -94,6 +97,8 @@ class LearningService:
             "pending_loses": loses,
             "can_roll_back": version > 0,
             "proof": card.proof_of(last, version),
+            "checked": checked,
+            "changed": changed,
             "seconds": last.figures.get("seconds_to_live") if last else None,
         }
         if live:
@@ -160,8 +165,18 @@ class LearningService:
         subjects = {root_id(self._store.message(m)) for m in message_ids}
         with self.between_rounds():
             rounds = self._forgetting.forget(subjects)
+            self._drop_kept_texts()
         self.kick()
         return rounds
+
+    def _drop_kept_texts(self) -> None:
+        """What is kept in memory of texts goes, except of the starter questions: anybody's words may be among them."""
+        self._neighbours.forget()
+        if self._learner is not None:
+            self._learner.wordings.forget()
+            keep = self._held.starter_examples()
+            self._learner.anchors.forget(keep)
+            drop_kept_states(self._engine.shared_models.training, keep)
 
     def exchange(self, change: Callable[[], None]) -> None:
         """Between two rounds, let `change` replace what is stored and the adapters' files; then serve what is there.
@@ -211,7 +226,19 @@ class LearningService:
                 # After each: where people go on correcting, the last one never comes
                 self.lineage.prune()
                 self._give_back_memory()
+            if not done and not self._wanted:
+                self._prepare_neighbours()
         return done
+
+    def _prepare_neighbours(self) -> None:
+        """Of replies that were just rejected, while the person reads the revision: its confirmation need not wait then."""
+        if self.paused or not self._engine.config.neighbours:
+            return
+        waiting = self._store.traces(
+            base=self._engine.base, status="pending", side="lose", limit=PREPARED_AHEAD, newest_first=True
+        )
+        for trace in waiting:
+            self._neighbours.prepare(trace.prompt)
 
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
         """The next round: first those to be trained anew after a forgetting, in their old order, then what waits."""
@@ -240,6 +267,8 @@ class LearningService:
         self.kick()
 
     def _begin_anew(self) -> None:
+        self._neighbours.forget()
+        drop_kept_states(self._engine.shared_models.training)
         self._learner, self._held, self._apart = None, HeldAnswers(self._engine), []
         self._engine.batching.prefixes.clear()  # of conversations that may be erased by now
         self._store.release_interrupted(self._engine.base)

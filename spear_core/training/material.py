@@ -34,6 +34,10 @@ class _Cache:
             _, old = self.rows.popitem(last=False)
             self.bytes -= old.numel() * old.element_size()
 
+    def keep(self, keys: Collection[tuple[tuple[int, ...], tuple[int, ...]]]) -> None:
+        self.rows = OrderedDict((key, row) for key, row in self.rows.items() if key in keys)
+        self.bytes = sum(row.numel() * row.element_size() for row in self.rows.values())
+
 
 class Anchors:
     """Completions whose distribution is held to the base model's, with what makes the base's distribution cached.
@@ -52,6 +56,11 @@ class Anchors:
     def without(self, prompts: Collection[tuple[int, ...]]) -> Anchors:
         """The same anchors less those that ask what was corrected; the cache is shared."""
         return self.with_examples([e for e in self.examples if e.prompt_ids not in prompts])
+
+    def forget(self, keep: Sequence[Encoded] = ()) -> None:
+        """Drop what is cached of every text but these."""
+        kept = {(e.prompt_ids, e.completion_ids) for e in (x.shown_to_base for x in keep)}
+        self._cache.keep(kept)
 
     def warm(self, model: Any, pad_id: int, priority: Callable[[], None] = lambda: None) -> None:
         """Fill the cache now, so that the first round need not."""

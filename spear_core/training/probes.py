@@ -46,12 +46,14 @@ class Probe:
         kind: one of `Kind`, or a kind of starter question.
         question: in words, for people.
         telling: of a neighbour, the words by which the answer taught to its correction is recognised.
+        is_covered: whether the adapter is to answer it at all; what its scope leaves out the untouched model answers.
     """
 
     example: Encoded
     kind: str = Kind.GENERAL
     question: str = ""
     telling: frozenset[str] = frozenset()
+    is_covered: bool = True
 
 
 class Probes:
@@ -140,8 +142,10 @@ def measure(
     kl, changed, tokens = 0.0, 0, 0
     each: list[float] = []
     starts: dict[int, list[int]] = {}  # probe -> its answer's tokens up to the first that is another than the base's
-    for part in batches_by_prompt(probes.anchors.examples, micro_batch):
+    covered = [i for i, probe in enumerate(probes.all) if probe.is_covered]
+    for places in batches_by_prompt([probes.all[i].example for i in covered], micro_batch):
         priority()
+        part = [covered[place] for place in places]
         examples = [probes.all[i].example for i in part]
         predictions = predict(model, examples, pad_id, every_token=True)
         values, same = predictions.kl_from(probes.anchors.base(model, examples, pad_id))

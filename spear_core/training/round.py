@@ -120,10 +120,12 @@ class Learner:
         on_step: Callable[[Progress], None] = lambda p: None,
         on_check: Callable[[], None] = lambda: None,
         neighbours: Mapping[str, Neighbours] | None = None,
+        covers: Callable[[str], bool] = lambda question: True,
     ) -> RoundResult:
         """Train on top of `current` (None: the base) and judge. Raises TrainingFailed where the numbers break.
 
-        `neighbours` are those of the wins and of the replayed ones, by the traces' keys.
+        `neighbours` are those of the wins and of the replayed ones, by the traces' keys. `covers` says of a question
+        whether the new adapter will be the one that answers it; where not, it changes nothing there.
 
         What the gate refuses only for what moved that nobody complained about is repaired by `repair_steps` further
         steps, in which leaking neighbours are held too. Without `repair_steps`, and for any other reason, it is trained
@@ -132,6 +134,7 @@ class Learner:
         """
         started = time.monotonic()
         material, probes, checked = self._prepared(wins, loses, replay, seed, neighbours or {})
+        probes = probes.with_probes([replace(p, is_covered=covers(p.question)) for p in probes.all])
 
         def measured() -> Measures:
             return self._measured(material.wins, material.loses, checked, probes)

@@ -36,3 +36,18 @@ def test_erasing_everything_leaves_none(harness: StoreHarness) -> None:
     harness.store.keep_neighbours(trace.id, MADE)
     harness.store.erase()
     assert harness.store._value("SELECT count(*) FROM neighbours", []) == 0  # the trace is gone too
+
+
+def test_forgetting_erases_what_rounds_quoted_since_then_and_keeps_their_figures(harness: StoreHarness) -> None:
+    store, talks = harness.store, [harness.talk(), harness.talk(), harness.talk()]
+    quoted = {"loss": 0.5, "gate": {"checked": 3, "changed": [{"question": "What is my PIN?"}]}}
+    for talk in talks:
+        talk.add("win")
+        claim = store.claim_round(BASE, store.active_version(BASE))
+        assert claim is not None
+        store.finish_round(claim[0].id, "promoted", figures=quoted, proof={"prompt": "What is my PIN?"})
+    store.forget(BASE, [talks[1].reply.id], 0, [])
+    last, second, first = store.rounds(BASE)
+    assert first.proof is not None and first.figures == quoted
+    for later in (second, last):
+        assert later.proof is None and later.figures == {"loss": 0.5, "gate": {"checked": 3}}
