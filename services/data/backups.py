@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from feedback_store import Store
+from services.models.built_in import FOLDER as BASE_MODELS
 from services.peers.published_update import carry_on_numbering
 from services.data.private_files import TEMPORARY, close_to_others, temporary_leftovers
 from spear_core.errors import ConfigError, SpearError
@@ -30,9 +31,10 @@ FOLDER = "backups"
 PEERS_FOLDER = "federation"  # this instance's key, what it offers, what peers sent
 OWN_FOLDERS = ("adapters", "models")  # what was learned, and what the base model said
 LOCK, APP_LOCK = ".in-use", ".app"
-# What is not copied: the live database (its copy is), backups themselves, what is half written or only of this process
+# What is not copied: the live database (its copy is), backups themselves, base models that are made from an installed
+# package, what is half written or only of this process
 SKIPPED = re.compile(
-    rf"{re.escape(DATABASE)}.*|{FOLDER}|{re.escape(LOCK)}|{re.escape(APP_LOCK)}|\.writable|{re.escape(TEMPORARY)}|\.restoring.*|.*\.tmp|.*\.part"
+    rf"{re.escape(DATABASE)}.*|{FOLDER}|{re.escape(BASE_MODELS)}|{re.escape(LOCK)}|{re.escape(APP_LOCK)}|\.writable|{re.escape(TEMPORARY)}|\.restoring.*|.*\.tmp|.*\.part"
 )
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.tar")
 SCRATCH = ".restoring-"

@@ -63,7 +63,7 @@ class LearningService:
         self._rests_until = 0.0  # by the monotonic clock, after a fault of the disk
         self._left_open = False  # a round whose end could not be written
         self._apart: list[list[str]] = []  # ids of traces that were refused together and are to be tried in parts
-        self.on_kick = lambda: None  # set by jobs: start a round now
+        self.on_kick: Callable[[], object] = lambda: None  # set by jobs: start a round now
         released = self._store.release_interrupted(engine.base)
         if released:
             log.info("%d interrupted round(s) released; their corrections will be learned again", released)

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from spear_core.errors import ConfigError, ModelUnavailable, one_line
+from spear_core.inference.fused_model import fuse_projections
 from spear_core.models.dtypes import choose_dtype
 from spear_core.models.files import (
     MEMORY_MARGIN,
@@ -111,6 +112,7 @@ def load_model(
         model.to(target)  # type: ignore[arg-type]
     except RuntimeError as e:
         raise ModelUnavailable(f"{name_or_folder} cannot be put on {device} ({one_line(e)}); use --device cpu") from e
+    fuse_projections(model)
     model.eval()
     model.requires_grad_(False)
     loaded = LoadedModel(
@@ -171,7 +173,9 @@ def _causal_config(name: str, folder: Path, raw: dict[str, Any], trust_remote_co
             "update transformers or choose another model"
         )
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
     except LOADING_ERRORS as e:
         raise ModelUnavailable(f"{name}: config.json cannot be used ({one_line(e)}); download the model again") from e
     # An encoder such as BERT is in the causal mapping too, so the heads that the weights were saved with decide.
