@@ -139,7 +139,7 @@ def test_an_event_of_the_page_reaches_nothing_of_another_user(server: Running) -
     ben.chat.rename(conversation.id, f"About {secret}")
     before = [(m.text, m.vote, m.verdict) for m in ben.chat.messages(conversation.id)]
     own, forger = Visitor(server, "ben"), Visitor(server, "cora")
-    show = next(event for event in own.events if event["api_name"] == "show")
+    show = next(event for event in own.events if event["api_name"] == "settle")
     assert secret in own.fire(show, {}, conversation.id), "the same event shows it to its owner"
     for event in forger.events:
         data = {"id": reply.id, "value": f"better:{reply.id}", "index": 1, "liked": True, "text": "x", "title": "x"}
