@@ -193,7 +193,7 @@ def growing(
     """
 
     def model() -> Any:
-        writing.serving = engine.shared_models.serving
+        writing.serving = engine.scope.serving(engine, prompt)
         return writing.serving.model
 
     settings = ReplySettings(
