@@ -12,7 +12,7 @@ from collections.abc import Collection
 from feedback_store.database import Connection
 from feedback_store.records import LoginSession
 
-KEPT_TABLES = ("sessions", "used_requests")  # in no backup, and not replaced by one
+KEPT_TABLES = ("sessions", "used_requests", "known_browsers")  # in no backup, and not replaced by one
 
 
 class Sessions(Connection):
@@ -36,6 +36,19 @@ class Sessions(Connection):
     def end_all_sessions(self) -> None:
         with self._transaction(write=True):
             self._execute("DELETE FROM sessions")
+
+    def known_browsers(self) -> list[tuple[str, str]]:
+        """(SHA-256 of the cookie, the user's id), oldest first."""
+        with self._transaction(write=False):
+            rows = self._rows("SELECT id_sha256, user FROM known_browsers ORDER BY rowid")
+            return [(row["id_sha256"], row["user"]) for row in rows]
+
+    def change_known_browsers(self, new: str, user: str, gone: Collection[str]) -> None:
+        """Remember one, forget others. One transaction."""
+        with self._transaction(write=True):
+            self._insert("known_browsers", {"id_sha256": new, "user": user})
+            for digest in gone:
+                self._execute("DELETE FROM known_browsers WHERE id_sha256 = ?", [digest])
 
     def _kept(self) -> dict[str, list[dict[str, object]]]:
         return {table: self._rows(f"SELECT * FROM {table}") for table in KEPT_TABLES}

@@ -79,7 +79,7 @@ class SpearConfig:
     judge_min_p: float = 0.7  # probability that the model, given the hints, must give the whole revision
     verdict_grace_seconds: float = 120.0
     # Texts.
-    max_new_tokens: int = 64
+    max_new_tokens: int = 512
 
     def __post_init__(self) -> None:
         rules: list[tuple[str, bool, str]] = [

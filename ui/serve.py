@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -152,11 +152,17 @@ def make_app(
 
 
 def serve(
-    page: gr.Blocks, access: Access, listener: socket.socket, ready: Callable[[str], Any], *, insecure: bool = False
+    page: gr.Blocks,
+    access: Access,
+    listener: socket.socket,
+    ready: Callable[[str], Any],
+    *,
+    insecure: bool = False,
+    trusted_proxies: Sequence[str] = (),
 ) -> None:
     """Serve on `listener` until SIGINT or SIGTERM. `ready` gets the address when requests are accepted."""
     host, port = listener.getsockname()[:2]
     app = make_app(page, access, insecure=insecure, host=host, port=port)
-    config = server_config(app, SHUTDOWN_SECONDS)
+    config = server_config(app, SHUTDOWN_SECONDS, trusted_proxies)
     shown_host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     _Server(config, lambda: ready(f"http://{shown_host}:{port}")).run(sockets=[listener])
