@@ -26,6 +26,9 @@ class SpearConfig:
     lora_rank: int = 8
     lora_alpha: int = 16
     lora_dropout: float = 0.0
+    # What the adapter answers: everything, or what is near to a taught question; the base model answers the rest.
+    scope: Literal["always", "near"] = "always"
+    scope_similarity: float = 0.38  # cosine of whitened features (spear_core/inference/scope.py) that counts as near
     # Optimiser: AdamW without weight decay.
     learning_rate: float = 1e-3
     adam_beta2: float = 0.999
@@ -98,6 +101,8 @@ class SpearConfig:
     def __post_init__(self) -> None:
         rules: list[tuple[str, bool, str]] = [
             ("lora_layers", self.lora_layers in LORA_LAYERS, ", ".join(LORA_LAYERS)),
+            ("scope", self.scope in ("always", "near"), "always or near"),
+            ("scope_similarity", -1 <= self.scope_similarity <= 1, "in [-1, 1]"),
             ("lora_rank", self.lora_rank >= 1, "at least 1"),
             ("lora_alpha", self.lora_alpha >= 1, "at least 1"),
             ("lora_dropout", 0 <= self.lora_dropout < 1, "in [0, 1)"),
@@ -174,13 +179,14 @@ PRESETS: dict[str, SpearConfig] = {
     # computed once.
     "general": SpearConfig(
         lora_layers="upper_third",
+        scope="near",
         adam_beta2=0.95,
         max_steps=24,
         settle_steps=4,
         prompt_dropout=0.0,
         wordings=8,
         replay_wins=3,
-        anchors_a_step=4,
+        anchors_a_step=3,
         anchor_tokens=8,
         neighbours=16,
         neighbour_tokens=6,

@@ -212,7 +212,7 @@ def growing(
     """
 
     def model() -> Any:
-        writing.serving = engine.shared_models.serving
+        writing.serving = engine.scope.serving(engine, prompt)
         return writing.serving.model
 
     def finished(finish: Finish) -> None:

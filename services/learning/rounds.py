@@ -172,6 +172,7 @@ class LearningService:
     def _drop_kept_texts(self) -> None:
         """What is kept in memory of texts goes, except of the starter questions: anybody's words may be among them."""
         self._neighbours.forget()
+        self._engine.scope.forget()
         if self._learner is not None:
             self._learner.wordings.forget()
             keep = self._held.starter_examples()
@@ -367,6 +368,9 @@ class LearningService:
             max_steps=engine.config.max_steps,
         )
         near = self._neighbours.of(taught, replay)
+        asked = [t.prompt[-1]["content"] for t in taught if t.side == "win"]
+        # a preference of style is meant for every answer
+        covers = (lambda question: True) if style_preferences else engine.scope.covering(engine, asked)
         result = learner.run_round(
             self.lineage.state,
             [core_trace(t) for t in taught if t.side == "win"],
@@ -378,6 +382,7 @@ class LearningService:
                 "checking", "Checking what was learned.", "Asking again, and asking older questions too."
             ),
             neighbours=near,
+            covers=covers,
         )
         standing = {t.id for t in self._store.still_claimed(round_.id)}
         trained = [t for t in taught if t.side == "win" or result.report.lose_loss > 0]
