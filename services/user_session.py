@@ -179,7 +179,7 @@ class UserSession:
 
 
 class UserSessions:
-    """A bench for each user of one workbench. Chats are kept by user: a second window may stop the first one's reply."""
+    """One session object for each user of the app. Chats are kept by user: a second window may stop the first one's reply."""
 
     def __init__(self, app_services: AppServices) -> None:
         self._app_services = app_services
