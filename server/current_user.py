@@ -1,6 +1,6 @@
-"""Who a request is from, and the services as that person may use them. Decisions only; the door itself is access_gate.py.
+"""Who a request is from, and the services as that person may use them. Decisions only; guard.py acts on them.
 
-The page's handlers need not ask: the workbench that `for_visitors` gives them resolves to the signed-in user's own one at
+The page's handlers need not ask: the services that `for_visitors` gives them resolve to the signed-in user's own one at
 every access, and to nobody's where there is no request.
 """
 
@@ -14,6 +14,7 @@ import gradio as gr
 from gradio.context import LocalContext
 from starlette.requests import HTTPConnection
 
+from services.accounts.known_browsers import KnownBrowsers
 from services.accounts.login_sessions import LoginSessions
 from services.accounts.users_file import LOCAL, NOBODY, Accounts, User
 from services.user_session import UserSession, UserSessions
@@ -33,6 +34,7 @@ class Access:
         self.app_services = app_services
         self.accounts = accounts
         self.sessions = LoginSessions(app_services.engine.store, accounts) if accounts else None
+        self.browsers = KnownBrowsers(app_services.engine.store)
         self._sessions = UserSessions(app_services)
 
     def session(self, user: User) -> UserSession:
@@ -96,7 +98,7 @@ class _VisitorSession:
 
 
 class _Resolved:
-    """Stands for an object that is looked up anew at every access."""
+    """Stands for an object that is looked up again at every access."""
 
     def __init__(self, look_up: Callable[[], Any]) -> None:
         self.__look_up = look_up

@@ -27,6 +27,8 @@ class MessageView:
     hint: str | None = None  # the hint that led to this revision
     verdict: str | None = None  # better | still_wrong | None while open
     can_be_judged: bool = False  # show Better / Still wrong under it
+    can_be_hinted: bool = False  # it is wrong so far, and the model may try once more
+    can_be_written: bool = False  # it is wrong so far: the person may write the right answer
     adapter_version: int = 0  # 0: the base model without any adapter
     complete: bool = True  # False while the reply streams
     versions: tuple[str, ...] = ()  # ids of all versions of this question or reply, oldest first, itself included
@@ -41,6 +43,17 @@ class Proof:
     after: str
     before_version: int
     after_version: int
+
+
+@dataclass(frozen=True)
+class ChangedAnswerView:
+    """An answer that the last round changed although nobody corrected it."""
+
+    question: str
+    before: str
+    after: str
+    kind: str  # neighbour | recent | a kind of starter question
+    leaks: bool  # it gives an answer that was taught for another question
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,8 @@ class LearningStatus:
     paused: bool = False
     pending_wins: int = 0
     pending_loses: int = 0
+    checked: int = 0  # answers to other questions that the last round's check compared with those before it
+    changed: tuple[ChangedAnswerView, ...] = ()  # those of them that came out otherwise
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
 from feedback_store import Conversation, Message, StoreError
-from services.chat.conversation_tree import attempts, prompt_up_to, root_id, shown_path, siblings, system_prompt
+from services.chat.conversation_tree import (
+    attempts,
+    open_corrections,
+    prompt_up_to,
+    root_id,
+    shown_path,
+    siblings,
+    system_prompt,
+)
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
 from services.chat.replies import Replies, Sampling, Writing
 from services.chat.revisions import Revision
 from services.engine import Engine
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
+from spear_core.inference.generation import Finish
 from spear_core.training.traces import Messages
 
 TITLE_CHARACTERS = 48
@@ -81,6 +90,8 @@ class ChatService:
         votes = self._store.votes(conversation_id)
         last_try = {m.revises_id: m.id for m in messages if m.kind == "revision"}
         versions = siblings(messages)
+        disliked = {message_id for message_id, vote in votes.items() if vote < 0}
+        unsettled = open_corrections(messages, disliked, self._engine.config.num_revisions)
         shown = {m.id for m in shown_path(messages, self._store.leaf(conversation_id))}
         return [
             _message_view(
@@ -88,6 +99,8 @@ class ChatService:
                 votes.get(m.id, 0),
                 can_be_judged=last_try.get(m.revises_id) == m.id,
                 versions=versions.get(m.id, ()),
+                can_be_hinted=unsettled.get(m.id, False),
+                can_be_written=m.id in unsettled,
             )
             for m in messages
             if m.id in shown or m.revises_id in shown
@@ -106,25 +119,36 @@ class ChatService:
 
     # -- replies ---------------------------------------------------------------------------------------------
 
-    def reply(self, conversation_id: str, text: str) -> Iterator[MessageView]:
+    def reply(
+        self,
+        conversation_id: str,
+        text: str,
+        *,
+        after: str | None = None,
+        drawn: Mapping[str, Any] | None = None,
+        on_finish: Callable[[Finish], None] = lambda finish: None,
+    ) -> Iterator[MessageView]:
         """Store the question and stream the reply: growing views of one message, the last one complete.
 
-        A reader who leaves does not end the reply: `follow` finds it, `stop` ends it. Raises SpearError for an empty or
-        overlong message, UnknownRecord for an unknown conversation.
+        The question follows the branch that is shown, or the reply `after`. `drawn` are fields of Sampling that count for
+        this reply in place of the conversation's; `on_finish` is told why the reply is over. A reader who leaves does not
+        end the reply: `follow` finds it, `stop` ends it. Raises SpearError for an empty or overlong message,
+        UnknownRecord for an unknown conversation.
         """
         text = _checked(text)
         with self._replies.alone(conversation_id) as conversation:
             messages = self._store.messages(conversation_id)
             path = shown_path(messages, self._store.leaf(conversation_id))
-            sampling = self.sampling(conversation_id)
+            sampling = replace(self.sampling(conversation_id), **(drawn or {}))
             with self._store.transaction(flushed=False):
                 if not conversation.title:
                     self._store.rename_conversation(conversation_id, _title(text))
-                parent_id = path[-1].id if path else None
+                parent_id = after or (path[-1].id if path else None)
                 question = self._store.add_message(conversation_id, "user", text, parent_id=parent_id)
                 reply = self._unwritten(question)
             writing = self._answer(reply, [*messages, question], sampling)
         yield from self._read(writing)
+        on_finish(writing.finish or Finish.STOPPED)
 
     def resend(self, message_id: str, text: str) -> Iterator[MessageView]:
         """Ask a changed question in place of an earlier one, which stays as another branch. Raises as `reply`."""
@@ -171,7 +195,9 @@ class ChatService:
         first = self._store.message(root_id(complained))
         tried = [m for m in self._store.revisions_of(first.id) if m.kind == "revision"]
         if len(tried) >= self._engine.config.num_revisions:
-            raise SpearError("The model has tried as often as it may; edit the reply into what you wanted instead.")
+            raise SpearError(
+                f"The model has used its {self._engine.config.num_revisions} tries; write the right answer yourself."
+            )
         if tried and tried[-1].verdict is None:
             self._store.set_verdict(tried[-1].id, "still_wrong")
         self._feedback.complain(first.id, complained.id, hint)

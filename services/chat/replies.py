@@ -13,14 +13,16 @@ from feedback_store import Conversation, Message, StoreError, UnknownRecord
 from services.chat.revisions import Revision
 from services.engine import Engine
 from spear_core.errors import SpearError
-from spear_core.inference.generate import ReplySettings, stream_reply
+from spear_core.inference.generate import ReplySettings
+from spear_core.inference.generation import Finish
+from spear_core.inference.penalties import penalty_hook
 from spear_core.inference.refused_answers import least_certain_prefix
 from spear_core.models.shared_base import Serving
 from spear_core.training.traces import Messages
 
 log = logging.getLogger(__name__)
 WAIT_SECONDS = 1.0  # a reader looks this often whether the writer is still there
-MOST_REPEATS = 3  # times a revision that repeats a refused answer is written anew before it stands
+MOST_REPEATS = 3  # times a revision that repeats a refused answer is written again before it stands
 BUSY = "A reply is still being written in this conversation; wait for it or stop it."
 
 
@@ -31,14 +33,34 @@ class Sampling:
     temperature: float = 0.0  # 0: always the most likely token
     top_p: float = 0.95
     max_new_tokens: int = 0  # 0: as many as the model's settings say
+    seed: int | None = None  # of drawing; None: another draw each time
+    stop: tuple[str, ...] = ()  # texts that end the reply, and are not part of it
+    frequency_penalty: float = 0.0  # each time a token was said in the reply
+    presence_penalty: float = 0.0  # once for a token that was said in it
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", tuple(self.stop))  # the store has lists
         if not 0 <= self.temperature <= 2:
             raise SpearError(f"The temperature must be from 0 to 2, not {self.temperature}.")
         if not 0 < self.top_p <= 1:
             raise SpearError(f"Top-p must be above 0 and at most 1, not {self.top_p}.")
         if not 0 <= self.max_new_tokens <= 100_000:
             raise SpearError("The longest reply must be 0 (as the model says) or a number of tokens above it.")
+        if not all(-2 <= p <= 2 for p in (self.frequency_penalty, self.presence_penalty)):
+            raise SpearError("The frequency and presence penalties must be from -2 to 2.")
+
+    def settings(self, engine: Engine, banned: Sequence[list[int]] = ()) -> ReplySettings:
+        """What the decoding engine is asked for, with the model that serves."""
+        return ReplySettings(
+            engine.loaded.context_tokens,
+            self.max_new_tokens or engine.max_new_tokens,
+            self.temperature,
+            self.top_p,
+            banned,
+            self.seed,
+            stop_strings=self.stop,
+            hook=penalty_hook(self.frequency_penalty, self.presence_penalty),
+        )
 
 
 class Writing:
@@ -50,6 +72,7 @@ class Writing:
         self.stop = threading.Event()
         self.text = ""  # the whole reply so far
         self.is_over = False
+        self.finish: Finish | None = None  # why the model stopped, once it is over
         self._changed = threading.Condition()
         self._error: BaseException | None = None
 
@@ -116,7 +139,7 @@ class Replies:
     def begin(
         self, message: Message, prompt: Messages, sampling: Sampling, revision: Revision | None = None
     ) -> Writing:
-        """Write one reply, inside `alone`. A revision that repeats a refused answer is written anew in its place."""
+        """Write one reply, inside `alone`. A revision that repeats a refused answer is written again in its place."""
         engine = replace(self._engine)
 
         def write(writing: Writing) -> None:
@@ -150,9 +173,12 @@ class Replies:
 
     def _stated(self, engine: Engine, writing: Writing, revision: Revision) -> str:
         """The best sentence that says what the hint states; empty where there is none."""
-        writing.serving = engine.shared_models.serving
+        writing.serving = engine.scope.serving(engine, revision.prompt)
         found = revision.candidates(writing.serving.model, engine.encoder, writing.stop.is_set)
-        return found[0].text if found and not writing.stop.is_set() else ""
+        if not found or writing.stop.is_set():
+            return ""
+        writing.finish = Finish.ENDED
+        return found[0].text
 
     def of(self, conversation_id: str) -> Writing | None:
         return self._running.get(conversation_id)
@@ -160,14 +186,14 @@ class Replies:
     def stop(self, conversation_id: str) -> None:
         with self._lock:  # also one that is just being asked for
             if writing := self._running.get(conversation_id):
-                self._end(writing)
+                writing.stop.set()
 
     def close(self) -> None:
         """End all, and wait until what they have is stored."""
         with self._lock:
             running = dict(self._running)
         for writing in running.values():
-            self._end(writing)
+            writing.stop.set()
         for conversation_id, writing in running.items():
             writing.wait()
             with suppress(StoreError):
@@ -178,10 +204,6 @@ class Replies:
         writing = self._running.get(conversation_id)
         if writing and writing.is_over:
             self._store_end(conversation_id, writing)
-
-    def _end(self, writing: Writing) -> None:
-        writing.stop.set()
-        self._engine.turns.skip(writing.stop)
 
     def _store_end(self, conversation_id: str, writing: Writing) -> None:
         with self._lock:
@@ -210,20 +232,12 @@ def growing(
     """
 
     def model() -> Any:
-        writing.serving = engine.shared_models.serving
+        writing.serving = engine.scope.serving(engine, prompt)
         return writing.serving.model
 
-    settings = ReplySettings(
-        engine.loaded.context_tokens,
-        sampling.max_new_tokens or engine.max_new_tokens,
-        sampling.temperature,
-        sampling.top_p,
-        banned,
-    )
-    if engine.batching.takes(engine.shared_models.base):
-        stop = writing.stop
-        yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, stop, conversation_id)
-        return
-    with engine.turns.turn(writing.stop):
-        if not writing.stop.is_set():
-            yield from stream_reply(model(), engine.loaded.tokenizer, prompt, settings, writing.stop)
+    def finished(finish: Finish) -> None:
+        writing.finish = finish
+
+    settings = sampling.settings(engine, banned)
+    stop = writing.stop
+    yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, stop, conversation_id, finished)

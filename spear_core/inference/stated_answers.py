@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from spear_core.inference import answer_sentences as sentences
 from spear_core.inference.copy_bias import CopyBias
+from spear_core.inference.generate import ReplySettings
+from spear_core.inference.generation import generate
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.hints import Hint, case_variants
-from spear_core.models.prompts import encode_prompt, encode_text, end_token_ids, padding_token_id
+from spear_core.models.prompts import encode_prompt, encode_text, padding_token_id
 from spear_core.training.judge import normalised
 from spear_core.training.scoring import score
 from spear_core.training.traces import Encoder, Messages
@@ -146,44 +147,14 @@ def _best_heads(model: Any, encoder: Encoder, asked: Asked, answer: str) -> list
     return sorted(places, key=lambda head: float(ready[places[head]]), reverse=True)[:HEADS_SCORED]
 
 
-@torch.inference_mode()
 def _written(model: Any, encoder: Encoder, asked: Asked, answer: str, is_unwanted: Callable[[], bool]) -> str:
     """The model's own sentence; it does not begin with the answer, as that sentence is there already."""
     tokenizer = encoder.tokenizer
-    longest = EXTRA_TOKENS + len(encode_text(tokenizer, answer))
-    prompt = encode_prompt(tokenizer, list(asked.told(answer)), max_tokens=encoder.context_tokens - longest)
     bias = CopyBias(tokenizer, answer, [*SCAFFOLDING, answer, sentences.capitalised(answer)])
-    ids = torch.tensor([prompt], device=next(model.parameters()).device)
-    made = model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=longest,
-        do_sample=False,
-        temperature=None,
-        top_p=None,
-        top_k=None,
-        eos_token_id=end_token_ids(tokenizer),
-        pad_token_id=padding_token_id(tokenizer),
-        logits_processor=LogitsProcessorList([_OfOneReply(bias, len(prompt))]),
-        stopping_criteria=StoppingCriteriaList([_Unwanted(is_unwanted)]),
-    )
-    return str(tokenizer.decode(made[0, len(prompt) :], skip_special_tokens=True)).strip()
-
-
-class _OfOneReply(LogitsProcessor):
-    def __init__(self, bias: CopyBias, prompt_length: int) -> None:
-        self._bias, self._prompt_length = bias, prompt_length
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        return self._bias(input_ids[0, self._prompt_length :].tolist(), scores[0].float().clone()).unsqueeze(0)
-
-
-class _Unwanted(StoppingCriteria):
-    def __init__(self, is_unwanted: Callable[[], bool]) -> None:
-        self._is_unwanted = is_unwanted
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        return torch.full((len(input_ids),), self._is_unwanted(), device=input_ids.device)
+    longest = EXTRA_TOKENS + len(encode_text(tokenizer, answer))
+    request = ReplySettings(encoder.context_tokens, longest, hook=bias).request(tokenizer, asked.told(answer))
+    (made,) = generate(model, [replace(request, is_unwanted=is_unwanted)])
+    return str(tokenizer.decode(made.tokens, skip_special_tokens=True)).strip()
 
 
 def _is_fit(text: str, answer: str, rejected: str, refused: Collection[str]) -> bool:
