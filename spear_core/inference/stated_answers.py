@@ -20,7 +20,7 @@ from spear_core.inference.copy_bias import CopyBias
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import generate
 from spear_core.inference.hint_words import plain_words
-from spear_core.inference.hints import Hint, case_variants
+from spear_core.inference.hints import Hint, capitalised, case_variants
 from spear_core.models.prompts import encode_prompt, encode_text, padding_token_id
 from spear_core.training.judge import normalised
 from spear_core.training.scoring import score
@@ -150,7 +150,7 @@ def _best_heads(model: Any, encoder: Encoder, asked: Asked, answer: str) -> list
 def _written(model: Any, encoder: Encoder, asked: Asked, answer: str, is_unwanted: Callable[[], bool]) -> str:
     """The model's own sentence; it does not begin with the answer, as that sentence is there already."""
     tokenizer = encoder.tokenizer
-    bias = CopyBias(tokenizer, answer, [*SCAFFOLDING, answer, sentences.capitalised(answer)])
+    bias = CopyBias(tokenizer, answer, [*SCAFFOLDING, answer, capitalised(answer)])
     longest = EXTRA_TOKENS + len(encode_text(tokenizer, answer))
     request = ReplySettings(encoder.context_tokens, longest, hook=bias).request(tokenizer, asked.told(answer))
     (made,) = generate(model, [replace(request, is_unwanted=is_unwanted)])
