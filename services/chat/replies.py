@@ -12,7 +12,7 @@ from typing import Any
 from feedback_store import Conversation, Message, StoreError, UnknownRecord
 from services.engine import Engine
 from spear_core.errors import SpearError
-from spear_core.inference.generate import ReplySettings, stream_reply
+from spear_core.inference.generate import ReplySettings
 from spear_core.inference.refused_answers import least_certain_prefix
 from spear_core.models.shared_base import Serving
 from spear_core.training.traces import Messages
@@ -143,14 +143,14 @@ class Replies:
     def stop(self, conversation_id: str) -> None:
         with self._lock:  # also one that is just being asked for
             if writing := self._running.get(conversation_id):
-                self._end(writing)
+                writing.stop.set()
 
     def close(self) -> None:
         """End all, and wait until what they have is stored."""
         with self._lock:
             running = dict(self._running)
         for writing in running.values():
-            self._end(writing)
+            writing.stop.set()
         for conversation_id, writing in running.items():
             writing.wait()
             with suppress(StoreError):
@@ -161,10 +161,6 @@ class Replies:
         writing = self._running.get(conversation_id)
         if writing and writing.is_over:
             self._store_end(conversation_id, writing)
-
-    def _end(self, writing: Writing) -> None:
-        writing.stop.set()
-        self._engine.turns.skip(writing.stop)
 
     def _store_end(self, conversation_id: str, writing: Writing) -> None:
         with self._lock:
@@ -203,10 +199,5 @@ def growing(
         sampling.top_p,
         banned,
     )
-    if engine.batching.takes(engine.shared_models.base):
-        stop = writing.stop
-        yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, stop, conversation_id)
-        return
-    with engine.turns.turn(writing.stop):
-        if not writing.stop.is_set():
-            yield from stream_reply(model(), engine.loaded.tokenizer, prompt, settings, writing.stop)
+    stop = writing.stop
+    yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, stop, conversation_id)
