@@ -12,7 +12,7 @@ from typing import Any
 from feedback_store.conversations import Conversations
 from feedback_store.database import clean, now_utc, to_json, to_record
 from feedback_store.errors import StoreError
-from feedback_store.records import KINDS, ROLES, VERDICTS, NewTrace, Trace, require
+from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, NewTrace, Trace, require
 from feedback_store.sampling import content_key
 from feedback_store.traces import Traces
 
@@ -33,7 +33,9 @@ RECORDS: dict[str, tuple[str, frozenset[str]]] = {
 }
 _INTEGERS = ("position", "learn", "complete", "adapter_version", "value", "may_train", "prompt_key", "question_key")
 _TYPES: dict[str, Any] = {**dict.fromkeys(_INTEGERS, int), "confidence": (int, float)}
-_MAY_BE_NULL = frozenset({"parent_id", "revises_id", "hint", "verdict", "message_id", "subject_id", "question_key"})
+_MAY_BE_NULL = frozenset(
+    {"parent_id", "revises_id", "hint", "verdict", "message_id", "subject_id", "question_key", "ending"}
+)
 CONVERSATION_COLUMNS = ("id", "title", "learn", "created_at_utc", "user")
 
 
@@ -187,6 +189,8 @@ class Transfer(Conversations, Traces):
         if kind == "trace":
             NewTrace(**{f.name: row[f.name] for f in fields(NewTrace)})  # raises for impossible values
             require("status", row["status"], STATUSES)
+            if row["side"] == "win" and self._is_cut(row["message_id"]):
+                row["status"] = "withdrawn"  # no one may learn to end where that reply was cut off
             learn = self._value("SELECT learn FROM conversations WHERE id = ?", [row["conversation_id"]])
             key = content_key(row["prompt"])
             row = {**row, "status": HERE.get(row["status"], row["status"]), "prompt_key": key, "may_train": learn}
@@ -194,11 +198,15 @@ class Transfer(Conversations, Traces):
             require("role", row["role"], ROLES)
             require("kind", row["kind"], KINDS)
             require("verdict", row["verdict"], (None, *VERDICTS))
+            require("ending", row.get("ending"), (None, *ENDINGS))
             parent = self._rows("SELECT role, text FROM messages WHERE id = ?", [row["parent_id"]])
             is_question = bool(parent) and parent[0]["role"] == "user"
             row = {**row, "question_key": content_key(parent[0]["text"]) if is_question else None}
             row["complete"] = 1  # nobody here is writing what was being written there
         self._add_row(RECORDS[kind][0], row)
+
+    def _is_cut(self, message_id: str) -> bool:
+        return self._value("SELECT ending FROM messages WHERE id = ?", [message_id]) not in (None, "ended")
 
     def _check_references(self, kind: str, row: dict[str, Any]) -> None:
         """What a row names lies in its own conversation, and a message follows what it answers: so no record reaches

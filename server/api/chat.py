@@ -62,13 +62,19 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """Of OpenAI's parameters those that matter here. Sampling is the server's: temperature and the like are ignored."""
+    """Of OpenAI's parameters those that matter here. Sampling is the server's: temperature and the like are ignored.
+
+    `max_completion_tokens` (or the older `max_tokens`) is the longest reply; a reply that reaches it ends with the
+    finish_reason `length`.
+    """
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     stream: StrictBool | None = False
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = 1
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=100_000)
+    max_tokens: int | None = Field(default=None, ge=1, le=100_000)
     tools: list[Any] | None = Field(default=None, max_length=0)
     learn: StrictBool = True  # ours: False keeps a new conversation out of all training
 
@@ -98,7 +104,7 @@ def _complete(asked: ChatRequest, session: UserSession, whole: AppServices, thre
         return _no_model(asked.model, session)
     role = {"developer": "system"}
     history = read_history([Said(role.get(m.role, m.role), m.text) for m in asked.messages])
-    views = _reply(session, history, asked.learn)
+    views = _reply(session, history, asked.learn, asked.max_completion_tokens or asked.max_tokens or 0)
     if asked.stream:
         first = next(views)  # what cannot be answered at all is refused before the stream begins
         include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
@@ -114,9 +120,10 @@ def _complete(asked: ChatRequest, session: UserSession, whole: AppServices, thre
     return {**_head("chat.completion", last, session), "choices": [choice], "usage": usage}
 
 
-def _reply(session: UserSession, history: History, learn: bool) -> Iterator[MessageView]:
+def _reply(session: UserSession, history: History, learn: bool, max_new_tokens: int) -> Iterator[MessageView]:
     with reply_slot():
-        yield from session.chat.reply(conversation_for(session, history, learn), history.question)
+        conversation_id = conversation_for(session, history, learn)
+        yield from session.chat.reply(conversation_id, history.question, max_new_tokens)
 
 
 def _head(kind: str, reply: MessageView, session: UserSession) -> dict[str, Any]:
@@ -161,7 +168,7 @@ def _events(
         yield _event(error_body(status_of(error), str(error)))
     finally:
         if head:  # where the client went away, the reply ends, and keeps what it has
-            session.chat.stop(head["conversation_id"])
+            session.chat.stop(head["conversation_id"], is_reader_lost=True)
         source.close()
 
 
@@ -170,19 +177,18 @@ def _event(content: dict[str, Any]) -> str:
 
 
 def _usage(reply: MessageView, session: UserSession, whole: AppServices) -> tuple[dict[str, int], str]:
-    """Tokens of prompt and reply, and why the reply ended: `length` where it used all tokens it may have."""
+    """Tokens of prompt and reply, and why the reply ended: `length` where it was cut off."""
     engine = whole.engine
     stored = session.store.message(reply.id)
     prompt = prompt_up_to(session.store.messages(reply.conversation_id), stored.parent_id or "")
     encoded = engine.encoder.plain(prompt, reply.text)
     completion = len(encoded.completion_ids)
-    longest = min(engine.max_new_tokens, engine.loaded.context_tokens // 2)
     usage = {
         "prompt_tokens": len(encoded.prompt_ids),
         "completion_tokens": completion,
         "total_tokens": len(encoded.prompt_ids) + completion,
     }
-    return usage, "length" if completion > longest else "stop"
+    return usage, "length" if reply.ending == "length" else "stop"
 
 
 def _no_model(name: str, session: UserSession) -> Response:

@@ -92,6 +92,16 @@ class FeedbackService:
         self.on_new_traces()
         return len(tried) < self._engine.config.num_revisions
 
+    def continued(self, message_id: str) -> None:
+        """A reply that had been cut off has ended by itself: what was said about it counts from now on."""
+        message = self._store.message(message_id)
+        if message.is_cut or message.role != "assistant":
+            return
+        if message.kind == "revision" and message.verdict == "better":
+            self.better(message.id)
+        elif message.kind == "message" and self._store.vote(message.id) > 0:
+            self.like(message.id)
+
     def edit(self, message_id: str, text: str) -> MessageView:
         """The reply edited into what the person wanted: their words are the win. Returns the edited message."""
         text = text.strip()

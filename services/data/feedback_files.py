@@ -6,7 +6,8 @@
 - events: everything about whole conversations, a line a record: conversation, message, vote, hint, event, trace.
 
 Beside what trainers read, a line of the first two carries `spear`: source, confidence, status and time, which an import
-keeps. What was learned there is waiting here.
+keeps. What was learned there is waiting here. Where a line, or the message in it, says by OpenAI's `finish_reason` that
+an answer was cut off (`length`), that answer is not learned as a right one.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def import_lines(store: Store, format_: str, lines: Iterable[str], base: str, us
     Of examples, what is here already is left out; of events, conversations that are here already. `user` None: examples
     belong to nobody in particular, events to whose they were. Raises ImportRefused with the number of the line.
     """
-    readers: dict[str, Callable[[Line], Example]] = {"preference": _preference, "kto": _verdict}
+    readers: dict[str, Callable[[Line], Example | None]] = {"preference": _preference, "kto": _verdict}
     found = list(_parsed(lines))
     if check_format(format_) == "events":
         try:
@@ -115,7 +116,8 @@ def import_lines(store: Store, format_: str, lines: Iterable[str], base: str, us
     examples = []
     for number, line in found:
         try:
-            examples.append(readers[format_](line))
+            if example := readers[format_](line):
+                examples.append(example)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, SpearError) as e:
             said = f"{e} is missing" if isinstance(e, KeyError) else str(e)
             if isinstance(e, TypeError | AttributeError | OverflowError):  # Python's own words about a value
@@ -139,15 +141,26 @@ def _parsed(lines: Iterable[str]) -> Iterator[tuple[int, Line]]:
         yield number, line
 
 
-def _preference(line: Line) -> Example:
+def _preference(line: Line) -> Example | None:
+    if _is_cut(line, "chosen"):
+        return _example(line, None, _text(line["rejected"]), "unfixed", 0.5)
     return _example(line, _text(line["chosen"]), _text(line["rejected"]), "edited", 1.0)
 
 
-def _verdict(line: Line) -> Example:
+def _verdict(line: Line) -> Example | None:
     said = _text(line["completion"])
     if not isinstance(line["label"], bool):
         raise ValueError("label must be true or false")
-    return _example(line, said, None, "liked", 1.0) if line["label"] else _example(line, None, said, "no_hint", 0.5)
+    if not line["label"]:
+        return _example(line, None, said, "no_hint", 0.5)
+    return None if _is_cut(line, "completion") else _example(line, said, None, "liked", 1.0)
+
+
+def _is_cut(line: Line, key: str) -> bool:
+    """Whether the line says, by OpenAI's `finish_reason`, that this answer did not end by itself: then it is no win."""
+    said = line[key]
+    message = said[0] if isinstance(said, list) and len(said) == 1 and isinstance(said[0], dict) else {}
+    return message.get("finish_reason", line.get("finish_reason")) not in (None, "stop", "ended")
 
 
 def _example(line: Line, right: str | None, wrong: str | None, source: str, confidence: float) -> Example:

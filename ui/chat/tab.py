@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from services.chat.replies import Sampling
 from ui.chat.examples import invitation_html
 from ui.chat.handlers import ChatHandlers
 from ui.chat.messages import chat_value
@@ -141,7 +140,7 @@ class ChatTab:
                 self._settings()
 
     def _settings(self) -> None:
-        usual = Sampling()
+        usual = self.app_services.chat.usual_sampling()
         self.no_learning = gr.Checkbox(label="Don't learn from this chat", container=False, elem_id="no-learning")
         self.system = gr.Textbox(
             label="System prompt: what the model is told before everything else",
@@ -180,10 +179,11 @@ class ChatTab:
         example = [self.conversation, self.no_learning, *settings]
         asked = self.chat.example(do.send_example, example, stream, **slow)
         again = self.chat.again(do.again, [self.conversation], [self.chat, self.text], **slow)
+        further = self.chat.go_on(do.go_on, [self.conversation], [self.chat, self.text], **slow)
         revising = [self.chat, self.text, self.composer, self.hint_box, self.hint]
         complaint = [self.target, self.hint, self.conversation]
         revised = [event(do.revise, complaint, revising, **slow) for event in (self.revise.click, self.hint.submit)]
-        streams: list[Any] = [sent, asked, again, *revised]
+        streams: list[Any] = [sent, asked, again, further, *revised]
         for finished in streams:
             finished.then(do.show, here, everything, **fast)
         self.text.stop(do.stop, [self.conversation], None, **fast)

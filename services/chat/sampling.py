@@ -1,0 +1,65 @@
+"""How replies are drawn: what a conversation chose, and what is usual for a model. No decoding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from spear_core.errors import SpearError
+from spear_core.models.loading import LoadedModel
+
+# Small models fall into loops when they always take the most likely token. A run of so many tokens is not said twice
+# in a reply, where the model itself names no rule; shorter runs recur in good replies (lists, code).
+NO_REPEAT_NGRAM = 12
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How first replies are drawn. Raises SpearError for a value that is not allowed."""
+
+    temperature: float = 0.0  # 0: always the most likely token
+    top_p: float = 0.95
+    max_new_tokens: int = 0  # 0: as many as the model's settings say
+    repetition_penalty: float = 1.0  # 1: none
+    no_repeat_ngram: int = 0  # 0: any run of tokens may come twice
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 2:
+            raise SpearError(f"The temperature must be from 0 to 2, not {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise SpearError(f"Top-p must be above 0 and at most 1, not {self.top_p}.")
+        if not 0 <= self.max_new_tokens <= 100_000:
+            raise SpearError("The longest reply must be 0 (as the model says) or a number of tokens above it.")
+        if not 1 <= self.repetition_penalty <= 2:
+            raise SpearError(f"The repetition penalty must be from 1 (none) to 2, not {self.repetition_penalty}.")
+        if not 0 <= self.no_repeat_ngram <= 100:
+            raise SpearError(
+                f"The length of a run that is not repeated must be from 0 (off) to 100, not {self.no_repeat_ngram}."
+            )
+
+
+def usual_sampling(loaded: LoadedModel) -> Sampling:
+    """What the model's `spear.json` says, else its generation_config, else greedy without long repetitions.
+
+    Values out of range in a generation_config are left out, not refused: its author wrote them for other programs.
+    """
+    if loaded.settings.sampling is not None:
+        return Sampling(**loaded.settings.sampling)
+    said = loaded.model.generation_config
+    usual = Sampling()
+    if said is None:
+        return replace(usual, no_repeat_ngram=NO_REPEAT_NGRAM)
+    found: dict[str, float | int | None] = {
+        "temperature": said.temperature if said.do_sample else None,
+        "top_p": said.top_p if said.do_sample else None,
+        "repetition_penalty": said.repetition_penalty,
+        "no_repeat_ngram": said.no_repeat_ngram_size,
+    }
+    for name, value in found.items():
+        if value is None:
+            continue
+        try:
+            usual = replace(usual, **{name: value})  # type: ignore[arg-type]
+        except (SpearError, TypeError):
+            continue
+    has_rule = usual.repetition_penalty > 1 or usual.no_repeat_ngram > 0
+    return usual if has_rule else replace(usual, no_repeat_ngram=NO_REPEAT_NGRAM)
