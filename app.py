@@ -34,6 +34,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, help="port to listen on, 0 for any free one (default: 7860)")
     parser.add_argument("--auth-file", type=Path, help="who may log in; made by `app.py users` (default: no login)")
     parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without a login")
+    parser.add_argument(
+        "--trusted-proxy",
+        action="append",
+        dest="trusted_proxies",
+        metavar="ADDRESS",
+        help="believe this proxy's forwarded addresses (repeatable)",
+    )
     parser.add_argument("--preset", help="live, general or paper, docs/SETTINGS.md (default: auto, by the model)")
     parser.add_argument("--device", help="cpu, cuda, mps (default: cpu)")
     parser.add_argument("--threads", type=int, help="CPU threads, 0 for automatic (default: 0)")
@@ -55,6 +62,8 @@ def settings_from(given: dict[str, Any]) -> Settings:
     file = given.pop("config", None) or (Path(FILE_NAME) if Path(FILE_NAME).is_file() else None)
     if "SPEAR_DATA" in os.environ:
         given.setdefault("data_folder", Path(os.environ["SPEAR_DATA"]))
+    if "trusted_proxies" in given:
+        given["trusted_proxies"] = tuple(given["trusted_proxies"])
     given["federation"] = {key: given.pop(key) for key in ("peers", "sync_every") if key in given}
     return read_settings(file, given, {"model": AUTO, "data_folder": Path("data")})
 
@@ -84,9 +93,10 @@ def announce(settings: Settings) -> None:
 def serve_until_signal(settings: Settings) -> None:
     """Raises SpearError or StoreError, each with one sentence, where it cannot start."""
     from services.data.backups import serving
+    from services.data.private_files import temporary_files
 
     # first: a folder in use, or a busy port, should not cost the loading of a model
-    with serving(settings.data_folder):
+    with serving(settings.data_folder), temporary_files(settings.data_folder):
         from ui.serve import bind, serve
 
         listener = bind(settings.host, settings.port)
@@ -103,7 +113,14 @@ def serve_until_signal(settings: Settings) -> None:
             page = build_page(access.for_visitors())
             keep_what_is_loaded()
             ready = f"SPEAR chat with {app_services.model.name} is ready"
-            serve(page, access, listener, lambda url: print(f"{ready}: {url}", flush=True), insecure=settings.insecure)
+            serve(
+                page,
+                access,
+                listener,
+                lambda url: print(f"{ready}: {url}", flush=True),
+                insecure=settings.insecure,
+                trusted_proxies=settings.trusted_proxies,
+            )
         finally:
             access.close()
             app_services.close()
@@ -111,6 +128,7 @@ def serve_until_signal(settings: Settings) -> None:
 
 def run(argv: list[str]) -> None:
     """Raises SpearError or StoreError, each with one sentence."""
+    os.umask(0o077)  # what is written is for this user's eyes only
     if argv and argv[0] in COMMANDS:
         from cli import commands
 

@@ -2,7 +2,7 @@
 // which gives `element`, `props`, `trigger` and `watch`.
 const log = element.querySelector('.log');
 const empty = element.querySelector('.nothing-said');
-const EVENTS = ['vote', 'judge', 'again', 'go_on', 'compare', 'branch', 'rewrite', 'example'];  // what the server hears of
+const EVENTS = ['vote', 'judge', 'more', 'again', 'go_on', 'compare', 'branch', 'rewrite', 'example'];  // what the server hears of
 let shownConversation = null;
 let shownState = null, wholeState = null;  // what the rows show now, and what they showed when all of them came
 
@@ -87,11 +87,17 @@ element.addEventListener('click', (event) => {
     if (EVENTS.includes(what)) trigger(what, {id, value, text});
 });
 
+const isSeen = (selector) => Boolean(document.querySelector(selector)?.offsetParent);
+
 // Keys for the whole page; the list of them stands under Settings.
 document.addEventListener('keydown', (event) => {
     const isTyping = event.target.closest('input, textarea, select, [contenteditable]');
     const press = (selector) => document.querySelector(selector)?.click();
-    if (event.key === 'Escape' && !document.querySelector('dialog[open]')) press('#message .stop-button');
+    if (event.key === 'Escape' && !document.querySelector('dialog[open]')) {
+        // a reply that is being written first, then what is being edited
+        const open = ['#message .stop-button', '#cancel-edit', '#not-now', '#cancel-rewriting'].find((s) => isSeen(s));
+        if (open) press(open);
+    }
     else if (event.key === '/' && !isTyping) {
         event.preventDefault();
         document.querySelector('#message textarea')?.focus();

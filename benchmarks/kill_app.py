@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 import services.learning.lineage
 import spear_core.training.round
+import spear_core.training.trainer
 from benchmarks.kill_check import check, words_of
 from benchmarks.kill_ledger import allowed_words, read_ledger, settled
 from benchmarks.old_schema import EARLIER, complaints_about, write_old_database
@@ -153,7 +154,7 @@ class Worker:
     def _announce_rounds(self) -> None:
         """The phases inside a round, wherever it is run from."""
         for owner, name, phase in (
-            (spear_core.training.round.Trainer, "train", "training"),
+            (spear_core.training.trainer.Trainer, "train", "training"),
             (spear_core.training.round.Learner, "_measured", "gate"),
             (services.learning.lineage, "save_adapter", "adapter write"),
             (Adapters, "promote", "promotion"),

@@ -28,7 +28,7 @@ def open_app(model: str, folder: Path, threads: int, seed: int) -> Any:
     try:
         from services.app import open_services
     except ImportError:  # before the services had subjects
-        from services.workbench import open_workbench as open_services  # type: ignore[import-not-found, no-redef]
+        from services.workbench import open_workbench as open_services  # type: ignore[no-redef]
     from services.settings import Settings
 
     settings = Settings(model=model, data_folder=folder, threads=threads, seed=seed)

@@ -16,9 +16,11 @@ from pathlib import Path
 from feedback_store import Store
 from feedback_store.transfer import STATUSES, Wanted
 from services.accounts import users_file as accounts
+from services.accounts.renewal import renew
 from services.data import backups
-from services.data.feedback_files import FORMATS, export_lines, import_lines, moment
-from services.renewal import renew
+from services.data.feedback_files import FORMATS, export_lines
+from services.data.feedback_import import import_file
+from services.data.trl_rows import moment
 from services.settings import Settings
 from spear_core.errors import ConfigError, SpearError
 
@@ -62,13 +64,14 @@ def users(argv: list[str], settings_from: SettingsFrom) -> None:
             print(f"{accounts.remove_keys(file, asked.name)} API key(s) of {asked.name} ended.")
         case "list":
             for account in accounts.read_accounts(file).accounts.values():
-                print(f"{account.name}\t{account.role}\t{len(account.keys)} API key(s)")
+                again = f"\tid {account.user_id}" if account.user_id != account.name else ""
+                print(f"{account.name}\t{account.role}\t{len(account.keys)} API key(s){again}")
 
 
 def _renew(asked: argparse.Namespace, settings_from: SettingsFrom) -> None:
     settings = settings_from({k: v for k in ("config", "data_folder") if (v := getattr(asked, k)) is not None})
     file = asked.auth_file or settings.auth_file
-    key = renew(settings.data_folder, file)
+    key = renew(settings.data_folder)
     print(f"This instance's new key is {key}: your peers must approve it; the old one is worth nothing any more.")
     if file:
         users = ", ".join(accounts.read_accounts(file).accounts)
@@ -84,8 +87,9 @@ def data(argv: list[str], settings_from: SettingsFrom) -> None:
     export.add_argument("--since", help="a date or time (UTC)")
     export.add_argument("--until", help="a date or time (UTC), itself not included")
     export.add_argument("--status", action="append", choices=STATUSES, help="may be repeated; default: not withdrawn")
-    import_ = commands.add_parser("import", help="read JSON lines; a running app learns them")
+    import_ = commands.add_parser("import", help="read JSON lines, a JSON array or Parquet; a running app learns them")
     import_.add_argument("--model", help="the base model that is to learn them (default: as the app itself)")
+    import_.add_argument("--skip-bad", action="store_true", help="leave out rows that cannot be read, and say which")
     for command in (export, import_):
         command.add_argument("file", type=Path, help="- for the standard streams")
         command.add_argument("--format", choices=FORMATS, default="preference", help="default: %(default)s")
@@ -175,17 +179,19 @@ def _import(asked: argparse.Namespace, settings: Settings) -> None:
     from spear_core.models.loading import load_model
 
     try:
-        text = sys.stdin.read() if str(asked.file) == "-" else asked.file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise SpearError(f"{asked.file} cannot be read ({e}).") from e
+        content = sys.stdin.buffer.read() if str(asked.file) == "-" else asked.file.read_bytes()
+    except OSError as e:
+        raise SpearError(f"{asked.file} cannot be read ({e.strerror}).") from e
     with backups.in_use(settings.data_folder):
         prepare_data_folder(settings.data_folder)
         base = ""
         if asked.format != "events":
             base = load_model(model_folder(settings.model, settings.data_folder)).fingerprint
         with Store(settings.data_folder / backups.DATABASE) as store:
-            added = import_lines(store, asked.format, text.split("\n"), base, asked.user)
-    print(f"{added} imported.")
+            done = import_file(store, asked.format, content, base, asked.user, skip_bad=asked.skip_bad)
+    for skipped in done.skipped:
+        print(f"{skipped.place} skipped: {skipped.reason}", file=sys.stderr)
+    print(f"{done.added} imported{f', {len(done.skipped)} skipped' if done.skipped else ''}.")
 
 
 def _back_up(asked: argparse.Namespace, settings: Settings) -> None:

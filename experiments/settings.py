@@ -84,7 +84,7 @@ class Run:
 def read_runs(file: Path) -> list[Run]:
     """The runs of a file, seed by seed. Raises ConfigError with one line that names the key."""
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, tomllib.TOMLDecodeError) as e:
         raise ConfigError(f"{file} cannot be read as TOML: {e}") from e
     try:

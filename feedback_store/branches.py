@@ -17,7 +17,10 @@ class Branches(Connection):
     def leaf(self, conversation_id: str) -> str | None:
         """The message whose branch is shown; None where nobody chose one."""
         with self._transaction(write=False):
-            return self._value("SELECT leaf_id FROM conversation_choices WHERE conversation_id = ?", [conversation_id])
+            leaf: str | None = self._value(
+                "SELECT leaf_id FROM conversation_choices WHERE conversation_id = ?", [conversation_id]
+            )
+        return leaf
 
     def set_leaf(self, conversation_id: str, message_id: str) -> None:
         """Raises UnknownRecord for an unknown conversation."""

@@ -7,6 +7,15 @@ class StoreError(Exception):
     """Base of everything the store raises; raised itself for a request the store refuses."""
 
 
+class RecordRefused(StoreError):
+    """One of several records that were to be stored together; none of them was. `index` counts from 0."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(f"record {index + 1}: {reason}; nothing was imported")
+        self.index = index
+        self.reason = reason
+
+
 class UnknownRecord(StoreError):
     """An id, round number or adapter version that is not in the store."""
 

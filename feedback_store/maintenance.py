@@ -6,10 +6,12 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from feedback_store.database import Connection, translated
+from feedback_store.database import translated
 from feedback_store.errors import StoreError
+from feedback_store.sessions import Sessions, forget_kept
 
-# What a person said or the model learned; not the list of migrations. In an order that foreign keys allow.
+# What a person said or the model learned, in an order that foreign keys allow. Not the list of migrations, nor what
+# sessions.py keeps: who is logged in, which requests were used
 TABLES = (
     "peers",
     "active_adapters",
@@ -26,7 +28,7 @@ TABLES = (
 )
 
 
-class Upkeep(Connection):
+class Upkeep(Sessions):
     """The part of the store that backups, erasing and figures about the whole need."""
 
     def counts(self) -> dict[str, dict[tuple[str, ...], int]]:
@@ -63,6 +65,8 @@ class Upkeep(Connection):
             # a connection of its own: chat need not wait for the copy
             with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(path)) as copy:
                 source.backup(copy)
+                forget_kept(copy)
+                copy.commit()
                 copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
         except sqlite3.Error as e:
             raise translated(e, path) from e
@@ -74,12 +78,14 @@ class Upkeep(Connection):
         StoreUnavailable or StoreCorrupt.
         """
         with self._lock:
+            kept = self._kept()
             try:
                 with closing(sqlite3.connect(path)) as source:
                     source.backup(self._db.conn)
             except sqlite3.Error as e:
                 raise translated(e, path) from e
-            self._flush()
+            with self._transaction(write=True):
+                self._put_kept(kept)
             if self._log:
                 self._log.is_to_be_taken_over()  # it holds a whole database, and no row of it was counted
 

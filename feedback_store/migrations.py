@@ -238,7 +238,32 @@ def m006_branches(db: Database) -> None:
 
 
 @MIGRATIONS()
-def m007_reply_endings(db: Database) -> None:
+def m007_sessions(db: Database) -> None:
+    """Logins that last, by the SHA-256 of what the cookie holds, and the signed requests that were used."""
+    db.executescript("""
+        CREATE TABLE sessions (
+            id_sha256 TEXT PRIMARY KEY NOT NULL,
+            user TEXT NOT NULL,
+            stamp TEXT NOT NULL,
+            expires_at_utc TEXT NOT NULL
+        );
+        CREATE TABLE used_requests (
+            key TEXT NOT NULL,
+            nonce TEXT NOT NULL,
+            until REAL NOT NULL,
+            PRIMARY KEY (key, nonce)
+        ) WITHOUT ROWID;
+    """)
+
+
+@MIGRATIONS()
+def m008_known_browsers(db: Database) -> None:
+    """Browsers in which somebody logged in before, by the SHA-256 of their cookie."""
+    db.execute("CREATE TABLE known_browsers (id_sha256 TEXT PRIMARY KEY NOT NULL, user TEXT NOT NULL)")
+
+
+@MIGRATIONS()
+def m009_reply_endings(db: Database) -> None:
     """How a reply of the model ended: `ended`, `length`, `stopped` or `lost` (records.ENDINGS).
 
     Null for what the model did not write, and for replies that were stored before this column.

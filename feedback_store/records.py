@@ -34,6 +34,16 @@ class Conversation:
 
 
 @dataclass(frozen=True)
+class LoginSession:
+    """One login of one browser; `stamp` changes with the account's password."""
+
+    id_sha256: str
+    user: str  # the account's id
+    stamp: str
+    expires_at_utc: str
+
+
+@dataclass(frozen=True)
 class Message:
     id: str
     conversation_id: str

@@ -11,7 +11,7 @@ from typing import Any
 
 from feedback_store.conversations import Conversations
 from feedback_store.database import clean, now_utc, to_json, to_record
-from feedback_store.errors import StoreError
+from feedback_store.errors import RecordRefused, StoreCorrupt, StoreError, StoreUnavailable
 from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, NewTrace, Trace, require
 from feedback_store.sampling import content_key
 from feedback_store.traces import Traces
@@ -30,12 +30,9 @@ RECORDS: dict[str, tuple[str, frozenset[str]]] = {
     "hint": ("hints", frozenset({"id"})),
     "event": ("events", frozenset({"id"})),
     "trace": ("traces", frozenset({"seq", "prompt_key", "may_train", "round_id"})),
+    "choice": ("conversation_choices", frozenset({"sampling"})),  # which branch is shown
 }
-_INTEGERS = ("position", "learn", "complete", "adapter_version", "value", "may_train", "prompt_key", "question_key")
-_TYPES: dict[str, Any] = {**dict.fromkeys(_INTEGERS, int), "confidence": (int, float)}
-_MAY_BE_NULL = frozenset(
-    {"parent_id", "revises_id", "hint", "verdict", "message_id", "subject_id", "question_key", "ending"}
-)
+_TYPES: dict[str, Any] = {"TEXT": str, "INTEGER": int, "REAL": (int, float)}
 CONVERSATION_COLUMNS = ("id", "title", "learn", "created_at_utc", "user")
 
 
@@ -46,8 +43,11 @@ def _is_message(said: Any) -> bool:
     return said["role"] in ROLES and isinstance(said["content"], str)
 
 
-def _check(column: str, value: Any) -> None:
-    """Raises StoreError for a value that the column never holds: later it could stop the learning of everybody."""
+def _check(column: str, value: Any, declared: Mapping[str, Any]) -> None:
+    """Raises StoreError for a value that the column never holds: later it could stop the learning of everybody.
+
+    `declared` is the column's row of SQLite's table_info.
+    """
     if column == "prompt":
         said = json.loads(value)
         is_right = isinstance(said, list) and bool(said) and all(map(_is_message, said)) and said[-1]["role"] == "user"
@@ -56,9 +56,9 @@ def _check(column: str, value: Any) -> None:
     elif column.endswith("_at_utc"):
         is_right = isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
     else:
-        is_right = isinstance(value, _TYPES.get(column, str)) or (value is None and column in _MAY_BE_NULL)
+        is_right = isinstance(value, _TYPES[declared["type"]]) or (value is None and not declared["notnull"])
     if not is_right:
-        raise StoreError(f"{column} cannot be {value!r}; nothing was imported")
+        raise StoreError(f"{column} cannot be {value!r}")
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class Example:
     confidence: float
     created_at_utc: str = field(default_factory=now_utc)
     is_withdrawn: bool = False
+    is_dated: bool = False  # the time was said elsewhere: the same words at another time are another example
 
     @property
     def prompt(self) -> list[dict[str, str]]:
@@ -145,8 +146,8 @@ class Transfer(Conversations, Traces):
         table = RECORDS[kind][0]
         if kind == "message":
             return self._rows("SELECT * FROM messages WHERE conversation_id = ? ORDER BY position", [conversation_id])
-        if kind == "trace":
-            return self._rows("SELECT * FROM traces WHERE conversation_id = ? ORDER BY seq", [conversation_id])
+        if kind in ("trace", "choice"):
+            return self._rows(f"SELECT * FROM {table} WHERE conversation_id = ? ORDER BY rowid", [conversation_id])
         return self._rows(
             f"SELECT t.* FROM {table} t JOIN messages m ON m.id = t.message_id WHERE m.conversation_id = ? "
             "ORDER BY t.rowid",
@@ -156,10 +157,11 @@ class Transfer(Conversations, Traces):
     def add_records(self, records: Sequence[dict[str, Any]], user: str | None = None) -> int:
         """Put exported conversations in, all or none, as `user`'s or, for None, as whose they were. Returns their number.
 
-        A conversation that is here already is left as it is. What was trained there is pending here. Raises StoreError
-        for records that do not fit together.
+        A conversation that is here already is left as it is. What was trained there is pending here. Raises
+        RecordRefused for the first record that does not fit.
         """
         added: set[str] = set()
+        done = 0
         try:
             with self._transaction(write=True):
                 for record in records:
@@ -170,10 +172,15 @@ class Transfer(Conversations, Traces):
                             added.add(row["id"])
                     elif self._belongs(record["type"], row, added):
                         self._add_record(record["type"], row)
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError, sqlite3.Error) as e:
-            raise StoreError(
-                f"these records do not fit together ({type(e).__name__}: {e}); nothing was imported"
-            ) from e
+                    done += 1
+        except (StoreUnavailable, StoreCorrupt):
+            raise
+        except StoreError as e:
+            raise RecordRefused(done, str(e)) from e
+        except KeyError as e:
+            raise RecordRefused(done, f"{e} is missing") from e
+        except (TypeError, ValueError, OverflowError, RecursionError, sqlite3.Error) as e:
+            raise RecordRefused(done, "a value in it is of the wrong kind or size") from e
         return len(added)
 
     def _belongs(self, kind: str, row: Mapping[str, Any], added: set[str]) -> bool:
@@ -189,11 +196,14 @@ class Transfer(Conversations, Traces):
         if kind == "trace":
             NewTrace(**{f.name: row[f.name] for f in fields(NewTrace)})  # raises for impossible values
             require("status", row["status"], STATUSES)
-            if row["side"] == "win" and self._is_cut(row["message_id"]):
-                row["status"] = "withdrawn"  # no one may learn to end where that reply was cut off
             learn = self._value("SELECT learn FROM conversations WHERE id = ?", [row["conversation_id"]])
             key = content_key(row["prompt"])
-            row = {**row, "status": HERE.get(row["status"], row["status"]), "prompt_key": key, "may_train": learn}
+            status = HERE.get(row["status"], row["status"])
+            if status == "pending" and not row["completion"].strip():
+                status = "skipped"  # an earlier version's: an empty answer teaches nothing
+            if row["side"] == "win" and self._is_cut(row["message_id"]):
+                status = "withdrawn"  # a model must not learn to end where that reply was cut off
+            row = {**row, "status": status, "prompt_key": key, "may_train": learn}
         if kind == "message":
             require("role", row["role"], ROLES)
             require("kind", row["kind"], KINDS)
@@ -205,44 +215,47 @@ class Transfer(Conversations, Traces):
             row["complete"] = 1  # nobody here is writing what was being written there
         self._add_row(RECORDS[kind][0], row)
 
-    def _is_cut(self, message_id: str) -> bool:
+    def _is_cut(self, message_id: str | None) -> bool:
         return self._value("SELECT ending FROM messages WHERE id = ?", [message_id]) not in (None, "ended")
 
     def _check_references(self, kind: str, row: dict[str, Any]) -> None:
         """What a row names lies in its own conversation, and a message follows what it answers: so no record reaches
         another person's words, and no conversation goes round in circles. Raises StoreError."""
-        referring = ("parent_id", "revises_id") if kind == "message" else ("message_id", "subject_id")
-        for column in referring:
+        referring = {"message": ("parent_id", "revises_id"), "choice": ("leaf_id",)}
+        for column in referring.get(kind, ("message_id", "subject_id")):
             if (named := row.get(column)) is not None and "conversation_id" in row:
                 where = self._value("SELECT conversation_id FROM messages WHERE id = ?", [named])
                 if where != row["conversation_id"]:
-                    raise StoreError(f"{column} {named!r} is not in that conversation; nothing was imported")
+                    raise StoreError(f"{column} {named!r} is not in that conversation")
 
     def _add_row(self, table: str, row: dict[str, Any]) -> None:
-        columns = {found["name"] for found in self._rows(f"SELECT name FROM pragma_table_info('{table}')")}
-        if unknown := set(row) - columns:
-            raise StoreError(f"unknown {', '.join(sorted(unknown))} in a record of {table}; nothing was imported")
+        columns = {found["name"]: found for found in self._rows(f"SELECT * FROM pragma_table_info('{table}')")}
+        if unknown := set(row) - set(columns):
+            raise StoreError(f"unknown {', '.join(sorted(unknown))} in a record of {table}")
         for column, value in row.items():
-            _check(column, value)
+            _check(column, value, columns[column])
         self._insert(table, row)
 
     def add_examples(self, examples: Sequence[Example], base: str, user: str = "") -> int:
         """Put examples in as conversations of `user`, all or none, to be learned by `base`. Returns how many were new.
 
-        What is here already, answer for answer, is left out. The answers are marked as not said here.
+        What was here before, answer for answer, is left out. So is what another example says too, unless both are dated
+        and at different times: then two people said it. The answers are marked as not said here.
         """
         added = 0
         with self._transaction(write=True):
-            known = {
+            before = {
                 (row["side"], row["prompt_key"], row["completion"])
                 for row in self._rows("SELECT side, prompt_key, completion FROM traces WHERE base = ?", [base])
             }
+            said: set[tuple[str, int, object, str]] = set()
             for example in examples:
                 key = content_key(str(clean(to_json(example.prompt))))
+                at = example.created_at_utc if example.is_dated else ""
                 answers = [("win", key, clean(example.right)), ("lose", key, clean(example.wrong))]
-                new = {said for said in answers if said[2] is not None} - known
+                new = {(*answer, at) for answer in answers if answer[2] is not None and answer not in before} - said
                 if new:
-                    known |= new
+                    said |= new
                     added += 1
                     self._add_example(example, base, user)
         return added

@@ -1,6 +1,6 @@
-"""Who a request is from, and the services as that person may use them. Decisions only; the door itself is access_gate.py.
+"""Who a request is from, and the services as that person may use them. Decisions only; guard.py acts on them.
 
-The page's handlers need not ask: the workbench that `for_visitors` gives them resolves to the signed-in user's own one at
+The page's handlers need not ask: the services that `for_visitors` gives them resolve to the signed-in user's own one at
 every access, and to nobody's where there is no request.
 """
 
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import gradio as gr
 from gradio.context import LocalContext
-from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.requests import HTTPConnection
 
+from services.accounts.known_browsers import KnownBrowsers
+from services.accounts.login_sessions import LoginSessions
 from services.accounts.users_file import LOCAL, NOBODY, Accounts, User
 from services.user_session import UserSession, UserSessions
 from services.views import ModelView
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from services.app import AppServices
 
 COOKIE = "spear-session"
-SESSION_SECONDS = 14 * 24 * 3600
 
 
 class Access:
@@ -33,6 +33,8 @@ class Access:
     def __init__(self, app_services: AppServices, accounts: Accounts | None) -> None:
         self.app_services = app_services
         self.accounts = accounts
+        self.sessions = LoginSessions(app_services.engine.store, accounts) if accounts else None
+        self.browsers = KnownBrowsers(app_services.engine.store)
         self._sessions = UserSessions(app_services)
 
     def session(self, user: User) -> UserSession:
@@ -40,36 +42,19 @@ class Access:
 
     def user_of(self, request: HTTPConnection) -> User | None:
         """By API key, else by session cookie. None: not logged in. A wrong key is not made good by a cookie."""
-        if self.accounts is None:
+        if self.accounts is None or self.sessions is None:
             return LOCAL
         kind, _, key = request.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return self.accounts.by_key(key.strip())
-        return self._of_session(request.cookies.get(COOKIE, ""))
-
-    def new_session(self, user: User) -> str:
-        """The value of a session cookie; it ends with the user's password."""
-        assert self.accounts is not None
-        return self._serializer().dumps([user.name, self.accounts.stamp(user)])
-
-    def _of_session(self, cookie: str) -> User | None:
-        assert self.accounts is not None
-        try:
-            name, stamp = self._serializer().loads(cookie, max_age=SESSION_SECONDS)
-        except (BadData, ValueError, TypeError):
-            return None
-        return self.accounts.by_session(name, stamp)
-
-    def _serializer(self) -> URLSafeTimedSerializer:
-        assert self.accounts is not None
-        return URLSafeTimedSerializer(self.accounts.secret, salt=COOKIE)
+        return self.sessions.user_of(request.cookies.get(COOKIE, ""))
 
     def signed_in(self) -> User:
         """Whose event of the page is being handled; NOBODY where none is, as while the page is built."""
         if self.accounts is None:
             return LOCAL
         request = LocalContext.request.get(None)
-        return self.accounts.user(request.username if request else None) or NOBODY
+        return self.accounts.by_id(request.username if request else None) or NOBODY
 
     def for_visitors(self) -> AppServices:
         """What the page is built on: every service is the signed-in user's."""
@@ -89,8 +74,8 @@ class Access:
     def _who(self) -> str:
         user = self.signed_in()
         return (
-            f'<div class="who" data-role="{user.role}">{escape(user.name)} ({user.role}) · '
-            '<a href="logout">Log out</a></div>'
+            f'<form class="who" method="post" action="logout" data-role="{user.role}">'
+            f"{escape(user.name)} ({user.role}) · <button>Log out</button></form>"
         )
 
 

@@ -1,22 +1,24 @@
-"""The login page: name and password in, a signed cookie out. Looks like the page; needs no script."""
+"""The login page: name and password in, a cookie with a random session out. Looks like the page; needs no script."""
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from html import escape
 from urllib.parse import parse_qs
 
+from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from server.current_user import COOKIE, SESSION_SECONDS, Access
+from server.current_user import COOKIE, Access
+from server.login_tries import LoginTries, counted_under
+from services.accounts.known_browsers import BROWSER_SECONDS
+from services.accounts.login_sessions import SESSION_SECONDS
 
-FREE_TRIES = 5  # wrong passwords for one name from one address, before each further one has to wait
-WAIT_SECONDS = 30.0
-MOST_REMEMBERED = 4096
+BROWSER = "spear-browser"  # the cookie by which a browser is known again; it opens nothing
+AT_ONCE = 2  # passwords hashed at the same time: each takes 64 MB
+MOST_WAITING = 16  # to be hashed; more are turned away at once
 MAX_FORM_BYTES = 8192
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;margin:0;display:grid;place-items:center;min-height:100vh;
@@ -27,60 +29,48 @@ button{background:#0f766e;color:#fff;border:0;cursor:pointer} .wrong{color:#b91c
 @media(prefers-color-scheme:dark){body{background:#0f172a;color:#e2e8f0} input{background:#1e293b;color:inherit}
 small{color:#94a3b8} .wrong{color:#fca5a5}}
 """
+LOGOUT_FORM = '<form method="post" action="logout"><h1>SPEAR chat</h1><button>Log out</button></form>'
 SHARED = "Your conversations are yours alone. What the model learns from anyone, it answers to everyone."
-
-
-class Tries:
-    """Wrong passwords by (name, address): a guesser waits, and nobody else does."""
-
-    def __init__(self) -> None:
-        self._wrong: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # -> (how many, when last)
-
-    def must_wait(self, who: tuple[str, str]) -> bool:
-        count, at = self._wrong.get(who, (0, 0.0))
-        return count >= FREE_TRIES and time.monotonic() - at < WAIT_SECONDS
-
-    def was_wrong(self, who: tuple[str, str]) -> None:
-        self._wrong[who] = (self._wrong.pop(who, (0, 0.0))[0] + 1, time.monotonic())
-        while len(self._wrong) > MOST_REMEMBERED:
-            self._wrong.popitem(last=False)
-
-    def was_right(self, who: tuple[str, str]) -> None:
-        self._wrong.pop(who, None)
 
 
 def login_routes(access: Access) -> list[Route]:
     """`/login` and `/logout`; none where there are no logins."""
-    accounts = access.accounts
-    if accounts is None:
+    accounts, sessions = access.accounts, access.sessions
+    if accounts is None or sessions is None:
         return []
-    tries = Tries()
+    tries, hashing = LoginTries(), CapacityLimiter(AT_ONCE)
 
     async def show(request: Request) -> Response:
         return RedirectResponse("/", 303) if request.state.user else HTMLResponse(_form())
 
     async def take(request: Request) -> Response:
         name, password = await _fields(request)
-        who = (name[:64], request.client.host if request.client else "")
-        if tries.must_wait(who):
+        asked, browser = accounts.user(name), request.cookies.get(BROWSER, "")
+        is_known = access.browsers.knows(browser, asked.id if asked else None)
+        limits = counted_under(name, request.client.host if request.client else "", browser if is_known else "")
+        if hashing.statistics().tasks_waiting >= MOST_WAITING:
+            return HTMLResponse(_form(name, "Too many people log in at the moment. Try again in a few seconds."), 503)
+        if not tries.begin(limits):
             return HTMLResponse(_form(name, "Too many wrong passwords. Wait half a minute and try again."), 429)
-        user = await run_in_threadpool(accounts.by_password, name, password)
+        user = await to_thread.run_sync(accounts.by_password, name, password, limiter=hashing)
         if user is None:
-            tries.was_wrong(who)
             return HTMLResponse(_form(name, "That name and password do not belong together."), 401)
-        tries.was_right(who)
+        tries.was_right(limits)
+        await run_in_threadpool(sessions.end, request.cookies.get(COOKIE, ""))  # the browser's earlier one
         response = RedirectResponse("/", 303)
-        response.set_cookie(
-            COOKIE,
-            access.new_session(user),
-            max_age=SESSION_SECONDS,
-            httponly=True,
-            samesite="lax",
-            secure=request.url.scheme == "https",
-        )
+        for cookie, value, seconds in (
+            (COOKIE, await run_in_threadpool(sessions.begin, user), SESSION_SECONDS),
+            (BROWSER, await run_in_threadpool(access.browsers.remember, browser, user), BROWSER_SECONDS),
+        ):
+            secure = request.url.scheme == "https"
+            response.set_cookie(cookie, value, max_age=seconds, httponly=True, samesite="lax", secure=secure)
         return response
 
+    async def ask_to_leave(request: Request) -> Response:
+        return HTMLResponse(_page(LOGOUT_FORM)) if request.state.user else RedirectResponse("/login", 303)
+
     async def leave(request: Request) -> Response:
+        await run_in_threadpool(sessions.end, request.cookies.get(COOKIE, ""))
         response = RedirectResponse("/login", 303)
         response.delete_cookie(COOKIE)
         return response
@@ -88,7 +78,8 @@ def login_routes(access: Access) -> list[Route]:
     return [
         Route("/login", show, methods=["GET"]),
         Route("/login", take, methods=["POST"]),
-        Route("/logout", leave, methods=["GET"]),
+        Route("/logout", ask_to_leave, methods=["GET"]),
+        Route("/logout", leave, methods=["POST"]),
     ]
 
 
@@ -104,11 +95,17 @@ async def _fields(request: Request) -> tuple[str, str]:
 
 def _form(name: str = "", wrong: str = "") -> str:
     complaint = f'<p class="wrong" role="alert">{escape(wrong)}</p>' if wrong else ""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>SPEAR chat: log in</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+    return _page(
         f'<form method="post" action="login"><h1>SPEAR chat</h1>{complaint}'
         f'<label>Name<input name="name" value="{escape(name[:64])}" autocomplete="username" required autofocus></label>'
         '<label>Password<input name="password" type="password" autocomplete="current-password" required></label>'
-        f"<button>Log in</button><small>{escape(SHARED)}</small></form></body></html>"
+        f"<button>Log in</button><small>{escape(SHARED)}</small></form>"
+    )
+
+
+def _page(body: str) -> str:
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>SPEAR chat: log in</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+        f"{body}</body></html>"
     )

@@ -4,7 +4,7 @@ No file of the machine is read or served by them: a value of an event that Gradi
 for the upload of an owner, and so is every address of a file.
 
 Gradio takes whoever knows the name of a session for its owner: they could read its stream of answers, end its events and
-change its state. So the user's name becomes part of the session's here, before Gradio sees it, and the same name sent by
+change its state. So the user's id becomes part of the session's name here, before Gradio sees it, and the same name sent by
 somebody else is another session. Plain ASGI, inside the gate, which says who asks.
 """
 
@@ -30,7 +30,7 @@ JOIN, RUN, CANCEL = "queue/join", "run/", "cancel"  # with a JSON body that name
 STREAM, HEARTBEAT = "queue/data", "heartbeat/"  # with the session in their address
 UPLOAD = "upload"
 REST = frozenset({"upload_progress", "startup-events", "theme.css", "info", "app_id", "login_check"})
-OWNER_OF = "~"  # no name of a user has it
+OWNER_OF = "~"  # no id of a user has it
 MAX_SESSION_CHARACTERS = 100
 UNREADABLE = "The page sent something that cannot be read; load it again."
 ABSENT = "The page has no such address."
@@ -160,7 +160,7 @@ def _owned(session: Any, user: User) -> str:
     """Raises _Refused for what is no name of a session."""
     if not isinstance(session, str) or not 0 < len(session) <= MAX_SESSION_CHARACTERS or "/" in session:
         raise _Refused(400, UNREADABLE)
-    return f"{session}{OWNER_OF}{user.name}"
+    return f"{session}{OWNER_OF}{user.id}"
 
 
 async def _read(receive: Receive) -> bytes:

@@ -22,6 +22,7 @@ from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
 from services.chat.chat import ChatService
 from services.chat.feedback import FeedbackService
+from services.data.private_files import DEMO_PREFIX
 from services.engine import Engine, ModelParts
 from services.learning.rounds import LearningService
 from services.models.built_in import POCKET_MODEL
@@ -109,7 +110,7 @@ class DemoService:
     # -- one run ---------------------------------------------------------------------------------------------
 
     def _play(self, run: _Run, seed: int) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="spear-demo-"))
+        folder = Path(tempfile.mkdtemp(prefix=DEMO_PREFIX))
         try:
             with Store(folder / "demo.sqlite3") as store:
                 _Scene(self, run, _scratch_engine(self._engine, store, folder, seed), seed).play()

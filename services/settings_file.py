@@ -43,7 +43,7 @@ def read_settings(file: Path | None, given: Mapping[str, Any], defaults: Mapping
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as e:
         raise ConfigError(f"the settings file {file} cannot be read ({e.strerror}); check the path") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:

@@ -44,7 +44,7 @@ class UserLearning:
     def __init__(self, learning: LearningService, engine: Engine, user: User) -> None:
         self._learning = learning
         self._base = engine.base
-        self._store = UserStore(engine.store, user.name)
+        self._store = UserStore(engine.store, user.id)
         self._everybodys = engine.store
         self._user = user
 
@@ -179,7 +179,7 @@ class UserSession:
 
 
 class UserSessions:
-    """A bench for each user of one workbench. Chats are kept by name: a second window may stop the first one's reply."""
+    """A bench for each user of one workbench. Chats are kept by user: a second window may stop the first one's reply."""
 
     def __init__(self, app_services: AppServices) -> None:
         self._app_services = app_services
@@ -189,14 +189,14 @@ class UserSessions:
     def of(self, user: User) -> UserSession:
         app = self._app_services
         with self._lock:
-            if user.name not in self._chats:
-                store = UserStore(app.engine.store, user.name)
+            if user.id not in self._chats:
+                store = UserStore(app.engine.store, user.id)
                 engine = dataclasses.replace(app.engine, store=store)
                 feedback = FeedbackService(engine, app.learning.kick)
-                self._chats[user.name] = engine, store, ChatService(engine, feedback), feedback
+                self._chats[user.id] = engine, store, ChatService(engine, feedback), feedback
             for engine, *_ in self._chats.values():  # of everybody, or idle users would keep an earlier model in memory
                 engine.model = app.engine.model
-            _, store, chat, feedback = self._chats[user.name]
+            _, store, chat, feedback = self._chats[user.id]
         learning = UserLearning(app.learning, app.engine, user)
         return UserSession(
             user,

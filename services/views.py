@@ -27,6 +27,8 @@ class MessageView:
     hint: str | None = None  # the hint that led to this revision
     verdict: str | None = None  # better | still_wrong | None while open
     can_be_judged: bool = False  # show Better / Still wrong under it
+    can_be_hinted: bool = False  # it is wrong so far, and the model may try once more
+    can_be_written: bool = False  # it is wrong so far: the person may write the right answer
     adapter_version: int = 0  # 0: the base model without any adapter
     complete: bool = True  # False while the reply streams
     ending: str = ""  # ended | length | stopped | lost; empty where it is not known, or nothing of the model's

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -107,10 +107,10 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _name_of(request: Request) -> str | None:
-    """For Gradio: whom the gate let in."""
+def _id_of(request: Request) -> str | None:
+    """For Gradio, which calls it the user's name: whom the gate let in."""
     user: User | None = getattr(request.state, "user", None)  # none on the routes that the gate leaves open
-    return user.name if user else None
+    return user.id if user else None
 
 
 def _uploads(page: gr.Blocks) -> dict[int, tuple[int, ...]]:
@@ -146,17 +146,23 @@ def make_app(
         run_history=False,
         max_file_size=MAX_UPLOAD,
         ssr_mode=False,
-        auth_dependency=_name_of if access.accounts else None,
+        auth_dependency=_id_of if access.accounts else None,
         **look(),
     )
 
 
 def serve(
-    page: gr.Blocks, access: Access, listener: socket.socket, ready: Callable[[str], Any], *, insecure: bool = False
+    page: gr.Blocks,
+    access: Access,
+    listener: socket.socket,
+    ready: Callable[[str], Any],
+    *,
+    insecure: bool = False,
+    trusted_proxies: Sequence[str] = (),
 ) -> None:
     """Serve on `listener` until SIGINT or SIGTERM. `ready` gets the address when requests are accepted."""
     host, port = listener.getsockname()[:2]
     app = make_app(page, access, insecure=insecure, host=host, port=port)
-    config = server_config(app, SHUTDOWN_SECONDS)
+    config = server_config(app, SHUTDOWN_SECONDS, trusted_proxies)
     shown_host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     _Server(config, lambda: ready(f"http://{shown_host}:{port}")).run(sockets=[listener])

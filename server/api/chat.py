@@ -182,7 +182,7 @@ def _usage(reply: MessageView, session: UserSession, whole: AppServices) -> tupl
     stored = session.store.message(reply.id)
     prompt = prompt_up_to(session.store.messages(reply.conversation_id), stored.parent_id or "")
     encoded = engine.encoder.plain(prompt, reply.text)
-    completion = len(encoded.completion_ids)
+    completion = len(encoded.completion_ids) - (reply.ending not in ("", "ended"))  # no end token was written
     usage = {
         "prompt_tokens": len(encoded.prompt_ids),
         "completion_tokens": completion,

@@ -6,6 +6,7 @@ is exported, and a backup's file read, by whoever has the machine (`python app.p
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,9 @@ from starlette.responses import StreamingResponse
 from feedback_store.transfer import Wanted
 from server.api.asking import Asker, Session, Whole
 from services.data import backups
-from services.data.feedback_files import ImportRefused, check_format, export_lines, import_lines, moment
+from services.data.feedback_files import check_format, export_lines
+from services.data.feedback_import import import_file
+from services.data.trl_rows import moment
 from services.user_session import require_owner
 
 
@@ -27,6 +30,7 @@ def _owners(user: Asker) -> None:
 
 router = APIRouter(prefix="/v1/data", dependencies=[Depends(_owners)])
 MEDIA_TYPE = "application/jsonl"
+SKIPPED_SHOWN = 100  # with their reasons; all are counted
 
 
 class Restore(BaseModel):
@@ -57,21 +61,22 @@ def export(
 
 
 @router.post("/import")
-async def import_(request: Request, session: Session, whole: Whole, format: str = "preference") -> dict[str, Any]:
-    """JSON lines in, as the asking owner's; what is new is learned."""
+async def import_(
+    request: Request, session: Session, whole: Whole, format: str = "preference", skip_bad: bool = False
+) -> dict[str, Any]:
+    """JSON lines, a JSON array or Parquet in, as the asking owner's; what is new is learned."""
     check_format(format)
     body = await request.body()
-
-    def take() -> int:
-        try:
-            lines = body.decode("utf-8").split("\n")
-        except UnicodeDecodeError as e:
-            raise ImportRefused("the file is not UTF-8; nothing was imported") from e
-        return import_lines(session.store, format, lines, whole.engine.base)
-
-    added = await run_in_threadpool(take)
+    done = await run_in_threadpool(import_file, session.store, format, body, whole.engine.base, skip_bad=skip_bad)
     whole.learning.kick()
-    return {"object": "import", "format": format, "added": added}
+    shown = [asdict(skipped) for skipped in done.skipped[:SKIPPED_SHOWN]]
+    return {
+        "object": "import",
+        "format": format,
+        "added": done.added,
+        "skipped": len(done.skipped),
+        "skipped_rows": shown,
+    }
 
 
 @router.post("/backup")

@@ -1,5 +1,7 @@
 """Who may log in: one JSON file of users with roles, argon2 password hashes and hashed API keys. No HTTP, no cookies.
 
+Nothing in the file opens anything by itself: it holds hashes only.
+
 A password is hashed by argon2-cffi with its defaults (argon2id, RFC 9106). An API key is 256 random bits, so its SHA-256
 is enough. A running app sees a change of the file at its next request.
 """
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 Role = Literal["owner", "guest"]
 ROLES: tuple[Role, ...] = ("owner", "guest")
 KEY_PREFIX = "spear-"
+AGAIN = ":"  # between a name and what tells its second account from the first; no name has it
 MIN_PASSWORD_CHARACTERS = 8
 MAX_PASSWORD_CHARACTERS = 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -40,6 +43,10 @@ class User:
 
     name: str
     role: Role
+    id: str = ""  # whose conversations are whose; never given to a second account. The name where left out
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", self.id or self.name)
 
     @property
     def is_owner(self) -> bool:
@@ -59,6 +66,11 @@ class Account:
     role: Role
     password: str  # argon2 hash
     keys: tuple[str, ...] = ()  # SHA-256 of API keys
+    id: str = ""  # as in User
+
+    @property
+    def user_id(self) -> str:
+        return self.id or self.name
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -68,7 +80,7 @@ class Account:
 
     @property
     def user(self) -> User:
-        return User(self.name, self.role)
+        return User(self.name, self.role, self.user_id)
 
     @property
     def stamp(self) -> str:
@@ -78,10 +90,15 @@ class Account:
 
 @dataclass(frozen=True)
 class AccountFile:
-    """What is in the file. `secret` signs session cookies."""
+    """What is in the file. `former_ids` are those of removed accounts: no new one gets them."""
 
-    secret: str
     accounts: dict[str, Account] = field(default_factory=dict)
+    former_ids: set[str] = field(default_factory=set)
+
+    def new_id(self, name: str) -> str:
+        """The name, unless an earlier account had it: a new user is not given what that one said."""
+        taken = self.former_ids | {account.user_id for account in self.accounts.values()}
+        return f"{name}{AGAIN}{secrets.token_hex(4)}" if name in taken else name
 
 
 def _sha256(text: str) -> str:
@@ -91,12 +108,12 @@ def _sha256(text: str) -> str:
 def read_accounts(path: Path) -> AccountFile:
     """Raises ConfigError where the file is missing or damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         accounts = {
-            name: Account(name, said["role"], str(said["password"]), tuple(map(str, said["keys"])))
+            name: Account(name, said["role"], str(said["password"]), tuple(map(str, said["keys"])), said.get("id", ""))
             for name, said in content["users"].items()
         }
-        return AccountFile(str(content["secret"]), accounts)
+        return AccountFile(accounts, set(content.get("former_ids", ())))
     except OSError as e:
         raise ConfigError(
             f"the file of users {path} cannot be read ({e.strerror}); make it with `python app.py users add`"
@@ -113,19 +130,19 @@ def _write(path: Path, file: AccountFile) -> None:
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        out.write(json.dumps({"secret": file.secret, "users": users}, indent=1))
+        out.write(json.dumps({"users": users, "former_ids": sorted(file.former_ids)}, indent=1))
         out.flush()
         os.fsync(out.fileno())
     temporary.replace(path)
 
 
 @contextmanager
-def _changing(path: Path) -> Iterator[dict[str, Account]]:
-    """The accounts, to be changed in place and written back. A missing file begins empty."""
+def _changing(path: Path) -> Iterator[AccountFile]:
+    """What is in the file, to be changed in place and written back. A missing file begins empty."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = read_accounts(path) if path.exists() else AccountFile(secrets.token_hex(32))
-        yield file.accounts
+        file = read_accounts(path) if path.exists() else AccountFile()
+        yield file
         _write(path, file)
     except OSError as e:
         raise ConfigError(f"the file of users {path} cannot be written ({e.strerror}); check its folder") from e
@@ -135,40 +152,46 @@ def add_user(path: Path, name: str, role: Role, password: str) -> None:
     """Add a user, or give an existing one another role and password; API keys stay. Raises ConfigError."""
     if not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
         raise ConfigError(f"a password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters")
-    with _changing(path) as accounts:
-        before = accounts.get(name)
-        accounts[name] = Account(name, role, _HASHER.hash(password), before.keys if before else ())
+    with _changing(path) as file:
+        before = file.accounts.get(name)
+        keys, user_id = (before.keys, before.user_id) if before else ((), file.new_id(name))
+        file.accounts[name] = Account(name, role, _HASHER.hash(password), keys, user_id)
 
 
 def remove_user(path: Path, name: str) -> None:
-    """Their sessions and keys end; their conversations stay in the store. Raises ConfigError for an unknown name."""
-    with _changing(path) as accounts:
-        del accounts[_known(accounts, name)]
+    """Their sessions and keys end; their conversations stay in the store, and no later user of that name gets them.
+
+    Raises ConfigError for an unknown name.
+    """
+    with _changing(path) as file:
+        file.former_ids.add(file.accounts.pop(_known(file.accounts, name)).user_id)
 
 
 def make_key(path: Path, name: str) -> str:
     """A new API key of a user. It is not stored, only its hash: show it now. Raises ConfigError for an unknown name."""
     key = KEY_PREFIX + secrets.token_urlsafe(32)
-    with _changing(path) as accounts:
-        account = accounts[_known(accounts, name)]
-        accounts[name] = replace(account, keys=(*account.keys, _sha256(key)))
+    with _changing(path) as file:
+        account = file.accounts[_known(file.accounts, name)]
+        file.accounts[name] = replace(account, keys=(*account.keys, _sha256(key)))
     return key
 
 
 def remove_keys(path: Path, name: str) -> int:
     """All API keys of a user end. Returns their number. Raises ConfigError for an unknown name."""
-    with _changing(path) as accounts:
-        account = accounts[_known(accounts, name)]
-        accounts[name] = replace(account, keys=())
+    with _changing(path) as file:
+        account = file.accounts[_known(file.accounts, name)]
+        file.accounts[name] = replace(account, keys=())
     return len(account.keys)
 
 
-def renew_secret(path: Path) -> None:
-    """End every session at once, of forged cookies too. Raises ConfigError where the file is missing or damaged."""
+def _close_to_others(path: Path) -> None:
+    """A file that was copied by hand may have open modes."""
     try:
-        _write(path, replace(read_accounts(path), secret=secrets.token_hex(32)))
+        if os.name == "posix" and path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+            log.warning("the file of users %s could be read by other users of this machine and is now closed", path)
     except OSError as e:
-        raise ConfigError(f"the file of users {path} cannot be written ({e.strerror}); check its folder") from e
+        log.warning("the file of users %s can be read by other users of this machine: %s", path, e.strerror)
 
 
 def _known(accounts: dict[str, Account], name: str) -> str:
@@ -194,6 +217,7 @@ class Accounts:
         self._lock = threading.Lock()
         self._hashing = threading.Semaphore(2)  # argon2 takes 64 MB each time
         self._file = read_accounts(path)
+        _close_to_others(path)
         self._seen = _version(path)
         if not self._file.accounts:
             raise ConfigError(f"the file of users {path} has nobody in it; add one with `python app.py users add`")
@@ -209,16 +233,15 @@ class Accounts:
                     self._file = read_accounts(self.path)
                 except ConfigError as e:
                     log.error("nobody can log in: %s", e)
-                    self._file = AccountFile(self._file.secret)
+                    self._file = AccountFile()
             return self._file
-
-    @property
-    def secret(self) -> str:
-        return self._now().secret
 
     def user(self, name: str | None) -> User | None:
         account = self._now().accounts.get(name or "")
         return account.user if account else None
+
+    def by_id(self, user_id: str | None) -> User | None:
+        return self._first(lambda account: account.user_id == user_id)
 
     def by_password(self, name: str, password: str) -> User | None:
         """None for a wrong password and for an unknown name, after the same time."""
@@ -236,11 +259,13 @@ class Accounts:
         digest = _sha256(key)
         return self._first(lambda account: digest in account.keys)
 
-    def by_session(self, name: str, stamp: str) -> User | None:
-        return self._first(lambda account: account.name == name and account.stamp == stamp)
+    def by_session(self, user_id: str, stamp: str) -> User | None:
+        return self._first(lambda account: account.user_id == user_id and account.stamp == stamp)
 
     def stamp(self, user: User) -> str:
-        return self._now().accounts[user.name].stamp
+        """Of the user's present password; empty, which is nobody's, where the user is gone."""
+        account = self._now().accounts.get(user.name)
+        return account.stamp if account else ""
 
     def _first(self, wanted: Callable[[Account], bool]) -> User | None:
         return next((account.user for account in self._now().accounts.values() if wanted(account)), None)

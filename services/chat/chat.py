@@ -9,7 +9,15 @@ from functools import partial
 from typing import Any
 
 from feedback_store import Conversation, Message, StoreError
-from services.chat.conversation_tree import attempts, prompt_up_to, root_id, shown_path, siblings, system_prompt
+from services.chat.conversation_tree import (
+    attempts,
+    open_corrections,
+    prompt_up_to,
+    root_id,
+    shown_path,
+    siblings,
+    system_prompt,
+)
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
 from services.chat.replies import Replies, Writing
 from services.chat.sampling import Sampling, usual_sampling
@@ -87,6 +95,8 @@ class ChatService:
         votes = self._store.votes(conversation_id)
         last_try = {m.revises_id: m.id for m in messages if m.kind == "revision"}
         versions = siblings(messages)
+        disliked = {message_id for message_id, vote in votes.items() if vote < 0}
+        unsettled = open_corrections(messages, disliked, self._engine.config.num_revisions)
         path = shown_path(messages, self._store.leaf(conversation_id))
         shown, last_shown = {m.id for m in path}, path[-1].id if path else ""
         return [
@@ -95,6 +105,8 @@ class ChatService:
                 votes.get(m.id, 0),
                 can_be_judged=last_try.get(m.revises_id) == m.id,
                 versions=versions.get(m.id, ()),
+                can_be_hinted=unsettled.get(m.id, False),
+                can_be_written=m.id in unsettled,
                 can_go_on=m.is_cut and root_id(m) == last_shown,
             )
             for m in messages
@@ -209,7 +221,9 @@ class ChatService:
         first = self._store.message(root_id(complained))
         tried = [m for m in self._store.revisions_of(first.id) if m.kind == "revision"]
         if len(tried) >= self._engine.config.num_revisions:
-            raise SpearError("The model has tried as often as it may; edit the reply into what you wanted instead.")
+            raise SpearError(
+                f"The model has used its {self._engine.config.num_revisions} tries; write the right answer yourself."
+            )
         if tried and tried[-1].verdict is None:
             self._store.set_verdict(tried[-1].id, "still_wrong")
         self._feedback.complain(first.id, complained.id, hint)

@@ -6,7 +6,7 @@ gives the question one. Revisions and edits hang on the first reply that they ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from feedback_store import Message
 
@@ -89,3 +89,19 @@ def attempts(messages: Sequence[Message], first_reply_id: str) -> list[tuple[str
     """(reply, the hint that was given on it) for the first reply and every revision but the last one."""
     chain = [m for m in messages if m.id == first_reply_id or (m.revises_id == first_reply_id and m.kind == "revision")]
     return [(now.text, after.hint or "") for now, after in zip(chain, chain[1:], strict=False)]
+
+
+def open_corrections(messages: Sequence[Message], disliked: Collection[str], most_tries: int) -> dict[str, bool]:
+    """The last try (or first reply) of each disliked reply without a right answer -> whether the model may try again.
+
+    `most_tries` is how many revisions of one reply there may be. While a revision waits for a verdict, no other is due.
+    """
+    found = {}
+    for first in (m for m in messages if m.id in disliked and m.revises_id is None):
+        about = [m for m in messages if m.revises_id == first.id]
+        tries = [m for m in about if m.kind == "revision"]
+        last = tries[-1] if tries else first
+        if last.complete and not any(m.kind == "edit" or m.verdict == "better" for m in about):
+            is_waiting = bool(tries) and last.verdict is None
+            found[last.id] = len(tries) < most_tries and not is_waiting
+    return found

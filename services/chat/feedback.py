@@ -11,6 +11,7 @@ from services.engine import Engine
 from services.learning import labels
 from services.views import MessageView
 from spear_core.errors import SpearError
+from spear_core.training.judge import normalised
 
 MAX_MESSAGE_CHARACTERS = 100_000
 
@@ -46,8 +47,18 @@ class FeedbackService:
         self.complain(message.id, message.id, "")
 
     def clear_vote(self, message_id: str) -> None:
-        """Withdraw everything said about a reply: what was not trained yet never will be."""
-        first = self._first(self._store.message(message_id))
+        """Withdraw everything said about a reply: what was not trained yet never will be.
+
+        Of a revision only its verdict is withdrawn: it may be judged again, and the reply stays disliked.
+        """
+        message = self._store.message(message_id)
+        first = self._first(message)
+        if message.kind == "revision":
+            traces = labels.disliked(self._engine.base, self._prompt(first), first, "unfixed")
+            with self._together():
+                self._store.set_verdict(message.id, None)
+                self._store.replace_traces(first.id, traces)
+            return
         with self._together():
             self._store.set_vote(first.id, 0)
             for revision in self._store.revisions_of(first.id):
@@ -70,8 +81,8 @@ class FeedbackService:
         """The revision is right: a confirmed win, and the first reply a losing trace of full confidence."""
         revision = self._revision(message_id)
         first = self._first(revision)
-        if not revision.text:
-            raise SpearError("An empty revision cannot be confirmed; edit the reply into what you wanted instead.")
+        if not revision.text.strip():
+            raise SpearError("An empty revision cannot be confirmed; write the right answer yourself.")
         traces = labels.replaced(self._engine.base, self._prompt(first), first, revision, "confirmed")
         with self._together():
             self._store.set_verdict(revision.id, "better")
@@ -88,9 +99,14 @@ class FeedbackService:
             self._store.set_verdict(revision.id, "still_wrong")
             self._store.set_vote(first.id, -1)
             self._store.replace_traces(first.id, traces)
-        tried = [m for m in self._store.revisions_of(first.id) if m.kind == "revision"]
         self.on_new_traces()
-        return len(tried) < self._engine.config.num_revisions
+        return self.tries_left(first.id) > 0
+
+    def tries_left(self, message_id: str) -> int:
+        """How many more revisions of a reply the model may write. Raises UnknownRecord."""
+        first = self._first(self._store.message(message_id))
+        tried = sum(m.kind == "revision" for m in self._store.revisions_of(first.id))
+        return max(0, self._engine.config.num_revisions - tried)
 
     def continued(self, message_id: str) -> None:
         """A reply that had been cut off has ended by itself: what was said about it counts from now on."""
@@ -103,7 +119,10 @@ class FeedbackService:
             self.like(message.id)
 
     def edit(self, message_id: str, text: str) -> MessageView:
-        """The reply edited into what the person wanted: their words are the win. Returns the edited message."""
+        """The reply edited into what the person wanted: their words are the win. Returns the edited message.
+
+        A revision that waits for a verdict gets it: *Better* where the person wrote the same, else *Still wrong*.
+        """
         text = text.strip()
         if not text:
             raise SpearError("The edited reply is empty; write what the model should have said.")
@@ -111,7 +130,11 @@ class FeedbackService:
             raise SpearError(f"The edited reply is too long; {MAX_MESSAGE_CHARACTERS:,} characters are allowed.")
         first = self._first(self._store.message(message_id))
         prompt = self._prompt(first)
+        waiting = [m for m in self._store.revisions_of(first.id) if m.kind == "revision" and m.verdict is None]
         with self._together():
+            for revision in waiting:
+                is_same = normalised(revision.text) == normalised(text)
+                self._store.set_verdict(revision.id, "better" if is_same else "still_wrong")
             edited = self._store.add_message(
                 first.conversation_id, "assistant", text, kind="edit", parent_id=first.parent_id, revises_id=first.id
             )

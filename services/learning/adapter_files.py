@@ -8,7 +8,6 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
@@ -16,10 +15,12 @@ from services.engine import Engine
 from services.learning.rounds import LearningService
 from spear_core.errors import AdapterInvalid, SpearError
 from spear_core.models.adapters import CONFIG, WEIGHTS
+from spear_core.models.foreign_adapters import fit, read_config
 from spear_core.models.shared_base import AdapterState
 
 MAX_CONFIG_BYTES = 100_000
-SPARE_BYTES = 1_000_000  # above the size of this model's own adapter: names, header, another order
+MOST_TIMES_OURS = 16  # the size of this model's own adapter: others adapt more of it, or with a higher rank
+SPARE_BYTES = 1_000_000  # above that: names, header, another order
 
 
 class AdapterFiles:
@@ -48,33 +49,32 @@ class AdapterFiles:
         return self._learning.try_adapter(state, {"source": "uploaded"})
 
     def _read(self, path: Path) -> AdapterState:
-        expected = self._engine.shared_models.state()
-        most = sum(t.numel() * 4 for t in expected.values()) + SPARE_BYTES
+        shared_models = self._engine.shared_models
+        most = MOST_TIMES_OURS * sum(t.numel() * 4 for t in shared_models.initial.values()) + SPARE_BYTES
         try:
             with zipfile.ZipFile(path) as packed:
                 weights = _member(packed, WEIGHTS, most)
                 config = json.loads(_member(packed, CONFIG, MAX_CONFIG_BYTES))
-        except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        except (
+            zipfile.BadZipFile,
+            OSError,
+            RuntimeError,
+            EOFError,
+            ValueError,
+            RecursionError,
+            zlib.error,
+            lzma.LZMAError,
+        ) as error:
             raise AdapterInvalid(
                 "This is not a zip of an adapter folder; download one here to see what is meant"
             ) from error
-        self._check_scale(config)
+        foreign = read_config(config)
         try:
-            state = load(weights)
+            tensors = load(weights)
         except (SafetensorError, ValueError, KeyError) as error:
             raise AdapterInvalid(f"{WEIGHTS} in this zip is damaged; zip the adapter folder again") from error
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-            raise AdapterInvalid("The adapter holds values that are not finite numbers")
-        return {name: tensor.to(expected[name].dtype) if name in expected else tensor for name, tensor in state.items()}
-
-    def _check_scale(self, config: object) -> None:
         ours = self._engine.config
-        r, alpha = (config.get("r"), config.get("lora_alpha")) if isinstance(config, dict) else (None, None)
-        if (r, alpha) != (ours.lora_rank, ours.lora_alpha):
-            raise AdapterInvalid(
-                f"The adapter has rank {r} and alpha {alpha}; this instance works with rank {ours.lora_rank} and "
-                f"alpha {ours.lora_alpha}"
-            )
+        return fit(tensors, foreign, shared_models.initial, ours.lora_alpha / ours.lora_rank)
 
 
 def _member(packed: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:

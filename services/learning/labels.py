@@ -32,12 +32,13 @@ def _trace(
 
 def liked(base: str, prompt: Prompt, reply: Message) -> list[NewTrace]:
     """A reply that was cut off makes no win: the model would learn to end in the middle of a sentence."""
-    return [_trace("win", base, prompt, reply, reply, CONFIRMED, "liked")] if reply.text and not reply.is_cut else []
+    is_whole = bool(reply.text.strip()) and not reply.is_cut
+    return [_trace("win", base, prompt, reply, reply, CONFIRMED, "liked")] if is_whole else []
 
 
 def disliked(base: str, prompt: Prompt, reply: Message, source: str = "no_hint") -> list[NewTrace]:
     """Thumbs-down without a confirmed better answer, whether or not revisions were tried."""
-    return [_trace("lose", base, prompt, reply, reply, UNFIXED, source)] if reply.text else []
+    return [_trace("lose", base, prompt, reply, reply, UNFIXED, source)] if reply.text.strip() else []
 
 
 def replaced(base: str, prompt: Prompt, first: Message, right: Message, source: str) -> list[NewTrace]:
@@ -48,24 +49,26 @@ def replaced(base: str, prompt: Prompt, first: Message, right: Message, source: 
     if right.is_cut:
         return disliked(base, prompt, first, "unfixed")
     traces = [_trace("win", base, prompt, right, first, CONFIRMED, source)]
-    if first.text and normalised(first.text) != normalised(right.text):
+    if first.text.strip() and normalised(first.text) != normalised(right.text):
         traces.append(_trace("lose", base, prompt, first, first, CONFIRMED, source))
     return traces
 
 
 def judged(base: str, prompt: Prompt, first: Message, revision: Message, confidence: float) -> list[NewTrace]:
     """A revision that nobody judged but the judge accepted: both sides with the judge's confidence."""
-    return [
-        _trace("win", base, prompt, revision, first, confidence, "judged"),
-        _trace("lose", base, prompt, first, first, confidence, "judged"),
-    ]
+    traces = [_trace("win", base, prompt, revision, first, confidence, "judged")]
+    if first.text.strip():
+        traces.append(_trace("lose", base, prompt, first, first, confidence, "judged"))
+    return traces
 
 
 def latest_word(claimed: Sequence[Trace]) -> list[Trace]:
     """Of contradicting traces the newest: one win a prompt, and no losing trace that says what the win says.
 
-    `claimed` is oldest first, as the store gives it. What the model judged gives way to what a person said.
+    `claimed` is oldest first, as the store gives it. What the model judged gives way to what a person said. An empty
+    answer, which stores of earlier versions may hold, teaches nothing.
     """
+    claimed = [trace for trace in claimed if trace.completion.strip()]
     win_of: dict[str, Trace] = {}
     for trace in claimed:
         said = win_of.get(to_key(trace))
@@ -85,6 +88,15 @@ def latest_word(claimed: Sequence[Trace]) -> list[Trace]:
 def to_key(trace: Trace) -> str:
     """Equal for traces on the same prompt."""
     return json.dumps(trace.prompt, sort_keys=True)
+
+
+def halves(claimed: Sequence[Trace]) -> list[list[str]]:
+    """The ids of what was refused together, in two parts of whole prompts with a right answer each; none for one."""
+    prompts = list(dict.fromkeys(to_key(t) for t in claimed if t.side == "win"))
+    if len(prompts) < 2:
+        return []
+    first = set(prompts[: len(prompts) // 2])
+    return [[t.id for t in claimed if (to_key(t) in first) == is_first] for is_first in (True, False)]
 
 
 def relapse(trained: Trace, first: Message, said: str) -> list[NewTrace]:

@@ -62,7 +62,8 @@ class LearningService:
         self._note = ""  # what went wrong at start or in the last round, for the card
         self._rests_until = 0.0  # by the monotonic clock, after a fault of the disk
         self._left_open = False  # a round whose end could not be written
-        self.on_kick = lambda: None  # set by jobs: start a round now
+        self._apart: list[list[str]] = []  # ids of traces that were refused together and are to be tried in parts
+        self.on_kick: Callable[[], object] = lambda: None  # set by jobs: start a round now
         released = self._store.release_interrupted(engine.base)
         if released:
             log.info("%d interrupted round(s) released; their corrections will be learned again", released)
@@ -215,6 +216,9 @@ class LearningService:
             if claimed:
                 return (*claimed, item["anchors_before_utc"])
             self._forgetting.rebuilt()
+        while self._apart:
+            if claimed := self._store.claim_round(base, version, only=self._apart.pop(0)):
+                return (*claimed, None)
         claimed = self._store.claim_round(base, version, most=MOST_TRACES)
         return (*claimed, None) if claimed else None
 
@@ -231,7 +235,7 @@ class LearningService:
         self.kick()
 
     def _begin_anew(self) -> None:
-        self._learner, self._held = None, HeldAnswers(self._engine)
+        self._learner, self._held, self._apart = None, HeldAnswers(self._engine), []
         self._engine.batching.prefixes.clear()  # of conversations that may be erased by now
         self._store.release_interrupted(self._engine.base)
         self.lineage.complaint = ""
@@ -294,7 +298,8 @@ class LearningService:
                 "there is not enough memory" if is_out_of_memory(e) else f"{e}".partition("\n")[0] or type(e).__name__
             )
             self._note = f"Nothing was changed; the previous adapter keeps serving. ({reason})"
-            self._end(round_, "discarded", f"Not kept: {self._note}")
+            status = "interrupted" if self._split(claimed, anchors_before_utc) else "discarded"
+            self._end(round_, status, f"Not kept: {self._note}")
         finally:
             with self._status_lock:
                 self._live = {}
@@ -311,7 +316,12 @@ class LearningService:
 
     def _learn(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         engine, base = self._engine, self._engine.base
-        taught = labels.latest_word(claimed)
+        taught = self._encodable(labels.latest_word(claimed))
+        if not any(t.side == "win" for t in taught):
+            self._store.finish_round(
+                round_.id, "discarded", verdict="Not kept: there is nothing in it that can be learned."
+            )
+            return
         seed = self.lineage.seed(round_.parent_version, taught)
         style_preferences = self._held.style_preferences(anchors_before_utc)
         learner = self.learner(seed, style_preferences, anchors_before_utc)
@@ -341,7 +351,7 @@ class LearningService:
         if not result.verdict.passed or result.state is None:
             self._store.finish_round(
                 round_.id,
-                "discarded",
+                "interrupted" if self._split(claimed, anchors_before_utc) else "discarded",
                 verdict=result.verdict.words,
                 figures=figures,
                 proof=card.proof_record(result),
@@ -360,6 +370,28 @@ class LearningService:
             replayed=len(replay),
         )
         log.info("adapter v%d is live after %.1f s", version, figures["seconds_to_live"])
+
+    def _split(self, claimed: Sequence[Trace], anchors_before_utc: str | None) -> bool:
+        """Have a round that failed tried again in two parts: one answer that cannot be learned must not cost the others.
+
+        False where there is nothing to divide. A round that is trained again after a forgetting stays whole: it is to
+        come out as it was.
+        """
+        parts = labels.halves(claimed) if anchors_before_utc is None else []
+        self._apart = parts + self._apart
+        return bool(parts)
+
+    def _encodable(self, traces: Sequence[Trace]) -> list[Trace]:
+        """Without those that the model's chat template or context has no room for."""
+        kept = []
+        for trace in traces:
+            try:
+                self._engine.encoder.trace(core_trace(trace))
+            except (SpearError, ValueError) as e:
+                log.warning("an answer cannot be learned and is left out: %s", e)
+            else:
+                kept.append(trace)
+        return kept
 
     # -- state -----------------------------------------------------------------------------------------------
 

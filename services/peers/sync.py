@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class SyncService:
         self._closing, self._asked = threading.Event(), threading.Event()
         self._next_try: dict[str, float] = {}  # key -> when, by the monotonic clock
         self._unfit: dict[str, tuple[str, str]] = {}  # key -> etag of an update that this peer refused, and its words
-        self.on_sync = lambda: None  # set by jobs: sync now
+        self.on_sync: Callable[[], object] = lambda: None  # set by jobs: sync now
         for text in settings.peers:
             address = parse_address(text)
             self._store.approve_peer(address.key.text, "", address.url)

@@ -314,6 +314,11 @@ class SingleRows:
             log.info("this model's cache cannot be used (%s); every token is computed from the beginning", one_line(e))
             row.cache = {}
             out = self.model(input_ids=torch.tensor([row.tokens], device=device), use_cache=False)
-            return out.logits[:, -1]
+            return self._last(out)
         row.cache = {name: out[name] for name in ("past_key_values", "cache_params") if out.get(name) is not None}
-        return out.logits[:, -1]
+        return self._last(out)
+
+    @staticmethod
+    def _last(out: Any) -> Tensor:
+        logits: Tensor = out.logits[:, -1]
+        return logits

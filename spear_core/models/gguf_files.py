@@ -28,14 +28,9 @@ from tokenizers import pre_tokenizers
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
-from transformers.integrations.gguf import (
-    GgufHeader,
-    convert_gguf_tokenizer,
-    get_gguf_tokenizer,
-    load_gguf_state_dict,
-    read_gguf_metadata,
-)
 from transformers.integrations.gguf.dequant import GGML_BLOCK, dequantize
+from transformers.integrations.gguf.gguf_tokenizer_mapping import convert_gguf_tokenizer, get_gguf_tokenizer
+from transformers.integrations.gguf.reader import GgufHeader, load_gguf_state_dict, read_gguf_metadata
 
 from spear_core.errors import ModelUnavailable, one_line
 
@@ -152,12 +147,16 @@ def _write_model(file: Path, header: GgufHeader, folder: Path) -> None:
 def _config(metadata: dict[str, Any], tensor_names: tuple[str, ...]) -> PretrainedConfig:
     """The configuration that the file's keys describe, as transformers' own table translates them."""
     architecture = metadata["general.architecture"]
-    tables = {"": GGUF_CONFIG_MAPPING["general"], "tokenizer": GGUF_CONFIG_MAPPING["tokenizer"]}
-    tables[architecture] = GGUF_CONFIG_MAPPING.get(architecture, GGUF_CONFIG_MAPPING["gemma2"])
+    known: Any = GGUF_CONFIG_MAPPING
+    tables: dict[str, dict[str, str | None]] = {
+        "general": known["general"],
+        "tokenizer": known["tokenizer"],
+        architecture: known.get(architecture, known["gemma2"]),
+    }
     values: dict[str, Any] = {}
     for group, table in tables.items():
         for key, name in table.items():
-            found = metadata.get(f"{group or 'general'}.{key}")
+            found = metadata.get(f"{group}.{key}")
             if name and name != "model_type" and found is not None:
                 values[name] = found
     if architecture != "llama" and f"{architecture}.attention.key_length" in metadata:

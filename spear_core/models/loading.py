@@ -173,7 +173,9 @@ def _causal_config(name: str, folder: Path, raw: dict[str, Any], trust_remote_co
             "update transformers or choose another model"
         )
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
     except LOADING_ERRORS as e:
         raise ModelUnavailable(f"{name}: config.json cannot be used ({one_line(e)}); download the model again") from e
     # An encoder such as BERT is in the causal mapping too, so the heads that the weights were saved with decide.

@@ -110,7 +110,7 @@ def end_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 def padding_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """What fills up a batch; it is masked everywhere, so that any id will do where the tokenizer names none."""
     found = (tokenizer.pad_token_id, *end_token_ids(tokenizer), 0)
-    return next(token for token in found if token is not None)
+    return int(next(token for token in found if token is not None))
 
 
 def control_token_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -123,7 +123,7 @@ def read_settings(folder: Path) -> ModelSettings:
     if not file.is_file():
         return ModelSettings()
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as e:
         raise ConfigError(f"{file} is not JSON ({one_line(e)}); correct it or remove it") from e
     if not isinstance(values, dict):

@@ -76,5 +76,5 @@ def test_what_one_says_the_other_does_not_see_and_logging_out_ends_it(log_in: Lo
     guest.page.reload()
     expect(guest.page.locator("#who")).to_contain_text("ben (guest)")
     expect(guest.page.locator("#conversations")).not_to_contain_text("violin")
-    guest.page.get_by_role("link", name="Log out").click()
+    guest.page.get_by_role("button", name="Log out").click()
     expect(guest.page.locator("[name=password]")).to_be_visible()

@@ -12,7 +12,8 @@ import app
 from federation.flower.start import read_start
 from federation.identity import open_identity
 from feedback_store import Store
-from services.accounts.users_file import Accounts
+from services.accounts.login_sessions import LoginSessions
+from services.accounts.users_file import Accounts, User
 from services.data.backups import DATABASE, in_use
 from tests.feedback_store.harness import StoreHarness
 from tests.tiny_models import tiny_folder
@@ -29,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(*arguments: str, typed: str = "", monkeypatch: pytest.MonkeyPatch | None = None) -> int:
     if monkeypatch:
-        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(typed.encode())))
     return app.main(list(arguments))
 
 
@@ -87,7 +88,10 @@ def test_renewing_ends_all_sessions_and_gives_the_instance_another_key(
 ) -> None:
     flag = ["--auth-file", "users.json"]
     run("users", *flag, "add", "anna", typed="a long password\n", monkeypatch=monkeypatch)
-    key, secret = open_identity(folder / "federation" / "key.pem").public, Accounts(Path("users.json")).secret
+    key = open_identity(folder / "federation" / "key.pem").public
+    accounts = Accounts(Path("users.json"))
+    with Store(folder / DATABASE) as store:
+        session = LoginSessions(store, accounts).begin(User("anna", "guest"))
     with in_use(folder):
         assert run("users", *flag, "renew") == app.FAILED_TO_START, "not under a running app"
     assert open_identity(folder / "federation" / "key.pem").public == key
@@ -96,8 +100,9 @@ def test_renewing_ends_all_sessions_and_gives_the_instance_another_key(
     said = capsys.readouterr().out
     new = open_identity(folder / "federation" / "key.pem").public
     assert new != key and new.text in said and "Change the passwords too" in said and "anna" in said
-    assert Accounts(Path("users.json")).secret != secret
-    assert Accounts(Path("users.json")).by_password("anna", "a long password") is not None
+    with Store(folder / DATABASE) as store:
+        assert LoginSessions(store, accounts).user_of(session) is None
+    assert accounts.by_password("anna", "a long password") is not None
     assert (folder / "federation" / "key.pem").stat().st_mode & 0o077 == 0
     assert run("users", "renew") == 0, "without logins: the key alone"
 

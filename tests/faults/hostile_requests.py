@@ -184,6 +184,7 @@ class World:
     watch: Watch
     of_victim: list[str]  # ids of ben's conversation and messages
     own: list[str]  # ids of replies to cora
+    sessions: dict[str, str] = field(default_factory=dict)  # name -> what a cookie holds
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text("World()")  # of a failing case hypothesis prints all fields of a dataclass
@@ -204,6 +205,13 @@ class World:
         found = self.server.access.accounts.user(name)
         assert found is not None
         return found
+
+    def session_of(self, name: str) -> str:
+        """The same one at every call."""
+        assert self.server.access.sessions is not None
+        if name not in self.sessions:
+            self.sessions[name] = self.server.access.sessions.begin(self.user(name))
+        return self.sessions[name]
 
     def key(self, name: str | None) -> dict[str, str]:
         return {"authorization": f"Bearer {self.server.keys[name]}"} if name else {}
@@ -244,7 +252,7 @@ def secrets_of(server: Running) -> dict[str, str]:
     return found | {
         "what ben said": MARK,
         "a password": PASSWORD,
-        "the secret of the sessions": str(file["secret"]),
+        "a session": server.access.sessions.begin(User(VICTIM, "guest")) if server.access.sessions else PASSWORD,
         "the private key": pem,
     }
 

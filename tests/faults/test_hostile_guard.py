@@ -76,7 +76,7 @@ def test_without_a_key_or_a_session_nothing_opens(
 def test_another_website_gets_nothing_done_with_a_visitors_cookie(
     world: World, path: str, said: dict[str, str], host: str
 ) -> None:
-    cookie = {"cookie": f"spear-session={world.server.access.new_session(world.user('anna'))}", "host": host}
+    cookie = {"cookie": f"spear-session={world.session_of('anna')}", "host": host}
     with world.watch.case(DOOR):
         status, got, content = world.direct("POST", path, {**cookie, **said, "content-type": "application/json"}, b"{}")
         world.watch.shown(DOOR, content, status)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from feedback_store.errors import StoreError
 from feedback_store.transfer import Wanted
 from services.data import backups
-from services.data.feedback_files import FORMATS, export_lines, import_lines
+from services.data.feedback_files import FORMATS, export_lines
+from services.data.feedback_import import import_lines
 from services.user_session import UserSession
 from spear_core.errors import SpearError
 from spear_core.models.prompts import revision_messages

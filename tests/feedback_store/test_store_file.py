@@ -230,14 +230,7 @@ def test_many_first_openers_make_one_schema(path: Path) -> None:
         list(pool.map(open_and_close, range(4)))
     with sqlite3.connect(path) as raw:
         names = [row[0] for row in raw.execute("SELECT name FROM _sqlite_migrations ORDER BY id")]
-    assert names == [
-        "m001_conversations",
-        "m002_learning",
-        "m003_long_histories",
-        "m004_peers",
-        "m005_users",
-        "m006_branches",
-    ]
+    assert names == sorted(known_names()) and len(names) >= 7
 
 
 def test_a_first_opener_who_comes_second_waits_for_the_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_a_second_hint_is_allowed_and_a_third_not(server: Running) -> None:
     second = say(client, first["message_id"], hint="no again")["revision"]
     assert say(client, second["message_id"], verdict="still_wrong")["more_hints_allowed"] is False
     refused = client.post("/v1/feedback", json={"message_id": reply, "hint": "and again"})
-    assert refused.status_code == 400 and "edit the reply" in refused.json()["error"]["message"]
+    assert refused.status_code == 400 and "write the right answer yourself" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

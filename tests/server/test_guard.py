@@ -11,8 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from feedback_store import UnknownRecord
 from services.accounts.users_file import add_user, make_key, remove_keys, remove_user
 from tests.server.running import PASSWORD, Running, ask, running
+from tests.server.test_roles import Visitor
 
 HTML = {"Accept": "text/html"}
 
@@ -35,7 +37,7 @@ def test_a_stranger_is_shown_the_login_page_and_a_user_the_chat(server: Running)
     page = stranger.post("/login", data={"name": "ben", "password": PASSWORD})
     assert page.url.path == "/" and "gradio" in page.text
     assert stranger.get("/login").url.path == "/"
-    stranger.get("/logout")
+    stranger.post("/logout")
     assert stranger.get("/", headers=HTML).url.path == "/login"
 
 
@@ -60,6 +62,48 @@ def test_who_guesses_passwords_has_to_wait(server: Running) -> None:
     assert log_in(server, "dora", PASSWORD).status_code == 429
     assert log_in(server, "ben", PASSWORD).status_code == 303, "others need not"
     remove_user(server.file, "dora")
+
+
+def test_logging_out_ends_the_session_for_whoever_copied_the_cookie(server: Running) -> None:
+    mine, other_browser = server.logged_in("ben"), server.logged_in("ben")
+    copied = httpx.Client(base_url=server.url, cookies=dict(mine.cookies))
+    assert copied.get("/v1/models").status_code == 200
+    assert "Log out" in mine.get("/logout").text and copied.get("/v1/models").status_code == 200, "GET only asks"
+    from_elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    assert mine.post("/logout", headers=from_elsewhere).status_code == 403
+    assert copied.get("/v1/models").status_code == 200
+    assert mine.post("/logout").status_code == 303
+    assert copied.get("/v1/models").status_code == 401
+    assert copied.post("/gradio_api/queue/join", json={}).status_code == 401
+    assert other_browser.get("/v1/models").status_code == 200, "each browser has its own"
+
+
+def test_logging_in_again_ends_the_browsers_earlier_session(server: Running) -> None:
+    mine = server.logged_in("ben")
+    copied = httpx.Client(base_url=server.url, cookies=dict(mine.cookies))
+    mine.post("/login", data={"name": "ben", "password": PASSWORD})
+    assert mine.get("/v1/models").status_code == 200 and copied.get("/v1/models").status_code == 401
+
+
+def test_a_new_user_of_an_old_name_gets_nothing_of_the_old_one(server: Running) -> None:
+    add_user(server.file, "gina", "guest", PASSWORD)
+    session = server.logged_in("gina")
+    key = {"Authorization": f"Bearer {make_key(server.file, 'gina')}"}
+    said = ask(httpx.Client(base_url=server.url, headers=key, timeout=60), "What is an owl?", learn=False)
+    remove_user(server.file, "gina")
+    assert session.get("/v1/models").status_code == 401
+    add_user(server.file, "gina", "guest", PASSWORD)
+    assert session.get("/v1/models").status_code == 401
+    assert httpx.get(f"{server.url}/v1/models", headers=key).status_code == 401
+    found = server.access.accounts.user("gina")  # type: ignore[union-attr]
+    assert found is not None and found.id.startswith("gina:")
+    assert server.access.session(found).chat.conversations() == []
+    with pytest.raises(UnknownRecord):
+        server.access.session(found).chat.messages(said["conversation_id"])
+    page = Visitor(server, "gina")
+    show = next(event for event in page.events if event["api_name"] == "restore")
+    assert "process_completed" in page.fire(show, {}, None), "the page works with such an id too"
+    remove_user(server.file, "gina")
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "a.b.c", "WyJhbm5hIiwgIiJd.x.y", "null"])

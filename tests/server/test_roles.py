@@ -21,6 +21,7 @@ TABLE: dict[tuple[str, str], tuple[str, str, str]] = {
     ("GET", "/login"): ALL,
     ("POST", "/login"): (OUT, OUT, OUT),  # without a password
     ("GET", "/logout"): ALL,
+    ("POST", "/logout"): ALL,
     ("GET", "/healthz"): ALL,
     ("GET", "/federation/card"): ALL,
     ("GET", "/federation/update"): (OUT, OUT, OUT),  # a peer's signature counts here, nobody's login

@@ -10,23 +10,24 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from services.views import ConversationView, MessageView
-from spear_core.errors import SpearError
 from ui.chat import messages as m
+from ui.chat.boxes import box_updates
 from ui.chat.conversation_list import list_html
+from ui.chat.drafts import Drafts
 from ui.chat.examples import invitation_html
-from ui.errors import UNREADABLE, USER_ERRORS, number, show_errors, word
+from ui.errors import USER_ERRORS, show_errors, word
 from ui.learning.comparison import comparison_html
 
 if TYPE_CHECKING:
     from services.app import AppServices
 
-SHOWN = 15  # outputs of `show`
+SHOWN = 17  # outputs of `show`
 FRAME_SECONDS = 0.05  # a streamed reply is redrawn at most this often
 IDLE: dict[str, Any] = {"submit_btn": "Send", "stop_btn": False}
 WRITING: dict[str, Any] = {"submit_btn": False, "stop_btn": "Stop"}
 
 
-def _coming(conversation_id: str, role: str, text: str, kind: str = "message") -> MessageView:
+def coming(conversation_id: str, role: str, text: str, kind: str = "message") -> MessageView:
     """A message that is about to be stored, shown at once; it has no id, so nothing can be done to it yet."""
     return MessageView("", conversation_id, role, kind, text, complete=role == "user")
 
@@ -42,7 +43,6 @@ class ChatHandlers:
     def __init__(self, app_services: AppServices) -> None:
         self.app_services = app_services
         self.chat = app_services.chat
-        self.feedback = app_services.feedback
         self.comparison = app_services.comparison
 
     # -- what a visitor may see: the one place that asks which conversations there are ---------------------------------
@@ -56,26 +56,24 @@ class ChatHandlers:
 
     # -- views -------------------------------------------------------------------------------------------------------
 
-    def _messages(self, conversation_id: str | None) -> list[MessageView]:
+    def messages(self, conversation_id: str | None) -> list[MessageView]:
         return self.chat.messages(conversation_id) if conversation_id else []
 
     @show_errors
-    def show(self, conversation_id: str | None, search: str) -> tuple[Any, ...]:
+    def show(
+        self, conversation_id: str | None, search: str, drafts: Drafts, hint: str | None, edited: str | None
+    ) -> tuple[Any, ...]:
         """A whole conversation, boxes closed; an unknown id (deleted meanwhile) shows the empty page."""
         current = self._opened(conversation_id)
         shown = current.id if current else None
         sampling = self.chat.sampling(shown) if shown else self.chat.usual_sampling()
+        text: dict[str, Any] = {"value": drafts.composer} if drafts.rewritten else {}
         return (
-            m.chat_value(self._messages(shown), shown, invitation_html(self.app_services.model)),
+            m.chat_value(self.messages(shown), shown, invitation_html(self.app_services.model)),
             list_html(self._conversations(search), shown, search),
             shown,
-            gr.update(**IDLE),
-            gr.update(visible=True),
-            gr.update(visible=False),
-            gr.update(visible=False),
-            gr.update(visible=False),
-            None,
-            None,
+            gr.update(**IDLE, **text),
+            *box_updates(drafts.saved(hint, edited).closed().rewrote(), []),
             bool(current and not current.learn),
             self.chat.system_prompt(shown) if shown else "",
             sampling.temperature,
@@ -84,12 +82,26 @@ class ChatHandlers:
         )
 
     @show_errors
-    def restore(self, conversation_id: str | None, search: str) -> tuple[Any, ...]:
+    def settle(self, conversation_id: str | None, search: str) -> tuple[Any, ...]:
+        """After a reply: the conversation as it is stored, its list and the Send button. Boxes stay as they are."""
+        current = self._opened(conversation_id)
+        shown = current.id if current else None
+        return (
+            m.chat_value(self.messages(shown), shown, invitation_html(self.app_services.model)),
+            list_html(self._conversations(search), shown, search),
+            shown,
+            gr.update(**IDLE),
+        )
+
+    @show_errors
+    def restore(
+        self, conversation_id: str | None, search: str, drafts: Drafts, hint: str | None, edited: str | None
+    ) -> tuple[Any, ...]:
         """As `show`, when the page was loaded. Where there is nothing to restore, only the list is drawn: by now a quick
         visitor may have asked something.
         """
         if self._opened(conversation_id):
-            return self.show(conversation_id, search)
+            return self.show(conversation_id, search, drafts, hint, edited)
         chat, _, conversation, *rest = (gr.skip() for _ in range(SHOWN))
         listed = list_html(self._conversations(search), None, search)
         return chat, listed, None if conversation_id else conversation, *rest
@@ -100,13 +112,15 @@ class ChatHandlers:
 
     # -- conversations -----------------------------------------------------------------------------------------------
 
-    def new(self, search: str) -> Any:
+    def new(self, search: str, *boxes: Any) -> Any:
         """An empty page. The conversation itself begins with its first message, so none is ever stored empty."""
-        return self.show(None, search)
+        return self.show(None, search, *boxes)
 
     @show_errors
-    def open(self, search: str, event: gr.EventData) -> Any:
-        return self.show(word(event, "id"), search)
+    def open(
+        self, search: str, drafts: Drafts, hint: str | None, edited: str | None, event: gr.EventData
+    ) -> tuple[Any, ...]:
+        return self.show(word(event, "id"), search, drafts, hint, edited)
 
     @show_errors
     def rename(self, conversation_id: str | None, search: str, event: gr.EventData) -> Any:
@@ -114,9 +128,18 @@ class ChatHandlers:
         return self.find(conversation_id, search)
 
     @show_errors
-    def delete(self, conversation_id: str | None, search: str, event: gr.EventData) -> Any:
+    def delete(
+        self,
+        conversation_id: str | None,
+        search: str,
+        drafts: Drafts,
+        hint: str | None,
+        edited: str | None,
+        event: gr.EventData,
+    ) -> Any:
         self.chat.delete(word(event, "id"))
-        return self.show(None if word(event, "id") == conversation_id else conversation_id, search)
+        left = None if word(event, "id") == conversation_id else conversation_id
+        return self.show(left, search, drafts, hint, edited)
 
     @show_errors
     def set_learn(self, conversation_id: str | None, no_learning: bool) -> Any:
@@ -139,11 +162,11 @@ class ChatHandlers:
 
     @show_errors
     def send(
-        self, text: str, conversation_id: str | None, rewritten: str | None, no_learning: bool, *settings: Any
+        self, text: str, conversation_id: str | None, drafts: Drafts, no_learning: bool, *settings: Any
     ) -> Iterator[Any]:
         """Stream the reply to `text` into the shown conversation, which begins here if there is none.
 
-        With `rewritten`, the text takes the place of that earlier question, in a branch of its own.
+        While an earlier question is being changed, the text takes its place, in a branch of its own.
         """
         if not text.strip():
             yield gr.skip()
@@ -151,28 +174,30 @@ class ChatHandlers:
         if not conversation_id:
             conversation_id = self.chat.new_conversation(learn=not no_learning).id
             self.set_up(conversation_id, *settings)
-        before = self._messages(conversation_id)
-        if rewritten:
-            before = _before(before, rewritten)
-            stream = self.chat.resend(rewritten, text)
+        before = self.messages(conversation_id)
+        if drafts.rewritten:
+            before = _before(before, drafts.rewritten)
+            stream = self.chat.resend(drafts.rewritten, text)
         else:
             stream = self.chat.reply(conversation_id, text)
-        coming = [_coming(conversation_id, "user", text), _coming(conversation_id, "assistant", "")]
-        start = m.chat_value([*before, *coming], conversation_id)
-        yield start, gr.update(value="", **WRITING), conversation_id, gr.update(visible=False), None
+        both = [coming(conversation_id, "user", text), coming(conversation_id, "assistant", "")]
+        start = m.chat_value([*before, *both], conversation_id)
+        composer = gr.update(value=drafts.composer if drafts.rewritten else "", **WRITING)
+        yield start, composer, conversation_id, gr.update(visible=False), drafts.rewrote()
         rest = (gr.skip(),) * 4
         try:
-            for shown in self._frames(stream, conversation_id):
+            for shown in self.frames(stream, conversation_id):
                 yield shown, *rest
         except USER_ERRORS:
-            yield gr.skip(), gr.update(value=text), *rest[1:]  # what was typed is not lost
+            still = gr.update(visible=bool(drafts.rewritten))
+            yield gr.skip(), gr.update(value=text), gr.skip(), still, drafts  # what was typed is not lost
             raise
 
     @show_errors
     def send_example(
         self, event: gr.EventData, conversation_id: str | None, no_learning: bool, *settings: Any
     ) -> Iterator[Any]:
-        yield from self.send(word(event, "text"), conversation_id, None, no_learning, *settings)
+        yield from self.send(word(event, "text"), conversation_id, Drafts(), no_learning, *settings)
 
     @show_errors
     def again(self, conversation_id: str | None, event: gr.EventData) -> Iterator[Any]:
@@ -180,10 +205,10 @@ class ChatHandlers:
         if not conversation_id:
             yield gr.skip()
             return
-        before = _before(self._messages(conversation_id), word(event, "id"))
-        start = m.chat_value([*before, _coming(conversation_id, "assistant", "")], conversation_id)
+        before = _before(self.messages(conversation_id), word(event, "id"))
+        start = m.chat_value([*before, coming(conversation_id, "assistant", "")], conversation_id)
         yield start, gr.update(**WRITING)
-        for shown in self._frames(self.chat.regenerate(word(event, "id")), conversation_id):
+        for shown in self.frames(self.chat.regenerate(word(event, "id")), conversation_id):
             yield shown, gr.skip()
 
     @show_errors
@@ -193,7 +218,7 @@ class ChatHandlers:
             yield gr.skip()
             return
         yield gr.skip(), gr.update(**WRITING)
-        for shown in self._frames(self.chat.go_on(word(event, "id")), conversation_id):
+        for shown in self.frames(self.chat.go_on(word(event, "id")), conversation_id):
             yield shown, gr.skip()
 
     @show_errors
@@ -201,10 +226,10 @@ class ChatHandlers:
         """Go on with a reply that was being written when the page was left or loaded again."""
         is_first = True
         if conversation_id:
-            for shown in self._frames(self.chat.follow(conversation_id), conversation_id):
+            for shown in self.frames(self.chat.follow(conversation_id), conversation_id):
                 yield shown, gr.update(**WRITING) if is_first else gr.skip()
                 is_first = False
-        messages = self._messages(conversation_id)
+        messages = self.messages(conversation_id)
         if not is_first:
             yield m.chat_value(messages, conversation_id), gr.update(**IDLE)
         elif messages:  # a reply may have ended since the page was loaded, which then asks for the whole
@@ -217,7 +242,7 @@ class ChatHandlers:
         if conversation_id:
             self.chat.stop(conversation_id)
 
-    def _frames(self, stream: Iterator[MessageView], conversation_id: str) -> Iterator[dict[str, Any]]:
+    def frames(self, stream: Iterator[MessageView], conversation_id: str) -> Iterator[dict[str, Any]]:
         """What the chat shows as it grows: the stored messages, one of them replaced by its streamed state."""
         stored: list[MessageView] | None = None
         first: list[MessageView] = []
@@ -237,15 +262,24 @@ class ChatHandlers:
     def branch(self, conversation_id: str | None, event: gr.EventData) -> Any:
         """Show another version of a question or reply, and what followed it."""
         self.chat.choose(word(event, "id"))
-        return m.chat_value(self._messages(conversation_id), conversation_id)
+        return m.chat_value(self.messages(conversation_id), conversation_id)
 
     @show_errors
-    def rewrite(self, conversation_id: str | None, event: gr.EventData) -> Any:
+    def rewrite(self, conversation_id: str | None, text: str | None, drafts: Drafts, event: gr.EventData) -> Any:
         """Put an earlier question into the composer; sending it makes a branch."""
-        question = m.find(self._messages(conversation_id), word(event, "id"))
+        question = m.find(self.messages(conversation_id), word(event, "id"))
         if question is None:
             return gr.skip()
-        return gr.update(value=question.text), gr.update(visible=True), question.id
+        return gr.update(value=question.text), gr.update(visible=True), drafts.rewriting(question.id, text or "")
+
+    def keep(self, drafts: Drafts) -> Any:
+        """Leave the earlier question as it is: the composer holds again what it held before."""
+        return gr.update(value=drafts.composer), gr.update(visible=False), drafts.rewrote()
+
+    @show_errors
+    def whole(self, conversation_id: str | None) -> Any:
+        """For a page that does not show what the last change builds on."""
+        return m.chat_value(self.messages(conversation_id), conversation_id, invitation_html(self.app_services.model))
 
     @show_errors
     def compare(self, event: gr.EventData) -> Iterator[Any]:
@@ -254,99 +288,3 @@ class ChatHandlers:
         yield comparison_html(prompt[-1]["content"], None)
         live = self.comparison.serving_version()
         yield comparison_html(prompt[-1]["content"], self.comparison.answers(prompt, [0, live] if live else [0]))
-
-    # -- feedback ----------------------------------------------------------------------------------------------------
-
-    def _panels(
-        self, conversation_id: str | None, complain_about: str | None, before: list[MessageView]
-    ) -> tuple[Any, ...]:
-        """What changed in the conversation; the hint box is open exactly if there is a reply to complain about."""
-        messages = self._messages(conversation_id)
-        target = m.find(messages, complain_about)
-        is_open = target is not None
-        return (
-            m.chat_change(before, messages, conversation_id),
-            gr.update(visible=not is_open),
-            gr.update(visible=is_open),
-            gr.update(visible=False),
-            m.quote(target.text) if target else "",
-            gr.update(value="", autofocus=True),
-            complain_about if is_open else None,
-        )
-
-    @show_errors
-    def whole(self, conversation_id: str | None) -> Any:
-        """For a page that does not show what the last change builds on."""
-        return m.chat_value(self._messages(conversation_id), conversation_id, invitation_html(self.app_services.model))
-
-    @show_errors
-    def vote(self, conversation_id: str | None, event: gr.EventData) -> Any:
-        """Thumbs up, down, or taken back (0). Under a revision they mean Better and Still wrong."""
-        value = number(event, "value")
-        before = self._messages(conversation_id)
-        message = m.find(before, word(event, "id"))
-        complain_about = None
-        if message is None or message.kind == "edit":  # deleted meanwhile; or the person's own words
-            before = []
-        elif value == 0:
-            self.feedback.clear_vote(message.id)
-        elif message.kind == "revision":
-            complain_about = self._verdict(message.id, m.BETTER if value > 0 else m.STILL_WRONG)
-        elif value > 0:
-            self.feedback.like(message.id)
-        else:
-            self.feedback.dislike(message.id)
-            complain_about = message.id
-        return self._panels(conversation_id, complain_about, before)
-
-    @show_errors
-    def judge(self, conversation_id: str | None, event: gr.EventData) -> Any:
-        """One of the two buttons under a revision."""
-        before = self._messages(conversation_id)
-        return self._panels(conversation_id, self._verdict(word(event, "id"), word(event, "value")), before)
-
-    def _verdict(self, message_id: str, verdict: str) -> str | None:
-        """Store it; returns the reply to complain about further, if that is allowed."""
-        if verdict == m.BETTER:
-            self.feedback.better(message_id)
-            return None
-        if verdict != m.STILL_WRONG:
-            raise SpearError(UNREADABLE)
-        if self.feedback.still_wrong(message_id):
-            return message_id
-        gr.Info("That was the last try. Under the first reply you can still write the answer yourself.", title="Noted")
-        return None
-
-    @show_errors
-    def revise(self, message_id: str | None, hint: str, conversation_id: str | None) -> Iterator[Any]:
-        """Stream a revision of the reply that the hint box is about."""
-        if not message_id or not conversation_id:
-            gr.Info("Press thumbs-down under the reply again.")
-            yield gr.skip()
-            return
-        rest: tuple[Any, ...] = (
-            gr.update(**WRITING),
-            gr.update(visible=True),
-            gr.update(visible=False),
-            gr.update(value=""),
-        )
-        coming = _coming(conversation_id, "assistant", "", kind="revision")
-        yield m.chat_value([*self._messages(conversation_id), coming], conversation_id), *rest
-        rest = (gr.skip(),) * len(rest)
-        for shown in self._frames(self.chat.revise(message_id, hint.strip()), conversation_id):
-            yield shown, *rest
-
-    @show_errors
-    def open_edit(self, message_id: str | None, conversation_id: str | None) -> Any:
-        target = m.find(self._messages(conversation_id), message_id)
-        if target is None:
-            return gr.skip()
-        return gr.update(visible=False), gr.update(visible=True), target.text
-
-    @show_errors
-    def save_edit(self, message_id: str | None, text: str, conversation_id: str | None, search: str) -> Any:
-        if not message_id or not text.strip():
-            gr.Info("Write the answer you wanted first.")
-            return gr.skip()
-        self.feedback.edit(message_id, text.strip())
-        return self.show(conversation_id, search)

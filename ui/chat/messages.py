@@ -72,13 +72,18 @@ def _thumbs(message: MessageView) -> str:
 
 
 def _verdict(message: MessageView) -> str:
-    """One question at a time: Better or Still wrong."""
+    """What may be said about a revision that waits for a verdict, or done about a reply that is wrong so far."""
+    offered = [("judge", verdict, label) for verdict, label in OPTION_LABELS.items() if message.can_be_judged]
+    if message.can_be_hinted:
+        offered.append(("more", "hint", "Give a hint"))
+    if message.can_be_written:
+        offered.append(("more", "edit", "Write it myself"))
     buttons = "".join(
-        f'<button type="button" class="sm{" primary" if verdict == BETTER else ""}" data-do="judge" '
-        f'data-id="{html.escape(message.id)}" data-value="{verdict}">{label}</button>'
-        for verdict, label in OPTION_LABELS.items()
+        f'<button type="button" class="sm{" primary" if value == BETTER else ""}" data-do="{do}" '
+        f'data-id="{html.escape(message.id)}" data-value="{value}">{label}</button>'
+        for do, value, label in offered
     )
-    return f'<div class="verdict">{buttons}</div>'
+    return f'<div class="verdict">{buttons}</div>' if buttons else ""
 
 
 def _tag(message: MessageView) -> str:
@@ -127,8 +132,7 @@ def _reply(message: MessageView) -> str:
         if message.kind != "edit":
             made_by = f"v{message.adapter_version}" if message.adapter_version else "base model"
             tools += f'<span class="made-by" title="The version of the model that said this">{made_by}</span>'
-        verdict = _verdict(message) if is_judged_now else ""
-        tools = f'{_cut(message)}{verdict}<footer class="tools">{tools}</footer>'
+        tools = f'{_verdict(message)}<footer class="tools">{tools}</footer>'
     return (
         f'<article class="msg bot {html.escape(message.kind)}"><div data-testid="bot">{_tag(message)}'
         f'<div class="words">{words}</div></div>{tools}</article>'

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from ui.chat.boxes import FOCUS_JS, Boxes
 from ui.chat.examples import invitation_html
+from ui.chat.feedback import FeedbackHandlers
 from ui.chat.handlers import ChatHandlers
 from ui.chat.messages import chat_value
 from ui.chat.status_card import StatusCard
@@ -17,9 +19,12 @@ from ui.theme.assets import script
 if TYPE_CHECKING:
     from services.app import AppServices
 
+# Queued all the same: an event outside the queue cannot show a warning.
+FAST: dict[str, Any] = {**QUIET, "concurrency_id": "quick", "concurrency_limit": 16}
+SLOW: dict[str, Any] = {**QUIET, "concurrency_id": "generation", "concurrency_limit": 8}
 KEYS = (
-    "Keys: Enter sends, Shift+Enter begins a new line, Escape stops a reply, / goes to the message, Arrow up changes your "
-    "last message, Ctrl+Shift+O begins a new conversation."
+    "Keys: Enter sends, Shift+Enter begins a new line, Escape stops a reply or closes a box, / goes to the message, Arrow up "
+    "changes your last message, Ctrl+Shift+O begins a new conversation."
 )
 COMPARE_DIALOG = """
 <dialog aria-labelledby="compare-title"><header><h3 id="compare-title">With and without what was learned</h3>
@@ -45,20 +50,19 @@ class ChatTab:
     def __init__(self, app_services: AppServices) -> None:
         self.app_services = app_services
         self.do = ChatHandlers(app_services)
+        self.said = FeedbackHandlers(app_services, self.do)
+        self.boxes = Boxes()
         self.status_card = StatusCard(app_services)
 
     def build(self) -> None:
         # A fixed secret: the id of a conversation is no secret, and a random one would not outlive the process.
         self.conversation = gr.BrowserState(None, storage_key="spear-conversation", secret="spear-conversation")
-        self.target = gr.State(None)  # id of the reply that the hint box or the edit box is about
-        self.rewritten = gr.State(None)  # id of the earlier question that the composer's text will replace
         with gr.Row(elem_id="columns"):
             with gr.Column(elem_id="side", scale=0, min_width=220):
                 self._side()
             with gr.Column(elem_id="main", scale=1, min_width=300):
                 self._chat()
-                self._hint_box()
-                self._edit_box()
+                self.boxes.build()
                 self._composer()
             with gr.Column(elem_id="aside", scale=0, min_width=300):
                 self.status_card.build()
@@ -88,35 +92,6 @@ class ChatTab:
             js_on_load=script("chat"),
             apply_default_css=False,
         )
-
-    def _hint_box(self) -> None:
-        with gr.Column(visible=False, elem_id="hint-box") as self.hint_box:
-            self.hint_quote = gr.HTML(elem_id="hint-quote")
-            self.hint = gr.Textbox(
-                label="What should change? A few words are enough.",
-                placeholder="For example: it starts with t. You may also leave this empty.",
-                lines=1,
-                max_lines=4,
-                autofocus=True,
-                elem_id="hint",
-            )
-            with gr.Row(elem_classes="panel-buttons"):
-                self.revise = gr.Button("Revise", variant="primary", size="sm", elem_id="revise")
-                self.write = gr.Button("Write it myself", size="sm", elem_id="write-it")
-                self.not_now = gr.Button("Not now", size="sm", elem_id="not-now", variant="secondary")
-
-    def _edit_box(self) -> None:
-        with gr.Column(visible=False, elem_id="edit-box") as self.edit_box:
-            self.edited = gr.Textbox(
-                label="Change the reply into what you wanted.",
-                lines=2,
-                max_lines=12,
-                autofocus=True,
-                elem_id="edited",
-            )
-            with gr.Row(elem_classes="panel-buttons"):
-                self.save = gr.Button("Use my wording", variant="primary", size="sm", elem_id="save-edit")
-                self.cancel = gr.Button("Cancel", size="sm", elem_id="cancel-edit")
 
     def _composer(self) -> None:
         with gr.Column(elem_id="composer") as self.composer:
@@ -161,63 +136,75 @@ class ChatTab:
         gr.HTML(f'<p class="keys">{escape(KEYS)}</p>')
 
     def wire(self, page: gr.Blocks) -> None:
-        do = self.do
         self.status_card.wire(page)
-        settings = [self.system, self.temperature, self.top_p, self.longest]
+        self.settings = [self.system, self.temperature, self.top_p, self.longest]
+        self.box_parts = self.boxes.outputs(self.composer, self.rewriting)
         # Everything that shows a whole conversation returns these, in this order (ChatHandlers.show).
-        everything = [self.chat, self.list, self.conversation, self.text, self.composer, self.hint_box, self.edit_box]
-        everything += [self.rewriting, self.target, self.rewritten, self.no_learning, *settings]
-        here = [self.conversation, self.search]
-        stream = [self.chat, self.text, self.conversation, self.rewriting, self.rewritten]
-        panels = [self.chat, self.composer, self.hint_box, self.edit_box, self.hint_quote, self.hint, self.target]
-        # Queued all the same: an event outside the queue cannot show a warning.
-        fast: dict[str, Any] = {**QUIET, "concurrency_id": "quick", "concurrency_limit": 16}
-        slow: dict[str, Any] = {**QUIET, "concurrency_id": "generation", "concurrency_limit": 8}
+        self.everything = [self.chat, self.list, self.conversation, self.text, *self.box_parts, self.no_learning]
+        self.everything += self.settings
+        streams = self._wire_replies(page)
+        self._wire_conversations(streams)
+        self._wire_feedback()
 
-        asking = [self.conversation, self.rewritten, self.no_learning, *settings]
-        sent = self.text.submit(do.send, [self.text, *asking], stream, **slow)
-        example = [self.conversation, self.no_learning, *settings]
-        asked = self.chat.example(do.send_example, example, stream, **slow)
-        again = self.chat.again(do.again, [self.conversation], [self.chat, self.text], **slow)
-        further = self.chat.go_on(do.go_on, [self.conversation], [self.chat, self.text], **slow)
-        revising = [self.chat, self.text, self.composer, self.hint_box, self.hint]
-        complaint = [self.target, self.hint, self.conversation]
-        revised = [event(do.revise, complaint, revising, **slow) for event in (self.revise.click, self.hint.submit)]
+    def _wire_replies(self, page: gr.Blocks) -> list[Any]:
+        """Returns the events that stream a reply."""
+        do, boxes = self.do, self.boxes
+        here = [self.conversation, self.search]
+        stream = [self.chat, self.text, self.conversation, self.rewriting, boxes.drafts]
+        asking = [self.conversation, boxes.drafts, self.no_learning, *self.settings]
+        sent = self.text.submit(do.send, [self.text, *asking], stream, **SLOW)
+        example = [self.conversation, self.no_learning, *self.settings]
+        asked = self.chat.example(do.send_example, example, stream, **SLOW)
+        again = self.chat.again(do.again, [self.conversation], [self.chat, self.text], **SLOW)
+        further = self.chat.go_on(do.go_on, [self.conversation], [self.chat, self.text], **SLOW)
+        complaint = [self.conversation, *boxes.typed]
+        revising = [self.chat, self.text, *self.box_parts]
+        complained = (boxes.revise.click, boxes.hint.submit)
+        revised = [event(self.said.revise, complaint, revising, **SLOW) for event in complained]
         streams: list[Any] = [sent, asked, again, further, *revised]
         for finished in streams:
-            finished.then(do.show, here, everything, **fast)
-        self.text.stop(do.stop, [self.conversation], None, **fast)
+            finished.then(do.settle, here, [self.chat, self.list, self.conversation, self.text], **FAST)
+        self.text.stop(do.stop, [self.conversation], None, **FAST)
+        loaded = page.load(do.restore, [*here, *boxes.typed], self.everything, **FAST)
+        streams.append(loaded.then(do.follow, [self.conversation], [self.chat, self.text], **SLOW))
+        return streams
 
-        loaded = page.load(do.restore, here, everything, **fast)
-        followed = loaded.then(do.follow, [self.conversation], [self.chat, self.text], **slow)
-        streams.append(followed)
+    def _wire_conversations(self, streams: list[Any]) -> None:
+        do, typed = self.do, self.boxes.typed
+        here = [self.conversation, self.search]
         # What draws one conversation must not draw over the next; the reply itself is written to its end.
-        self.new.click(do.new, [self.search], everything, cancels=streams, **fast)
-        opened = self.list.open(do.open, [self.search], everything, cancels=streams, **fast)
-        opened.then(do.follow, [self.conversation], [self.chat, self.text], **slow)
-        self.list.remove(do.delete, here, everything, cancels=streams, **fast)
-        self.list.rename(do.rename, here, [self.list], **fast)
-        self.search.change(do.find, here, [self.list], **fast)
-        self.no_learning.input(do.set_learn, [self.conversation, self.no_learning], [self.no_learning], **fast)
+        self.new.click(do.new, [self.search, *typed], self.everything, cancels=streams, **FAST)
+        opened = self.list.open(do.open, [self.search, *typed], self.everything, cancels=streams, **FAST)
+        opened.then(do.follow, [self.conversation], [self.chat, self.text], **SLOW)
+        self.list.remove(do.delete, [*here, *typed], self.everything, cancels=streams, **FAST)
+        self.list.rename(do.rename, here, [self.list], **FAST)
+        self.search.change(do.find, here, [self.list], **FAST)
+        self.no_learning.input(do.set_learn, [self.conversation, self.no_learning], [self.no_learning], **FAST)
         changed = [self.system.blur, self.temperature.release, self.top_p.release, self.longest.blur]
         for change in changed:
-            change(do.set_up, [self.conversation, *settings], None, **fast)
+            change(do.set_up, [self.conversation, *self.settings], None, **FAST)
+        self.chat.whole(do.whole, [self.conversation], [self.chat], **FAST)
+        self.chat.branch(do.branch, [self.conversation], [self.chat], **FAST)
+        rewriting = [self.text, self.rewriting, self.boxes.drafts]
+        rewrite = self.chat.rewrite(do.rewrite, [self.conversation, self.text, self.boxes.drafts], rewriting, **FAST)
+        for finished in (rewrite, self.keep.click(do.keep, [self.boxes.drafts], rewriting, **FAST)):
+            finished.then(None, js="() => document.querySelector('#message textarea').focus()")
+        self.chat.compare(do.compare, None, [self.compared], **SLOW)
 
-        self.chat.whole(do.whole, [self.conversation], [self.chat], **fast)
-        self.chat.branch(do.branch, [self.conversation], [self.chat], **fast)
-        self.chat.rewrite(do.rewrite, [self.conversation], [self.text, self.rewriting, self.rewritten], **fast).then(
-            None, js="() => document.querySelector('#message textarea').focus()"
-        )
-        self.chat.compare(do.compare, None, [self.compared], **slow)
-
+    def _wire_feedback(self) -> None:
+        said, boxes = self.said, self.boxes
+        about = [self.conversation, *boxes.typed]
+        panels = [self.chat, *self.box_parts]
         # Votes are taken one after the other and none is dropped: a second click means the opposite of the first.
         votes: dict[str, Any] = {**QUIET, "concurrency_id": "votes", "concurrency_limit": 1, "trigger_mode": "multiple"}
-        voted = self.chat.vote(do.vote, [self.conversation], panels, **votes)
-        judged = self.chat.judge(do.judge, [self.conversation], panels, **votes)
-        for close in (self.not_now, self.cancel, self.keep):
-            close.click(do.show, here, everything, **fast)
-        editing = [self.hint_box, self.edit_box, self.edited]
-        self.write.click(do.open_edit, [self.target, self.conversation], editing, **fast)
-        saved = self.save.click(do.save_edit, [self.target, self.edited, *here], everything, **fast)
-        for said in (voted, judged, saved):  # the card answers at once, not at its next tick
-            said.then(self.status_card.redraw, None, self.status_card.outputs, **fast)
+        voted = self.chat.vote(said.vote, about, panels, **votes)
+        judged = self.chat.judge(said.judge, about, panels, **votes)
+        more = self.chat.more(said.more, about, panels, **votes)
+        written = boxes.write.click(said.write, about, self.box_parts, **FAST)
+        for opened in (voted, judged, more, written):
+            opened.then(None, js=FOCUS_JS)
+        for close in (boxes.not_now, boxes.cancel):
+            close.click(said.close, boxes.typed, self.box_parts, **FAST)
+        saved = boxes.save.click(said.save_edit, about, panels, **FAST)
+        for answered in (voted, judged, saved):  # the card answers at once, not at its next tick
+            answered.then(self.status_card.redraw, None, self.status_card.outputs, **FAST)

@@ -99,6 +99,8 @@ class LearningVersions:
         except USER_ERRORS:
             yield ""
             raise
+        finally:
+            Path(file).unlink(missing_ok=True)
         yield f'<p class="detail" role="status">Taken over: v{version} answers now. Undo takes it back.</p>'
 
 

@@ -71,8 +71,24 @@ def test_every_revision_still_wrong_leaves_half_confidence_and_no_further_try(ap
     second = list(app.chat.revise(first.id, "no"))[-1]
     assert app.feedback.still_wrong(second.id) is False
     assert labels(app) == [("lose", reply.text, 0.5, "unfixed")]
-    with pytest.raises(SpearError, match="tried as often as it may"):
+    with pytest.raises(SpearError, match="has used its 2 tries"):
         next(app.chat.revise(reply.id, "no"))
+
+
+def test_a_verdict_that_is_taken_back_leaves_the_reply_disliked_and_may_be_given_again(app: AppServices) -> None:
+    reply, revision = correct(app, wrong_task(app))
+    app.feedback.clear_vote(revision.id)
+    assert labels(app) == [("lose", reply.text, 0.5, "unfixed")]
+    assert app.engine.store.vote(reply.id) == -1
+    assert app.chat.messages(reply.conversation_id)[-1].can_be_judged
+
+
+def test_a_reply_written_by_hand_answers_the_revision_that_waited(app: AppServices) -> None:
+    reply = ask(app, QUESTION)
+    for text, verdict in (("It is Oslo.", "still_wrong"), (None, "better")):
+        revision = list(app.chat.revise(reply.id, "no"))[-1]
+        app.feedback.edit(reply.id, text or revision.text)
+        assert app.engine.store.message(revision.id).verdict == verdict
 
 
 def test_the_latest_verdict_wins(app: AppServices) -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from feedback_store import NewTrace, Store
 from feedback_store.transfer import Wanted
-from services.data.feedback_files import FORMATS, ImportRefused, export_lines, import_lines, moment
+from services.data.feedback_files import FORMATS, export_lines
+from services.data.feedback_import import ImportRefused, import_lines
+from services.data.trl_rows import moment
 from spear_core.errors import SpearError
 
 BASE = "base-a"
@@ -180,7 +182,11 @@ def test_plain_texts_of_others_are_read_too(open_store: Callable[[], Store]) -> 
         ("preference", "{", "line 2 is not a JSON object"),
         ("preference", "[]", "line 2 is not a JSON object"),
         ("preference", "[" * 100_000, "line 2 is not a JSON object"),
-        ("preference", '{"prompt": "x", "chosen": "y"}', "'rejected' is missing"),
+        (
+            "preference",
+            '{"prompt": "x", "chosen": "y"}',
+            "line 2 is not of the format preference: 'rejected' is missing",
+        ),
         ("preference", '{"prompt": 3, "chosen": "y", "rejected": "z"}', "line 2 is not of the format preference"),
         ("preference", '{"prompt": [], "chosen": "y", "rejected": "z"}', "The last message must be the user's"),
         ("preference", '{"prompt": [{"role": "tool", "content": "x"}], "chosen": "y", "rejected": "z"}', "not 'tool'"),
@@ -188,8 +194,8 @@ def test_plain_texts_of_others_are_read_too(open_store: Callable[[], Store]) -> 
         ("kto", '{"prompt": "x", "completion": "y", "label": true, "spear": {"confidence": 7}}', "not in (0, 1]"),
         ("kto", '{"prompt": "x", "completion": "y", "label": true, "spear": {"source": "me"}}', "unknown source 'me'"),
         ("kto", '{"prompt": "x", "completion": "y", "label": true, "spear": {"created_at_utc": "now"}}', "not a date"),
-        ("events", '{"type": "conversation"}', "do not fit together"),
-        ("events", '{"type": "settings", "key": "x"}', "type 'settings' is not one of"),
+        ("events", '{"type": "conversation"}', "line 2: 'id' is missing"),
+        ("events", '{"type": "settings", "key": "x"}', "line 2: type 'settings' is not one of"),
         (
             "events",
             '{"type": "conversation", "id": "x", "title": "t", "learn": "yes", "created_at_utc": "2026-01-01T00:00:00+00:00",'

@@ -78,7 +78,8 @@ def test_an_adapter_leaves_as_a_zip_and_comes_back_through_the_gate(app: AppServ
     expect_refused(tmp_path / "no.zip", "not a zip")
     expect_refused(changed(lambda n, c: (n.replace(WEIGHTS, "pytorch_model.bin"), c)), "must hold one")
     expect_refused(changed(lambda n, c: (n, c[:-9] if n.endswith(WEIGHTS) else c)), "damaged")
-    expect_refused(changed(lambda n, c: (n, c.replace(b'"lora_alpha": ', b'"lora_alpha": 9'))), "alpha")
+    expect_refused(changed(lambda n, c: (n, c.replace(b'"lora_alpha": ', b'"lora_alpha": -'))), "lora_alpha must be")
+    expect_refused(changed(lambda n, c: (n, c.replace(b'"use_dora": false', b'"use_dora": true'))), "use_dora = True")
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as large:
         large.writestr(WEIGHTS, b"\0" * 200_000_000)

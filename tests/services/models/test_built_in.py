@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,40 @@ def test_the_shipped_prompts_have_kinds_and_are_in_one_list_only() -> None:
     probes = [prompt for prompts in said["probe_prompts"].values() for prompt in prompts]
     assert len({*anchors, *probes}) == len(anchors) + len(probes)
     assert all(len(prompts) >= 5 for prompts in said["probe_prompts"].values()), "enough to look at each kind apart"
+
+
+def test_no_shipped_prompt_is_a_question_of_the_evaluation() -> None:
+    """Training holds the model to its answers to these: what is measured must not be among them."""
+    said = json.loads((built_in.ASSETS / "smollm2" / "spear.json").read_text())
+    lists = (said["anchor_prompts"], said["probe_prompts"])
+    shipped = {key(prompt) for kinds in lists for prompts in kinds.values() for prompt in prompts}
+    data = built_in.ASSETS.parent / "benchmarks" / "data"
+    evaluated = data.joinpath("unrelated_questions.txt").read_text().splitlines()
+    for fact in json.loads(data.joinpath("personal_facts.json").read_text()):
+        evaluated += [fact["question"], *fact["wordings"], *fact["neighbours"]]
+    assert len(evaluated) > 100
+    assert not shipped & {key(question) for question in evaluated if question.strip()}
+
+
+def key(text: str) -> frozenset[str]:
+    """The words that carry the meaning, whatever their order."""
+    small = {
+        "a",
+        "an",
+        "are",
+        "do",
+        "does",
+        "for",
+        "i",
+        "in",
+        "is",
+        "it",
+        "me",
+        "my",
+        "of",
+        "the",
+        "there",
+        "to",
+        "was",
+    }
+    return frozenset(re.findall(r"[a-z0-9]+", text.lower())) - small

@@ -28,6 +28,7 @@ def test_only_a_finished_open_revision_asks_for_a_verdict() -> None:
     assert re.findall(r'data-value="(\w+)"', open_one) == ["better", "still_wrong"]
     assert "Revision<" in open_one and "vote" not in buttons(open_one)
     assert buttons(m.row(message("g", kind="revision", can_be_judged=True, complete=False))) == []
+    assert "Write it myself" in m.row(message("r", kind="revision", can_be_judged=True, can_be_written=True))
     done = m.row(message("d", kind="revision", verdict="better"))
     assert "Revision · confirmed" in done and "judge" not in buttons(done)
 
@@ -46,6 +47,13 @@ def test_the_thumbs_show_the_stored_vote_and_the_persons_own_words_have_none(
     view: MessageView, labels: list[str]
 ) -> None:
     assert re.findall(r'aria-label="((?:Dis|L)\w*like\w*|Liked?)"', m.row(view)) == labels
+
+
+def test_a_wrong_reply_offers_what_can_be_done_next() -> None:
+    open_one = m.row(message("a", vote=-1, can_be_hinted=True, can_be_written=True))
+    assert "Give a hint" in open_one and "Write it myself" in open_one
+    no_tries_left = m.row(message("a", vote=-1, can_be_written=True))
+    assert "Give a hint" not in no_tries_left and "Write it myself" in no_tries_left
 
 
 def test_a_pressed_thumb_takes_the_vote_back() -> None:

@@ -1,0 +1,94 @@
+"""What else one could do with the same corrections: nothing, retrieval, plain training, one training at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.real_corrections import Correction
+from benchmarks.real_measures import Probe, tally
+from benchmarks.real_retrieval import Memory
+from services.app import open_services
+from services.settings import Settings
+
+log = logging.getLogger(__name__)
+NAMES = ("untouched", "retrieval", "training_and_retrieval", "plain_lora", "one_training", "paper")
+# Supervised LoRA on one correction at a time: nothing is replayed, nothing else is held, nothing is checked.
+PLAIN_LORA = {
+    "replay_wins": 0,
+    "anchors_a_step": 0,
+    "anchor_weight": 0.0,
+    "prompt_dropout": 0.0,
+    "gate_enabled": False,
+}
+
+
+def measure(
+    names: Sequence[str], settings: Settings, corrections: Sequence[Correction], probe: Probe
+) -> dict[str, dict[str, float]]:
+    """The figures of each baseline at the end of the same corrections."""
+    figures: dict[str, dict[str, float]] = {}
+    for name in names:
+        log.info("baseline %s", name)
+        if name == "untouched":
+            figures[name] = _shares(tally(corrections, probe.untouched, probe.untouched))
+        elif name in ("retrieval", "training_and_retrieval"):
+            figures[name] = _retrieval(corrections, probe, frozen=name == "retrieval")
+        else:
+            figures[name] = _trained(name, settings, corrections, probe)
+    return figures
+
+
+def _retrieval(corrections: Sequence[Correction], probe: Probe, *, frozen: bool) -> dict[str, float]:
+    memory = Memory(corrections)
+
+    def ask(questions: Sequence[str]) -> list[str]:
+        return probe.prompted([memory.prompt(q) for q in questions], frozen=frozen)
+
+    plain = probe.untouched(probe.unrelated)
+    said = ask(probe.unrelated)
+    first_words = [(a.split()[:6], b.split()[:6]) for a, b in zip(said, plain, strict=True)]
+    changed = sum(a != b for a, b in first_words) / len(first_words)
+    return {**_shares(tally(corrections, ask, probe.untouched)), "answers_changed": changed}
+
+
+def _trained(name: str, settings: Settings, corrections: Sequence[Correction], probe: Probe) -> dict[str, float]:
+    """Another way of training on the same answers, in a data folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        changed = dataclasses.replace(
+            settings,
+            data_folder=Path(folder),
+            preset="paper" if name == "paper" else settings.preset,
+            spear={} if name == "paper" else {**settings.spear, **(PLAIN_LORA if name == "plain_lora" else {})},
+        )
+        app = open_services(changed, start_jobs=False)
+        try:
+            app.learning.prepare()
+            for correction in corrections:
+                conversation = app.chat.new_conversation()
+                reply = list(app.chat.reply(conversation.id, correction.question))[-1]
+                app.feedback.edit(reply.id, correction.answer)
+                if name != "one_training":
+                    app.learning.run_pending()
+            app.learning.run_pending()
+            other = Probe(app, probe.unrelated, probe.choices)
+            return {
+                **_shares(other.learned(corrections)),
+                "answers_changed": other.answers_changed(),
+                "retention_nll": other.retention_nll(),
+                "task_drop": other.task_drop(),
+            }
+        finally:
+            app.close()
+
+
+def _shares(learned: Any) -> dict[str, float]:
+    return {
+        "same_at_end": learned.same,
+        "wordings_at_end": learned.wordings,
+        "neighbour_leak": learned.neighbour_leak,
+    }

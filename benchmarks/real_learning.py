@@ -1,0 +1,260 @@
+"""A hundred corrections of a real language model, through the services the page uses: do they stick, do they spread?
+
+`python -m benchmarks.real_learning --data ../shared/data/qaedit_dev.json --corrections N --seed S --json`
+`python -m benchmarks.real_learning --corrections 60 --seed S --json` (the project's own personal facts)
+
+The person is simulated: they ask, say what is wrong as people type it, confirm a revision that has the answer, and write
+the answer themselves where it has not. Model, training, gate and store are the real ones. Figures: docs/METRICS.md.
+With --out the study is saved every 10 corrections and goes on from there. `--baselines` runs others on the same stream.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import dataclasses
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import real_baselines
+from benchmarks.real_corrections import Correction, arc_challenge, personal_facts, qaedit, unrelated_questions
+from benchmarks.real_figures import contains, mean, percentile
+from benchmarks.real_measures import Probe
+from benchmarks.report import add_common_flags, print_table
+from services.app import AppServices, open_services
+from services.settings import Settings
+
+CHECKPOINT_EVERY = 10  # corrections
+ARC_QUESTIONS = 300
+
+
+@dataclass
+class Progress:
+    """What happened so far; plain values, so that a checkpoint is one JSON file."""
+
+    met: int = 0  # records of the stream that were asked
+    taught: list[int] = field(default_factory=list)  # their places in the stream, of those that were corrected
+    revised_right: list[bool] = field(default_factory=list)
+    same: list[float] = field(default_factory=list)  # right after their round
+    wordings: list[float] = field(default_factory=list)
+    seconds_to_live: list[float] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    rounds: int = 0
+    refused: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+class Study:
+    """One stream of corrections on one running application."""
+
+    def __init__(self, app: AppServices, stream: Sequence[Correction], probe: Probe, progress: Progress) -> None:
+        self.app, self.stream, self.probe, self.progress = app, stream, probe, progress
+
+    @property
+    def taught(self) -> list[Correction]:
+        return [self.stream[i] for i in self.progress.taught]
+
+    def meet(self) -> None:
+        """Ask the next question of the stream and, where the reply is wrong, correct it and let it be learned."""
+        done = self.progress
+        number, correction = done.met, self.stream[done.met]
+        torch.manual_seed(number)  # revisions after the first are sampled
+        chat, feedback = self.app.chat, self.app.feedback
+        conversation = chat.new_conversation()
+        reply = list(chat.reply(conversation.id, correction.question))[-1]
+        done.met += 1
+        if contains(reply.text, correction.target):
+            return
+        revision = list(chat.revise(reply.id, correction.hint))[-1]
+        done.revised_right.append(contains(revision.text, correction.target))
+        started = time.monotonic()
+        if done.revised_right[-1]:
+            feedback.better(revision.id)
+        else:
+            feedback.edit(reply.id, correction.answer)
+        self._learn()
+        next(iter(chat.reply(chat.new_conversation(learn=False).id, correction.question)))
+        done.seconds_to_live.append(time.monotonic() - started)
+        done.taught.append(number)
+        learned = self.probe.learned([correction], neighbours=False)
+        done.same.append(learned.same)
+        done.wordings.append(learned.wordings)
+
+    def _learn(self) -> None:
+        engine, done = self.app.engine, self.progress
+        last = engine.store.last_round(engine.base)
+        before = last.id if last else 0
+        self.app.learning.run_pending()
+        for r in engine.store.rounds(engine.base, limit=10):
+            if r.id > before and r.status in ("promoted", "discarded"):
+                done.rounds += 1
+                done.refused += r.status == "discarded"
+                done.steps.append(int(r.figures.get("steps", 0)))
+
+    def checkpoint(self) -> None:
+        """Measure the newest corrections' neighbours and the unrelated questions, and say so on stderr."""
+        done = self.progress
+        newest = self.probe.learned(self.taught[-CHECKPOINT_EVERY:])
+        done.curve.append(
+            {
+                "corrections": len(done.taught),
+                "learned_same": mean(done.same),
+                "learned_wordings": mean(done.wordings),
+                "neighbour_leak_newest": newest.neighbour_leak,
+                "answers_changed": self.probe.answers_changed(),
+            }
+        )
+        told = ", ".join(f"{key} {value:.2f}" for key, value in done.curve[-1].items() if key != "corrections")
+        seconds = statistics.median(done.seconds_to_live or [0.0])
+        print(f"{len(done.taught)} corrections: {told}, median {seconds:.1f} s", file=sys.stderr, flush=True)
+
+    def figures(self) -> dict[str, Any]:
+        done, taught = self.progress, self.taught
+        final = self.probe.learned(taught)
+        first_third = self.probe.learned(taught[: max(1, len(taught) // 3)], neighbours=False)
+        return {
+            "corrections": len(taught),
+            "already_right": done.met - len(taught),
+            "revision_success": mean(done.revised_right),
+            "learned_same": mean(done.same),
+            "learned_wordings": mean(done.wordings),
+            "same_at_end": final.same,
+            "wordings_at_end": final.wordings,
+            "lasting": first_third.wordings,
+            "neighbour_leak": final.neighbour_leak,
+            "answers_changed": self.probe.answers_changed(),
+            "retention_nll": self.probe.retention_nll(),
+            "task_drop": self.probe.task_drop(),
+            "rounds_refused": done.refused / done.rounds if done.rounds else 0.0,
+            "seconds_to_live_p50": percentile(done.seconds_to_live, 0.5),
+            "seconds_to_live_p95": percentile(done.seconds_to_live, 0.95),
+            "steps_median": statistics.median(done.steps) if done.steps else 0,
+            "curve": done.curve,
+        }
+
+
+def stream(arguments: argparse.Namespace) -> list[Correction]:
+    """The corrections in the seed's order: of the file that --data names, or the project's own."""
+    if arguments.data:
+        return qaedit(Path(arguments.data), arguments.seed)
+    return personal_facts(seed=arguments.seed)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The whole stream, from its last checkpoint on where --out names a folder that has one."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    changes = {key: _value(value) for key, _, value in (item.partition("=") for item in arguments.set)}
+    asked = {
+        "seed": arguments.seed,
+        "preset": arguments.preset,
+        "changes": changes,
+        "data": Path(arguments.data).name if arguments.data else "personal_facts.json",
+    }
+    corrections = stream(arguments)
+    choices = arc_challenge(Path(arguments.arc), ARC_QUESTIONS) if arguments.arc else []
+    with contextlib.ExitStack() as stack:
+        out = Path(arguments.out or stack.enter_context(tempfile.TemporaryDirectory()))
+        saved, data = out / "checkpoint", out / "data"
+        progress = resumed(saved, data, asked)
+        settings = Settings(
+            model=arguments.model,
+            data_folder=data,
+            preset=arguments.preset,
+            threads=arguments.threads,
+            seed=arguments.seed,
+            spear=changes,
+        )
+        app = open_services(settings, start_jobs=False)
+        study = Study(app, corrections, Probe(app, unrelated_questions(), choices), progress)
+        try:
+            app.learning.prepare()
+            while len(progress.taught) < arguments.corrections and progress.met < len(corrections):
+                before = len(progress.taught)
+                study.meet()
+                if len(progress.taught) > before and len(progress.taught) % CHECKPOINT_EVERY == 0:
+                    study.checkpoint()
+                    if arguments.out:
+                        app.close()
+                        save(saved, data, {**dataclasses.asdict(progress), "asked": asked})
+                        app = study.app = study.probe.app = open_services(settings, start_jobs=False)
+                        app.learning.prepare()
+            figures = {**asked, **study.figures()}
+            if arguments.baselines:
+                figures["baselines"] = real_baselines.measure(
+                    arguments.baselines.split(","), settings, study.taught, study.probe
+                )
+        finally:
+            app.close()
+        if arguments.out:
+            (out / "figures.json").write_text(json.dumps(figures, indent=1))
+        return figures
+
+
+def resumed(saved: Path, data: Path, asked: dict[str, Any]) -> Progress:
+    """The progress of an earlier sitting, with its data folder put in place; a new one where there is none."""
+    shutil.rmtree(data, ignore_errors=True)
+    if not (saved / "progress.json").exists():
+        return Progress()
+    kept = json.loads((saved / "progress.json").read_text())
+    if kept.pop("asked") != asked:
+        raise SystemExit(f"{saved.parent} holds a study with other settings; name another folder with --out")
+    shutil.copytree(saved / "data", data)
+    return Progress(**kept)
+
+
+def save(saved: Path, data: Path, progress: dict[str, Any]) -> None:
+    """Data folder and progress together: the old checkpoint is replaced only by a whole new one."""
+    temporary = saved.with_name("checkpoint.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(data, temporary / "data")
+    (temporary / "progress.json").write_text(json.dumps(progress))
+    shutil.rmtree(saved, ignore_errors=True)
+    temporary.rename(saved)
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_common_flags(parser)
+    parser.add_argument("--data", default="", metavar="FILE", help="QAEdit's records (default: the personal facts)")
+    parser.add_argument("--arc", default="", metavar="FILE", help="ARC-Challenge questions, for task_drop")
+    parser.add_argument("--corrections", type=int, default=20)
+    parser.add_argument("--preset", default="live")
+    parser.add_argument(
+        "--baselines", default="", metavar="NAMES", help=f"any of {','.join(real_baselines.NAMES)}, on the same stream"
+    )
+    parser.add_argument("--out", default="", metavar="FOLDER", help="keep checkpoints and figures here, and resume")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one key of the preset (repeatable)"
+    )
+    arguments = parser.parse_args()
+    if unknown := set(filter(None, arguments.baselines.split(","))) - set(real_baselines.NAMES):
+        parser.error(f"unknown baselines: {', '.join(sorted(unknown))}")
+    figures = run(arguments)
+    if arguments.json:
+        print(json.dumps(figures))
+    else:
+        rows = [(k, v) for k, v in figures.items() if isinstance(v, (int, float, str))]
+        print_table(["figure", "value"], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in rows])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Who is logged in, and which signed requests were used: kept across restarts. No passwords and no names of cookies.
+
+A session's id is a random value that only the user's browser knows; the store has its SHA-256. Rows of both tables stay
+what they are when a backup is put back: a backup must not bring an ended session or a used request to life again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+
+from feedback_store.database import Connection
+from feedback_store.records import LoginSession
+
+KEPT_TABLES = ("sessions", "used_requests", "known_browsers")  # in no backup, and not replaced by one
+
+
+class Sessions(Connection):
+    """The part of the store that logins and signed requests need."""
+
+    def sessions(self) -> list[LoginSession]:
+        """All of them, oldest first."""
+        with self._transaction(write=False):
+            return self._records(LoginSession, "SELECT * FROM sessions ORDER BY rowid")
+
+    def add_session(self, session: LoginSession) -> None:
+        with self._transaction(write=True):
+            self._insert("sessions", vars(session))
+
+    def end_sessions(self, ids: Collection[str]) -> None:
+        """Nothing happens for an id that is not there."""
+        with self._transaction(write=True):
+            for session_id in ids:
+                self._execute("DELETE FROM sessions WHERE id_sha256 = ?", [session_id])
+
+    def end_all_sessions(self) -> None:
+        with self._transaction(write=True):
+            self._execute("DELETE FROM sessions")
+
+    def known_browsers(self) -> list[tuple[str, str]]:
+        """(SHA-256 of the cookie, the user's id), oldest first."""
+        with self._transaction(write=False):
+            rows = self._rows("SELECT id_sha256, user FROM known_browsers ORDER BY rowid")
+            return [(row["id_sha256"], row["user"]) for row in rows]
+
+    def change_known_browsers(self, new: str, user: str, gone: Collection[str]) -> None:
+        """Remember one, forget others. One transaction."""
+        with self._transaction(write=True):
+            self._insert("known_browsers", {"id_sha256": new, "user": user})
+            for digest in gone:
+                self._execute("DELETE FROM known_browsers WHERE id_sha256 = ?", [digest])
+
+    def _kept(self) -> dict[str, list[dict[str, object]]]:
+        return {table: self._rows(f"SELECT * FROM {table}") for table in KEPT_TABLES}
+
+    def _put_kept(self, kept: dict[str, list[dict[str, object]]]) -> None:
+        forget_kept(self._db.conn)
+        for table, rows in kept.items():
+            for row in rows:
+                self._insert(table, row)
+
+
+def forget_kept(db: sqlite3.Connection) -> None:
+    """Empty the tables that are in no backup."""
+    for table in KEPT_TABLES:
+        db.execute(f"DELETE FROM {table}")
