@@ -43,7 +43,7 @@ def usual_sampling(loaded: LoadedModel) -> Sampling:
     Values out of range in a generation_config are left out, not refused: its author wrote them for other programs.
     """
     if loaded.settings.sampling is not None:
-        return Sampling(**loaded.settings.sampling)
+        return Sampling(**loaded.settings.sampling)  # type: ignore[arg-type]
     said = loaded.model.generation_config
     usual = Sampling()
     if said is None:
