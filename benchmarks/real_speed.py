@@ -8,7 +8,8 @@ its turn among them. All figures are medians over `--repeats`; ratios are of med
 null where it cannot be installed, and `llama_cpp_reason` says why. `eight_at_once_ratio`: tokens a second in all of
 eight replies asked for at once, over one reply alone. `next_turn_ratio`: first token of the next turn of a conversation
 of 1,000 tokens, over that of a new one of 50. `training_*`: one reply while corrections are being learned.
-`private_over_weights_bytes`: private memory after chat and rounds, less the weights.
+`private_over_weights_bytes`: private memory after chat and rounds, less the weights and what the libraries took before a
+model was loaded; `with_libraries_bytes` counts those too.
 """
 
 from __future__ import annotations
@@ -135,6 +136,9 @@ def decoding(new: Process, old: Process | None, llama: Process | None, arguments
         "llama_cpp_ratio": round(rates["new"] / rates["llama_cpp"], 3) if "llama_cpp" in rates else None,
         "eight_at_once_ratio": round(in_all / alone, 3),
         "decode_tokens_per_second": rates,
+        "decode_cpu_ms_per_token": {
+            name: round(median(made[name], "decode_cpu_ms_per_token"), 1) for name in ("new", "old") if name in made
+        },
         "decode_tokens_per_second_all": spread,
         "eight_at_once_tokens_per_second": round(in_all, 1),
     }
@@ -178,7 +182,8 @@ def beside_training(new: Process, arguments: argparse.Namespace) -> Figures:
 
 def memory(new: Process) -> Figures:
     held = new.ask(do="memory")
-    return {"private_over_weights_bytes": held["private_bytes"] - held["weight_bytes"], **held}
+    over = held["private_bytes"] - held["weight_bytes"]
+    return {"private_over_weights_bytes": over - held["library_bytes"], "with_libraries_bytes": over, **held}
 
 
 def run(arguments: argparse.Namespace) -> Figures:
@@ -197,6 +202,7 @@ def run(arguments: argparse.Namespace) -> Figures:
         figures["llama_cpp_reason"] = reason
         old = enter(build(arguments, enter(worktree(arguments.old)))) if arguments.old else None
         new = enter(build(arguments, ROOT))
+        # each part asks the processes and gives figures; a further one is a further line here
         figures |= decoding(new, old, llama, arguments)
         figures |= first_tokens(new, arguments)
         if arguments.training:

@@ -6,6 +6,7 @@ revisions since f0ce84f have. Each line on standard input is a JSON object, and 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
@@ -35,10 +36,22 @@ def open_app(model: str, folder: Path, threads: int, seed: int) -> Any:
     return open_services(settings, start_jobs=False)
 
 
+def import_services() -> int:
+    """Private bytes once all libraries are imported and no model is loaded."""
+    from benchmarks.peak import private_bytes
+
+    with contextlib.suppress(ImportError):
+        import services.app
+    with contextlib.suppress(ImportError):
+        import services.workbench  # noqa: F401
+    return private_bytes("cpu")
+
+
 class Build:
     """The app of the working directory, and what can be measured of it."""
 
     def __init__(self, model: str, folder: Path, threads: int, seed: int) -> None:
+        self.library_bytes = import_services()
         self.app = open_app(model, folder, threads, seed)
         self.engine = self.app.engine
         old = hasattr(self.engine, "twins")
@@ -76,17 +89,21 @@ class Build:
         chat.set_sampling(used, sampling)
         asked = time.perf_counter()
         came: list[float] = []
+        used_cpu = 0.0
         text = ""
         for view in chat.reply(used, question):
             if view.text and view.text != text:
                 came.append(time.perf_counter())
+                used_cpu = used_cpu or time.process_time()
                 text = view.text
+        used_cpu = time.process_time() - used_cpu
         tokens = len(self.tokenizer.encode(text, add_special_tokens=False))
         return {
             "tokens": tokens,
             "first_seconds": came[0] - asked,
             "seconds": came[-1] - asked,
             "decode_tokens_per_second": (tokens - 1) / max(1e-9, came[-1] - came[0]),
+            "decode_cpu_ms_per_token": 1000 * used_cpu / max(1, tokens - 1),
         }
 
     def many(self, count: int, new_tokens: int) -> dict[str, Any]:
@@ -135,6 +152,7 @@ class Build:
         parameters = self.engine.loaded.model.parameters()
         return {
             "private_bytes": private_bytes("cpu"),
+            "library_bytes": self.library_bytes,
             "weight_bytes": sum(p.numel() * p.element_size() for p in parameters),
             "peak_bytes": _peak_bytes(),
         }

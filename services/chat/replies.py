@@ -13,7 +13,6 @@ from feedback_store import Conversation, Message, StoreError, UnknownRecord
 from services.chat.sampling import Sampling
 from services.engine import Engine
 from spear_core.errors import SpearError
-from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import Finish
 from spear_core.inference.refused_answers import least_certain_prefix
 from spear_core.models.shared_base import Serving
@@ -21,7 +20,7 @@ from spear_core.training.traces import Messages
 
 log = logging.getLogger(__name__)
 WAIT_SECONDS = 1.0  # a reader looks this often whether the writer is still there
-MOST_REPEATS = 3  # times a revision that repeats a refused answer is written anew before it stands
+MOST_REPEATS = 3  # times a revision that repeats a refused answer is written again before it stands
 BUSY = "A reply is still being written in this conversation; wait for it or stop it."
 
 
@@ -33,11 +32,18 @@ class Writing:
         self.serving = serving
         self.stop = threading.Event()
         self.text = ""  # the whole reply so far
-        self.ending = "lost"  # how it ended: one of feedback_store's ENDINGS; so far nobody knows of an end
         self.is_reader_lost = False  # what is stopped then was not stopped by a person
         self.is_over = False
+        self.finish: Finish | None = None  # why the model stopped, once it is over
         self._changed = threading.Condition()
         self._error: BaseException | None = None
+
+    @property
+    def ending(self) -> str:
+        """How it ended: one of feedback_store's ENDINGS."""
+        if self.finish is None or (self.finish is Finish.STOPPED and self.is_reader_lost):
+            return "lost"
+        return self.finish.value
 
     def start(self, write: Callable[[Writing], None]) -> None:
         def work() -> None:
@@ -108,7 +114,7 @@ class Replies:
         begun: str = "",
         once_stored: Callable[[], None] = lambda: None,
     ) -> Writing:
-        """Write one reply, inside `alone`. What repeats a `refused` answer is written anew in its place.
+        """Write one reply, inside `alone`. What repeats a `refused` answer is written again in its place.
 
         `begun` is what stands of it already: the reply goes on from there. `once_stored` is called in the writer's thread
         when the end of the reply is stored.
@@ -169,13 +175,12 @@ class Replies:
             if self._running.get(conversation_id) is not writing:
                 return
             try:
-                ending = "lost" if writing.ending == "stopped" and writing.is_reader_lost else writing.ending
                 self._store.update_message(
                     writing.message_id,
                     text=writing.text,
                     complete=True,
                     adapter_version=writing.serving.version,
-                    ending=ending,
+                    ending=writing.ending,
                 )
             except UnknownRecord:
                 log.info("conversation %s was deleted while its reply was being written", conversation_id)
@@ -197,22 +202,12 @@ def growing(
     """
 
     def model() -> Any:
-        writing.serving = engine.shared_models.serving
+        writing.serving = engine.scope.serving(engine, prompt)
         return writing.serving.model
 
-    settings = ReplySettings(
-        engine.loaded.context_tokens,
-        sampling.max_new_tokens or engine.max_new_tokens,
-        sampling.temperature,
-        sampling.top_p,
-        banned,
-        repetition_penalty=sampling.repetition_penalty,
-        no_repeat_ngram=sampling.no_repeat_ngram,
-        begun=begun,
-    )
-
     def finished(finish: Finish) -> None:
-        writing.ending = finish.value
+        writing.finish = finish
 
+    settings = sampling.settings(engine, banned, begun)
     stop = writing.stop
     yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, stop, conversation_id, finished)

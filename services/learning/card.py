@@ -29,13 +29,13 @@ def resting(
 ) -> tuple[str, str, str]:
     """Phase, headline and detail while no round is under way.
 
-    `rebuilds` is how many rounds wait to be trained anew after a forgetting, `note` what went wrong lately, `rests` that
+    `rebuilds` is how many rounds wait to be trained again after a forgetting, `note` what went wrong lately, `rests` that
     it keeps what waits from being learned for a while.
     """
     if paused:
-        anew = f"{_number(rebuilds, 'round')} will be trained again without what you forgot" if rebuilds else ""
+        again = f"{_number(rebuilds, 'round')} will be trained again without what you forgot" if rebuilds else ""
         new = f"{_number(wins, 'confirmed answer')} will be learned" if wins else ""
-        waiting = " and ".join(filter(None, (anew, new)))
+        waiting = " and ".join(filter(None, (again, new)))
         return "paused", "Learning is paused.", f"{waiting} when you resume." if waiting else "Nothing is waiting."
     if rebuilds and not rests:
         return "queued", "What remains is queued.", "Training again without what you forgot starts in a moment."

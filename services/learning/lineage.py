@@ -22,7 +22,7 @@ RECENT_KEPT = 20  # newest versions that pruning never touches
 
 
 class Lineage:
-    """Keeps store, files and serving twin in step. The caller holds the round lock while it changes anything."""
+    """Keeps store, files and serving model in step. The caller holds the round lock while it changes anything."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -1,4 +1,4 @@
-"""Learning rounds from the store to the serving twin: claim, train, gate, promote, tell. One round at a time."""
+"""Learning rounds from the store to the serving model: claim, train, gate, promote, tell. One round at a time."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class LearningService:
         self.lineage.pin(version, pinned)
 
     def forget(self, message_ids: Collection[str]) -> int:
-        """Erase all feedback about some replies and rebuild without it. Returns how many rounds are trained anew.
+        """Erase all feedback about some replies and rebuild without it. Returns how many rounds are trained again.
 
         The newest version that never saw the feedback serves at once; the rounds after it are trained again without
         it, and the result is bit-equal to never having had it. Other base models that were taught it are rebuilt when
@@ -209,7 +209,7 @@ class LearningService:
         return done
 
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
-        """The next round: first those to be trained anew after a forgetting, in their old order, then what waits."""
+        """The next round: first those to be trained again after a forgetting, in their old order, then what waits."""
         base, version = self._engine.base, self.lineage.version
         for item in self._forgetting.waiting():
             claimed = self._store.claim_round(base, version, only=item["traces"])
@@ -282,10 +282,10 @@ class LearningService:
             self._tell("queued", "Your correction is queued.", "Preparing the training.")
             self._learn(round_, claimed, anchors_before_utc)
         except TracesWithdrawn:
-            # what was taken back must not go live; the rest is trained anew
-            self._end(round_, "interrupted", "A vote was withdrawn during training; the rest is trained anew.")
+            # what was taken back must not go live; the rest is trained again
+            self._end(round_, "interrupted", "A vote was withdrawn during training; the rest is trained again.")
         except Closing:
-            self._end(round_, "interrupted", "The app was closed during training; it is trained anew.")
+            self._end(round_, "interrupted", "The app was closed during training; it is trained again.")
             raise
         except DISK_FAULTS as e:
             log.error("round %d could not be stored: %s", round_.id, e)

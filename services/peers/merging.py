@@ -1,4 +1,4 @@
-"""What peers taught becomes part of what serves: aggregate, train the own corrections anew, gate, adopt. No network."""
+"""What peers taught becomes part of what serves: aggregate, train the own corrections again, gate, adopt. No network."""
 
 from __future__ import annotations
 

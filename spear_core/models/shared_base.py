@@ -88,7 +88,7 @@ class SharedBaseModels:
 
     def __init__(self, base: Any, config: SpearConfig, seed: int = FIRST_ADAPTER_SEED) -> None:
         self._before_layer = _BeforeLayer()
-        self.base = share_base(base)  # a tree of its own: its hooks are the twins' business, and copied with it
+        self.base = share_base(base)  # a tree of its own: its hooks are the two models' business, and copied with it
         for layer in layers_of(self.base):
             layer.register_forward_pre_hook(self._before_layer)
         self.config = config
@@ -117,7 +117,7 @@ class SharedBaseModels:
         return {k: v.detach().clone() for k, v in get_peft_model_state_dict(self.training).items()}
 
     def load(self, state: AdapterState | None) -> None:
-        """Put an adapter into the training twin; None is the untouched first adapter (the base model's behaviour)."""
+        """Put an adapter into the training model; None is the untouched first adapter (the base model's behaviour)."""
         load_state(self.training, self.initial if state is None else state)
 
     def publish(self, state: AdapterState | None, version: int) -> None:

@@ -24,7 +24,7 @@ OLDER_CHECKED = 64  # older confirmed wins the gate re-asks
 REPLIES_CHECKED = 4
 CHECKED_TOKENS = 64  # of each answer that a round asks for
 HOLES = 0.2  # share of an anchor's question left out, once a round was refused for drift
-# nats per token: a confirmed answer is trained anew once a merge has lowered it by this much, below SURE
+# nats per token: a confirmed answer is trained again once a merge has lowered it by this much, below SURE
 WEAKENED, SURE = 0.02, -0.05
 
 
@@ -55,7 +55,7 @@ class RoundResult:
 
 @dataclass
 class Learner:
-    """What stays the same from round to round: the twins, the encoder, the anchors and the gate's probes."""
+    """What stays the same from round to round: the two models, the encoder, the anchors and the gate's probes."""
 
     shared_models: SharedBaseModels
     encoder: Encoder
@@ -70,7 +70,7 @@ class Learner:
         self.shared_models.pause_before_layers(self.aside)
 
     def answer(self, prompts: Sequence[Messages]) -> list[str]:
-        """Greedy answers of the training twin."""
+        """Greedy answers of the training model."""
         return answer_all(
             self.shared_models.training,
             self.encoder.tokenizer,
@@ -171,7 +171,7 @@ class Learner:
         gained: str,
         seed: int,
     ) -> RoundResult:
-        """Take over an adapter merged with peers': train anew what it weakened of the own confirmed wins, and judge.
+        """Take over an adapter merged with peers': train again what it weakened of the own confirmed wins, and judge.
 
         Averaging leaves a part of each peer's corrections. What this peer knows best how to restore are its own; as
         everyone does so and shares the result, all of them become whole (FedAvg with local training between).
@@ -197,7 +197,7 @@ class Learner:
         after = self._measured([], [], checked, probes)
         replies = self.answer([t.prompt for t in own[-REPLIES_CHECKED:]]) if own else []
         verdict = decide(before, after, replies, self.config, gained)
-        log.info("merge: %d of %d own wins trained anew, %s", len(weak), len(wins), verdict.words)
+        log.info("merge: %d of %d own wins trained again, %s", len(weak), len(wins), verdict.words)
         return RoundResult(
             state=self.shared_models.state() if verdict.passed else None,
             verdict=verdict,

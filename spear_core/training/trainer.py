@@ -1,4 +1,4 @@
-"""The optimiser steps of one round on the training twin: wins, losing traces, anchors. No gate, no files."""
+"""The optimiser steps of one round on the training model: wins, losing traces, anchors. No gate, no files."""
 
 from __future__ import annotations
 
