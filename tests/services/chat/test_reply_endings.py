@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from pathlib import Path
 
 import pytest
 
-from feedback_store import Message, NewTrace
+from feedback_store import Message, NewTrace, Store
 from feedback_store.transfer import Wanted
 from services.app import AppServices
 from services.chat.sampling import Sampling, usual_sampling
@@ -148,7 +149,7 @@ def test_an_answer_that_was_cut_elsewhere_is_not_imported_as_a_right_one() -> No
     assert preference({"prompt": OWL, "chosen": whole, "rejected": "a fish"})
 
 
-def test_an_imported_conversation_brings_no_win_of_a_cut_reply(app: AppServices) -> None:
+def test_an_imported_conversation_brings_no_win_of_a_cut_reply(app: AppServices, tmp_path: Path) -> None:
     store = app.engine.store
     cut = ask_cut(app, OWL)
     prompt = [{"role": "user", "content": OWL}]
@@ -156,9 +157,10 @@ def test_an_imported_conversation_brings_no_win_of_a_cut_reply(app: AppServices)
     store.add_traces([new])  # as an earlier version made it
     records = [dict(record) for record in store.exported_records(Wanted())]
     assert [r["ending"] for r in records if r["type"] == "message" and r["role"] == "assistant"] == ["length"]
-    store.delete_conversation(cut.conversation_id)
-    assert store.add_records(records) == 1
-    assert wins(app) == [] and store.message(cut.id).is_cut
+    with Store(tmp_path / "elsewhere.sqlite3") as elsewhere:
+        assert elsewhere.add_records(records) == 1
+        assert elsewhere.message(cut.id).is_cut
+        assert [t.status for t in elsewhere.traces()] == ["withdrawn"]
 
 
 def test_the_usual_sampling_is_the_models_own_or_greedy_without_long_repetitions(app: AppServices) -> None:
