@@ -16,12 +16,13 @@ from services.chat.conversation_tree import root_id
 from services.engine import Engine
 from services.learning import card, labels
 from services.learning.anchors import HeldAnswers
+from services.learning.contradictions import LOOKED_AT, STANDING, contradictions
 from services.learning.forgetting import Forgetting
 from services.learning.lineage import Lineage
 from services.learning.neighbours import NeighbourService
 from services.learning.verdict_words import verdict_words
 from services.priority import Closing
-from services.views import AdapterView, LearnedView, LearningStatus
+from services.views import AdapterView, ContradictionView, LearnedView, LearningStatus
 from spear_core.errors import AdapterUnwritable, SpearError, is_out_of_memory
 from spear_core.models.shared_base import AdapterState
 from spear_core.training import traces as core
@@ -65,6 +66,8 @@ class LearningService:
         self._learner: Learner | None = None
         self._held = HeldAnswers(engine)
         self._neighbours = NeighbourService(engine)
+        self._contradictions: tuple[tuple[Any, ...], list[ContradictionView]] = ((), [])
+        self._settled = 0  # contradictions about which somebody decided
         self._live: dict[str, Any] = {}  # phase, headline, detail, step, max_steps of the round under way
         self._note = ""  # what went wrong at start or in the last round, for the card
         self._rests_until = 0.0  # by the monotonic clock, after a fault of the disk
@@ -99,6 +102,7 @@ class LearningService:
             "proof": card.proof_of(last, version),
             "checked": checked,
             "changed": changed,
+            "contradiction": next(iter(self.contradictions()), None),
             "seconds": last.figures.get("seconds_to_live") if last else None,
         }
         if live:
@@ -140,6 +144,39 @@ class LearningService:
     def learned(self, limit: int = 200) -> list[LearnedView]:
         """What people said about replies and what became of it, newest first."""
         return card.learned_views(self._store.latest_feedback(self._engine.base, limit), limit)
+
+    def contradictions(self) -> list[ContradictionView]:
+        """Recent corrections that contradict an earlier one by which somebody still stands, newest first."""
+        store, base = self._store, self._engine.base
+        newest = store.traces(base=base, side="win", limit=1, newest_first=True)
+        key = (base, store.active_version(base), [(t.id, t.status) for t in newest], self._settled)
+        if self._contradictions[0] != key:  # the card asks every second
+            wins = [
+                t
+                for status in STANDING
+                for t in store.traces(base=base, status=status, side="win", limit=LOOKED_AT, newest_first=True)
+                if status != "trained" or store.is_replayed(t.id)
+            ]
+            self._contradictions = (key, contradictions(sorted(wins, key=lambda t: t.created_at_utc)))
+        return self._contradictions[1]
+
+    def settle(self, keep_id: str, drop_id: str) -> None:
+        """Of two corrections that contradict each other, keep one: the other is not trained any more.
+
+        A newer one that was trained already is forgotten, so that the earlier answer comes back. Raises UnknownRecord,
+        and SpearError where a round does not end in time.
+        """
+        kept, dropped = (
+            self._store.traces(base=self._engine.base, subject_id=i, side="win") for i in (keep_id, drop_id)
+        )
+        is_newer = bool(kept and dropped) and dropped[-1].created_at_utc > kept[-1].created_at_utc
+        if is_newer and any(t.status == "trained" for t in dropped):
+            self.forget([drop_id])
+        else:
+            self._store.set_vote(drop_id, 0)
+            self._store.withdraw_traces(drop_id)
+        self._settled += 1
+        self.kick()
 
     # -- what changes the model ------------------------------------------------------------------------------
 
@@ -359,8 +396,9 @@ class LearningService:
             return
         seed = self.lineage.seed(round_.parent_version, taught)
         style_preferences = self._held.style_preferences(anchors_before_utc)
-        learner = self.learner(seed, style_preferences, anchors_before_utc)
         replay = self._store.replay_wins(base, REPLAY_SAMPLE, [t.id for t in claimed], seed)
+        corrected = [t.prompt[-1]["content"] for t in (*taught, *replay) if t.side == "win"]
+        learner = self.learner(seed, style_preferences, anchors_before_utc, corrected)
         self._tell(
             "training",
             "Training on your correction.",
@@ -436,11 +474,17 @@ class LearningService:
 
     # -- state -----------------------------------------------------------------------------------------------
 
-    def learner(self, seed: int, style_preferences: Sequence[str], before_utc: str | None = None) -> Learner:
-        """The learner with the anchors and probes of one round."""
-        learner = self._ready_learner()
-        learner.anchors = learner.anchors.with_examples(self._held.anchors(seed, style_preferences, before_utc))
-        learner.probes = learner.probes.with_probes(self._held.probes(style_preferences, before_utc))
+    def learner(
+        self,
+        seed: int,
+        style_preferences: Sequence[str],
+        before_utc: str | None = None,
+        corrected: Collection[str] = (),
+    ) -> Learner:
+        """The learner with the anchors and probes of one round, in which these questions are `corrected`."""
+        learner, held = self._ready_learner(), self._held
+        learner.anchors = learner.anchors.with_examples(held.anchors(seed, style_preferences, before_utc, corrected))
+        learner.probes = learner.probes.with_probes(held.probes(style_preferences, before_utc, corrected))
         return learner
 
     def style_preferences(self) -> list[str]:
