@@ -46,6 +46,17 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class ChangedAnswerView:
+    """An answer that the last round changed although nobody corrected it."""
+
+    question: str
+    before: str
+    after: str
+    kind: str  # neighbour | recent | a kind of starter question
+    leaks: bool  # it gives an answer that was taught for another question
+
+
+@dataclass(frozen=True)
 class LearningStatus:
     """The status card. `headline` and `detail` are full sentences for a person."""
 
@@ -61,6 +72,8 @@ class LearningStatus:
     paused: bool = False
     pending_wins: int = 0
     pending_loses: int = 0
+    checked: int = 0  # answers to other questions that the last round's check compared with those before it
+    changed: tuple[ChangedAnswerView, ...] = ()  # those of them that came out otherwise
 
 
 @dataclass(frozen=True)
