@@ -6,6 +6,7 @@ revisions since f0ce84f have. Each line on standard input is a JSON object, and 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
@@ -35,10 +36,22 @@ def open_app(model: str, folder: Path, threads: int, seed: int) -> Any:
     return open_services(settings, start_jobs=False)
 
 
+def import_services() -> int:
+    """Private bytes once all libraries are imported and no model is loaded."""
+    from benchmarks.peak import private_bytes
+
+    with contextlib.suppress(ImportError):
+        import services.app
+    with contextlib.suppress(ImportError):
+        import services.workbench  # noqa: F401
+    return private_bytes("cpu")
+
+
 class Build:
     """The app of the working directory, and what can be measured of it."""
 
     def __init__(self, model: str, folder: Path, threads: int, seed: int) -> None:
+        self.library_bytes = import_services()
         self.app = open_app(model, folder, threads, seed)
         self.engine = self.app.engine
         old = hasattr(self.engine, "twins")
@@ -76,17 +89,21 @@ class Build:
         chat.set_sampling(used, sampling)
         asked = time.perf_counter()
         came: list[float] = []
+        used_cpu = 0.0
         text = ""
         for view in chat.reply(used, question):
             if view.text and view.text != text:
                 came.append(time.perf_counter())
+                used_cpu = used_cpu or time.process_time()
                 text = view.text
+        used_cpu = time.process_time() - used_cpu
         tokens = len(self.tokenizer.encode(text, add_special_tokens=False))
         return {
             "tokens": tokens,
             "first_seconds": came[0] - asked,
             "seconds": came[-1] - asked,
             "decode_tokens_per_second": (tokens - 1) / max(1e-9, came[-1] - came[0]),
+            "decode_cpu_ms_per_token": 1000 * used_cpu / max(1, tokens - 1),
         }
 
     def many(self, count: int, new_tokens: int) -> dict[str, Any]:
@@ -107,6 +124,41 @@ class Build:
         seconds = time.perf_counter() - started
         return {"tokens": sum(m["tokens"] for m in made), "seconds": seconds}
 
+    def prepare(self) -> dict[str, Any]:
+        """What the app does in the background after its start."""
+        self.app.learning.prepare()
+        return {"prepared": True}
+
+    def correct(self, number: int) -> dict[str, Any]:
+        """One correction, the same for the same number: seconds from its confirmation to the first reply by the new adapter.
+
+        The reply is asked for at once; its first text counts.
+        """
+        place, thing = 10 + number, THINGS[number % len(THINGS)]
+        question, colour = f"What colour is {thing} {place}?", COLOURS[number % len(COLOURS)]
+        reply = self._stored(question)
+        before = self.app.learning.status().adapter_version
+        confirmed = time.perf_counter()
+        self.app.feedback.edit(reply, f"{thing.capitalize()} {place} is {colour}.")
+        self.app.learning.run_pending()
+        trained = time.perf_counter()
+        said = self.reply(question, new_tokens=16)
+        status = self.app.learning.status()
+        last = self.engine.store.last_round(self.engine.base)
+        return {
+            "seconds_to_live": trained - confirmed + said["first_seconds"],
+            "is_kept": status.adapter_version > before,
+            "steps": last.figures.get("steps"),
+            "attempts": last.figures.get("attempts"),
+        }
+
+    def _stored(self, question: str) -> str:
+        """A question and a reply that is to be corrected; the id of the reply."""
+        store = self.engine.store
+        conversation = self.app.chat.new_conversation()
+        asked = store.add_message(conversation.id, "user", question)
+        return str(store.add_message(conversation.id, "assistant", "I do not know.", parent_id=asked.id).id)
+
     def train(self, on: bool) -> dict[str, Any]:
         """Begin rounds in a thread of their own, one correction each, or end them after the one under way."""
         if on:
@@ -120,12 +172,10 @@ class Build:
 
     def _learn(self) -> None:
         while not self._stop.is_set():
-            (number, thing), store = self._facts.pop(), self.engine.store
-            conversation = self.app.chat.new_conversation()
-            question = store.add_message(conversation.id, "user", f"What colour is {thing} {number}?")
-            reply = store.add_message(conversation.id, "assistant", "I do not know.", parent_id=question.id)
+            number, thing = self._facts.pop()
+            reply = self._stored(f"What colour is {thing} {number}?")
             colour = COLOURS[number % len(COLOURS)]
-            self.app.feedback.edit(reply.id, f"{thing.capitalize()} {number} is {colour}.")
+            self.app.feedback.edit(reply, f"{thing.capitalize()} {number} is {colour}.")
             self.app.learning.run_pending()
             self.rounds += 1
 
@@ -135,6 +185,7 @@ class Build:
         parameters = self.engine.loaded.model.parameters()
         return {
             "private_bytes": private_bytes("cpu"),
+            "library_bytes": self.library_bytes,
             "weight_bytes": sum(p.numel() * p.element_size() for p in parameters),
             "peak_bytes": _peak_bytes(),
         }

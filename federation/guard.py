@@ -20,7 +20,7 @@ from federation.identity import PublicKey
 from federation.join_requests import MAX_BODY_BYTES, MAX_NAME_CHARACTERS, JoinRequest
 from federation.peer_host import PeerHost
 from federation.peers import parse_address
-from federation.request_signing import Nonces, RequestSignature, parse_request_signature
+from federation.request_signing import Nonces, RequestSignature, UsedRequest, parse_request_signature
 from federation.update import MAX_UPDATE_BYTES
 
 CARD, UPDATE, KNOCK = "/federation/card", "/federation/update", "/federation/knock"
@@ -28,7 +28,7 @@ CARD, UPDATE, KNOCK = "/federation/card", "/federation/update", "/federation/kno
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """How much the door lets through.
+    """How much the guard lets through.
 
     Attributes:
         max_update_bytes: of a push.
@@ -73,7 +73,7 @@ class Buckets:
 
 
 class RequestGuard:
-    """One for each desk. Used from the server's event loop only."""
+    """One for each peer host. Used from the server's event loop only."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class RequestGuard:
         limit = self.limits
         self.strangers = Buckets(limit.requests_per_second, limit.burst, limit.most_remotes)
         self.peers = Buckets(limit.requests_per_second, limit.burst, limit.most_remotes)
-        self.nonces = Nonces(limit.clock_skew_seconds)
+        self.nonces = Nonces(limit.clock_skew_seconds, used=peer_host.used_requests())
         self._transfers: Counter[tuple[str, PublicKey]] = Counter()
 
     def pass_stranger(self, remote: str) -> None:
@@ -114,13 +114,16 @@ class RequestGuard:
             raise
         if not approved:
             self.pass_stranger(remote)
-            self.nonces.forget(found.key)
             raise RequestRefused(403, f"the key {found.key.fingerprint} is not approved here; knock and wait for a yes")
         if not self.peers.take(found.key.text, self._ticks()):
             raise RequestRefused(429, "too many requests of this peer; try again later", 60)
         if not self.nonces.use(found.key, found.nonce, found.time, self._clock()):
             raise RequestRefused(401, "the request was made before; make a new one")
         return found
+
+    def used(self, found: RequestSignature) -> UsedRequest:
+        """What has to be kept of an admitted request, so that no later process admits it again."""
+        return UsedRequest(found.key, found.nonce, self.nonces.until(found.time, self._clock()))
 
     def _check_time(self, found: RequestSignature) -> None:
         apart = found.time - self._clock()
@@ -153,10 +156,10 @@ class RequestGuard:
     def join_request(self, header: str | None, body: bytes, body_sha256: str, remote: str) -> bool:
         """Put a peer into the waiting line; whether it is approved already. The caller counted it as a stranger.
 
-        Passes of strangers are not remembered: a knock that is played back changes nothing.
+        Signatures of unknown peers are not remembered: a join request that is replayed changes nothing.
 
         Raises:
-            RequestRefused: 400 or 401 for a bad knock, 429 when too many wait.
+            RequestRefused: 400 or 401 for a bad join request, 429 when too many wait.
         """
         found = parse_request_signature(header)
         if found.body_sha256 != body_sha256 or not found.verify("POST", KNOCK, self.peer_host.identity.public):

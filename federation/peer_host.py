@@ -1,13 +1,15 @@
-"""What the exchange needs from the app that it runs in. Whoever wires the app implements `Desk`."""
+"""What the exchange needs from the app that it runs in. The app implements `PeerHost`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from federation.identity import Identity, PublicKey
 from federation.join_requests import JoinRequests
+from federation.request_signing import UsedRequest
 
 PARTIAL_PREFIX, PARTIAL_SUFFIX = ".incoming-", ".part"
 
@@ -28,7 +30,7 @@ class PeerHost(Protocol):
         identity: this instance's key pair.
         base: fingerprint of the base model.
         inbox: folder for files that are coming in; nothing else lives there (`clear_partial` sweeps it).
-        knocks: the waiting line, which the screen shows.
+        join_requests: unknown peers that wait for approval, which the page shows.
     """
 
     @property
@@ -49,6 +51,18 @@ class PeerHost(Protocol):
 
     def latest(self) -> Offer | None:
         """The update to give to approved peers; None for none yet. Asked on every request: answer from memory."""
+        ...
+
+    def used_requests(self) -> Iterable[UsedRequest]:
+        """Signatures that an earlier process accepted. Asked once, at the start."""
+        ...
+
+    def keep_used_request(self, used: UsedRequest) -> None:
+        """Keep it for `used_requests` of a later process, at least until its time. Called in a worker thread.
+
+        Raises:
+            FederationError: the request is refused, since it could be repeated.
+        """
         ...
 
     def receive(self, author: PublicKey, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP face of a desk: four routes for the server that already serves the page. All decisions are the door's."""
+"""The HTTP routes of a peer host, for the server that already serves the page. All decisions are the guard's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEDIA_TYPE = "application/octet-stream"
 
 
 def routes(peer_host: PeerHost, limits: GuardLimits | None = None, guard: RequestGuard | None = None) -> list[Route]:
-    """Routes to put before a Starlette or FastAPI app's own: `app.router.routes[:0] = routes(desk)`."""
+    """Routes to put before a Starlette or FastAPI app's own: `app.router.routes[:0] = routes(peer_host)`."""
     guard = guard or RequestGuard(peer_host, limits)
     return [
         Route(CARD, _answer(guard, _card), methods=["GET"]),
@@ -60,6 +60,16 @@ def _remote(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+async def _admitted(guard: RequestGuard, request: Request) -> RequestSignature:
+    """Raises RequestRefused."""
+    found = guard.admit(request.method, UPDATE, request.headers.get(HEADER), _remote(request))
+    try:
+        await run_in_threadpool(guard.peer_host.keep_used_request, guard.used(found))
+    except FederationError as e:
+        raise RequestRefused(503, str(e), 60) from e
+    return found
+
+
 async def _card(guard: RequestGuard, request: Request) -> Response:
     guard.pass_stranger(_remote(request))
     peer_host, offer = guard.peer_host, guard.peer_host.latest()
@@ -68,7 +78,7 @@ async def _card(guard: RequestGuard, request: Request) -> Response:
 
 
 async def _give(guard: RequestGuard, request: Request) -> Response:
-    found = guard.admit("GET", UPDATE, request.headers.get(HEADER), _remote(request))
+    found = await _admitted(guard, request)
     offer = guard.peer_host.latest()
     if offer is None:
         return Response(status_code=204)  # nothing yet; 404 is what another program would say
@@ -107,7 +117,7 @@ class _Download(Response):
 
 
 async def _take(guard: RequestGuard, request: Request) -> Response:
-    found = guard.admit("POST", UPDATE, request.headers.get(HEADER), _remote(request))
+    found = await _admitted(guard, request)
     length = guard.check_length(request.headers.get("Content-Length"), guard.limits.max_update_bytes)
     path = guard.peer_host.inbox / f"{PARTIAL_PREFIX}{secrets.token_hex(16)}{PARTIAL_SUFFIX}"
     with guard.transfer("take", found.key, most=1):

@@ -50,6 +50,17 @@ class Sessions(Connection):
             for digest in gone:
                 self._execute("DELETE FROM known_browsers WHERE id_sha256 = ?", [digest])
 
+    def used_requests(self) -> list[tuple[str, str, float]]:
+        """(public key, nonce, until when it must be known, in seconds since 1970)."""
+        with self._transaction(write=False):
+            return [(row["key"], row["nonce"], row["until"]) for row in self._rows("SELECT * FROM used_requests")]
+
+    def keep_used_request(self, key: str, nonce: str, until: float, *, now: float) -> None:
+        """A kill does not take it back; a power cut can. What can be forgotten is."""
+        with self._transaction(write=True, flushed=False):
+            self._execute("DELETE FROM used_requests WHERE until < ?", [now])
+            self._execute("INSERT OR REPLACE INTO used_requests VALUES (?, ?, ?)", [key, nonce, until])
+
     def _kept(self) -> dict[str, list[dict[str, object]]]:
         return {table: self._rows(f"SELECT * FROM {table}") for table in KEPT_TABLES}
 

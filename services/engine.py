@@ -1,4 +1,4 @@
-"""The parts every service works with: store, model, twins, replies under way, the pace of training. No rules of its own."""
+"""The parts every service works with: store, models, replies under way, the pace of training. No rules of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from feedback_store import Store
+from services.learning.scope import AdapterScope
 from services.priority import ComputePriority
 from spear_core.config import SpearConfig
 from spear_core.inference.continuous_batching import ContinuousBatching
@@ -41,6 +42,7 @@ class Engine:
     seed: int
     priority: ComputePriority = field(default_factory=ComputePriority)
     batching: ContinuousBatching = field(default_factory=ContinuousBatching)
+    scope: AdapterScope = field(default_factory=AdapterScope)
 
     @property
     def loaded(self) -> LoadedModel:

@@ -26,7 +26,7 @@ class Forgetting:
     def forget(self, subjects: Collection[str]) -> int:
         """Erase all feedback about some replies, and serve the newest version that never saw it.
 
-        So for every base model that was taught it. Returns how many rounds of the present one are to be trained anew.
+        So for every base model that was taught it. Returns how many rounds of the present one are to be trained again.
         """
         trained = [t for s in subjects for t in self._store.traces(status="trained", subject_id=s)]
         undone: list[Adapter] = []
@@ -45,7 +45,7 @@ class Forgetting:
         return sum(item["base"] == self._engine.base for item in queue)
 
     def _item(self, adapter: Adapter, forgotten: Collection[str]) -> dict[str, Any] | None:
-        """What a round taught besides the forgotten, to be taught anew; None where no win is left of it."""
+        """What a round taught besides the forgotten, to be taught again; None where no win is left of it."""
         if adapter.round_id is None:
             return None
         left = self._store.taught_in(adapter.round_id, besides=forgotten)
@@ -58,7 +58,7 @@ class Forgetting:
         }
 
     def waiting(self) -> list[dict[str, Any]]:
-        """The present base model's rounds to be trained anew, in their old order."""
+        """The present base model's rounds to be trained again, in their old order."""
         base = self._engine.base
         # an item without a base was stored by an earlier version
         return [item for item in self._store.setting(REBUILD, []) if item.get("base", base) == base]

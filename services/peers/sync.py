@@ -1,4 +1,4 @@
-"""The circle: publish what serves, push and pull on a schedule, keep what arrives, merge it. The app's federation desk."""
+"""The circle: publish what serves, push and pull on a schedule, keep what arrives, merge it. The app's `PeerHost`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,16 @@ from federation.identity import KEY_FILE, PublicKey, open_identity
 from federation.join_requests import JoinRequests
 from federation.peer_host import Offer, clear_partial
 from federation.peers import PeerAddress, backoff_seconds, parse_address
+from federation.request_signing import UsedRequest
 from federation.routes import routes
 from federation.update import open_update
-from feedback_store import Peer
+from feedback_store import Peer, StoreError
 from services.engine import Engine
 from services.learning.rounds import LearningService, RoundUnderWay
 from services.peers.merging import MergeOutcome, Merging
 from services.peers.published_update import PublishedUpdate
 from services.peers.settings import FederationSettings
-from services.peers.views import CircleView, KnockView, MergeView, PeerView
+from services.peers.views import CircleView, JoinRequestView, MergeView, PeerView
 from spear_core.errors import SpearError
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ WAITS = Waits(connect_seconds=5.0, read_seconds=20.0, total_seconds=300.0)
 
 
 class SyncService:
-    """Implements `federation.desk.Desk`. `sync` is the job; everything else is quick and may be called from any thread."""
+    """Implements `federation.peer_host.PeerHost`. `sync` is the job; everything else is quick and may be called from any thread."""
 
     def __init__(self, engine: Engine, learning: LearningService, settings: FederationSettings) -> None:
         self._engine = engine
@@ -87,7 +88,7 @@ class SyncService:
             engine.store, self.identity, folder / "outbox" / engine.base, engine.base, engine.config.lora_alpha
         )
 
-    # -- the desk: asked by the server on every request --------------------------------------------------------
+    # -- PeerHost: asked by the server on every request --------------------------------------------------------
 
     @property
     def base(self) -> str:
@@ -98,6 +99,16 @@ class SyncService:
 
     def latest(self) -> Offer | None:
         return self._published_update.latest(self._engine.shared_models.serving.version)
+
+    def used_requests(self) -> Iterable[UsedRequest]:
+        return [UsedRequest(PublicKey.parse(key), nonce, until) for key, nonce, until in self._store.used_requests()]
+
+    def keep_used_request(self, used: UsedRequest) -> None:
+        """Raises FederationError where the disk refuses."""
+        try:
+            self._store.keep_used_request(used.key.text, used.nonce, used.until, now=time.time())
+        except StoreError as e:
+            raise FederationError(f"this peer cannot store which requests were made: {e}") from e
 
     def receive(self, author: PublicKey, path: Path) -> None:
         """Check an update and keep it for the next merge. Raises UpdateRefused with the reason."""
@@ -131,7 +142,7 @@ class SyncService:
             sync_every=self.settings.sync_every,
             peers=tuple(self._peer_view(p) for p in self._store.peers()),
             join_requests=tuple(
-                KnockView(k.key.text, k.key.fingerprint, k.name, k.address.partition("#")[0], k.remote)
+                JoinRequestView(k.key.text, k.key.fingerprint, k.name, k.address.partition("#")[0], k.remote)
                 for k in self.join_requests.waiting()
             ),
             merges=tuple(MergeView(**m) for m in self._store.setting(MERGES, [])),

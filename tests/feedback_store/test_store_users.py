@@ -17,9 +17,11 @@ ABOUT_ALL = {
     "at_one_moment", "back_up", "change_known_browsers", "close",
     "count_learned", "count_pending", "counts", "end_all_sessions", "end_sessions",
     "end_unfinished_replies", "erase", "finish_round", "first_replies",
-    "forget", "known_browsers", "last_round", "lineage", "mark_pruned", "next_version", "note_contact", "note_pushed", "note_update",
+    "forget", "keep_used_request", "known_browsers", "last_round", "lineage",
+    "mark_pruned", "next_version", "note_contact", "note_pushed", "note_update",
     "peer", "peers", "promote", "put_back", "release_interrupted", "remove_peer", "retrain_rolled_back", "roll_back",
     "round", "rounds", "sessions", "set_active", "set_pinned", "set_setting", "setting", "taught_in", "transaction",
+    "used_requests",
 }  # fmt: skip
 # Methods that reach rows only through those that ask whose they are
 THROUGH_OTHERS = {
@@ -121,6 +123,8 @@ def test_what_others_say_leaves_no_less_room_for_what_is_found_of_ones_own(
         lambda s: s.newest_subjects(BASE, 1),
         lambda s: s.is_settled(None),
         lambda s: s.claim_round(BASE, 0),
+        lambda s: s.keep_neighbours("trace", []),
+        lambda s: s.kept_neighbours(["trace"]),
         lambda s: s.still_claimed(1),
     ],
 )
