@@ -263,7 +263,18 @@ def m008_known_browsers(db: Database) -> None:
 
 
 @MIGRATIONS()
-def m009_reply_endings(db: Database) -> None:
+def m009_neighbours(db: Database) -> None:
+    """Questions like a corrected one that the base model made; they go with the trace they were made for."""
+    db.executescript("""
+        CREATE TABLE neighbours (
+            trace_id TEXT PRIMARY KEY NOT NULL REFERENCES traces(id) ON DELETE CASCADE,
+            made TEXT NOT NULL
+        );
+    """)
+
+
+@MIGRATIONS()
+def m010_reply_endings(db: Database) -> None:
     """How a reply of the model ended: `ended`, `length`, `stopped` or `lost` (records.ENDINGS).
 
     Null for what the model did not write, and for replies that were stored before this column.

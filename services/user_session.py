@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from feedback_store import UserStore
+from feedback_store import UnknownRecord, UserStore
 from services.accounts.users_file import User
 from services.app import AppServices
 from services.chat.chat import ChatService
@@ -24,8 +25,9 @@ from services.learning.progress import ProgressService
 from services.learning.rounds import LearningService
 from services.peers.sync import SyncService
 from services.peers.views import CircleView, without_addresses
-from services.views import AdapterView, LearnedView, LearningStatus, ModelView
+from services.views import AdapterView, ContradictionView, LearnedView, LearningStatus, ModelView
 from spear_core.errors import SpearError
+from spear_core.training.probes import Kind
 
 
 class NotAllowed(SpearError):
@@ -53,12 +55,28 @@ class UserLearning:
         status = self._learning.status()
         last = self._everybodys.last_round(self._base)
         changes: dict[str, object] = {"can_roll_back": status.can_roll_back and self._user.is_owner}
+        if status.contradiction and not self._are_mine(status.contradiction):
+            changes["contradiction"] = None
         if last is not None:
+            # similar questions and recent replies come from somebody's chat; only starter questions are everybody's
+            if not self._user.is_owner:
+                changes["changed"] = tuple(c for c in status.changed if c.kind not in (Kind.NEIGHBOUR, Kind.RECENT))
             if status.proof and not self._store.proof_is_mine(last.id, status.proof.prompt):
                 changes["proof"] = None
             if not all(self._store.gave_hint(wish) for wish in last.figures.get("wishes", [])):
                 changes["detail"] = status.detail.replace(card.wished(last), "").strip()
         return dataclasses.replace(status, **changes)  # type: ignore[arg-type]
+
+    def settle(self, keep_id: str, drop_id: str) -> None:
+        """Of two of one's own corrections that contradict each other, keep one. Raises UnknownRecord for others'."""
+        for message_id in (keep_id, drop_id):
+            self._store.message(message_id)
+        self._learning.settle(keep_id, drop_id)
+
+    def _are_mine(self, found: ContradictionView) -> bool:
+        with suppress(UnknownRecord):
+            return bool(self._store.message(found.newer_id) and self._store.message(found.earlier_id))
+        return False
 
     @property
     def paused(self) -> bool:

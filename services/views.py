@@ -48,6 +48,30 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class ChangedAnswerView:
+    """An answer that the last round changed although nobody corrected it."""
+
+    question: str
+    before: str
+    after: str
+    kind: str  # neighbour | recent | a kind of starter question
+    leaks: bool  # it gives an answer that was taught for another question
+
+
+@dataclass(frozen=True)
+class ContradictionView:
+    """Two confirmed answers to (nearly) the same question. The ids are those of the replies, as `forget` takes them."""
+
+    newer_id: str
+    newer_question: str
+    newer_answer: str
+    earlier_id: str
+    earlier_question: str
+    earlier_answer: str
+    earlier_at_utc: str
+
+
+@dataclass(frozen=True)
 class LearningStatus:
     """The status card. `headline` and `detail` are full sentences for a person."""
 
@@ -63,6 +87,9 @@ class LearningStatus:
     paused: bool = False
     pending_wins: int = 0
     pending_loses: int = 0
+    checked: int = 0  # answers to other questions that the last round's check compared with those before it
+    changed: tuple[ChangedAnswerView, ...] = ()  # those of them that came out otherwise
+    contradiction: ContradictionView | None = None  # two corrections of which the person should choose one
 
 
 @dataclass(frozen=True)

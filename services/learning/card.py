@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from feedback_store import Round, Trace
-from services.views import LearnedView, Proof
+from services.views import ChangedAnswerView, LearnedView, Proof
 from spear_core.training.round import RoundResult
 
 QUEUED = "queued", "Your correction is queued.", "Training starts in a moment."
@@ -88,6 +88,16 @@ def proof_of(last: Round | None, version: int) -> Proof | None:
     if last is None or last.proof is None or last.status != "promoted" or last.adapter_version != version:
         return None
     return Proof(**last.proof, before_version=last.parent_version, after_version=version)
+
+
+def checked_of(last: Round | None) -> tuple[int, tuple[ChangedAnswerView, ...]]:
+    """How many answers the last round's check compared, and those that changed."""
+    gate = (last.figures.get("gate") or {}) if last is not None else {}
+    changed = tuple(
+        ChangedAnswerView(c["question"], c["before"], c["after"], c["kind"], c["leaks"])
+        for c in gate.get("changed", ())
+    )
+    return gate.get("checked", 0), changed
 
 
 _STATUS = {

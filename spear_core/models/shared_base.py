@@ -23,8 +23,8 @@ from transformers.pytorch_utils import Conv1D
 
 from spear_core.config import LORA_LAYERS, SpearConfig
 from spear_core.errors import AdapterInvalid
-from spear_core.training.scoring import layers_of
-from spear_core.trunk import layer_list
+from spear_core.training.scoring import cast_lora, layers_of
+from spear_core.training.trunk import layer_list
 
 AdapterState = dict[str, Tensor]
 LINEAR_MAPS = (nn.Linear, Conv1D)  # Conv1D is GPT-2's name for one
@@ -95,6 +95,7 @@ class SharedBaseModels:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.training: PeftModel = get_peft_model(share_base(self.base), lora_config(config, self.base))
+        cast_lora(self.training)
         self.training.eval()
         self.initial = self.state()
         self._spare = [self._tree() for _ in range(SPARE_TREES)]

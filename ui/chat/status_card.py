@@ -37,6 +37,7 @@ PILLS = {
 }
 SHARED = "One adapter, shared by everyone who uses this instance."
 HISTORY_LENGTH = 5
+CHANGED_LENGTH = 10  # changed answers that are shown
 
 
 def _stepper(status: LearningStatus) -> str:
@@ -89,6 +90,32 @@ def _proof(status: LearningStatus) -> str:
     )
 
 
+def _changed(status: LearningStatus) -> str:
+    """The answers that the last round changed beside the correction, before and after."""
+    if not status.changed:
+        return ""
+    items = "".join(
+        f'<li class="{"leaks" if c.leaks else "other"}"><p class="prompt">{escape(c.question)}</p>'
+        f'<dl><dt>Before</dt><dd class="before">{escape(c.before)}</dd>'
+        f'<dt>{"After" if status.phase == "not_kept" else "Now"}</dt><dd class="after">{escape(c.after)}</dd></dl></li>'
+        for c in status.changed[:CHANGED_LENGTH]
+    )
+    summary = f"{len(status.changed)} of {status.checked} other answers changed"
+    return f'<details class="changed proof"><summary>{summary}</summary><ul>{items}</ul></details>'
+
+
+def _contradiction(status: LearningStatus) -> str:
+    """Two corrections of which the person should keep one; the buttons are below the card."""
+    if status.contradiction is None:
+        return ""
+    c = status.contradiction
+    return (
+        '<div class="proof contradiction"><h4>Two corrections contradict each other</h4><dl>'
+        f"<dt>Earlier <small>{escape(c.earlier_question)}</small></dt><dd>{escape(c.earlier_answer)}</dd>"
+        f"<dt>Newer <small>{escape(c.newer_question)}</small></dt><dd>{escape(c.newer_answer)}</dd></dl></div>"
+    )
+
+
 def _history(adapters: list[AdapterView]) -> str:
     if not adapters:
         return ""
@@ -108,7 +135,7 @@ def card_html(status: LearningStatus, adapters: list[AdapterView]) -> str:
         f'data-version="{status.adapter_version}">'
         f'<header><h3>Learning</h3><span class="pill">{escape(PILLS.get(status.phase, status.phase))}</span></header>'
         f'<p class="headline">{escape(status.headline)}</p>{_stepper(status)}{_bar(status)}'
-        f'<p class="detail">{escape(status.detail)}{took}</p>{_proof(status)}{_history(adapters)}'
+        f'<p class="detail">{escape(status.detail)}{took}</p>{_proof(status)}{_changed(status)}{_contradiction(status)}{_history(adapters)}'
         f'<p class="shared">{SHARED}</p></section>'
     )
 
@@ -125,13 +152,17 @@ class StatusCard:
         with gr.Row(elem_id="status-buttons"):
             self.undo = gr.Button("Undo: back to the previous adapter", size="sm", visible=status.can_roll_back)
             self.pause = gr.Button(self._pause_label(status), size="sm", variant="secondary")
+        has_two = status.contradiction is not None
+        with gr.Row(elem_id="contradiction-buttons"):
+            self.keep_newer = gr.Button("Keep the newer correction", size="sm", visible=has_two)
+            self.keep_earlier = gr.Button("Keep the earlier correction", size="sm", visible=has_two)
         self.shown = gr.State("")
         self.timer = gr.Timer(POLL_INTERVAL_SECONDS)
 
     @property
     def outputs(self) -> list[Any]:
         """What `redraw` returns, in order."""
-        return [self.card, self.undo, self.pause, self.shown, self.timer]
+        return [self.card, self.undo, self.pause, self.keep_newer, self.keep_earlier, self.shown, self.timer]
 
     def wire(self, page: gr.Blocks) -> None:
         outputs = self.outputs
@@ -141,6 +172,8 @@ class StatusCard:
         page.load(self.redraw, None, outputs, **QUIET)
         self.undo.click(self.roll_back, None, outputs, **QUIET)
         self.pause.click(self.toggle_pause, None, outputs, **QUIET)
+        self.keep_newer.click(self.settle_newer, None, outputs, **QUIET)
+        self.keep_earlier.click(self.settle_earlier, None, outputs, **QUIET)
 
     def _render(self, status: LearningStatus) -> str:
         return card_html(status, self.learning.adapters())
@@ -154,7 +187,8 @@ class StatusCard:
         card = self._render(status)
         interval = BUSY_POLL_INTERVAL_SECONDS if status.phase in BUSY else POLL_INTERVAL_SECONDS
         undo, pause = gr.update(visible=status.can_roll_back), self._pause_label(status)
-        return card, undo, pause, self._signature(status), gr.Timer(interval)
+        choice = gr.update(visible=status.contradiction is not None)
+        return card, undo, pause, choice, choice, self._signature(status), gr.Timer(interval)
 
     @staticmethod
     def _signature(status: LearningStatus) -> str:
@@ -178,4 +212,18 @@ class StatusCard:
             self.learning.resume()
         else:
             self.learning.pause()
+        return self.redraw()
+
+    @show_errors
+    def settle_newer(self) -> Any:
+        return self._settle(newer=True)
+
+    @show_errors
+    def settle_earlier(self) -> Any:
+        return self._settle(newer=False)
+
+    def _settle(self, *, newer: bool) -> Any:
+        if found := self.learning.status().contradiction:
+            ids = (found.newer_id, found.earlier_id)
+            self.learning.settle(*(ids if newer else ids[::-1]))
         return self.redraw()
