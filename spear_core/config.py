@@ -28,7 +28,8 @@ class SpearConfig:
     lora_dropout: float = 0.0
     # What the adapter answers: everything, or what is near to a taught question; the base model answers the rest.
     scope: Literal["always", "near"] = "always"
-    scope_similarity: float = 0.38  # cosine of whitened features (spear_core/inference/scope.py) that counts as near
+    scope_similarity: float = 0.32  # cosine of whitened features (spear_core/inference/scope.py) that counts as near
+    scope_least_gain: float = -1.0  # nats: what a near question's least expected word must gain from the taught one
     # Optimiser: AdamW without weight decay.
     learning_rate: float = 1e-3
     adam_beta2: float = 0.999
@@ -102,6 +103,7 @@ class SpearConfig:
         rules: list[tuple[str, bool, str]] = [
             ("lora_layers", self.lora_layers in LORA_LAYERS, ", ".join(LORA_LAYERS)),
             ("scope", self.scope in ("always", "near"), "always or near"),
+            ("scope_least_gain", -100 <= self.scope_least_gain <= 100, "in [-100, 100]"),
             ("scope_similarity", -1 <= self.scope_similarity <= 1, "in [-1, 1]"),
             ("lora_rank", self.lora_rank >= 1, "at least 1"),
             ("lora_alpha", self.lora_alpha >= 1, "at least 1"),
