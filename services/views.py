@@ -31,6 +31,8 @@ class MessageView:
     can_be_written: bool = False  # it is wrong so far: the person may write the right answer
     adapter_version: int = 0  # 0: the base model without any adapter
     complete: bool = True  # False while the reply streams
+    ending: str = ""  # ended | length | stopped | lost; empty where it is not known, or nothing of the model's
+    can_go_on: bool = False  # it was cut off, and is the last reply shown
     versions: tuple[str, ...] = ()  # ids of all versions of this question or reply, oldest first, itself included
 
 
