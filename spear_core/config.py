@@ -188,6 +188,7 @@ PRESETS: dict[str, SpearConfig] = {
         adam_beta2=0.95,
         max_steps=24,
         settle_steps=4,
+        settle_drift=0.5,
         prompt_dropout=0.0,
         wordings=8,
         replay_wins=3,
