@@ -20,10 +20,11 @@ from services.learning.contradictions import LOOKED_AT, STANDING, contradictions
 from services.learning.forgetting import Forgetting
 from services.learning.lineage import Lineage
 from services.learning.neighbours import NeighbourService
+from services.learning.scope import CONSOLIDATED
 from services.learning.verdict_words import verdict_words
 from services.priority import Closing
 from services.views import AdapterView, ContradictionView, LearnedView, LearningStatus
-from spear_core.errors import AdapterUnwritable, SpearError, is_out_of_memory
+from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed, is_out_of_memory
 from spear_core.inference.scope import Taught
 from spear_core.models.shared_base import AdapterState
 from spear_core.training import traces as core
@@ -46,6 +47,7 @@ DISK_REST_SECONDS = 60.0
 # That one round takes: it asks all its wins again after every few steps, so a burst of a thousand thumbs-up would keep
 # the next correction waiting for the better part of an hour
 MOST_TRACES = 64
+MIN_CONSOLIDATED = 2  # corrections that are worth practising together
 PREPARED_AHEAD = 2  # rejected replies whose neighbours are made before their correction is confirmed
 LONG_STEPS = 20  # a round of so many gives memory back on the way too: its rows' shapes leave holes in the heap
 
@@ -68,6 +70,7 @@ class LearningService:
         self._held = HeldAnswers(engine)
         self._neighbours = NeighbourService(engine)
         self._contradictions: tuple[tuple[Any, ...], list[ContradictionView]] = ((), [])
+        self._consolidated = 0  # the version after which all corrections were last practised together
         self._settled = 0  # contradictions about which somebody decided
         self._live: dict[str, Any] = {}  # phase, headline, detail, step, max_steps of the round under way
         self._note = ""  # what went wrong at start or in the last round, for the card
@@ -231,6 +234,7 @@ class LearningService:
 
     def prepare(self) -> None:
         """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
+        self._engine.scope.prepare(self._engine)
         with self._round_lock:
             learner = self._ready_learner()
             for held in (learner.probes.anchors, learner.anchors):
@@ -265,13 +269,49 @@ class LearningService:
                 # After each: where people go on correcting, the last one never comes
                 self.lineage.prune()
                 self._give_back_memory()
-            if not done and not self._wanted:
+            if not self._wanted and not self.paused and time.monotonic() >= self._rests_until:
                 self._prepare_neighbours()
+                self._consolidate()
         return done
+
+    def _consolidate(self) -> None:
+        """After every `consolidate_every` rounds practise all corrections together, when nothing else waits."""
+        engine, base = self._engine, self._engine.base
+        every = engine.config.consolidate_every
+        line = self._store.lineage(base, self.lineage.version)[:every] if every else []
+        if not every or len(line) < every or any(a.round_id is None for a in line):
+            return
+        seed = self.lineage.seed(self.lineage.version)
+        replay = self._store.replay_wins(base, REPLAY_SAMPLE, [], seed)
+        if len(replay) < MIN_CONSOLIDATED or self.lineage.version == self._consolidated:
+            return
+        self._consolidated = self.lineage.version  # whatever comes of it, once a version is enough
+        style = self._held.style_preferences()
+        learner = self.learner(seed, style, None, [t.prompt[-1]["content"] for t in replay])
+        words = "All your corrections are practised together."
+        try:
+            with self.telling("training", "Practising what was learned.", words):
+                result = learner.consolidate(
+                    self.lineage.state,
+                    [core_trace(t) for t in replay],
+                    seed,
+                    self._on_step,
+                    self._neighbours.of([], replay),
+                    (lambda question: True) if style else engine.scope.covering(engine, []),
+                )
+            if result.state is not None:
+                figures = {
+                    **result.figures(),
+                    "source": CONSOLIDATED,
+                    "merge": {"words": verdict_words(result.verdict)},
+                }
+                self.lineage.adopt(result.state, figures)
+        except (TrainingFailed, *DISK_FAULTS) as e:  # nothing was lost: the version before it goes on serving
+            log.error("practising all corrections together failed: %s", e)
 
     def _prepare_neighbours(self) -> None:
         """Of replies that were just rejected, while the person reads the revision: its confirmation need not wait then."""
-        if self.paused or not self._engine.config.neighbours:
+        if not self._engine.config.neighbours:
             return
         waiting = self._store.traces(
             base=self._engine.base, status="pending", side="lose", limit=PREPARED_AHEAD, newest_first=True

@@ -15,6 +15,7 @@ from spear_core.training.traces import Messages
 if TYPE_CHECKING:
     from services.engine import Engine
 
+CONSOLIDATED = "consolidated"  # source of a version in which one's own corrections were practised together
 log = logging.getLogger(__name__)
 
 
@@ -47,6 +48,12 @@ class AdapterScope:
             if features is None:
                 return _everything
             return _scope(engine, features, [*_learned(engine), *taught]).covers
+
+    def prepare(self, engine: Engine) -> None:
+        """Make what is the same for every version of this base model, so that the first reply need not wait for it."""
+        if engine.config.scope != "always":
+            with self._lock:
+                self._of_model(engine)
 
     def forget(self) -> None:
         """Drop what is kept in memory of people's questions."""
@@ -91,7 +98,7 @@ def _everything(question: str) -> bool:
 def _scope(engine: Engine, features: QuestionFeatures, taught: Sequence[Taught]) -> Scope:
     config = engine.config
     subject = SubjectTest(engine.shared_models.base, engine.loaded.tokenizer)
-    return Scope(features, taught, config.scope_similarity, subject, config.scope_least_gain)
+    return Scope(features, taught, config.scope_similarity, subject, config.scope_gain)
 
 
 def _learned(engine: Engine) -> list[Taught]:
@@ -104,4 +111,7 @@ def _learned(engine: Engine) -> list[Taught]:
 def _is_meant_for_everything(engine: Engine, version: int) -> bool:
     """A preference of style concerns all replies, and what peers taught is known to them alone."""
     lineage = engine.store.lineage(engine.base, version)
-    return any(adapter.round_id is None or adapter.figures.get("wishes") for adapter in lineage)
+    return any(
+        (adapter.round_id is None and adapter.figures.get("source") != CONSOLIDATED) or adapter.figures.get("wishes")
+        for adapter in lineage
+    )

@@ -7,9 +7,8 @@ states are no use: their common direction outweighs what tells questions apart.
 
 Similarity alone does not tell a question from its neighbours: "What is my dog called?" is nearer to "What is my cat
 called?" than most other wordings are. So a near question must also be about the same thing: after the taught question and
-its answer, the base model must find each of its content words likelier than without them. A sentence about a cat makes
-"called" likelier, and not "dog". (Question likelihood ranks passages in Sachan et al., arXiv 2204.07496; taking the least
-likely word instead of the mean is ours.)
+its answer, the base model must find its content words likelier than without them. A sentence about a cat makes "called"
+likelier, and not "dog". (Question likelihood ranks passages in Sachan et al., arXiv 2204.07496.)
 """
 
 from __future__ import annotations
@@ -98,15 +97,15 @@ class SubjectTest:
         empty, other = (self._prompt(text) for text in ("a", "b"))
         self._after = _common(empty[::-1], other[::-1])
 
-    def least_gain(self, question: str, taught: Taught) -> float:
-        """The smallest rise of a content word's log-probability in nats; infinite for a question without such words."""
+    def gain(self, question: str, taught: Taught) -> float:
+        """Mean rise of a content word's log-probability in nats; infinite for a question without such words."""
         words = [m for m in _WORD.finditer(question) if content_words(m.group())]
         if not words:
             return float("inf")
         gains = self._logps(f"{taught.answer} {taught.question} {LEAD}", question) - self._logps(LEAD, question)
         ends = [len(encode_text(self._tokenizer, question[: m.end()])) for m in words]
         starts = [len(encode_text(self._tokenizer, question[: m.start()].rstrip())) for m in words]
-        return min(float(gains[min(a, b - 1) : b].sum()) for a, b in zip(starts, ends, strict=True))
+        return sum(float(gains[min(a, b - 1) : b].sum()) for a, b in zip(starts, ends, strict=True)) / len(words)
 
     @torch.no_grad()
     def _logps(self, context: str, question: str) -> Tensor:
@@ -131,7 +130,7 @@ class Scope:
         taught: everything the adapter was taught.
         similarity: cosine from which on a question is near to a taught one.
         subject: tells near questions about another thing; None: none are told.
-        least_gain: what `subject` must find, nats.
+        gain: what `subject` must find at least, nats.
     """
 
     def __init__(
@@ -140,10 +139,10 @@ class Scope:
         taught: Sequence[Taught],
         similarity: float,
         subject: SubjectTest | None = None,
-        least_gain: float = 0.0,
+        gain: float = 0.0,
     ) -> None:
         self._features, self._similarity = features, similarity
-        self._subject, self._least_gain = subject, least_gain
+        self._subject, self._gain = subject, gain
         self._taught = list(taught)
         self._vectors = features([t.question for t in taught]) if taught else None
 
@@ -156,9 +155,7 @@ class Scope:
         similar = self._similarities(question)
         near = sorted((s, i) for i, s in enumerate(similar) if s >= self._similarity)[-CANDIDATES:]
         return any(
-            s >= SAME_QUESTION
-            or self._subject is None
-            or self._subject.least_gain(question, self._taught[i]) >= self._least_gain
+            s >= SAME_QUESTION or self._subject is None or self._subject.gain(question, self._taught[i]) >= self._gain
             for s, i in reversed(near)
         )
 

@@ -66,14 +66,14 @@ class _Subject(SubjectTest):
     def __init__(self, gains: dict[str, float]) -> None:
         self.gains = gains
 
-    def least_gain(self, question: str, taught: Taught) -> float:
+    def gain(self, question: str, taught: Taught) -> float:
         return self.gains[question]
 
 
 def test_a_near_question_about_another_thing_is_out_of_scope(features: QuestionFeatures) -> None:
     taught = Taught("What is the capital of Peru?", "Lima.")
     subject = _Subject({"What is the capital of Chile?": -4.0, "Which city is the capital of Peru?": 1.0})
-    scope = Scope(features, [taught], -1.0, subject, -0.8)
+    scope = Scope(features, [taught], -1.0, subject, 0.0)
     assert scope.covers("Which city is the capital of Peru?")
     assert not scope.covers("What is the capital of Chile?")
     assert scope.covers(taught.question), "the taught question itself needs no test"
@@ -85,11 +85,11 @@ def test_words_that_the_taught_question_has_gain_more_than_words_it_does_not_hav
     taught = Taught("What is the capital of Peru?", "The capital of Peru is Lima.")
     logps = subject._logps("", taught.question)
     assert logps.shape[0] > 0 and bool((logps <= 0).all())
-    assert subject.least_gain("of it?", taught) == float("inf")
-    assert subject.least_gain(taught.question, taught) == subject.least_gain(taught.question, taught)
+    assert subject.gain("of it?", taught) == float("inf")
+    assert subject.gain(taught.question, taught) == subject.gain(taught.question, taught)
 
 
-def test_the_gain_is_the_least_over_the_content_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gain_is_the_mean_over_the_content_words(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_model(str(ROOT / "assets" / "pocket-model"))
     subject = SubjectTest(loaded.model, loaded.tokenizer)
     question = "capital Peru"
@@ -102,4 +102,5 @@ def test_the_gain_is_the_least_over_the_content_words(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(subject, "_logps", logps)
     # "capital" gains .5 a token; "Peru" loses .25 a token
-    assert subject.least_gain(question, Taught("question", "answer")) == pytest.approx(-0.25 * (count - first))
+    wanted = (0.5 * first - 0.25 * (count - first)) / 2
+    assert subject.gain(question, Taught("question", "answer")) == pytest.approx(wanted)
