@@ -237,6 +237,7 @@ class LearningService:
             learner = self._ready_learner()
             for held in (learner.probes.anchors, learner.anchors):
                 held.warm(self._engine.shared_models.training, self._engine.pad_id, self._engine.priority.give_way)
+            self._engine.scope.covering(self._engine, [])  # fits the features that questions are compared by
 
     def run_pending(self) -> int:
         """Learn everything that waits, round after round. Returns how many rounds were run.
