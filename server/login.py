@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from server.current_user import COOKIE, Access
+from server.current_user import Access
 from services.accounts.login_sessions import SESSION_SECONDS
 
 FREE_TRIES = 5  # wrong passwords for one name from one address, before each further one has to wait
@@ -71,10 +71,10 @@ def login_routes(access: Access) -> list[Route]:
             tries.was_wrong(who)
             return HTMLResponse(_form(name, "That name and password do not belong together."), 401)
         tries.was_right(who)
-        await run_in_threadpool(sessions.end, request.cookies.get(COOKIE, ""))  # the browser's earlier one
+        await run_in_threadpool(sessions.end, request.cookies.get(access.cookie, ""))  # the browser's earlier one
         response = RedirectResponse("/", 303)
         response.set_cookie(
-            COOKIE,
+            access.cookie,
             await run_in_threadpool(sessions.begin, user),
             max_age=SESSION_SECONDS,
             httponly=True,
@@ -87,9 +87,9 @@ def login_routes(access: Access) -> list[Route]:
         return HTMLResponse(_page(LOGOUT_FORM)) if request.state.user else RedirectResponse("/login", 303)
 
     async def leave(request: Request) -> Response:
-        await run_in_threadpool(sessions.end, request.cookies.get(COOKIE, ""))
+        await run_in_threadpool(sessions.end, request.cookies.get(access.cookie, ""))
         response = RedirectResponse("/login", 303)
-        response.delete_cookie(COOKIE)
+        response.delete_cookie(access.cookie)
         return response
 
     return [

@@ -62,7 +62,7 @@ def test_the_words_of_the_gate_are_escaped() -> None:
 def test_nothing_learned_yet_says_how_to_begin() -> None:
     said = words(learned_html([]))
     assert "thumbs-down" in said and "Better" in said and "Forget" not in said
-    assert "as it came" in words(adapters_html([]))
+    assert "the base model answers" in words(adapters_html([]))
 
 
 def test_a_long_list_shows_its_newest_and_offers_more() -> None:
@@ -98,6 +98,8 @@ def test_only_the_live_adapter_can_be_undone_and_a_deleted_one_not_even_pinned()
     kept, deleted = (dataclasses.replace(ADAPTER, status=status) for status in ("kept", "pruned"))
     assert buttons(adapters_html([ADAPTER])) == [UNDO, "Pin"]
     assert buttons(adapters_html([kept])) == ["Pin"]
+    undone = dataclasses.replace(ADAPTER, status="rolled_back")
+    assert buttons(adapters_html([undone])) == ["Restore", "Pin"]
     assert buttons(adapters_html([deleted])) == []
 
 
