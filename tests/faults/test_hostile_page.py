@@ -122,7 +122,7 @@ def test_a_body_that_no_page_sends_is_refused(world: World, path: str, body: byt
 def test_a_session_is_of_one_user_whoever_knows_its_name(world: World, forger: Forger) -> None:
     """ben's page asks for his conversation; cora, who knows the name of his session, asks for the answer."""
     ben = Forger(world, "ben")
-    show = next(event for event in ben.events if event["api_name"] == "show")
+    show = next(event for event in ben.events if event["api_name"] == "settle")
     with world.watch.case(SESSIONS):
         assert ben.join(show, [world.of_victim[0], ""], None, "bens-session").status_code == 200
         for session in ("bens-session", "bens-session~ben", "bens-session~ben~cora"):

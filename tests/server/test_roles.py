@@ -36,6 +36,7 @@ TABLE: dict[tuple[str, str], tuple[str, str, str]] = {
     ("POST", "/v1/learning"): OWNERS,
     ("GET", "/v1/adapters"): USERS,
     ("POST", "/v1/adapters/rollback"): OWNERS,
+    ("POST", "/v1/adapters/{version}/restore"): OWNERS,
     ("POST", "/v1/adapters/{version}/pin"): OWNERS,
     ("GET", "/v1/adapters/{version}/zip"): OWNERS,
     ("GET", "/v1/learned"): USERS,
@@ -110,7 +111,7 @@ def test_what_an_owner_does_on_the_page_a_guest_cannot(server: Running) -> None:
     """The buttons' own events, sent without the buttons."""
     visitor = Visitor(server, "cora")
     version, paused = server.app_services.learning.status().adapter_version, server.app_services.learning.paused
-    names = {"roll_back", "toggle_pause", "pin"}
+    names = {"roll_back", "restore", "toggle_pause", "pin"}
     tried = [event for event in visitor.events if event["api_name"].rstrip("_123456789") in names]
     assert len(tried) >= len(names)
     for event in tried:
@@ -139,7 +140,7 @@ def test_an_event_of_the_page_reaches_nothing_of_another_user(server: Running) -
     ben.chat.rename(conversation.id, f"About {secret}")
     before = [(m.text, m.vote, m.verdict) for m in ben.chat.messages(conversation.id)]
     own, forger = Visitor(server, "ben"), Visitor(server, "cora")
-    show = next(event for event in own.events if event["api_name"] == "show")
+    show = next(event for event in own.events if event["api_name"] == "settle")
     assert secret in own.fire(show, {}, conversation.id), "the same event shows it to its owner"
     for event in forger.events:
         data = {"id": reply.id, "value": f"better:{reply.id}", "index": 1, "liked": True, "text": "x", "title": "x"}

@@ -193,7 +193,7 @@ class ChatTab:
         self.chat.branch(do.branch, [self.conversation], [self.chat], **FAST)
         rewriting = [self.text, self.rewriting, self.boxes.drafts]
         rewrite = self.chat.rewrite(do.rewrite, [self.conversation, self.text, self.boxes.drafts], rewriting, **FAST)
-        for finished in (rewrite, self.keep.click(do.keep, [self.boxes.drafts], rewriting, **FAST)):
+        for finished in (rewrite, self.keep.click(do.leave_question, [self.boxes.drafts], rewriting, **FAST)):
             finished.then(None, js="() => document.querySelector('#message textarea').focus()")
         self.chat.compare(do.compare, None, [self.compared], **SLOW)
 
