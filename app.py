@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from services.settings import Settings
 
-POCKET_MODEL = Path(__file__).resolve().parent / "assets" / "pocket-model"
 COMMANDS = ("users", "data")
 FAILED_TO_START = 2
 
@@ -29,12 +28,19 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", type=Path, help="settings file (default: spear.toml here, if there is one)")
     parser.add_argument("--print-config", action="store_true", help="print the settings in force as a file, and end")
-    parser.add_argument("--model", help="folder or Hub name of a causal LM (default: the pocket model)")
+    parser.add_argument("--model", help="smollm2, pocket, a folder or a Hub name (default: smollm2 where installed)")
     parser.add_argument("--data-folder", type=Path, help="what is kept (default: SPEAR_DATA or ./data)")
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on, 0 for any free one (default: 7860)")
     parser.add_argument("--auth-file", type=Path, help="who may log in; made by `app.py users` (default: no login)")
     parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without a login")
+    parser.add_argument(
+        "--trusted-proxy",
+        action="append",
+        dest="trusted_proxies",
+        metavar="ADDRESS",
+        help="believe this proxy's forwarded addresses (repeatable)",
+    )
     parser.add_argument("--preset", help="live, general or paper, docs/SETTINGS.md (default: auto, by the model)")
     parser.add_argument("--device", help="cpu, cuda, mps (default: cpu)")
     parser.add_argument("--threads", type=int, help="CPU threads, 0 for automatic (default: 0)")
@@ -50,34 +56,51 @@ def make_parser() -> argparse.ArgumentParser:
 
 def settings_from(given: dict[str, Any]) -> Settings:
     """Flags over SPEAR_DATA over the file over the defaults. Raises ConfigError with one sentence."""
+    from services.models.built_in import AUTO
     from services.settings_file import FILE_NAME, read_settings
 
     file = given.pop("config", None) or (Path(FILE_NAME) if Path(FILE_NAME).is_file() else None)
     if "SPEAR_DATA" in os.environ:
         given.setdefault("data_folder", Path(os.environ["SPEAR_DATA"]))
+    if "trusted_proxies" in given:
+        given["trusted_proxies"] = tuple(given["trusted_proxies"])
     given["federation"] = {key: given.pop(key) for key in ("peers", "sync_every") if key in given}
-    return read_settings(file, given, {"model": str(POCKET_MODEL), "data_folder": Path("data")})
+    return read_settings(file, given, {"model": AUTO, "data_folder": Path("data")})
 
 
 def prepare_environment(model: str) -> None:
-    """Before the libraries are imported: no telemetry; for a model in a folder also no Hub and no progress bars."""
+    """Before the libraries are imported: no telemetry; for a model on this machine also no Hub and no progress bars."""
+    from services.models.built_in import SHORT_NAMES
+
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    if Path(model).is_dir():
+    if model in SHORT_NAMES or Path(model).is_dir():
         os.environ["HF_HUB_OFFLINE"] = "1"
         os.environ["TQDM_DISABLE"] = "1"
     warnings.filterwarnings("ignore", category=FutureWarning)  # of one library to another; nothing a user can act on
 
 
+def announce(settings: Settings) -> None:
+    """What a start with the default model has to say before it is ready: one line, or nothing."""
+    from services.models.built_in import AUTO, MISSING, POCKET, default_model, is_prepared
+
+    if settings.model == AUTO and default_model() == POCKET:
+        print(f"{MISSING}; starting the small pocket model instead.", file=sys.stderr, flush=True)
+    elif not is_prepared(settings.model, settings.data_folder):
+        print("Preparing SmolLM2 for its first start. This happens once.", file=sys.stderr, flush=True)
+
+
 def serve_until_signal(settings: Settings) -> None:
     """Raises SpearError or StoreError, each with one sentence, where it cannot start."""
     from services.data.backups import serving
+    from services.data.private_files import temporary_files
 
     # first: a folder in use, or a busy port, should not cost the loading of a model
-    with serving(settings.data_folder):
+    with serving(settings.data_folder), temporary_files(settings.data_folder):
         from ui.serve import bind, serve
 
         listener = bind(settings.host, settings.port)
+        announce(settings)
         from server.current_user import Access
         from services.accounts.users_file import Accounts
         from services.app import keep_what_is_loaded, open_services
@@ -90,7 +113,14 @@ def serve_until_signal(settings: Settings) -> None:
             page = build_page(access.for_visitors())
             keep_what_is_loaded()
             ready = f"SPEAR chat with {app_services.model.name} is ready"
-            serve(page, access, listener, lambda url: print(f"{ready}: {url}", flush=True), insecure=settings.insecure)
+            serve(
+                page,
+                access,
+                listener,
+                lambda url: print(f"{ready}: {url}", flush=True),
+                insecure=settings.insecure,
+                trusted_proxies=settings.trusted_proxies,
+            )
         finally:
             access.close()
             app_services.close()
@@ -98,6 +128,7 @@ def serve_until_signal(settings: Settings) -> None:
 
 def run(argv: list[str]) -> None:
     """Raises SpearError or StoreError, each with one sentence."""
+    os.umask(0o077)  # what is written is for this user's eyes only
     if argv and argv[0] in COMMANDS:
         from cli import commands
 

@@ -38,44 +38,66 @@ class Probe:
         self.app = app
         self.unrelated = list(unrelated)
         self.choices = list(choices)
-        self._untouched: dict[tuple[str, int], str] = {}
+        self._untouched: dict[tuple[str, Any], str] = {}
         self._base_accuracy: float | None = None
 
     @property
     def _engine(self) -> Engine:
         return self.app.engine
 
-    def replies(self, questions: Sequence[str], *, frozen: bool = False, tokens: int = 0) -> list[str]:
-        """Replies to bare questions; `tokens` ends them earlier than the application would."""
-        return self.prompted([[{"role": "user", "content": q}] for q in questions], frozen=frozen, tokens=tokens)
+    def replies(self, questions: Sequence[str], **how: Any) -> list[str]:
+        """Replies to bare questions; the arguments of `prompted`."""
+        return self.prompted([[{"role": "user", "content": q}] for q in questions], **how)
 
-    def prompted(self, prompts: Sequence[Any], *, frozen: bool = False, tokens: int = 0) -> list[str]:
-        """Replies to whole prompts, as chat messages."""
+    def prompted(
+        self, prompts: Sequence[Any], *, frozen: bool = False, tokens: int = 0, batch_size: int = BATCH_SIZE
+    ) -> list[str]:
+        """Replies to whole prompts, as chat messages; `tokens` ends them earlier than the application would."""
+        engine = self._engine
+        if frozen:
+            return self._answers(engine.shared_models.base, prompts, tokens, batch_size)
+        # as the application does: each prompt is answered by the adapter, or by the base model where it is out of scope
+        chosen = [engine.scope.serving(engine, prompt).model for prompt in prompts]
+        replies = [""] * len(prompts)
+        for model in {id(m): m for m in chosen}.values():
+            places = [i for i, m in enumerate(chosen) if m is model]
+            said = self._answers(model, [prompts[i] for i in places], tokens, batch_size)
+            for place, reply in zip(places, said, strict=True):
+                replies[place] = reply
+        return replies
+
+    def _answers(self, model: Any, prompts: Sequence[Any], tokens: int, batch_size: int) -> list[str]:
         engine = self._engine
         return answer_all(
-            engine.shared_models.base if frozen else engine.shared_models.serving.model,
+            model,
             engine.loaded.tokenizer,
             prompts,
             context_tokens=engine.loaded.context_tokens,
             max_new_tokens=tokens or engine.max_new_tokens,
-            batch_size=BATCH_SIZE,
+            batch_size=batch_size,
         )
 
-    def untouched(self, questions: Sequence[str], *, tokens: int = 0) -> list[str]:
+    def untouched(self, questions: Sequence[str], **how: Any) -> list[str]:
         """The untouched model's replies."""
-        missing = [q for q in dict.fromkeys(questions) if (q, tokens) not in self._untouched]
-        for q, reply in zip(missing, self.replies(missing, frozen=True, tokens=tokens), strict=True):
-            self._untouched[q, tokens] = reply
-        return [self._untouched[q, tokens] for q in questions]
+        key = tuple(sorted(how.items()))
+        missing = [q for q in dict.fromkeys(questions) if (q, key) not in self._untouched]
+        for q, reply in zip(missing, self.replies(missing, frozen=True, **how), strict=True):
+            self._untouched[q, key] = reply
+        return [self._untouched[q, key] for q in questions]
 
     def learned(self, corrections: Sequence[Correction], *, neighbours: bool = True) -> Learned:
         """Every question, wording and neighbour of the corrections, asked of what serves now."""
         return tally(corrections, lambda questions: self.replies(questions), self.untouched, neighbours=neighbours)
 
     def answers_changed(self) -> float:
-        """Share of unrelated replies that differ within the first tokens from the untouched model's."""
-        now = self._ids(self.replies(self.unrelated, tokens=FIRST_TOKENS))
-        return changed(now, self._ids(self.untouched(self.unrelated, tokens=FIRST_TOKENS)))
+        """Share of unrelated replies that differ within the first tokens from the untouched model's.
+
+        They are asked for one at a time: what a row is computed with moves the last bits of bfloat16, and a tenth of the
+        replies with them.
+        """
+        how = {"tokens": FIRST_TOKENS, "batch_size": 1}
+        now = self._ids(self.replies(self.unrelated, **how))
+        return changed(now, self._ids(self.untouched(self.unrelated, **how)))
 
     def retention_nll(self) -> float:
         """Rise of the NLL of the untouched model's own replies to the unrelated questions, nats per token."""
@@ -85,10 +107,11 @@ class Probe:
             engine.encoder.plain(p, reply) for p, reply in zip(prompts, self.untouched(self.unrelated), strict=True)
         ]
         sizes = [len(row.completion_ids) for row in rows]
+        touched = [i for i, p in enumerate(prompts) if engine.scope.serving(engine, p).version]
         total = 0.0
         for model, sign in ((engine.shared_models.serving.model, -1), (engine.shared_models.base, 1)):
-            scored = score_rows(model, rows, engine.pad_id, MICRO_BATCH)
-            total += sign * sum(row.mean_logp * size for row, size in zip(scored, sizes, strict=True))
+            scored = score_rows(model, [rows[i] for i in touched], engine.pad_id, MICRO_BATCH)
+            total += sign * sum(row.mean_logp * sizes[i] for row, i in zip(scored, touched, strict=True))
         return total / sum(sizes)
 
     def accuracy(self, *, frozen: bool = False) -> float:
@@ -96,10 +119,13 @@ class Probe:
         if frozen and self._base_accuracy is not None:
             return self._base_accuracy
         engine = self._engine
-        model = engine.shared_models.base if frozen else engine.shared_models.serving.model
-        rows = [row for choice in self.choices for row in self._option_rows(choice)]
-        scored = iter(score_rows(model, rows, engine.pad_id, MICRO_BATCH))
-        logps = [[next(scored).masked_logp for _ in choice.options] for choice in self.choices]
+        base = engine.shared_models.base
+        logps = []
+        for choice in self.choices:
+            asked = [{"role": "user", "content": choice.question}]
+            model = base if frozen else engine.scope.serving(engine, asked).model
+            scored = score_rows(model, self._option_rows(choice), engine.pad_id, MICRO_BATCH)
+            logps.append([row.masked_logp for row in scored])
         lengths = [[len(option) for option in choice.options] for choice in self.choices]
         share = right_choices(logps, lengths, [choice.right for choice in self.choices])
         if frozen:

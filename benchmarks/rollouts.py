@@ -13,6 +13,7 @@ import json
 import random
 import statistics
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,8 +22,7 @@ from benchmarks.report import add_common_flags, print_table
 from benchmarks.shapes import DTYPES, SHAPES, build
 from pocket.evaluation import ask, distinct_tasks
 from pocket.tasks import SHAPES as TASKS
-from spear_core.inference.decoding import Decoding
-from spear_core.inference.rollout import generate_tokens
+from spear_core.inference.generation import Request, generate
 from spear_core.models.loading import load_model
 from spear_core.models.prompts import encode_prompt, end_token_ids, padding_token_id
 
@@ -44,7 +44,16 @@ def mixed_prompts(loaded: Any, count: int, new_tokens: int, seed: int) -> Tokens
     return out
 
 
-def plain(model: Any, prompts: Tokens, decoding: Decoding, batch_size: int) -> Tokens:
+@dataclass(frozen=True)
+class Limits:
+    """When a reply is over, and what fills up a batch of plain `generate`."""
+
+    new_tokens: int
+    end_ids: frozenset[int]
+    pad_id: int
+
+
+def plain(model: Any, prompts: Tokens, limits: Limits, batch_size: int) -> Tokens:
     out: Tokens = []
     device = next(model.parameters()).device
     for start in range(0, len(prompts), batch_size):
@@ -52,47 +61,48 @@ def plain(model: Any, prompts: Tokens, decoding: Decoding, batch_size: int) -> T
         width = max(map(len, part))
         with torch.inference_mode():
             made = model.generate(
-                input_ids=torch.tensor([[decoding.pad_id] * (width - len(p)) + p for p in part], device=device),
+                input_ids=torch.tensor([[limits.pad_id] * (width - len(p)) + p for p in part], device=device),
                 attention_mask=torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in part], device=device),
-                max_new_tokens=decoding.new_tokens,
-                eos_token_id=sorted(decoding.end_ids),
-                pad_token_id=decoding.pad_id,
+                max_new_tokens=limits.new_tokens,
+                eos_token_id=sorted(limits.end_ids),
+                pad_token_id=limits.pad_id,
                 do_sample=False,
             )
         for new in made[:, width:].tolist():
-            out.append(new[: next((at for at, token in enumerate(new) if token in decoding.end_ids), len(new))])
+            out.append(new[: next((at for at, token in enumerate(new) if token in limits.end_ids), len(new))])
     return out
 
 
-def ours(model: Any, prompts: Tokens, decoding: Decoding, batch_size: int) -> Tokens:
-    return [first for (first,) in generate_tokens(model, prompts, decoding, batch_size=batch_size)]
+def ours(model: Any, prompts: Tokens, limits: Limits, batch_size: int) -> Tokens:
+    requests = [Request(prompt, limits.new_tokens, limits.end_ids) for prompt in prompts]
+    return [reply.tokens for reply in generate(model, requests, batch_size=batch_size)]
 
 
-def random_shape(arguments: argparse.Namespace) -> tuple[Any, Tokens, Decoding]:
+def random_shape(arguments: argparse.Namespace) -> tuple[Any, Tokens, Limits]:
     """A model that has learned nothing: a tenth of all tokens end a reply, so that replies have mixed lengths too."""
     model = build(arguments.shape, arguments.device, arguments.dtype)
     rng, vocabulary = random.Random(arguments.seed), int(model.config.vocab_size)
     prompts = [[rng.randrange(vocabulary) for _ in range(rng.randint(16, 256))] for _ in range(arguments.prompts)]
     ends = frozenset(rng.sample(range(vocabulary), vocabulary // 10))
-    return model, prompts, Decoding(arguments.new_tokens, ends, pad_id=0)
+    return model, prompts, Limits(arguments.new_tokens, ends, pad_id=0)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.shape:
-        model, prompts, decoding = random_shape(arguments)
+        model, prompts, limits = random_shape(arguments)
     else:
         loaded = load_model(arguments.model, device=arguments.device)
         model, tokenizer = loaded.model, loaded.tokenizer
         prompts = mixed_prompts(loaded, arguments.prompts, arguments.new_tokens, arguments.seed)
-        decoding = Decoding(arguments.new_tokens, frozenset(end_token_ids(tokenizer)), padding_token_id(tokenizer))
+        limits = Limits(arguments.new_tokens, frozenset(end_token_ids(tokenizer)), padding_token_id(tokenizer))
     seconds: dict[str, list[float]] = {"ours": [], "plain": []}
     made: dict[str, Tokens] = {}
     for side in (ours, plain):
-        side(model, prompts[: arguments.batch], decoding, arguments.batch)  # warm
+        side(model, prompts[: arguments.batch], limits, arguments.batch)  # warm
     for _ in range(arguments.repeats):
         for side in (ours, plain):
             started = time.perf_counter()
-            made[side.__name__] = side(model, prompts, decoding, arguments.batch)
+            made[side.__name__] = side(model, prompts, limits, arguments.batch)
             if arguments.device.startswith("cuda"):
                 torch.cuda.synchronize()
             seconds[side.__name__].append(time.perf_counter() - started)

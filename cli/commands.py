@@ -175,15 +175,18 @@ def _export(asked: argparse.Namespace, settings: Settings) -> None:
 
 def _import(asked: argparse.Namespace, settings: Settings) -> None:
     from services.app import prepare_data_folder
+    from services.models.built_in import model_folder
     from spear_core.models.loading import load_model
 
     try:
         content = sys.stdin.buffer.read() if str(asked.file) == "-" else asked.file.read_bytes()
     except OSError as e:
         raise SpearError(f"{asked.file} cannot be read ({e.strerror}).") from e
-    base = load_model(settings.model).fingerprint if asked.format != "events" else ""
     with backups.in_use(settings.data_folder):
         prepare_data_folder(settings.data_folder)
+        base = ""
+        if asked.format != "events":
+            base = load_model(model_folder(settings.model, settings.data_folder)).fingerprint
         with Store(settings.data_folder / backups.DATABASE) as store:
             done = import_file(store, asked.format, content, base, asked.user, skip_bad=asked.skip_bad)
     for skipped in done.skipped:
@@ -229,8 +232,9 @@ def _first_adapter(asked: argparse.Namespace, settings: Settings) -> None:
 def _starter(asked: argparse.Namespace, settings: Settings) -> None:
     from services.app import open_services
     from services.learning.starter_answers import ship_starter_answers
+    from services.models.built_in import asset_folder
 
-    folder = Path(settings.model)
+    folder = asset_folder(settings.model) or Path(settings.model)
     if not folder.is_dir():
         raise SpearError(f"{folder} is not a folder on this machine; the answers are written into the model's folder.")
     with tempfile.TemporaryDirectory() as scratch:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.report import print_table
 from experiments.algorithms import ALGORITHMS
 from experiments.hardware import rounds_on_one_core
 from experiments.runner import play_run
 from experiments.settings import Run, read_runs
+from experiments.tables import print_table
 from spear_core.errors import SpearError
 from spear_core.models.loading import LoadedModel, load_model
 from spear_core.training.memory import keep_little

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from experiments.tasks.base import Task
 from spear_core.config import SpearConfig
-from spear_core.inference.decoding import Decoding
-from spear_core.inference.rollout import generate_tokens
+from spear_core.inference.generation import Finish, Generated, Request, generate
+from spear_core.inference.token_choice import Choice
 from spear_core.models.loading import LoadedModel
 from spear_core.models.prompts import encode_prompt, end_token_ids, padding_token_id
 from spear_core.models.shared_base import AdapterState, SharedBaseModels
@@ -97,19 +97,19 @@ class ClientRuntime:
     ) -> list[list[Reply]]:
         """`samples` replies to each prompt; the same seed gives the same replies. Counts the tokens."""
         encoded = [self.encode(p) for p in prompts]
-        decoding = Decoding(
-            self._new_tokens, self.end_ids, self.pad_id, 0.0 if greedy else self.play.temperature, self.play.top_p
-        )
+        choice = Choice(0.0 if greedy else self.play.temperature, self.play.top_p)
+        requests = [Request(ids, self._new_tokens, self.end_ids, choice) for ids in encoded for _ in range(samples)]
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            made = generate_tokens(self.model, encoded, decoding, batch_size=self.play.batch_size, samples=samples)
-        return [[self._reply(ids, t) for t in of_prompt] for ids, of_prompt in zip(encoded, made, strict=True)]
+            made = generate(self.model, requests, batch_size=self.play.batch_size)
+        replies = [self._reply(tuple(asked.prompt), reply) for asked, reply in zip(requests, made, strict=True)]
+        return [replies[i : i + samples] for i in range(0, len(replies), samples)]
 
-    def _reply(self, prompt_ids: tuple[int, ...], tokens: list[int]) -> Reply:
-        ended = len(tokens) < self._new_tokens
-        completion = (*tokens, *(end_token_ids(self.loaded.tokenizer)[:1] if ended else ()))
+    def _reply(self, prompt_ids: tuple[int, ...], made: Generated) -> Reply:
+        ended = made.finish == Finish.ENDED
+        completion = (*made.tokens, *(end_token_ids(self.loaded.tokenizer)[:1] if ended else ()))
         self.generated_tokens += len(completion)
-        text = str(self.loaded.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+        text = str(self.loaded.tokenizer.decode(made.tokens, skip_special_tokens=True)).strip()
         return Reply(Encoded(prompt_ids, completion, (True,) * len(completion)), text)
 
     def logps(self, examples: Sequence[Encoded]) -> list[Tensor]:

@@ -20,7 +20,7 @@ from federation.identity import PublicKey
 from federation.join_requests import MAX_BODY_BYTES, MAX_NAME_CHARACTERS, JoinRequest
 from federation.peer_host import PeerHost
 from federation.peers import parse_address
-from federation.request_signing import Nonces, RequestSignature, parse_request_signature
+from federation.request_signing import Nonces, RequestSignature, UsedRequest, parse_request_signature
 from federation.update import MAX_UPDATE_BYTES
 
 CARD, UPDATE, KNOCK = "/federation/card", "/federation/update", "/federation/knock"
@@ -88,7 +88,7 @@ class RequestGuard:
         limit = self.limits
         self.strangers = Buckets(limit.requests_per_second, limit.burst, limit.most_remotes)
         self.peers = Buckets(limit.requests_per_second, limit.burst, limit.most_remotes)
-        self.nonces = Nonces(limit.clock_skew_seconds)
+        self.nonces = Nonces(limit.clock_skew_seconds, used=peer_host.used_requests())
         self._transfers: Counter[tuple[str, PublicKey]] = Counter()
 
     def pass_stranger(self, remote: str) -> None:
@@ -114,13 +114,16 @@ class RequestGuard:
             raise
         if not approved:
             self.pass_stranger(remote)
-            self.nonces.forget(found.key)
             raise RequestRefused(403, f"the key {found.key.fingerprint} is not approved here; knock and wait for a yes")
         if not self.peers.take(found.key.text, self._ticks()):
             raise RequestRefused(429, "too many requests of this peer; try again later", 60)
         if not self.nonces.use(found.key, found.nonce, found.time, self._clock()):
             raise RequestRefused(401, "the request was made before; make a new one")
         return found
+
+    def used(self, found: RequestSignature) -> UsedRequest:
+        """What has to be kept of an admitted request, so that no later process admits it again."""
+        return UsedRequest(found.key, found.nonce, self.nonces.until(found.time, self._clock()))
 
     def _check_time(self, found: RequestSignature) -> None:
         apart = found.time - self._clock()

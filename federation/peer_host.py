@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from federation.identity import Identity, PublicKey
 from federation.join_requests import JoinRequests
+from federation.request_signing import UsedRequest
 
 PARTIAL_PREFIX, PARTIAL_SUFFIX = ".incoming-", ".part"
 
@@ -49,6 +51,18 @@ class PeerHost(Protocol):
 
     def latest(self) -> Offer | None:
         """The update to give to approved peers; None for none yet. Asked on every request: answer from memory."""
+        ...
+
+    def used_requests(self) -> Iterable[UsedRequest]:
+        """Signatures that an earlier process accepted. Asked once, at the start."""
+        ...
+
+    def keep_used_request(self, used: UsedRequest) -> None:
+        """Keep it for `used_requests` of a later process, at least until its time. Called in a worker thread.
+
+        Raises:
+            FederationError: the request is refused, since it could be repeated.
+        """
         ...
 
     def receive(self, author: PublicKey, path: Path) -> None:

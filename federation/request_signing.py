@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from federation.errors import RequestRefused
@@ -70,28 +70,57 @@ def parse_request_signature(value: str | None) -> RequestSignature:
         raise RequestRefused(401, f"the {HEADER} header is damaged") from e
 
 
-class Nonces:
-    """Passes that were used, so that none is used twice. Bounded: only approved keys' passes are kept, for as long as
-    their times are accepted, and no more than `most_per_key`."""
+@dataclass(frozen=True)
+class UsedRequest:
+    """A signature that is not accepted a second time.
 
-    def __init__(self, window_seconds: float, most_per_key: int = 4096) -> None:
+    Attributes:
+        until: seconds since 1970 from which its time alone is refused, and it can be forgotten.
+    """
+
+    key: PublicKey
+    nonce: str
+    until: float
+
+
+class Nonces:
+    """Signatures that were used, so that none is used twice, whatever becomes of the key's approval meanwhile.
+
+    Bounded: only those of keys that were approved at the time are kept, for as long as their times are accepted, and no
+    more than `most_per_key`.
+
+    Args:
+        used: those that an earlier process accepted.
+    """
+
+    def __init__(self, window_seconds: float, most_per_key: int = 4096, used: Iterable[UsedRequest] = ()) -> None:
         self._window = window_seconds
         self._most = most_per_key
-        self._used: dict[PublicKey, OrderedDict[str, float]] = {}  # nonce -> when it can be forgotten
+        self._used: dict[PublicKey, dict[str, float]] = {}  # nonce -> when it can be forgotten
+        self._swept = 0.0
+        for request in used:
+            self._used.setdefault(request.key, {})[request.nonce] = request.until
 
     def __len__(self) -> int:
         return sum(len(used) for used in self._used.values())
 
     def use(self, key: PublicKey, nonce: str, time: float, now: float) -> bool:
         """Whether the pass is new; False too while the key has more passes in use than are kept."""
-        used = self._used.setdefault(key, OrderedDict())
-        if len(used) >= self._most // 2:  # seldom, since it looks at all of them
-            for old in [n for n, until in used.items() if until < now]:
-                del used[old]
+        if (
+            now - self._swept > self._window or len(self._used.get(key, ())) >= self._most // 2
+        ):  # seldom: it looks at all
+            self._sweep(now)
+        used = self._used.setdefault(key, {})
         if nonce in used or len(used) >= self._most:
             return False
-        used[nonce] = max(now, time) + self._window
+        used[nonce] = self.until(time, now)
         return True
 
-    def forget(self, key: PublicKey) -> None:
-        self._used.pop(key, None)
+    def until(self, time: float, now: float) -> float:
+        """When a signature of this time can be forgotten."""
+        return max(now, time) + self._window
+
+    def _sweep(self, now: float) -> None:
+        self._swept = now
+        left = {key: {n: until for n, until in used.items() if until >= now} for key, used in self._used.items()}
+        self._used = {key: used for key, used in left.items() if used}

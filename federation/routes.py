@@ -60,6 +60,16 @@ def _remote(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+async def _admitted(guard: RequestGuard, request: Request) -> RequestSignature:
+    """Raises RequestRefused."""
+    found = guard.admit(request.method, UPDATE, request.headers.get(HEADER), _remote(request))
+    try:
+        await run_in_threadpool(guard.peer_host.keep_used_request, guard.used(found))
+    except FederationError as e:
+        raise RequestRefused(503, str(e), 60) from e
+    return found
+
+
 async def _card(guard: RequestGuard, request: Request) -> Response:
     guard.pass_stranger(_remote(request))
     peer_host, offer = guard.peer_host, guard.peer_host.latest()
@@ -68,7 +78,7 @@ async def _card(guard: RequestGuard, request: Request) -> Response:
 
 
 async def _give(guard: RequestGuard, request: Request) -> Response:
-    found = guard.admit("GET", UPDATE, request.headers.get(HEADER), _remote(request))
+    found = await _admitted(guard, request)
     offer = guard.peer_host.latest()
     if offer is None:
         return Response(status_code=204)  # nothing yet; 404 is what another program would say
@@ -107,7 +117,7 @@ class _Download(Response):
 
 
 async def _take(guard: RequestGuard, request: Request) -> Response:
-    found = guard.admit("POST", UPDATE, request.headers.get(HEADER), _remote(request))
+    found = await _admitted(guard, request)
     length = guard.check_length(request.headers.get("Content-Length"), guard.limits.max_update_bytes)
     path = guard.peer_host.inbox / f"{PARTIAL_PREFIX}{secrets.token_hex(16)}{PARTIAL_SUFFIX}"
     with guard.transfer("take", found.key, most=1):

@@ -256,6 +256,12 @@ def m007_sessions(db: Database) -> None:
     """)
 
 
+@MIGRATIONS()
+def m008_known_browsers(db: Database) -> None:
+    """Browsers in which somebody logged in before, by the SHA-256 of their cookie."""
+    db.execute("CREATE TABLE known_browsers (id_sha256 TEXT PRIMARY KEY NOT NULL, user TEXT NOT NULL)")
+
+
 def known_names() -> frozenset[str]:
     """Every migration of this version: on an empty database, all are pending."""
     with Database(memory=True, execute_plugins=False) as empty:

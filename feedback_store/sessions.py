@@ -12,7 +12,7 @@ from collections.abc import Collection
 from feedback_store.database import Connection
 from feedback_store.records import LoginSession
 
-KEPT_TABLES = ("sessions", "used_requests")  # in no backup, and not replaced by one
+KEPT_TABLES = ("sessions", "used_requests", "known_browsers")  # in no backup, and not replaced by one
 
 
 class Sessions(Connection):
@@ -36,6 +36,30 @@ class Sessions(Connection):
     def end_all_sessions(self) -> None:
         with self._transaction(write=True):
             self._execute("DELETE FROM sessions")
+
+    def known_browsers(self) -> list[tuple[str, str]]:
+        """(SHA-256 of the cookie, the user's id), oldest first."""
+        with self._transaction(write=False):
+            rows = self._rows("SELECT id_sha256, user FROM known_browsers ORDER BY rowid")
+            return [(row["id_sha256"], row["user"]) for row in rows]
+
+    def change_known_browsers(self, new: str, user: str, gone: Collection[str]) -> None:
+        """Remember one, forget others. One transaction."""
+        with self._transaction(write=True):
+            self._insert("known_browsers", {"id_sha256": new, "user": user})
+            for digest in gone:
+                self._execute("DELETE FROM known_browsers WHERE id_sha256 = ?", [digest])
+
+    def used_requests(self) -> list[tuple[str, str, float]]:
+        """(public key, nonce, until when it must be known, in seconds since 1970)."""
+        with self._transaction(write=False):
+            return [(row["key"], row["nonce"], row["until"]) for row in self._rows("SELECT * FROM used_requests")]
+
+    def keep_used_request(self, key: str, nonce: str, until: float, *, now: float) -> None:
+        """A kill does not take it back; a power cut can. What can be forgotten is."""
+        with self._transaction(write=True, flushed=False):
+            self._execute("DELETE FROM used_requests WHERE until < ?", [now])
+            self._execute("INSERT OR REPLACE INTO used_requests VALUES (?, ?, ?)", [key, nonce, until])
 
     def _kept(self) -> dict[str, list[dict[str, object]]]:
         return {table: self._rows(f"SELECT * FROM {table}") for table in KEPT_TABLES}

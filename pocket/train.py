@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from pocket import checkpoint
 from pocket.corpus import Corpus, Turn
 from pocket.starter import write_settings
 from pocket.tokenizer import BOS, END, PAD, ROLE_TOKEN, train_tokenizer
@@ -131,7 +132,7 @@ def train(arguments: argparse.Namespace) -> None:
     device = torch.device(arguments.device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    state_file = out / "state.pt"
+    state_file = out / checkpoint.FILE
     if state_file.exists():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "model")
     elif arguments.init_from:
@@ -146,12 +147,7 @@ def train(arguments: argparse.Namespace) -> None:
     base_lrs = [s.param_groups[0]["lr"] for s in steppers]
     step = 0
     if state_file.exists():
-        # The one exception: what this very command wrote, and read with torch's reader of tensors alone
-        state = torch.load(state_file, map_location=device, weights_only=True)  # noqa: TID251
-        model.load_state_dict(state["model"])
-        for stepper, saved in zip(steppers, state["optimizers"], strict=True):
-            stepper.load_state_dict(saved)
-        step = state["step"]
+        step = checkpoint.load(state_file, model, steppers)
         log.info("resumed at step %d", step)
     else:
         save_model(model, tokenizer, out / "model")
@@ -183,10 +179,7 @@ def train(arguments: argparse.Namespace) -> None:
                 "step %d/%d  loss %.4f  lr x%.2f  %.0f tokens/s  %.0f min left", step, steps, running, scale, rate, left
             )
         if step % arguments.checkpoint_every == 0 or step == steps:
-            state = {"model": model.state_dict(), "optimizers": [s.state_dict() for s in steppers], "step": step}
-            temporary = state_file.with_suffix(".tmp")
-            torch.save(state, temporary)
-            temporary.replace(state_file)
+            checkpoint.save(state_file, model, steppers, step)
             save_model(model, tokenizer, out / "model")
     save_model(model, tokenizer, out / "model")
     log.info("the model is in %s", out / "model")

@@ -1,6 +1,6 @@
-"""Who a request is from, and the services as that person may use them. Decisions only; the door itself is access_gate.py.
+"""Who a request is from, and the services as that person may use them. Decisions only; guard.py acts on them.
 
-The page's handlers need not ask: the workbench that `for_visitors` gives them resolves to the signed-in user's own one at
+The page's handlers need not ask: the services that `for_visitors` gives them resolve to the signed-in user's own one at
 every access, and to nobody's where there is no request.
 """
 
@@ -16,6 +16,7 @@ from gradio.context import LocalContext
 from starlette.requests import HTTPConnection
 
 from feedback_store import Store
+from services.accounts.known_browsers import KnownBrowsers
 from services.accounts.login_sessions import LoginSessions
 from services.accounts.users_file import LOCAL, NOBODY, Accounts, User
 from services.user_session import UserSession, UserSessions
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from services.app import AppServices
 
 COOKIE = "spear-session"  # followed by the instance: a browser keeps one jar for all ports of a host
+BROWSER = "spear-browser"  # the cookie by which a browser is known again; it opens nothing
 INSTANCE = "instance"  # key of the store's settings
 
 
@@ -36,7 +38,9 @@ class Access:
         self.app_services = app_services
         self.accounts = accounts
         self.sessions = LoginSessions(app_services.engine.store, accounts) if accounts else None
-        self.cookie = f"{COOKIE}-{_instance(app_services.engine.store)}" if accounts else COOKIE
+        instance = _instance(app_services.engine.store) if accounts else ""
+        self.cookie, self.browser_cookie = f"{COOKIE}-{instance}", f"{BROWSER}-{instance}"
+        self.browsers = KnownBrowsers(app_services.engine.store)
         self._sessions = UserSessions(app_services, self._name_of)
 
     def _name_of(self, user_id: str) -> str:

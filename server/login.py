@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from html import escape
 from urllib.parse import parse_qs
 
+from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from server.current_user import Access
+from server.login_tries import LoginTries, counted_under
+from services.accounts.known_browsers import BROWSER_SECONDS
 from services.accounts.login_sessions import SESSION_SECONDS
 
-FREE_TRIES = 5  # wrong passwords for one name from one address, before each further one has to wait
-WAIT_SECONDS = 30.0
-MOST_REMEMBERED = 4096
+AT_ONCE = 2  # passwords hashed at the same time: each takes 64 MB
+MOST_WAITING = 16  # to be hashed; more are turned away at once
 MAX_FORM_BYTES = 8192
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;margin:0;display:grid;place-items:center;min-height:100vh;
@@ -32,55 +32,37 @@ LOGOUT_FORM = '<form method="post" action="logout"><h1>SPEAR chat</h1><button>Lo
 SHARED = "Your conversations are yours alone. What the model learns from anyone, it answers to everyone."
 
 
-class Tries:
-    """Wrong passwords by (name, address): a guesser waits, and nobody else does."""
-
-    def __init__(self) -> None:
-        self._wrong: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # -> (how many, when last)
-
-    def must_wait(self, who: tuple[str, str]) -> bool:
-        count, at = self._wrong.get(who, (0, 0.0))
-        return count >= FREE_TRIES and time.monotonic() - at < WAIT_SECONDS
-
-    def was_wrong(self, who: tuple[str, str]) -> None:
-        self._wrong[who] = (self._wrong.pop(who, (0, 0.0))[0] + 1, time.monotonic())
-        while len(self._wrong) > MOST_REMEMBERED:
-            self._wrong.popitem(last=False)
-
-    def was_right(self, who: tuple[str, str]) -> None:
-        self._wrong.pop(who, None)
-
-
 def login_routes(access: Access) -> list[Route]:
     """`/login` and `/logout`; none where there are no logins."""
     accounts, sessions = access.accounts, access.sessions
     if accounts is None or sessions is None:
         return []
-    tries = Tries()
+    tries, hashing = LoginTries(), CapacityLimiter(AT_ONCE)
 
     async def show(request: Request) -> Response:
         return RedirectResponse("/", 303) if request.state.user else HTMLResponse(_form())
 
     async def take(request: Request) -> Response:
         name, password = await _fields(request)
-        who = (name[:64], request.client.host if request.client else "")
-        if tries.must_wait(who):
+        asked, browser = accounts.user(name), request.cookies.get(access.browser_cookie, "")
+        is_known = access.browsers.knows(browser, asked.id if asked else None)
+        limits = counted_under(name, request.client.host if request.client else "", browser if is_known else "")
+        if hashing.statistics().tasks_waiting >= MOST_WAITING:
+            return HTMLResponse(_form(name, "Too many people log in at the moment. Try again in a few seconds."), 503)
+        if not tries.begin(limits):
             return HTMLResponse(_form(name, "Too many wrong passwords. Wait half a minute and try again."), 429)
-        user = await run_in_threadpool(accounts.by_password, name, password)
+        user = await to_thread.run_sync(accounts.by_password, name, password, limiter=hashing)
         if user is None:
-            tries.was_wrong(who)
             return HTMLResponse(_form(name, "That name and password do not belong together."), 401)
-        tries.was_right(who)
+        tries.was_right(limits)
         await run_in_threadpool(sessions.end, request.cookies.get(access.cookie, ""))  # the browser's earlier one
         response = RedirectResponse("/", 303)
-        response.set_cookie(
-            access.cookie,
-            await run_in_threadpool(sessions.begin, user),
-            max_age=SESSION_SECONDS,
-            httponly=True,
-            samesite="lax",
-            secure=request.url.scheme == "https",
-        )
+        for cookie, value, seconds in (
+            (access.cookie, await run_in_threadpool(sessions.begin, user), SESSION_SECONDS),
+            (access.browser_cookie, await run_in_threadpool(access.browsers.remember, browser, user), BROWSER_SECONDS),
+        ):
+            secure = request.url.scheme == "https"
+            response.set_cookie(cookie, value, max_age=seconds, httponly=True, samesite="lax", secure=secure)
         return response
 
     async def ask_to_leave(request: Request) -> Response:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from gradio.utils import get_upload_folder
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.accounts.users_file import User
@@ -33,6 +33,9 @@ REST = frozenset({"upload_progress", "startup-events", "theme.css", "info", "app
 OWNER_OF = "~"  # no id of a user has it
 MAX_SESSION_CHARACTERS = 100
 UNREADABLE = "The page sent something that cannot be read; load it again."
+NO_SESSION = (
+    'data: {"msg":"unexpected_error","message":"This session has ended.","success":false,"session_not_found":true}\n\n'
+)
 ABSENT = "The page has no such address."
 _BODY = {"session_hash": str, "fn_index": int}
 _SURROGATES = re.compile("[\ud800-\udfff]")  # no answer could quote them back
@@ -44,18 +47,30 @@ class _Refused(Exception):
         self.status, self.sentence = status, sentence
 
 
+class _NoSuchSession(Exception):
+    pass
+
+
 class PageGuard:
     """Answers by itself, with one sentence: 400, 403 or 404.
 
     Args:
         events: ids of the page's events.
         uploads: the events that take an uploaded file, each with the positions of its inputs that are files.
+        is_queued: whether Gradio knows a session by that name: of another it would raise in the middle of an answer.
     """
 
-    def __init__(self, app: ASGIApp, events: Collection[int], uploads: Mapping[int, Collection[int]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        events: Collection[int],
+        uploads: Mapping[int, Collection[int]],
+        is_queued: Callable[[str], bool],
+    ) -> None:
         self.app = app
         self.events = frozenset(events)
         self.uploads = uploads
+        self.is_queued = is_queued
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith((PREFIX, ICONS)):
@@ -69,6 +84,10 @@ class PageGuard:
         except _Refused as refused:
             await _no(refused.status, refused.sentence)(scope, receive, send)
             return
+        except _NoSuchSession:
+            # as Gradio would say it, which makes the page begin a new session
+            await Response(NO_SESSION, media_type="text/event-stream")(scope, receive, send)
+            return
         await self.app(scope, receive, send)
 
     async def _own(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
@@ -80,6 +99,8 @@ class PageGuard:
         if name == STREAM:
             query = scope["query_string"].decode("latin-1")
             said = [(k, _owned(v, user) if k == "session_hash" else v) for k, v in parse_qsl(query, True)]
+            if not self.is_queued(dict(said).get("session_hash", "")):
+                raise _NoSuchSession
             return {**scope, "query_string": urlencode(said).encode()}, receive
         if name.startswith(HEARTBEAT):
             path = PREFIX + HEARTBEAT + _owned(name.removeprefix(HEARTBEAT), user)

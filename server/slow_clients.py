@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -59,8 +60,12 @@ class HangsUp(_Protocol):
             self.transport.close()
 
 
-def server_config(app: FastAPI, shutdown_seconds: int) -> uvicorn.Config:
-    """How the app is served. Open event streams are cut `shutdown_seconds` after a signal."""
+def server_config(app: FastAPI, shutdown_seconds: int, trusted_proxies: Sequence[str] = ()) -> uvicorn.Config:
+    """How the app is served. Open event streams are cut `shutdown_seconds` after a signal.
+
+    Args:
+        trusted_proxies: addresses or networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    """
     return uvicorn.Config(
         app,
         http=HangsUp,
@@ -69,4 +74,6 @@ def server_config(app: FastAPI, shutdown_seconds: int) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         access_log=False,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
     )

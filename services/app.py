@@ -18,6 +18,7 @@ from services.learning.comparison import ComparisonService
 from services.learning.progress import ProgressService
 from services.learning.rounds import LearningService
 from services.learning.self_play import SelfPlayService
+from services.models.built_in import model_folder
 from services.models.switching import ModelService, choose_threads
 from services.peers.sync import SyncService
 from services.priority import SWITCH_SECONDS
@@ -127,7 +128,7 @@ def open_services(settings: Settings, *, start_jobs: bool = True) -> AppServices
     sys.setswitchinterval(SWITCH_SECONDS)
     keep_little()
     folder = prepare_data_folder(settings.data_folder)
-    loaded = load_model(settings.model, device=settings.device)
+    loaded = load_model(model_folder(settings.model, folder), device=settings.device)
     choose_threads(loaded, settings.threads)
     store = Store(folder / DATABASE)
     engine = Engine(

@@ -22,8 +22,10 @@ from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
 from services.chat.chat import ChatService
 from services.chat.feedback import FeedbackService
+from services.data.private_files import DEMO_PREFIX
 from services.engine import Engine, ModelParts
 from services.learning.rounds import LearningService
+from services.models.built_in import POCKET_MODEL
 from services.priority import Closing
 from services.views import DemoTurn, DemoView
 from spear_core.config import PRESETS
@@ -32,7 +34,6 @@ from spear_core.inference.rollout import answer_all
 from spear_core.models.loading import load_model
 
 log = logging.getLogger(__name__)
-POCKET_MODEL = Path(__file__).resolve().parent.parent / "assets" / "pocket-model"
 FACTS = 10  # half-known ones, drawn by the seed
 MEETINGS = 4  # each fact is asked about this often, in different wordings
 TURNS_SHOWN = 6
@@ -109,7 +110,7 @@ class DemoService:
     # -- one run ---------------------------------------------------------------------------------------------
 
     def _play(self, run: _Run, seed: int) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="spear-demo-"))
+        folder = Path(tempfile.mkdtemp(prefix=DEMO_PREFIX))
         try:
             with Store(folder / "demo.sqlite3") as store:
                 _Scene(self, run, _scratch_engine(self._engine, store, folder, seed), seed).play()
@@ -136,7 +137,7 @@ class DemoService:
 
 def _scratch_engine(engine: Engine, store: Store, folder: Path, seed: int) -> Engine:
     """An engine of its own over the pocket model; over the very weights that serve, where the pocket model does."""
-    is_pocket = Path(engine.loaded.name).name == POCKET_MODEL.name
+    is_pocket = Path(engine.loaded.name).resolve() == POCKET_MODEL
     loaded = engine.loaded if is_pocket else load_model(str(POCKET_MODEL))
     return Engine(
         store=store,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from feedback_store import Store
-from services.chat.turns import Turns
+from services.learning.scope import AdapterScope
 from services.priority import ComputePriority
 from spear_core.config import SpearConfig
 from spear_core.inference.continuous_batching import ContinuousBatching
@@ -42,7 +42,7 @@ class Engine:
     seed: int
     priority: ComputePriority = field(default_factory=ComputePriority)
     batching: ContinuousBatching = field(default_factory=ContinuousBatching)
-    turns: Turns = field(default_factory=Turns)
+    scope: AdapterScope = field(default_factory=AdapterScope)
 
     @property
     def loaded(self) -> LoadedModel:

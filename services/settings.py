@@ -29,6 +29,7 @@ class Settings:
     port: int = 7860
     auth_file: Path | None = None  # users, made by `app.py users`; None: one person, no login
     insecure: bool = False  # listen beyond this machine although nobody has to log in
+    trusted_proxies: tuple[str, ...] = ()  # whose word about the visitor's address is believed; addresses or networks
     preset: str = AUTO  # chosen for the model: what its folder says, or by its depth
     device: str = "cpu"
     threads: int = 0  # 0: as many as torch chooses
@@ -52,6 +53,13 @@ class Settings:
                 f"listening on {self.host} would let everyone on the network in; make users with "
                 "`python app.py users add` and name their file with --auth-file, or give --insecure"
             )
+        for proxy in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError as e:
+                raise ConfigError(
+                    f"trusted_proxies: {proxy!r} is no address or network; write 127.0.0.1 or 10.0.0.0/8"
+                ) from e
         self.config()
 
     def config(self) -> SpearConfig:

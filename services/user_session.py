@@ -23,7 +23,7 @@ from services.learning.comparison import ComparisonService
 from services.learning.progress import ProgressService
 from services.learning.rounds import LearningService
 from services.peers.sync import SyncService
-from services.peers.views import CircleView
+from services.peers.views import CircleView, without_addresses
 from services.views import AdapterView, Forgotten, LearnedView, LearningStatus, ModelView, QueuedCorrection
 from spear_core.errors import SpearError
 
@@ -148,9 +148,9 @@ class UserSync:
         self._user = user
 
     def view(self) -> CircleView:
-        """Who knocks, and from where, is for owners."""
+        """Where peers are, and who asks to join from where, is for owners."""
         circle = self._sync.view()
-        return circle if self._user.is_owner else dataclasses.replace(circle, join_requests=())
+        return circle if self._user.is_owner else without_addresses(circle)
 
     def add(self, address: str) -> None:
         require_owner(self._user, "add a peer")

@@ -26,6 +26,9 @@ class SpearConfig:
     lora_rank: int = 8
     lora_alpha: int = 16
     lora_dropout: float = 0.0
+    # What the adapter answers: everything, or what is near to a taught question; the base model answers the rest.
+    scope: Literal["always", "near"] = "always"
+    scope_similarity: float = 0.38  # cosine of whitened features (spear_core/inference/scope.py) that counts as near
     # Optimiser: AdamW without weight decay.
     learning_rate: float = 1e-3
     max_grad_norm: float = 1.0
@@ -76,11 +79,13 @@ class SpearConfig:
     judge_min_p: float = 0.7  # probability that the model, given the hints, must give the whole revision
     verdict_grace_seconds: float = 120.0
     # Texts.
-    max_new_tokens: int = 64
+    max_new_tokens: int = 512
 
     def __post_init__(self) -> None:
         rules: list[tuple[str, bool, str]] = [
             ("lora_layers", self.lora_layers in LORA_LAYERS, ", ".join(LORA_LAYERS)),
+            ("scope", self.scope in ("always", "near"), "always or near"),
+            ("scope_similarity", -1 <= self.scope_similarity <= 1, "in [-1, 1]"),
             ("lora_rank", self.lora_rank >= 1, "at least 1"),
             ("lora_alpha", self.lora_alpha >= 1, "at least 1"),
             ("lora_dropout", 0 <= self.lora_dropout < 1, "in [0, 1)"),
@@ -140,7 +145,7 @@ PRESETS: dict[str, SpearConfig] = {
     "live": SpearConfig(),
     # The same for a general language model of many layers (docs/LEARNING.md): what lies below the adapted third is
     # computed once.
-    "general": SpearConfig(lora_layers="upper_third", prompt_variants=4),
+    "general": SpearConfig(lora_layers="upper_third", prompt_variants=4, scope="near"),
     # The authors' published settings (arXiv 2605.07977): fixed steps, unlikelihood, no anchors.
     "paper": SpearConfig(
         lora_rank=16,

@@ -57,15 +57,14 @@ def test_what_the_project_reads_with_is_not_refused() -> None:
     assert lint("from safetensors.torch import load_file\n\nstate = load_file('x')\n") == (0, "All checks passed!\n")
 
 
-def test_the_exceptions_are_the_two_that_are_known() -> None:
-    """A resume file of the pocket model's training, and a trap in a test."""
+def test_the_only_exception_is_a_trap_in_a_test() -> None:
     marked = [
         str(path.relative_to(ROOT))
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
         if path != Path(__file__) and any("noqa" in line and "TID251" in line for line in path.read_text().splitlines())
     ]
-    assert sorted(marked) == ["pocket/train.py", "tests/federation/test_checks.py"]
+    assert marked == ["tests/federation/test_checks.py"]
 
 
 @pytest.fixture

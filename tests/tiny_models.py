@@ -78,6 +78,11 @@ def tiny_folder(kind: str, target: Path) -> Path:
     return target
 
 
+def tiny_tokenizer(kind: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of `tiny_folder`'s model of that kind."""
+    return _TOKENIZERS[kind]()
+
+
 def _model(kind: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     config_class: type[PretrainedConfig]
     model_class: type[PreTrainedModel]

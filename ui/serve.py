@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,6 +47,8 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
 )
 CROSS_ORIGIN = b"access-control-allow-"
+NO_STORE = (b"cache-control", b"no-store")  # for all that may hold words of somebody
+WITHOUT_WORDS = ("/assets/", "/static/", "/svelte/", "/favicon.ico", "/theme.css", "/gradio_api/theme.css")
 MAX_UPLOAD = "256mb"  # a zipped adapter
 SHUTDOWN_SECONDS = 1  # open event streams are cut after this
 
@@ -67,19 +69,23 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class SecurityHeaders:
-    """Adds HEADERS to every HTTP response. Plain ASGI, so that streamed responses stay streamed.
+    """Adds HEADERS to every HTTP response, and NO_STORE to all but the page's own program.
 
-    Takes away what lets other websites read it: under a name that is not localhost, Gradio allows every one of them.
+    Plain ASGI, so that streamed responses stay streamed. Takes away what lets other websites read it:
+    under a name that is not localhost, Gradio allows every one of them.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_program = scope.get("path", "").startswith(WITHOUT_WORDS)
+        unwanted = (CROSS_ORIGIN,) if is_program else (CROSS_ORIGIN, NO_STORE[0])
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = [(k, v) for k, v in message.get("headers", []) if not k.lower().startswith(CROSS_ORIGIN)]
-                message["headers"] = [*own, *HEADERS]
+                own = [(k, v) for k, v in message.get("headers", []) if not k.lower().startswith(unwanted)]
+                message["headers"] = [*own, *HEADERS, *(() if is_program else (NO_STORE,))]
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
@@ -128,7 +134,12 @@ def make_app(
     """Everything behind one port: the gate, the login, the API, and the page at the root."""
     app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
     access.show_who_is_here(page)
-    app.add_middleware(PageGuard, events=tuple(page.fns), uploads=_uploads(page))
+    app.add_middleware(
+        PageGuard,
+        events=tuple(page.fns),
+        uploads=_uploads(page),
+        is_queued=lambda session: session in page._queue.pending_messages_per_session,
+    )
     app.add_middleware(ServerGuard, access=access, insecure=insecure)
     app.add_middleware(SecurityHeaders)
     app.router.routes += login_routes(access)
@@ -152,11 +163,17 @@ def make_app(
 
 
 def serve(
-    page: gr.Blocks, access: Access, listener: socket.socket, ready: Callable[[str], Any], *, insecure: bool = False
+    page: gr.Blocks,
+    access: Access,
+    listener: socket.socket,
+    ready: Callable[[str], Any],
+    *,
+    insecure: bool = False,
+    trusted_proxies: Sequence[str] = (),
 ) -> None:
     """Serve on `listener` until SIGINT or SIGTERM. `ready` gets the address when requests are accepted."""
     host, port = listener.getsockname()[:2]
     app = make_app(page, access, insecure=insecure, host=host, port=port)
-    config = server_config(app, SHUTDOWN_SECONDS)
+    config = server_config(app, SHUTDOWN_SECONDS, trusted_proxies)
     shown_host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     _Server(config, lambda: ready(f"http://{shown_host}:{port}")).run(sockets=[listener])

@@ -18,7 +18,7 @@ from services.app import AppServices
 from services.user_session import UserSession
 
 T = TypeVar("T")
-MOST_REPLIES = 100  # that wait for their turn or are being written (services/chat/turns.py)
+MOST_REPLIES = 100  # that wait for their turn or are being written (spear_core/inference/continuous_batching.py)
 WORDS_AT_ONCE = 4
 _replying = threading.BoundedSemaphore(MOST_REPLIES)
 

@@ -2,75 +2,51 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Generator, Iterator
 from functools import partial
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, StrictBool, field_validator
-from starlette.responses import Response, StreamingResponse
+from pydantic import Field, StrictBool
+from starlette.responses import StreamingResponse
 
 from feedback_store.errors import StoreError
+from server.api.answers import CHAT_ID, EVENT_STREAM, UNCACHED, Finished, Usage, about, event, no_model
 from server.api.asking import AnsweredIn, Session, Whole, each, reply_slot
 from server.api.errors import error_body, refuse, status_of
+from server.api.openai_fields import (
+    MAX_MESSAGES,
+    ChatMessage,
+    Drawing,
+    MaxTokens,
+    StreamOptions,
+    TextOnly,
+    Tools,
+    read_messages,
+)
 from services.app import AppServices
-from services.chat.client_histories import History, Said, conversation_for, read_history
-from services.chat.conversation_tree import prompt_up_to
+from services.chat.client_histories import conversation_for, read_history
 from services.user_session import UserSession
 from services.views import MessageView
 from spear_core.errors import SpearError
 
 router = APIRouter()
-ID_PREFIX = "chatcmpl-"
-MAX_MESSAGES = 2000
 
 
-class Part(BaseModel):
-    type: Literal["text"]
-    text: str
-
-
-def _is_text(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
-
-
-class ChatMessage(BaseModel):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] | None = None
-
-    @field_validator("content", mode="before")
-    @classmethod
-    def only_text(cls, content: Any) -> Any:
-        is_text = content is None or isinstance(content, str)
-        if not is_text and not (isinstance(content, list) and all(_is_text(part) for part in content)):
-            raise ValueError("only text can be read here: a string, or parts of type text")
-        return content
-
-    @property
-    def text(self) -> str:
-        if isinstance(self.content, list):
-            return "\n".join(part.text for part in self.content)
-        return self.content or ""
-
-
-class StreamOptions(BaseModel):
-    include_usage: StrictBool = False
-
-
-class ChatRequest(BaseModel):
-    """Of OpenAI's parameters those that matter here. Sampling is the server's: temperature and the like are ignored."""
+class ChatRequest(Drawing, Tools):
+    """OpenAI's request; docs/API.md says what is honoured."""
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     stream: StrictBool | None = False
     stream_options: StreamOptions | None = None
-    n: Literal[1] | None = 1
-    tools: list[Any] | None = Field(default=None, max_length=0)
-    learn: StrictBool = True  # ours: False keeps a new conversation out of all training
+    max_tokens: MaxTokens
+    max_completion_tokens: MaxTokens
+    response_format: TextOnly = None
+    learn: StrictBool | None = True  # ours: False keeps a new conversation out of all training
 
 
 def _model(name: str) -> dict[str, Any]:
@@ -84,7 +60,7 @@ def models(session: Session) -> dict[str, Any]:
 
 @router.get("/v1/models/{name:path}")
 def model(name: str, session: Session) -> Any:
-    return _model(name) if name == session.model.name else _no_model(name, session)
+    return _model(name) if name == session.model.name else no_model(name, session)
 
 
 @router.post("/v1/chat/completions")
@@ -95,96 +71,80 @@ async def complete(asked: ChatRequest, session: Session, whole: Whole, threads: 
 
 def _complete(asked: ChatRequest, session: UserSession, whole: AppServices, threads: CapacityLimiter) -> Any:
     if asked.model != session.model.name:
-        return _no_model(asked.model, session)
-    role = {"developer": "system"}
-    history = read_history([Said(role.get(m.role, m.role), m.text) for m in asked.messages])
-    views = _reply(session, history, asked.learn)
+        return no_model(asked.model, session)
+    if sentence := asked.refusal():
+        return refuse(400, sentence, param="tools")
+    finished = Finished()
+    views = _reply(asked, session, finished)
     if asked.stream:
         first = next(views)  # what cannot be answered at all is refused before the stream begins
         include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
-        events = _events(chain([first], views), views, session, whole, include_usage)
-        return StreamingResponse(
-            each(events, threads), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
-        )
+        events = _events(chain([first], views), views, session, whole, finished, include_usage)
+        return StreamingResponse(each(events, threads), media_type=EVENT_STREAM, headers=UNCACHED)
     for view in views:
         last = view
-    usage, finish = _usage(last, session, whole)
+    usage = Usage.of(last, session, whole, finished.is_cut)
     message = {"role": "assistant", "content": last.text, "refusal": None}
-    choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
-    return {**_head("chat.completion", last, session), "choices": [choice], "usage": usage}
+    choice = {"index": 0, "message": message, "finish_reason": _reason(finished), "logprobs": None}
+    return {**_head("chat.completion", last, session), "choices": [choice], "usage": usage.as_chat}
 
 
-def _reply(session: UserSession, history: History, learn: bool) -> Iterator[MessageView]:
+def _reply(asked: ChatRequest, session: UserSession, finished: Finished) -> Iterator[MessageView]:
+    history = read_history(read_messages(asked.messages))
+    drawn = asked.drawn(asked.max_completion_tokens or asked.max_tokens)
     with reply_slot():
-        yield from session.chat.reply(conversation_for(session, history, learn), history.question)
+        conversation_id = conversation_for(session, history, asked.learn is not False)
+        yield from session.chat.reply(conversation_id, history.question, drawn=drawn, on_finish=finished)
+
+
+def _reason(finished: Finished) -> str:
+    return "length" if finished.is_cut else "stop"
 
 
 def _head(kind: str, reply: MessageView, session: UserSession) -> dict[str, Any]:
     return {
-        "id": ID_PREFIX + reply.id,
+        "id": CHAT_ID + reply.id,
         "object": kind,
         "created": int(time.time()),
         "model": session.model.name,
         "system_fingerprint": f"v{reply.adapter_version}",
-        "message_id": reply.id,
-        "conversation_id": reply.conversation_id,
-        "adapter_version": reply.adapter_version,
+        **about(reply),
     }
 
 
 def _events(
-    views: Iterator[MessageView], source: Any, session: UserSession, whole: AppServices, include_usage: bool
+    views: Iterator[MessageView],
+    source: Any,
+    session: UserSession,
+    whole: AppServices,
+    finished: Finished,
+    include_usage: bool,
 ) -> Generator[str]:
     """Server-sent events: what each view adds to the one before."""
     sent = ""
     head: dict[str, Any] = {}
 
-    def event(delta: dict[str, Any], finish: str | None = None) -> str:
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
-        return _event({**head, "choices": [choice]})
+        return event({**head, "choices": [choice]})
 
     try:
         for view in views:
             if not head:
                 head = _head("chat.completion.chunk", view, session)
-                yield event({"role": "assistant", "content": ""})
+                yield chunk({"role": "assistant", "content": ""})
             if view.text != sent and view.text.startswith(sent):
                 added, sent = view.text[len(sent) :], view.text
-                yield event({"content": added})
+                yield chunk({"content": added})
             last = view
-        usage, finish = _usage(last, session, whole)
-        yield event({}, finish)
+        usage = Usage.of(last, session, whole, finished.is_cut)
+        yield chunk({}, _reason(finished))
         if include_usage:
-            yield _event({**head, "choices": [], "usage": usage})
+            yield event({**head, "choices": [], "usage": usage.as_chat})
         yield "data: [DONE]\n\n"
     except (SpearError, StoreError) as error:
-        yield _event(error_body(status_of(error), str(error)))
+        yield event(error_body(status_of(error), str(error)))
     finally:
         if head:  # where the client went away, the reply ends, and keeps what it has
             session.chat.stop(head["conversation_id"])
         source.close()
-
-
-def _event(content: dict[str, Any]) -> str:
-    return f"data: {json.dumps(content)}\n\n"
-
-
-def _usage(reply: MessageView, session: UserSession, whole: AppServices) -> tuple[dict[str, int], str]:
-    """Tokens of prompt and reply, and why the reply ended: `length` where it used all tokens it may have."""
-    engine = whole.engine
-    stored = session.store.message(reply.id)
-    prompt = prompt_up_to(session.store.messages(reply.conversation_id), stored.parent_id or "")
-    encoded = engine.encoder.plain(prompt, reply.text)
-    completion = len(encoded.completion_ids)
-    longest = min(engine.max_new_tokens, engine.loaded.context_tokens // 2)
-    usage = {
-        "prompt_tokens": len(encoded.prompt_ids),
-        "completion_tokens": completion,
-        "total_tokens": len(encoded.prompt_ids) + completion,
-    }
-    return usage, "length" if completion > longest else "stop"
-
-
-def _no_model(name: str, session: UserSession) -> Response:
-    sentence = f"The model {name[:80]!r} is not here; this server has {session.model.name!r}."
-    return refuse(404, sentence, param="model", code="model_not_found")

@@ -9,8 +9,8 @@ from anyio import to_thread
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from server.api.answers import message_id as named_message
 from server.api.asking import AnsweredIn, Session, reply_slot
-from server.api.chat import ID_PREFIX
 from server.api.learning import status_view
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS
 from services.user_session import UserSession
@@ -47,7 +47,7 @@ async def feedback(said: Feedback, session: Session, threads: AnsweredIn) -> dic
 
 
 def _feedback(said: Feedback, session: UserSession) -> dict[str, Any]:
-    message_id = said.message_id.removeprefix(ID_PREFIX)
+    message_id = named_message(said.message_id)
     made, more_hints = _take(said, message_id, session)
     with session.store.at_one_moment():
         return {

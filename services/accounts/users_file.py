@@ -184,6 +184,16 @@ def remove_keys(path: Path, name: str) -> int:
     return len(account.keys)
 
 
+def _close_to_others(path: Path) -> None:
+    """A file that was copied by hand may have open modes."""
+    try:
+        if os.name == "posix" and path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+            log.warning("the file of users %s could be read by other users of this machine and is now closed", path)
+    except OSError as e:
+        log.warning("the file of users %s can be read by other users of this machine: %s", path, e.strerror)
+
+
 def _known(accounts: dict[str, Account], name: str) -> str:
     if name not in accounts:
         raise ConfigError(f"there is no user {name!r}; there are: {', '.join(accounts) or 'none yet'}")
@@ -207,6 +217,7 @@ class Accounts:
         self._lock = threading.Lock()
         self._hashing = threading.Semaphore(2)  # argon2 takes 64 MB each time
         self._file = read_accounts(path)
+        _close_to_others(path)
         self._seen = _version(path)
         if not self._file.accounts:
             raise ConfigError(f"the file of users {path} has nobody in it; add one with `python app.py users add`")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
@@ -22,6 +22,7 @@ from services.chat.replies import Replies, Sampling, Writing
 from services.engine import Engine
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
+from spear_core.inference.generation import Finish
 from spear_core.models.prompts import revision_messages
 from spear_core.training.traces import Messages
 
@@ -120,25 +121,36 @@ class ChatService:
 
     # -- replies ---------------------------------------------------------------------------------------------
 
-    def reply(self, conversation_id: str, text: str) -> Iterator[MessageView]:
+    def reply(
+        self,
+        conversation_id: str,
+        text: str,
+        *,
+        after: str | None = None,
+        drawn: Mapping[str, Any] | None = None,
+        on_finish: Callable[[Finish], None] = lambda finish: None,
+    ) -> Iterator[MessageView]:
         """Store the question and stream the reply: growing views of one message, the last one complete.
 
-        A reader who leaves does not end the reply: `follow` finds it, `stop` ends it. Raises SpearError for an empty or
-        overlong message, UnknownRecord for an unknown conversation.
+        The question follows the branch that is shown, or the reply `after`. `drawn` are fields of Sampling that count for
+        this reply in place of the conversation's; `on_finish` is told why the reply is over. A reader who leaves does not
+        end the reply: `follow` finds it, `stop` ends it. Raises SpearError for an empty or overlong message,
+        UnknownRecord for an unknown conversation.
         """
         text = _checked(text)
         with self._replies.alone(conversation_id) as conversation:
             messages = self._store.messages(conversation_id)
             path = shown_path(messages, self._store.leaf(conversation_id))
-            sampling = self.sampling(conversation_id)
+            sampling = replace(self.sampling(conversation_id), **(drawn or {}))
             with self._store.transaction(flushed=False):
                 if not conversation.title:
                     self._store.rename_conversation(conversation_id, _title(text))
-                parent_id = path[-1].id if path else None
+                parent_id = after or (path[-1].id if path else None)
                 question = self._store.add_message(conversation_id, "user", text, parent_id=parent_id)
                 reply = self._unwritten(question)
             writing = self._answer(reply, [*messages, question], sampling)
         yield from self._read(writing)
+        on_finish(writing.finish or Finish.STOPPED)
 
     def resend(self, message_id: str, text: str) -> Iterator[MessageView]:
         """Ask a changed question in place of an earlier one, which stays as another branch. Raises as `reply`."""

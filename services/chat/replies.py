@@ -12,7 +12,9 @@ from typing import Any
 from feedback_store import Conversation, Message, StoreError, UnknownRecord
 from services.engine import Engine
 from spear_core.errors import SpearError
-from spear_core.inference.generate import ReplySettings, stream_reply
+from spear_core.inference.generate import ReplySettings
+from spear_core.inference.generation import Finish
+from spear_core.inference.penalties import penalty_hook
 from spear_core.inference.refused_answers import least_certain_prefix
 from spear_core.models.shared_base import Serving
 from spear_core.training.traces import Messages
@@ -30,14 +32,34 @@ class Sampling:
     temperature: float = 0.0  # 0: always the most likely token
     top_p: float = 0.95
     max_new_tokens: int = 0  # 0: as many as the model's settings say
+    seed: int | None = None  # of drawing; None: another draw each time
+    stop: tuple[str, ...] = ()  # texts that end the reply, and are not part of it
+    frequency_penalty: float = 0.0  # each time a token was said in the reply
+    presence_penalty: float = 0.0  # once for a token that was said in it
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", tuple(self.stop))  # the store has lists
         if not 0 <= self.temperature <= 2:
             raise SpearError(f"The temperature must be from 0 to 2, not {self.temperature}.")
         if not 0 < self.top_p <= 1:
             raise SpearError(f"Top-p must be above 0 and at most 1, not {self.top_p}.")
         if not 0 <= self.max_new_tokens <= 100_000:
             raise SpearError("The longest reply must be 0 (as the model says) or a number of tokens above it.")
+        if not all(-2 <= p <= 2 for p in (self.frequency_penalty, self.presence_penalty)):
+            raise SpearError("The frequency and presence penalties must be from -2 to 2.")
+
+    def settings(self, engine: Engine, banned: Sequence[list[int]] = ()) -> ReplySettings:
+        """What the decoding engine is asked for, with the model that serves."""
+        return ReplySettings(
+            engine.loaded.context_tokens,
+            self.max_new_tokens or engine.max_new_tokens,
+            self.temperature,
+            self.top_p,
+            banned,
+            self.seed,
+            stop_strings=self.stop,
+            hook=penalty_hook(self.frequency_penalty, self.presence_penalty),
+        )
 
 
 class Writing:
@@ -49,6 +71,7 @@ class Writing:
         self.stop = threading.Event()
         self.text = ""  # the whole reply so far
         self.is_over = False
+        self.finish: Finish | None = None  # why the model stopped, once it is over
         self._changed = threading.Condition()
         self._error: BaseException | None = None
 
@@ -143,14 +166,14 @@ class Replies:
     def stop(self, conversation_id: str) -> None:
         with self._lock:  # also one that is just being asked for
             if writing := self._running.get(conversation_id):
-                self._end(writing)
+                writing.stop.set()
 
     def close(self) -> None:
         """End all, and wait until what they have is stored."""
         with self._lock:
             running = dict(self._running)
         for writing in running.values():
-            self._end(writing)
+            writing.stop.set()
         for conversation_id, writing in running.items():
             writing.wait()
             with suppress(StoreError):
@@ -161,10 +184,6 @@ class Replies:
         writing = self._running.get(conversation_id)
         if writing and writing.is_over:
             self._store_end(conversation_id, writing)
-
-    def _end(self, writing: Writing) -> None:
-        writing.stop.set()
-        self._engine.turns.skip(writing.stop)
 
     def _store_end(self, conversation_id: str, writing: Writing) -> None:
         with self._lock:
@@ -193,20 +212,12 @@ def growing(
     """
 
     def model() -> Any:
-        writing.serving = engine.shared_models.serving
+        writing.serving = engine.scope.serving(engine, prompt)
         return writing.serving.model
 
-    settings = ReplySettings(
-        engine.loaded.context_tokens,
-        sampling.max_new_tokens or engine.max_new_tokens,
-        sampling.temperature,
-        sampling.top_p,
-        banned,
-    )
-    if engine.batching.takes(engine.shared_models.base):
-        stop = writing.stop
-        yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, stop, conversation_id)
-        return
-    with engine.turns.turn(writing.stop):
-        if not writing.stop.is_set():
-            yield from stream_reply(model(), engine.loaded.tokenizer, prompt, settings, writing.stop)
+    def finished(finish: Finish) -> None:
+        writing.finish = finish
+
+    settings = sampling.settings(engine, banned)
+    stop = writing.stop
+    yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, stop, conversation_id, finished)

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import IO
 
 from feedback_store import Store
+from services.models.built_in import FOLDER as BASE_MODELS
 from services.peers.published_update import carry_on_numbering
+from services.data.private_files import TEMPORARY, close_to_others, temporary_leftovers
 from spear_core.errors import ConfigError, SpearError
 
 log = logging.getLogger(__name__)
@@ -29,9 +31,10 @@ FOLDER = "backups"
 PEERS_FOLDER = "federation"  # this instance's key, what it offers, what peers sent
 OWN_FOLDERS = ("adapters", "models")  # what was learned, and what the base model said
 LOCK, APP_LOCK = ".in-use", ".app"
-# What is not copied: the live database (its copy is), backups themselves, what is half written or only of this process
+# What is not copied: the live database (its copy is), backups themselves, base models that are made from an installed
+# package, what is half written or only of this process
 SKIPPED = re.compile(
-    rf"{re.escape(DATABASE)}.*|{FOLDER}|{re.escape(LOCK)}|{re.escape(APP_LOCK)}|\.writable|\.restoring.*|.*\.tmp|.*\.part"
+    rf"{re.escape(DATABASE)}.*|{FOLDER}|{re.escape(BASE_MODELS)}|{re.escape(LOCK)}|{re.escape(APP_LOCK)}|\.writable|{re.escape(TEMPORARY)}|\.restoring.*|.*\.tmp|.*\.part"
 )
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.tar")
 SCRATCH = ".restoring-"
@@ -50,6 +53,7 @@ def in_use(data_folder: Path, *, alone: bool = False) -> Iterator[None]:
                 if alone
                 else f"{data_folder} is being restored or erased; try again when that is done."
             ) from e
+        close_to_others(data_folder)
         yield
 
 
@@ -173,6 +177,7 @@ def restore(
                     path.rename(data_folder / path.name)
 
         between_rounds(exchange)
+    close_to_others(data_folder)  # an archive keeps the modes of its files
     return before
 
 
@@ -195,6 +200,7 @@ def erase(store: Store, data_folder: Path, between_rounds: Callable[[Callable[[]
     def wipe() -> None:
         store.erase()
         _remove(data_folder / name for name in (*OWN_FOLDERS, FOLDER, PEERS_FOLDER))
+        _remove(temporary_leftovers(data_folder))
 
     between_rounds(wipe)
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from feedback_store import UnknownRecord
 from services.chat.conversation_tree import prompt_up_to
 from services.engine import Engine
-from services.learning.starter_answers import starter_answers
+from services.learning.starter_answers import ANSWER_TOKENS, starter_answers
 from services.learning.style_preferences import GrantedPreference, preferences_for, standing_preferences
 from spear_core.inference.rollout import answer_all
 from spear_core.models.prompts import revision_messages
@@ -107,6 +107,6 @@ class HeldAnswers:
             engine.loaded.tokenizer,
             [revision_messages(list(prompt), tried, engine.loaded.settings) for prompt, tried in cases],
             context_tokens=engine.loaded.context_tokens,
-            max_new_tokens=engine.max_new_tokens,
+            max_new_tokens=min(ANSWER_TOKENS, engine.max_new_tokens),
             priority=engine.priority.give_way,
         )

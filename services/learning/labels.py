@@ -1,4 +1,4 @@
-"""From feedback to labels: DESIGN's table as pure functions. x is the prompt; a hint never enters a trace."""
+"""From feedback to traces: the table of docs/ARCHITECTURE.md as pure functions. x is the prompt; a hint is in no trace."""
 
 from __future__ import annotations
 

@@ -1,6 +1,14 @@
 """The base model's own answers to the starter prompts, and its revisions of them. Asked for once a base model.
 
-A model folder may bring them along (SHIPPED, made by `app.py data starter`): then nothing needs to be asked.
+A model folder may bring them along (SHIPPED, made by `app.py data starter`): then nothing needs to be asked. That file is
+a JSON object:
+
+- `base`: the fingerprint of the model that gave the answers; those of other weights are not used;
+- `revise_with_hint`: the wording of the request for a revision; revisions asked for in another wording are not used;
+- `answers`: prompt -> greedy answer; of a revision the key is the prompt, a line end and the hint;
+- `cut`: keys of the answers that were cut off at ANSWER_TOKENS tokens.
+
+Prompts and their kinds are in `spear.json` beside it (spear_core/models/settings.py).
 """
 
 from __future__ import annotations
@@ -8,26 +16,32 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from services.engine import Engine
 from spear_core.inference.rollout import answer_all
-from spear_core.models.prompts import revision_messages
+from spear_core.models.prompts import encode_completion, revision_messages
 from spear_core.training.traces import Messages
 
 log = logging.getLogger(__name__)
 SHIPPED = "starter.json"
+ANSWER_TOKENS = 128  # an anchor holds the model at every token: longer answers cost steps and add little
 
 
 @dataclass(frozen=True)
 class Starter:
-    """(prompt, the base model's greedy answer), for anchors, for anchors with a hint in them, and for the gate's probes."""
+    """(prompt, the base model's greedy answer), for anchors, for anchors with a hint in them, and for the gate's probes.
+
+    `kinds`: question -> its kind, where the model's settings name kinds. `cut`: questions whose answer was cut off.
+    """
 
     anchors: list[tuple[Messages, str]]
     revisions: list[tuple[Messages, str]]
     probes: list[tuple[Messages, str]]
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    cut: frozenset[str] = frozenset()
 
 
 def question(text: str) -> list[dict[str, str]]:
@@ -38,7 +52,7 @@ def starter_answers(engine: Engine) -> Starter:
     """From the model's folder, or kept in the data folder after the first time; only what neither knows is asked for."""
     settings = engine.loaded.settings
     file = kept_file(engine.data_folder, engine.base)
-    known = {**_shipped(engine), **_read(file)}
+    known = _known(engine)
     before = len(known)
     plain = [*settings.anchor_prompts, *settings.probe_prompts, *(prompt for prompt, _ in settings.anchor_revisions)]
     _ask_missing(engine, known, {p: question(p) for p in plain})
@@ -48,11 +62,13 @@ def starter_answers(engine: Engine) -> Starter:
     }
     _ask_missing(engine, known, hinted)
     if len(known) > before:
-        _write(file, json.dumps(known, indent=0))
+        _write(file, _as_json(engine, known))
     return Starter(
         [(question(p), known[p]) for p in settings.anchor_prompts],
         [(messages, known[key]) for key, messages in hinted.items()],
         [(question(p), known[p]) for p in settings.probe_prompts],
+        settings.prompt_kinds,
+        frozenset(key for key in plain if _is_cut(engine, known[key])),
     )
 
 
@@ -63,16 +79,40 @@ def kept_file(data_folder: Path, base: str) -> Path:
 def ship_starter_answers(engine: Engine, folder: Path) -> int:
     """Write the answers into the model's folder; returns how many. Raises OSError."""
     starter_answers(engine)
-    answers = {**_shipped(engine), **_read(kept_file(engine.data_folder, engine.base))}
-    _write(folder / SHIPPED, json.dumps({"base": engine.base, "answers": answers}, indent=0))
+    settings = engine.loaded.settings
+    wanted = {*settings.anchor_prompts, *settings.probe_prompts}
+    for prompt, hint in settings.anchor_revisions:
+        wanted |= {prompt, f"{prompt}\n{hint}"}
+    answers = {key: answer for key, answer in _known(engine).items() if key in wanted}
+    _write(folder / SHIPPED, _as_json(engine, answers))
     return len(answers)
 
 
-def _shipped(engine: Engine) -> dict[str, str]:
-    """What the model's folder brings along; nothing where it is of other weights."""
-    found = _read(Path(engine.loaded.name) / SHIPPED)
-    answers = found.get("answers")
-    return answers if isinstance(answers, dict) and found.get("base") == engine.base else {}
+def _known(engine: Engine) -> dict[str, str]:
+    """What the model's folder brings along, and what was asked for before; nothing of other weights."""
+    known: dict[str, str] = {}
+    for file in (Path(engine.loaded.name) / SHIPPED, kept_file(engine.data_folder, engine.base)):
+        found = _read(file)
+        answers = found.get("answers")
+        if isinstance(answers, dict) and found.get("base") == engine.base:
+            same_wording = found.get("revise_with_hint") == engine.loaded.settings.revise_with_hint
+            known |= {key: answer for key, answer in answers.items() if same_wording or "\n" not in key}
+    return known
+
+
+def _as_json(engine: Engine, answers: Mapping[str, str]) -> str:
+    told = {
+        "base": engine.base,
+        "revise_with_hint": engine.loaded.settings.revise_with_hint,
+        "answers": answers,
+        "cut": [key for key, answer in answers.items() if _is_cut(engine, answer)],
+    }
+    return json.dumps(told, indent=0, ensure_ascii=False) + "\n"
+
+
+def _is_cut(engine: Engine, answer: str) -> bool:
+    """Whether the answer has all the tokens that it might have, without an end."""
+    return len(encode_completion(engine.loaded.tokenizer, answer)) - 1 >= min(ANSWER_TOKENS, engine.max_new_tokens)
 
 
 def _ask_missing(engine: Engine, known: dict[str, str], prompts: Mapping[str, Messages]) -> None:
@@ -83,7 +123,7 @@ def _ask_missing(engine: Engine, known: dict[str, str], prompts: Mapping[str, Me
             engine.loaded.tokenizer,
             list(missing.values()),
             context_tokens=engine.loaded.context_tokens,
-            max_new_tokens=engine.max_new_tokens,
+            max_new_tokens=min(ANSWER_TOKENS, engine.max_new_tokens),
             priority=engine.priority.give_way,
         )
         known.update(zip(missing, answers, strict=True))

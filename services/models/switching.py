@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from federation.flower.start import write_start
-from services.demo import POCKET_MODEL
 from services.engine import Engine, ModelParts
 from services.learning.rounds import LearningService
+from services.models.built_in import built_in_names, model_folder
 from services.settings import Settings
 from services.views import KnownModel, MemoryView
 from spear_core.errors import SpearError
@@ -34,7 +34,7 @@ def write_first_adapter(settings: Settings, path: Path) -> None:
 
     Raises ModelUnavailable, FederationError where the file exists or cannot be written.
     """
-    loaded = load_model(settings.model)
+    loaded = load_model(model_folder(settings.model, settings.data_folder))
     config = settings.config_for(loaded)
     write_start(path, SharedBaseModels(loaded.model, config).initial, loaded.fingerprint, config.lora_alpha)
 
@@ -58,10 +58,10 @@ class ModelService:
         self._remember(engine.loaded)
 
     def known(self) -> list[KnownModel]:
-        """Those that were used here, and the built-in one."""
+        """Those that were used here, and the built-in ones."""
         store, current = self._engine.store, self._engine.loaded.name
         bases: dict[str, str] = store.setting(KNOWN, {})
-        names = dict.fromkeys([current, *bases, str(POCKET_MODEL)])
+        names = dict.fromkeys([current, *bases, *built_in_names(self._engine.data_folder)])
         return [
             KnownModel(
                 name,
@@ -74,7 +74,7 @@ class ModelService:
 
     def weigh(self, name: str) -> MemoryView:
         """Memory needed and free. Raises ModelUnavailable for what is not on this machine."""
-        name = name.strip()
+        name = model_folder(name.strip(), self._engine.data_folder)
         weighed = weigh_model(name, device=self._settings.device)
         return MemoryView(name, weighed.parameters, weighed.needed_bytes, weighed.free_bytes)
 
@@ -92,7 +92,7 @@ class ModelService:
         try:
             self._cancelled.clear()
             engine = self._engine
-            loaded = load_model(name.strip(), device=self._settings.device)
+            loaded = load_model(model_folder(name.strip(), engine.data_folder), device=self._settings.device)
             config = self._settings.config_for(loaded)
             self._learning.lineage.check_shape(loaded.fingerprint, config)
             model = ModelParts.of(loaded, config)

@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ from federation.identity import KEY_FILE, PublicKey, open_identity
 from federation.join_requests import JoinRequests
 from federation.peer_host import Offer, clear_partial
 from federation.peers import PeerAddress, backoff_seconds, parse_address
+from federation.request_signing import UsedRequest
 from federation.routes import routes
 from federation.update import open_update
-from feedback_store import Peer
+from feedback_store import Peer, StoreError
 from services.engine import Engine
 from services.learning.rounds import LearningService, RoundUnderWay
 from services.peers.merging import MergeOutcome, Merging
@@ -98,6 +99,16 @@ class SyncService:
 
     def latest(self) -> Offer | None:
         return self._published_update.latest(self._engine.shared_models.serving.version)
+
+    def used_requests(self) -> Iterable[UsedRequest]:
+        return [UsedRequest(PublicKey.parse(key), nonce, until) for key, nonce, until in self._store.used_requests()]
+
+    def keep_used_request(self, used: UsedRequest) -> None:
+        """Raises FederationError where the disk refuses."""
+        try:
+            self._store.keep_used_request(used.key.text, used.nonce, used.until, now=time.time())
+        except StoreError as e:
+            raise FederationError(f"this peer cannot store which requests were made: {e}") from e
 
     def receive(self, author: PublicKey, path: Path) -> None:
         """Check an update and keep it for the next merge. Raises UpdateRefused with the reason."""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+
+_ADDRESS = re.compile(r"[a-z]+://\S*[^\s.,:;]", re.IGNORECASE)
+
+
+HIDDEN = "owners see its address"
 
 
 @dataclass(frozen=True)
@@ -46,3 +52,26 @@ class CircleView:
     peers: tuple[PeerView, ...]
     join_requests: tuple[KnockView, ...]
     merges: tuple[MergeView, ...]  # newest first
+
+
+def without_addresses(circle: CircleView) -> CircleView:
+    """The circle as guests see it: where peers are, and who wants to join from where, is for owners."""
+    peers = [
+        replace(
+            p,
+            url=HIDDEN if p.url else "",
+            name=_hidden(p.name, p.fingerprint),
+            words="The last contact failed." if p.failures else _hidden(p.words, "the peer"),
+            unprotected=False,
+        )
+        for p in circle.peers
+    ]
+    merges = [
+        replace(m, words=_hidden(m.words, "the peer"), peers=[_hidden(name, "a peer") for name in m.peers])
+        for m in circle.merges
+    ]
+    return replace(circle, peers=tuple(peers), join_requests=(), merges=tuple(merges))
+
+
+def _hidden(words: str, instead: str) -> str:
+    return _ADDRESS.sub(instead, words)

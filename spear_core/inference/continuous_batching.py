@@ -1,32 +1,25 @@
-"""Replies to many readers at once, streamed and decoded together. No storage, no training.
+"""Replies to many readers at once, streamed: a thread that drives the decoding engine. No storage, no training.
 
-Continuous batching (Yu et al., OSDI 2022): after every token, rows that ended leave and replies that waited join. One
-thread computes them all, so that who asks last waits for a step and not for the replies of those who asked before.
+Whoever asks last waits for a step and not for the replies of those who asked before. Rows of different models, such as
+two versions of an adapter, are decoded in turn, a token each.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
-from transformers.generation.logits_process import NoBadWordsLogitsProcessor
 
-from spear_core.inference.decoding import Decoding, Rows
 from spear_core.inference.generate import ReplySettings, raise_failure
+from spear_core.inference.generation import Decoder, Finish, Request, Row
 from spear_core.inference.prefix_cache import Prefix, PrefixCache
-from spear_core.models.prompts import end_token_ids, padding_token_id
 from spear_core.training.traces import Messages
 
-log = logging.getLogger(__name__)
 MOST_ROWS = 16
 MOST_CELLS = 32_768  # rows times the longest of them: what the cache may hold, about a gigabyte at 1.5 B parameters
 HALF_A_CHARACTER = "\ufffd"  # what bytes decode to before the rest of their character has come
@@ -38,14 +31,12 @@ class _Asked:
     """One reply that is waited for."""
 
     model: Callable[[], Any]  # called when its turn has come: the model that writes it
-    prompt: list[int]
-    decoding: Decoding
-    banned: NoBadWordsLogitsProcessor | None
+    request: Request
     stops: tuple[threading.Event, ...]
     prefixes: PrefixCache
     conversation: str | None  # whose earlier replies may have been kept there
     unread: SimpleQueue[int | None] = field(default_factory=SimpleQueue)  # tokens for the reader; None: no more
-    tokens: list[int] = field(default_factory=list)
+    finish: Finish | None = None
     failure: BaseException | None = None
 
     @property
@@ -54,111 +45,72 @@ class _Asked:
 
     @property
     def width(self) -> int:
-        return len(self.prompt) + self.decoding.new_tokens
+        return len(self.request.prompt) + self.request.max_new_tokens
 
-    def known_by(self, model: Any) -> Prefix | None:
-        """What the model has computed of the prompt already."""
-        return None if self.conversation is None else self.prefixes.find(model, self.conversation, self.prompt)
+    def request_to(self, model: Any) -> Request:
+        """What the engine is asked for, by this model, which may have computed a part of the prompt already."""
+        request = replace(self.request, on_token=self.unread.put, is_unwanted=lambda: self.is_unwanted)
+        conversation = self.conversation
+        if conversation is None:
+            return request
 
-    def keep(self, model: Any, rows: Rows, place: int) -> None:
-        """For the next reply of the conversation. One that was stopped leaves nothing: the conversation may be deleted."""
-        if self.conversation is not None and not self.is_unwanted:
-            self.prefixes.put(model, self.conversation, rows.row(place, [*self.prompt, *self.tokens]))
+        def keep(prefix: Prefix) -> None:
+            if not self.is_unwanted:  # one that was stopped leaves nothing: the conversation may be deleted
+                self.prefixes.put(model, conversation, prefix)
 
-    def choose(self, logits: Tensor) -> int:
-        """The next token, from (V,)."""
-        scores = logits.unsqueeze(0)
-        if self.banned is not None:
-            ids = torch.tensor([[*self.prompt, *self.tokens]], device=logits.device)
-            scores = self.banned(ids, scores)
-        return int(self.decoding.choose(scores))
+        known = self.prefixes.find(model, conversation, request.prompt)
+        return replace(request, prefix=known, keep_prefix=keep)
 
-    def take(self, token: int) -> bool:
-        """Hand a token to the reader. True where the reply goes on."""
-        if token in self.decoding.end_ids:
-            return False
-        self.tokens.append(token)
-        self.unread.put(token)
-        return len(self.tokens) < self.decoding.new_tokens
-
-    def end(self, failure: BaseException | None = None) -> None:
-        self.failure = failure
+    def end(self, finish: Finish | None = None, failure: BaseException | None = None) -> None:
+        self.finish, self.failure = finish, failure
         self.unread.put(None)
 
 
 @dataclass(eq=False)
 class _Batch:
-    """Replies of one model, their rows, and the token of each that goes in next."""
+    """Replies of one model, each with its row."""
 
-    model: Any
-    asked: list[_Asked]
-    rows: Rows = field(init=False)
-    next: list[int] = field(default_factory=list)
+    decoder: Decoder
+    asked: list[tuple[_Asked, Row]] = field(default_factory=list)
 
-    def guarded(self, work: Callable[[], None]) -> None:
-        """An error in the work is the readers' of this batch; the thread goes on."""
+    def join(self, new: Sequence[_Asked]) -> None:
         try:
-            work()
-        except BaseException as error:
-            for asked in self.asked:
-                asked.end(error)
-            self.asked = []
-
-    def begin(self) -> None:
-        """Compute the prompts and choose the first tokens."""
-        prompts, pad_id = [asked.prompt for asked in self.asked], self.asked[0].decoding.pad_id
-        begun = Rows.begin(self.model, prompts, pad_id, [asked.known_by(self.model) for asked in self.asked])
-        if begun is None:
-            raise ValueError("this model's cache is not a plain one; ask `takes` first")
-        self.rows, logits = begun
-        self._settle(logits)
+            rows = self.decoder.join([asked.request_to(self.decoder.model) for asked in new])
+        except BaseException as error:  # the new ones' alone: those under way are as they were
+            for asked in new:
+                asked.end(failure=error)
+            return
+        self.asked += zip(new, rows, strict=True)
+        self._let_go()
 
     def step(self) -> None:
-        self._settle(self.rows.advance(self.model, torch.tensor(self.next, device=self.rows.seen.device)))
+        try:
+            self.decoder.step()
+        except BaseException as error:  # the readers' of this batch; the thread goes on
+            for asked, _ in self.asked:
+                asked.end(failure=error)
+            self.asked = []
+            return
+        self._let_go()
 
-    def join(self, others: _Batch) -> None:
-        self.asked += others.asked
-        self.next += others.next
-        self.rows.join(others.rows)
-
-    def _settle(self, logits: Tensor) -> None:
-        """Give each reply its token; those that end, or that nobody waits for any more, leave."""
-        stay: list[int] = []
-        self.next = []
-        for place, asked in enumerate(self.asked):
-            token = asked.choose(logits[place])
-            if not asked.is_unwanted and asked.take(token):
-                stay.append(place)
-                self.next.append(token)
+    def _let_go(self) -> None:
+        stay = []
+        for asked, row in self.asked:
+            if row.finish is None and row.failure is None:
+                stay.append((asked, row))
             else:
-                asked.keep(self.model, self.rows, place)
-                asked.end()
-        if len(stay) < len(self.asked):
-            self.asked = [self.asked[place] for place in stay]
-            if stay:
-                self.rows.keep(stay)
+                asked.end(row.finish, row.failure)
+        self.asked = stay
 
 
 class ContinuousBatching:
-    """`stream` may be called from any thread. Models whose cache is not a plain one are not for it: see `takes`."""
+    """`stream` may be called from any thread."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: deque[_Asked] = deque()
         self._thread: threading.Thread | None = None
-        self._taken: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
         self.prefixes = PrefixCache()
-
-    @torch.inference_mode()
-    def takes(self, base: Any) -> bool:
-        """Whether replies of this model, and of adapters over it, can be decoded together: tried out once."""
-        if base not in self._taken:
-            try:
-                self._taken[base] = Rows.begin(base, [[0]], 0) is not None
-            except Exception as error:  # a model that takes no cache or no positions
-                log.info("replies of this model are not decoded together (%s: %s)", type(error).__name__, error)
-                self._taken[base] = False
-        return self._taken[base]
 
     def stream(
         self,
@@ -168,21 +120,18 @@ class ContinuousBatching:
         settings: ReplySettings,
         stop: threading.Event | None = None,
         conversation: str | None = None,
+        on_finish: Callable[[Finish], None] = lambda finish: None,
     ) -> Iterator[str]:
-        """`spear_core.generate.stream_reply`, by what `model` returns when the reply's turn has come.
+        """Yield the reply as it grows (each item is the whole text so far), by what `model` returns at its turn.
 
-        First come, first served. `model` must be quick: all replies wait for it. What the same model computed for an
-        earlier reply of the `conversation` is not computed again.
+        First come, first served. `model` must be quick: all replies wait for it. `stop` ends the reply early;
+        `on_finish` is told how it ended. What the same model computed for an earlier reply of the `conversation` is not
+        computed again. An error in generation is raised here.
         """
-        ends = end_token_ids(tokenizer)
         unwanted = threading.Event()
         asked = _Asked(
             model,
-            settings.encode(tokenizer, messages),
-            Decoding(
-                settings.new_tokens, frozenset(ends), padding_token_id(tokenizer), settings.temperature, settings.top_p
-            ),
-            NoBadWordsLogitsProcessor(list(settings.banned), ends) if settings.banned else None,
+            settings.request(tokenizer, messages),
             (stop or threading.Event(), unwanted),
             self.prefixes,
             conversation,
@@ -194,11 +143,12 @@ class ContinuousBatching:
                 self._thread.start()
             self._changed.notify()
         try:
-            yield from _texts(asked.unread, tokenizer)
+            yield from _texts(asked.unread, tokenizer, settings.stop_strings)
         finally:
             unwanted.set()  # the reader may have gone away in the middle
         if asked.failure:
             raise_failure(asked.failure)
+        on_finish(asked.finish or Finish.STOPPED)
 
     # -- the thread ------------------------------------------------------------------------------------------
 
@@ -216,12 +166,12 @@ class ContinuousBatching:
         with self._changed:
             for unwanted in [asked for asked in self._waiting if asked.is_unwanted]:
                 self._waiting.remove(unwanted)
-                unwanted.end()
+                unwanted.end(Finish.STOPPED)
             if not batches and not self._waiting:
                 self._changed.wait_for(lambda: bool(self._waiting), IDLE_SECONDS)
                 if not self._waiting:
                     self._thread = None
-            together = [asked for batch in batches for asked in batch.asked]
+            together = [asked for batch in batches for asked, _ in batch.asked]
             joining: list[_Asked] = []
             while self._waiting and _fits(together, self._waiting[0]):
                 joining.append(self._waiting.popleft())
@@ -236,39 +186,35 @@ def _fits(together: Sequence[_Asked], another: _Asked) -> bool:
 
 def _one_step(batches: list[_Batch], joining: Sequence[_Asked]) -> list[_Batch]:
     """The first token for those that join, who have waited, then one for every reply under way. What goes on."""
-    begun = list(_begun(joining))
-    for batch in batches:
-        batch.guarded(batch.step)
-    for new in begun:
-        same = next((batch for batch in batches if batch.asked and batch.model is new.model), None)
-        if same:
-            same.guarded(partial(same.join, new))
-        else:
-            batches = [*batches, new]
+    under_way = list(batches)
+    for model, new in _by_model(joining):
+        batch = next((b for b in batches if b.decoder.model is model), None)
+        if batch is None:
+            batch = _Batch(Decoder(model))
+            batches = [*batches, batch]
+        batch.join(new)
+    for batch in under_way:
+        batch.step()
     return [batch for batch in batches if batch.asked]
 
 
-def _begun(joining: Sequence[_Asked]) -> Iterator[_Batch]:
-    """A batch for each model, with the first tokens chosen."""
-    of_model: dict[int, _Batch] = {}
+def _by_model(joining: Sequence[_Asked]) -> list[tuple[Any, list[_Asked]]]:
+    of_model: dict[int, tuple[Any, list[_Asked]]] = {}
     for asked in joining:
         if asked.is_unwanted:
-            asked.end()
+            asked.end(Finish.STOPPED)
             continue
         try:
             model = asked.model()
         except BaseException as error:
-            asked.end(error)
+            asked.end(failure=error)
             continue
-        of_model.setdefault(id(model), _Batch(model, [])).asked.append(asked)
-    for batch in of_model.values():
-        batch.guarded(batch.begin)
-        if batch.asked:
-            yield batch
+        of_model.setdefault(id(model), (model, []))[1].append(asked)
+    return list(of_model.values())
 
 
-def _texts(unread: SimpleQueue[int | None], tokenizer: Any) -> Iterator[str]:
-    """The whole text so far, each time that it grew, until the tokens end.
+def _texts(unread: SimpleQueue[int | None], tokenizer: Any, stop_strings: Sequence[str] = ()) -> Iterator[str]:
+    """The whole text so far, each time that it grew, until the tokens end; nothing from a stop string on.
 
     Parts of words too, or the first word would wait for a token more: but no half of a character, and whole words alone
     where the tokenizer changes what stands before a space once it sees what follows.
@@ -281,7 +227,7 @@ def _texts(unread: SimpleQueue[int | None], tokenizer: Any) -> Iterator[str]:
             came.append(unread.get())
         is_over = came[-1] is None
         tokens += [token for token in came if token is not None]
-        text = tokenizer.decode(tokens, skip_special_tokens=True)
+        text = before_stop(tokenizer.decode(tokens, skip_special_tokens=True), stop_strings)
         if not is_over and text.endswith(HALF_A_CHARACTER):
             continue
         if not is_over and getattr(tokenizer, "clean_up_tokenization_spaces", False):
@@ -289,3 +235,8 @@ def _texts(unread: SimpleQueue[int | None], tokenizer: Any) -> Iterator[str]:
         if text.strip() not in ("", shown):
             shown = text.strip()
             yield shown
+
+
+def before_stop(text: str, stop_strings: Sequence[str]) -> str:
+    """The text up to the first stop string in it."""
+    return text[: min((at for at in map(text.find, stop_strings) if at >= 0), default=len(text))]

@@ -1,37 +1,16 @@
-"""One reply, streamed by transformers' own generate: for every model that it knows. No training, no storage."""
+"""How one reply is asked for: its settings, and what the engine is given for them. No decoding."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import torch
-from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
-
 from spear_core.errors import OutOfMemory, is_out_of_memory
-from spear_core.models.prompts import encode_prompt, end_token_ids, padding_token_id
+from spear_core.inference.generation import Request
+from spear_core.inference.token_choice import Choice, LogitsHook
+from spear_core.models.prompts import encode_prompt, end_token_ids
 from spear_core.training.traces import Messages
-
-_FIRST_TOKEN_TIMEOUT_SECONDS = 600.0
-
-
-class _Stop(StoppingCriteria):
-    """Ends a generation when one of the events is set."""
-
-    def __init__(self, *events: threading.Event) -> None:
-        self.events = events
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        ended = any(event.is_set() for event in self.events)
-        return torch.full((input_ids.shape[0],), ended, device=input_ids.device)
-
-
-def _sampling(temperature: float, top_p: float) -> dict[str, Any]:
-    if temperature <= 0:
-        return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    return {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
 
 
 @dataclass(frozen=True)
@@ -42,69 +21,43 @@ class ReplySettings:
     max_new_tokens: int  # half of the context at most
     temperature: float = 0.0
     top_p: float = 0.95
-    banned: Sequence[list[int]] = ()
+    banned: Sequence[Sequence[int]] = ()
+    seed: int | None = None  # of sampling; None: another draw each time
+    repetition_penalty: float = 1.0  # 1: none
+    no_repeat_ngram: int = 0  # 0: off
+    stop_strings: tuple[str, ...] = ()  # end the reply, and are not part of it
+    hook: LogitsHook | None = None
 
     @property
     def new_tokens(self) -> int:
         return min(self.max_new_tokens, self.context_tokens // 2)
 
+    @property
+    def choice(self) -> Choice:
+        return Choice(
+            self.temperature,
+            self.top_p,
+            self.seed,
+            self.repetition_penalty,
+            self.no_repeat_ngram,
+            tuple(tuple(b) for b in self.banned),
+            self.hook,
+        )
+
     def encode(self, tokenizer: Any, messages: Messages) -> list[int]:
         """The conversation, cut from its oldest side so that the reply fits too."""
         return encode_prompt(tokenizer, list(messages), max_tokens=self.context_tokens - self.new_tokens)
 
-
-def stream_reply(
-    model: Any, tokenizer: Any, messages: Messages, settings: ReplySettings, stop: threading.Event | None = None
-) -> Iterator[str]:
-    """Yield the reply as it grows (each item is the whole text so far).
-
-    `stop` ends it early. An error in generation is raised here.
-    """
-    ids = settings.encode(tokenizer, messages)
-    device = next(model.parameters()).device
-    streamer = TextIteratorStreamer(
-        tokenizer, skip_prompt=True, timeout=_FIRST_TOKEN_TIMEOUT_SECONDS, skip_special_tokens=True
-    )
-    stop, unread = stop or threading.Event(), threading.Event()
-    failure: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            inputs = torch.tensor([ids], device=device)
-            with torch.inference_mode():
-                model.generate(
-                    input_ids=inputs,
-                    attention_mask=torch.ones_like(inputs),
-                    max_new_tokens=settings.new_tokens,
-                    eos_token_id=end_token_ids(tokenizer),
-                    pad_token_id=padding_token_id(tokenizer),
-                    bad_words_ids=list(settings.banned) or None,
-                    streamer=streamer,
-                    stopping_criteria=StoppingCriteriaList([_Stop(stop, unread)]),
-                    **_sampling(settings.temperature, settings.top_p),
-                )
-        except BaseException as e:
-            failure.append(e)
-            streamer.end()
-
-    worker = threading.Thread(target=work, name="reply", daemon=True)
-    worker.start()
-    try:
-        yield from texts(streamer)
-    finally:
-        unread.set()  # the reader may have gone away in the middle
-        worker.join()
-    if failure:
-        raise_failure(failure[0])
-
-
-def texts(streamer: TextIteratorStreamer) -> Iterator[str]:
-    """The whole text so far, each time that it grew, until the streamer ends."""
-    text = ""
-    for piece in streamer:
-        if piece:
-            text += piece
-            yield text.strip()
+    def request(self, tokenizer: Any, messages: Messages) -> Request:
+        """What the engine is asked for. Raises as `encode_prompt`."""
+        return Request(
+            self.encode(tokenizer, messages),
+            self.new_tokens,
+            frozenset(end_token_ids(tokenizer)),
+            self.choice,
+            self.stop_strings,
+            (lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True))) if self.stop_strings else None,
+        )
 
 
 def raise_failure(error: BaseException) -> NoReturn:

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from spear_core.errors import ConfigError, ModelUnavailable, one_line
+from spear_core.inference.fused_model import fuse_projections
 from spear_core.models.dtypes import choose_dtype
 from spear_core.models.files import (
     MEMORY_MARGIN,
@@ -111,6 +112,7 @@ def load_model(
         model.to(target)  # type: ignore[arg-type]
     except RuntimeError as e:
         raise ModelUnavailable(f"{name_or_folder} cannot be put on {device} ({one_line(e)}); use --device cpu") from e
+    fuse_projections(model)
     model.eval()
     model.requires_grad_(False)
     loaded = LoadedModel(

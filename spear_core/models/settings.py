@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class ModelSettings:
             on following hints.
         probe_prompts: prompts on which the gate measures drift; none of them may be an anchor, or the gate would
             measure what training has been told to keep.
+        prompt_kinds: anchor or probe prompt -> its kind, such as "facts" or "arithmetic", so that drift can be measured for
+            each kind apart. `spear.json` says it by writing either list of prompts as an object: {"facts": [...], ...}.
 
     Raises:
         ConfigError: for a value of the wrong kind or out of range.
@@ -38,7 +40,7 @@ class ModelSettings:
 
     revise_with_hint: str = "Please improve your answer. Hint: {hint}\nReply with the improved answer only."
     revise_without_hint: str = "Please improve your answer.\nReply with the improved answer only."
-    max_new_tokens: int = 256
+    max_new_tokens: int = 512
     preset: str = ""
     examples: tuple[str, ...] = (
         "What is the capital of Australia?",
@@ -48,6 +50,7 @@ class ModelSettings:
     anchor_prompts: tuple[str, ...] = ANCHOR_PROMPTS
     anchor_revisions: tuple[tuple[str, str], ...] = ANCHOR_REVISIONS
     probe_prompts: tuple[str, ...] = PROBE_PROMPTS
+    prompt_kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("revise_with_hint", "revise_without_hint"):
@@ -79,13 +82,21 @@ class ModelSettings:
         Raises:
             ConfigError: for a key that is not a setting, with the nearest one that is, or for a bad value.
         """
-        known = [field.name for field in fields(cls)]
+        known = [field.name for field in fields(cls) if field.name != "prompt_kinds"]
         for key in values:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
                 advice = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
                 raise ConfigError(f"unknown key {key}; {advice}")
-        return cls(**{key: _as_tuples(value) for key, value in values.items()})
+        kinds: dict[str, str] = {}
+        flat = dict(values)
+        for key in ("anchor_prompts", "probe_prompts"):
+            if isinstance(by_kind := values.get(key), dict):
+                if not all(isinstance(prompts, list) for prompts in by_kind.values()):
+                    raise ConfigError(f"{key} must be a list of texts, or such a list for each kind")
+                flat[key] = [prompt for prompts in by_kind.values() for prompt in prompts]
+                kinds |= {str(prompt): kind for kind, prompts in by_kind.items() for prompt in prompts}
+        return cls(**{key: _as_tuples(value) for key, value in flat.items()}, prompt_kinds=kinds)
 
 
 def _as_tuples(value: Any) -> Any:

@@ -22,6 +22,7 @@ from spear_core.training.trainer import Anchors, Material, Progress, Report, Tra
 log = logging.getLogger(__name__)
 OLDER_CHECKED = 64  # older confirmed wins the gate re-asks
 REPLIES_CHECKED = 4
+CHECKED_TOKENS = 64  # of each answer that a round asks for
 HOLES = 0.2  # share of an anchor's question left out, once a round was refused for drift
 # nats per token: a confirmed answer is trained anew once a merge has lowered it by this much, below SURE
 WEAKENED, SURE = 0.02, -0.05
@@ -75,7 +76,7 @@ class Learner:
             self.encoder.tokenizer,
             prompts,
             context_tokens=self.encoder.context_tokens,
-            max_new_tokens=self.config.max_new_tokens,
+            max_new_tokens=min(self.config.max_new_tokens, CHECKED_TOKENS),
             priority=self.priority,
         )
 

@@ -135,7 +135,7 @@ def test_what_was_said_before_there_were_users_is_given_to_one(
 
 def test_an_import_is_learned_by_the_model_of_the_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("more.jsonl").write_text('{"prompt": "Capital of Peru?", "chosen": "Lima", "rejected": "Rome"}\n')
-    assert run("data", "import", "more.jsonl", "--user", "anna") == 0
+    assert run("data", "import", "more.jsonl", "--user", "anna", "--model", "pocket") == 0
     assert "1 imported" in capsys.readouterr().out
     with Store(folder / DATABASE) as store:
         new = [trace for trace in store.traces() if trace.completion == "Lima"]
@@ -144,10 +144,10 @@ def test_an_import_is_learned_by_the_model_of_the_settings(folder: Path, capsys:
 
 def test_a_fleet_can_begin_with_what_the_app_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "start.safetensors"
-    assert run("data", "first-adapter", str(file)) == 0
+    assert run("data", "first-adapter", str(file), "--model", "pocket") == 0
     start = read_start(file)
     assert start.alpha == 16 and len(start.base) == 16
-    assert run("data", "first-adapter", str(file)) == 2
+    assert run("data", "first-adapter", str(file), "--model", "pocket") == 2
     assert "exists; nothing was written" in capsys.readouterr().err
 
 

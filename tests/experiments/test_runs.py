@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.scaling import Costs, simulate, tree
 from experiments import runner
 from experiments.algorithms import ALGORITHMS
 from experiments.partition import partition
@@ -18,7 +19,6 @@ from experiments.play import ClientStreams, self_play
 from experiments.report import write_report
 from experiments.results import read_results
 from experiments.runner import Simulation, play_run
-from experiments.scaling import Costs, simulate, tree
 from experiments.settings import Run, read_runs
 from experiments.statistics import holm, interval, wilcoxon
 from experiments.tasks import TASKS

@@ -198,7 +198,7 @@ class World:
         return self.server.app_services.engine.data_folder
 
     def app(self, name: str) -> UserSession:
-        return self.server.access.app(self.user(name))
+        return self.server.access.session(self.user(name))
 
     def user(self, name: str) -> User:
         assert self.server.access.accounts is not None

@@ -15,6 +15,7 @@ import torch
 from services.app import AppServices, open_services
 from services.settings import Settings
 from spear_core.errors import ModelUnavailable, OutOfMemory
+from spear_core.inference.fused_model import FusedModel
 from spear_core.training.trainer import Progress
 from tests.faults.quick import FREE, open_quick, teach
 from tests.services.harness import ask
@@ -169,7 +170,7 @@ def endless(tmp_path: Path) -> AppServices:
 def test_a_reply_that_never_ends_is_bounded_by_half_the_context(tmp_path: Path) -> None:
     app = endless(tmp_path)
     layer, steps = embedding_of(app), []
-    assert app.engine.batching.takes(app.engine.shared_models.base)  # tried out once a model, with a forward of its own
+    assert FusedModel.of(app.engine.shared_models.base)  # compared once with the model's own forward
     layer.register_forward_hook(lambda *_: steps.append(1))  # one forward a token
     assert ask(app, QUESTION).complete
     assert len(steps) == CONTEXT_TOKENS // 2

@@ -207,7 +207,7 @@ def test_a_second_app_on_the_same_folder_is_refused_in_one_sentence_and_touches_
         claimed = app.engine.store.claim_round(app.engine.base, 0)
         assert claimed
         before = contents(data)
-        command = [sys.executable, "app.py", "--data-folder", str(data), "--port", "0"]
+        command = [sys.executable, "app.py", "--model", "pocket", "--data-folder", str(data), "--port", "0"]
         second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert second.returncode == 2 and "Another app is running on" in one_sentence(second.stderr.strip())
         assert contents(data) == before

@@ -23,6 +23,7 @@ from federation.join_requests import JoinRequests
 from federation.manifest import Manifest
 from federation.peer_host import Offer
 from federation.peers import PeerAddress
+from federation.request_signing import UsedRequest
 from federation.routes import routes
 from federation.update import write_update
 
@@ -82,6 +83,7 @@ class FolderDesk:
     seen: dict[PublicKey, Seen] = field(default_factory=dict)
     received: list[Path] = field(default_factory=list)
     now: float = NOW
+    used: list[UsedRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -95,6 +97,12 @@ class FolderDesk:
 
     def latest(self) -> Offer | None:
         return self.offer
+
+    def used_requests(self) -> list[UsedRequest]:
+        return self.used
+
+    def keep_used_request(self, used: UsedRequest) -> None:
+        self.used.append(used)
 
     def receive(self, author: PublicKey, path: Path) -> None:
         checked = check_update(path, author, expected(), self.seen.get(author), self.now)

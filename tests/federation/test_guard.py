@@ -102,7 +102,20 @@ def test_an_unknown_or_removed_key_is_turned_away_with_the_way_in(guard: Request
     guard.admit("GET", UPDATE, passed(guard), "192.0.2.1")
     peer_host.keys.clear()
     assert refused(guard, passed(guard))[0] == 403
-    assert len(guard.nonces) == 0
+
+
+def test_a_used_signature_stays_refused_after_removal_approval_and_restart(
+    guard: RequestGuard, peer_host: FolderDesk, clock: Hands
+) -> None:
+    header = passed(guard)
+    peer_host.keep_used_request(guard.used(guard.admit("GET", UPDATE, header, "192.0.2.1")))
+    peer_host.keys.clear()
+    assert refused(guard, header)[0] == 403
+    peer_host.keys.add(PEER.public)
+    assert refused(guard, header) == (401, "the request was made before; make a new one")
+    restarted = RequestGuard(peer_host, guard.limits, clock=guard._clock, ticks=guard._ticks)
+    assert refused(restarted, header) == (401, "the request was made before; make a new one")
+    restarted.admit("GET", UPDATE, passed(restarted), "192.0.2.1")
 
 
 def test_a_flood_of_strangers_does_not_shut_out_a_peer_at_the_same_address(guard: RequestGuard, clock: Hands) -> None:

@@ -14,12 +14,14 @@ from tests.feedback_store.harness import BASE, StoreHarness, Talk
 # Methods that are about everybody and return no word of anybody: figures, versions, files, settings
 ABOUT_ALL = {
     "active_version", "adapter", "adapters", "add_adapter", "add_session", "approve_peer", "assign_conversations",
-    "at_one_moment", "back_up", "close",
+    "at_one_moment", "back_up", "change_known_browsers", "close",
     "count_learned", "count_pending", "counts", "end_all_sessions", "end_sessions",
     "end_unfinished_replies", "erase", "finish_round", "first_replies",
-    "forget", "last_round", "lineage", "mark_pruned", "next_version", "note_contact", "note_pushed", "note_update",
+    "forget", "keep_used_request", "known_browsers", "last_round", "lineage",
+    "mark_pruned", "next_version", "note_contact", "note_pushed", "note_update",
     "peer", "peers", "promote", "put_back", "release_interrupted", "remove_peer", "restore", "retrain_rolled_back", "roll_back",
     "round", "rounds", "sessions", "set_active", "set_pinned", "set_setting", "setting", "taught_in", "transaction",
+    "used_requests",
 }  # fmt: skip
 # Methods that reach rows only through those that ask whose they are
 THROUGH_OTHERS = {

@@ -85,12 +85,13 @@ def running(
     keys: dict[str, str] | None = None,
     *,
     insecure: bool = False,
+    trusted_proxies: tuple[str, ...] = (),
 ) -> Iterator[Running]:
     access = Access(app_services, accounts)
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     app = make_app(build_page(access.for_visitors()), access, insecure=insecure, port=port)
-    server = uvicorn.Server(server_config(app, 1))
+    server = uvicorn.Server(server_config(app, 1, trusted_proxies))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:

@@ -129,14 +129,14 @@ def test_a_chat_that_may_not_teach_does_not(server: Running) -> None:
     [
         ({"messages": []}, "messages: "),
         ({"messages": "hello"}, "messages: "),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role: "),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role: "),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "The last message must be the user's"),
         ({"messages": [{"role": "user", "content": "  "}]}, "The last message must be the user's"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "only text can be read"),
         ({"messages": [{"role": "user", "content": "x" * 100_001}]}, "That message is too long"),
         ({"n": 2}, "n: "),
         ({"stream": "yes"}, "stream: "),
-        ({"tools": [{"type": "function"}]}, "tools: "),
+        ({"tools": [{"type": "function"}]}, "This model calls no tools"),
         ({"model": "gpt-4"}, "this server has 'pocket-model'"),
         ({"model": None}, "model: "),
     ],
@@ -164,7 +164,7 @@ def test_a_form_of_another_site_is_no_json(server: Running) -> None:
     assert answer.status_code == 400 and "application/json" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("path", ["/v1/completions", "/v1/nothing", "/v1/models/"])
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/nothing", "/v1/models/"])
 def test_a_route_that_does_not_exist_says_so_in_openais_form(server: Running, path: str) -> None:
     answer = server.as_user("ben").post(path, json={})
     assert answer.status_code == 404 and path in answer.json()["error"]["message"]

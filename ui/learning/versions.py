@@ -104,6 +104,8 @@ class LearningVersions:
         except USER_ERRORS:
             yield ""
             raise
+        finally:
+            Path(file).unlink(missing_ok=True)
         yield f'<p class="detail" role="status">Imported: v{version} answers now. Undo removes it.</p>'
 
 

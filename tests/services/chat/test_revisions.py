@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from services.app import AppServices
-from spear_core.inference.generate import ReplySettings, stream_reply
+from spear_core.inference.generate import ReplySettings
 from spear_core.inference.refused_answers import least_certain_prefix
 from spear_core.models.prompts import revision_messages
+from tests.plain_generate import plain_reply
 from tests.services.harness import ask, wrong_task
 
 MISLEADING = "no, think again: {said}"
@@ -16,7 +17,7 @@ def unguarded(app: AppServices, question: str, said: str, hint: str) -> str:
     engine = app.engine
     asked = revision_messages([{"role": "user", "content": question}], [(said, hint)], engine.loaded.settings)
     tokenizer, context = engine.loaded.tokenizer, engine.loaded.context_tokens
-    return list(stream_reply(engine.shared_models.base, tokenizer, asked, ReplySettings(context, 64)))[-1]
+    return plain_reply(engine.shared_models.base, tokenizer, asked, ReplySettings(context, 64))
 
 
 def test_a_revision_does_not_repeat_what_was_refused(app: AppServices) -> None:

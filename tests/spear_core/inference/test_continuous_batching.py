@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
@@ -17,12 +17,12 @@ from benchmarks.report import DEFAULT_MODEL
 from spear_core.errors import OutOfMemory
 from spear_core.inference import continuous_batching
 from spear_core.inference.continuous_batching import ContinuousBatching
-from spear_core.inference.generate import ReplySettings, stream_reply
+from spear_core.inference.generate import ReplySettings
 from spear_core.models.loading import LoadedModel, load_model
 from spear_core.models.shared_base import share_base
 from spear_core.training.traces import Messages
 from tests.blocked_decoder import WAIT, HeldReplies
-from tests.spear_core.inference.test_rollout import tiny
+from tests.plain_generate import plain_reply
 
 QUESTIONS = [
     "What is an owl?",
@@ -47,7 +47,7 @@ def asked(text: str) -> Messages:
 
 
 def alone(loaded: LoadedModel, text: str, settings: ReplySettings = PLAIN) -> str:
-    return list(stream_reply(loaded.model, loaded.tokenizer, asked(text), settings))[-1]
+    return plain_reply(loaded.model, loaded.tokenizer, asked(text), settings)
 
 
 class Reader:
@@ -88,7 +88,8 @@ class Reader:
 def rows_a_forward(model: Any) -> tuple[list[tuple[int, int]], Any]:
     """(rows, tokens a row) of every forward from now on, and the hook to be removed."""
     seen: list[tuple[int, int]] = []
-    return seen, model.get_input_embeddings().register_forward_hook(lambda m, args, out: seen.append(args[0].shape))
+    embeddings = model.get_input_embeddings()
+    return seen, embeddings.register_forward_hook(lambda m, args, out: seen.append(tuple(args[0].shape)))
 
 
 def test_replies_that_are_asked_for_together_say_what_each_says_alone(loaded: LoadedModel) -> None:
@@ -161,14 +162,14 @@ def test_who_asks_is_computed_before_the_next_token_of_the_others(loaded: Loaded
     with HeldReplies(batching, loaded.tokenizer) as held:
         readers = [Reader(batching, loaded, text) for text in QUESTIONS[:2]]
         held.until(2)
-        first, second = (replace(waiting, unread=SimpleQueue(), tokens=[], stops=()) for waiting in batching._waiting)
+        first, second = (replace(waiting, unread=SimpleQueue(), stops=()) for waiting in batching._waiting)
     assert all(reader.end() for reader in readers)
     under_way = continuous_batching._one_step([], [first])
     seen, hook = rows_a_forward(loaded.model)
     (together,) = continuous_batching._one_step(under_way, [second])
     hook.remove()
-    assert [tokens for _, tokens in seen] == [len(second.prompt), 1]
-    assert [len(asked.tokens) for asked in together.asked] == [2, 1]
+    assert seen == [(1, len(second.request.prompt)), (2, 1)]  # its first token, and then one for both
+    assert [len(row.tokens) for _, row in together.asked] == [2, 2]
 
 
 def test_what_is_sampled_or_forbidden_for_one_reply_changes_no_other(loaded: LoadedModel) -> None:
@@ -244,7 +245,7 @@ def test_a_swap_changes_only_replies_that_begin_after_it(loaded: LoadedModel) ->
     changed = [*after]
     texts += before
     assert texts[-1] == alone(loaded, QUESTIONS[2])
-    assert changed[-1] == list(stream_reply(other, loaded.tokenizer, asked(QUESTIONS[2]), PLAIN))[-1] != texts[-1]
+    assert changed[-1] == plain_reply(other, loaded.tokenizer, asked(QUESTIONS[2]), PLAIN) != texts[-1]
 
 
 class Breaks(torch.nn.Module):
@@ -324,17 +325,6 @@ def test_the_thread_ends_when_nothing_is_asked_and_comes_back(
         assert batching._thread is None
 
 
-@pytest.fixture(params=["window", "mamba"])
-def without_a_plain_cache(request: pytest.FixtureRequest) -> Iterator[Any]:
-    yield tiny(request.param)
-
-
-def test_models_without_a_plain_cache_are_refused(without_a_plain_cache: Any) -> None:
-    batching = ContinuousBatching()
-    assert not batching.takes(without_a_plain_cache)
-    assert batching.takes(tiny("llama"))
-
-
 def test_a_reply_whose_text_cannot_be_made_fails_alone_and_the_next_one_comes(loaded: LoadedModel) -> None:
     def broken(*arguments: Any, **how: Any) -> str:
         raise ValueError("no text for these tokens")
@@ -347,5 +337,8 @@ def test_a_reply_whose_text_cannot_be_made_fails_alone_and_the_next_one_comes(lo
     assert Reader(batching, loaded, QUESTIONS[0]).end() == alone(loaded, QUESTIONS[0])
 
 
-def test_a_model_that_cannot_even_be_tried_is_not_for_it() -> None:
-    assert not ContinuousBatching().takes(torch.nn.Linear(1, 1))
+def test_a_model_that_is_no_language_model_fails_the_reply_and_the_next_one_comes(loaded: LoadedModel) -> None:
+    batching = ContinuousBatching()
+    with pytest.raises((AttributeError, TypeError)):
+        Reader(batching, loaded, QUESTIONS[0], lambda: torch.nn.Linear(1, 1)).end()
+    assert Reader(batching, loaded, QUESTIONS[1]).end() == alone(loaded, QUESTIONS[1])

@@ -1,4 +1,4 @@
-"""A round's bytes, seconds and memory from 10 to 100,000 clients: `python -m experiments.scaling [--json]`.
+"""A round's bytes, seconds and memory from 10 to 100,000 clients: `python -m benchmarks.scaling [--json]`.
 
 Measured here: the size of one adapter update as Flower carries it (float32), and the processor seconds of merging updates.
 Simulated from these: a tree in which every server takes in at most `fan_in` updates and hands one on, its transfers one

@@ -1,0 +1,57 @@
+"""How often somebody may guess at a password. Counted before the password is looked at, so that guessing at once in
+parallel gains nothing; kept in memory only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+
+FREE_TRIES = 5  # for one name, from one address or from one known browser; after these one at a time
+FREE_TRIES_A_NAME = 50  # for one name, from all strangers together
+WAIT_SECONDS = 30.0  # before each further one
+MOST_REMEMBERED = 4096
+
+
+class LoginTries:
+    """Tries that were not right, by what they are counted under. For one thread: the server's event loop."""
+
+    def __init__(self) -> None:
+        self._tries: OrderedDict[str, tuple[int, float]] = OrderedDict()  # -> (how many, when last)
+
+    def begin(self, limits: Mapping[str, int]) -> bool:
+        """Count one try, unless it has to wait.
+
+        Args:
+            limits: free tries by what the try is counted under, see `counted_under`.
+
+        Returns:
+            Whether the password may be looked at.
+        """
+        now = time.monotonic()
+        for name, free in limits.items():
+            count, at = self._tries.get(name, (0, 0.0))
+            if count >= free and now - at < WAIT_SECONDS:
+                return False
+        for name in limits:
+            self._tries[name] = (self._tries.pop(name, (0, 0.0))[0] + 1, now)
+        while len(self._tries) > MOST_REMEMBERED:
+            self._tries.popitem(last=False)
+        return True
+
+    def was_right(self, limits: Mapping[str, int]) -> None:
+        for name in limits:
+            self._tries.pop(name, None)
+
+
+def counted_under(name: str, address: str, browser: str) -> dict[str, int]:
+    """Under what a try counts, and how many are free.
+
+    Args:
+        browser: the cookie of a browser in which this user logged in before; empty for a stranger's.
+    """
+    name = name[:64]
+    if browser:
+        return {f"browser {browser}": FREE_TRIES}
+    return {f"address {address} {name}": FREE_TRIES, f"name {name}": FREE_TRIES_A_NAME}

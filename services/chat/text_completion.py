@@ -1,0 +1,52 @@
+"""A bare text continued by the model that serves, without chat template and without a conversation: nothing is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import fields, replace
+from typing import Any
+
+from services.chat.feedback import MAX_MESSAGE_CHARACTERS
+from services.chat.replies import Sampling
+from services.engine import Engine
+from spear_core.errors import SpearError
+from spear_core.inference.generate import ReplySettings
+from spear_core.inference.generation import Finish
+from spear_core.models.prompts import encode_text
+from spear_core.training.traces import Messages
+
+
+class _BareText(ReplySettings):
+    """The last message's text alone is the prompt: its end, where it is longer than the model takes."""
+
+    def encode(self, tokenizer: Any, messages: Messages) -> list[int]:
+        start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
+        room = self.context_tokens - self.new_tokens - len(start)
+        return [*start, *encode_text(tokenizer, messages[-1]["content"])[-room:]]
+
+
+def continue_text(
+    engine: Engine, text: str, sampling: Sampling, on_finish: Callable[[Finish], None] = lambda finish: None
+) -> Iterator[str]:
+    """Yield the continuation as it grows, each time whole. Raises SpearError for an empty or overlong text."""
+    if not text or len(text) > MAX_MESSAGE_CHARACTERS:
+        raise SpearError(f"A prompt has 1 to {MAX_MESSAGE_CHARACTERS:,} characters.")
+    engine = replace(engine)  # keeps its model when another one comes to serve
+    asked = sampling.settings(engine)
+    settings = _BareText(**{field.name: getattr(asked, field.name) for field in fields(asked)})
+    with engine.priority.foreground(), ExitStack() as until_its_first_text:
+        until_its_first_text.enter_context(engine.priority.urgent())
+        for said in engine.batching.stream(
+            lambda: engine.shared_models.serving.model,
+            engine.loaded.tokenizer,
+            [{"role": "user", "content": text}],
+            settings,
+            on_finish=on_finish,
+        ):
+            until_its_first_text.close()
+            yield said
+
+
+def count_tokens(engine: Engine, text: str) -> int:
+    return len(encode_text(engine.loaded.tokenizer, text)) if text else 0

@@ -1,0 +1,72 @@
+"""Which model answers a prompt: the adapter where it was taught something near, the untouched model elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from spear_core.inference.scope import QuestionFeatures, Scope
+from spear_core.models.shared_base import Serving
+from spear_core.training.scoring import layers_of
+from spear_core.training.traces import Messages
+
+if TYPE_CHECKING:
+    from services.engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+class AdapterScope:
+    """The scope of the adapter that serves; made again when another one does. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._features: tuple[str, QuestionFeatures | None] = ("", None)  # of which base model
+        self._scope: tuple[tuple[str, int], Scope | None] = (("", 0), None)  # of which version
+
+    def serving(self, engine: Engine, prompt: Messages) -> Serving:
+        """What is to answer this prompt. The last message decides: an earlier one was answered by itself."""
+        serving = engine.shared_models.serving
+        if serving.version == 0 or engine.config.scope == "always":
+            return serving
+        with self._lock:
+            scope = self._of_version(engine, serving.version)
+            covered = scope is None or scope.covers(prompt[-1]["content"])
+        return serving if covered else Serving(engine.shared_models.base, 0)
+
+    def _of_version(self, engine: Engine, version: int) -> Scope | None:
+        """None where the adapter answers everything."""
+        key = (engine.base, version)
+        if self._scope[0] != key:
+            self._scope = (key, self._made(engine, version))
+        return self._scope[1]
+
+    def _made(self, engine: Engine, version: int) -> Scope | None:
+        if _is_meant_for_everything(engine, version):
+            return None
+        features = self._of_model(engine)
+        if features is None:
+            return None
+        wins = engine.store.traces(base=engine.base, status="trained", side="win")
+        taught = list(dict.fromkeys(trace.prompt[-1]["content"] for trace in wins))
+        return Scope(features, taught, engine.config.scope_similarity)
+
+    def _of_model(self, engine: Engine) -> QuestionFeatures | None:
+        """None for a model whose layers cannot be told apart."""
+        base = engine.shared_models.base
+        if self._features[0] != engine.base:
+            reference = engine.loaded.settings.anchor_prompts
+            try:
+                made = QuestionFeatures(base.base_model, engine.loaded.tokenizer, len(layers_of(base)), reference)
+            except ValueError as e:
+                log.info("the adapter answers everything: %s", e)
+                made = None
+            self._features = (engine.base, made)
+        return self._features[1]
+
+
+def _is_meant_for_everything(engine: Engine, version: int) -> bool:
+    """A preference of style concerns all replies, and what peers taught is known to them alone."""
+    lineage = engine.store.lineage(engine.base, version)
+    return any(adapter.round_id is None or adapter.figures.get("wishes") for adapter in lineage)
