@@ -156,10 +156,12 @@ class Adapters(Rounds):
     def forget(self, base: str, subject_ids: Collection[str], active: int, undone: Collection[int]) -> None:
         """Erase all feedback about some replies, and make `active` serve in place of the `undone` adapters.
 
-        Votes, hints, verdicts and traces about the replies go, trained or not. What else the undone adapters had
+        Votes, hints, verdicts and traces about the replies go, trained or not, and what rounds quoted.
+        What else the undone adapters had
         learned is rolled back, ready to be trained again. One transaction.
         """
         with self._transaction(write=True):
+            self._forget_words_of_rounds(base, subject_ids)
             for subject in subject_ids:
                 self._execute("DELETE FROM traces WHERE subject_id = ?", [subject])
                 about = [
@@ -180,6 +182,14 @@ class Adapters(Rounds):
                     "UPDATE adapters SET status = 'rolled_back' WHERE base = ? AND version = ?", [base, version]
                 )
             self._activate(base, active)
+
+    def _forget_words_of_rounds(self, base: str, subject_ids: Collection[str]) -> None:
+        """Rounds keep their figures; what they quote goes, from the first one on that saw these replies."""
+        self._execute(
+            "UPDATE rounds SET proof = 'null', figures = json_remove(figures, '$.gate.changed') WHERE base = ? AND id >= "
+            "(SELECT min(round_id) FROM traces WHERE base = ? AND subject_id IN (SELECT value FROM json_each(?)))",
+            [base, base, to_json(list(subject_ids))],
+        )
 
     def set_pinned(self, base: str, version: int, pinned: bool) -> None:
         """Keep an adapter from being pruned, or no longer. Raises UnknownRecord."""

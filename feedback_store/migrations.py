@@ -262,6 +262,17 @@ def m008_known_browsers(db: Database) -> None:
     db.execute("CREATE TABLE known_browsers (id_sha256 TEXT PRIMARY KEY NOT NULL, user TEXT NOT NULL)")
 
 
+@MIGRATIONS()
+def m009_neighbours(db: Database) -> None:
+    """Questions like a corrected one that the base model made; they go with the trace they were made for."""
+    db.executescript("""
+        CREATE TABLE neighbours (
+            trace_id TEXT PRIMARY KEY NOT NULL REFERENCES traces(id) ON DELETE CASCADE,
+            made TEXT NOT NULL
+        );
+    """)
+
+
 def known_names() -> frozenset[str]:
     """Every migration of this version: on an empty database, all are pending."""
     with Database(memory=True, execute_plugins=False) as empty:

@@ -197,6 +197,12 @@ class UserStore(Store):
     def newest_subjects(self, base: str, newest: int) -> set[tuple[str, str]]:
         raise self._refusal()
 
+    def keep_neighbours(self, trace_id: str, made: Sequence[dict[str, Any]]) -> None:
+        raise self._refusal()
+
+    def kept_neighbours(self, trace_ids: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+        raise self._refusal()
+
     def is_replayed(self, trace_id: str) -> bool:
         raise self._refusal()
 

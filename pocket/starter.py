@@ -1,6 +1,6 @@
 """What the pocket model brings along for the app: how it revises, example questions, anchor prompts, gate probes.
 
-`python -m pocket.starter FOLDER` writes them anew into a model folder (spear.json); the weights stay as they are.
+`python -m pocket.starter FOLDER` writes them again into a model folder (spear.json); the weights stay as they are.
 Anchors and probes ask about known facts in training wordings; no prompt is in both, and none is a retention question.
 """
 

@@ -118,7 +118,7 @@ class _VisitorSession:
 
 
 class _Resolved:
-    """Stands for an object that is looked up anew at every access."""
+    """Stands for an object that is looked up again at every access."""
 
     def __init__(self, look_up: Callable[[], Any]) -> None:
         self.__look_up = look_up

@@ -26,6 +26,7 @@ from services.peers.sync import SyncService
 from services.peers.views import CircleView, without_addresses
 from services.views import AdapterView, Forgotten, LearnedView, LearningStatus, ModelView, QueuedCorrection
 from spear_core.errors import SpearError
+from spear_core.training.probes import Kind
 
 
 class NotAllowed(SpearError):
@@ -65,6 +66,9 @@ class UserLearning:
             "queue": tuple(one if self._knows(one.message_id) else _without_words(one) for one in status.queue),
         }
         if last is not None:
+            # similar questions and recent replies come from somebody's chat; only starter questions are everybody's
+            if not self._user.is_owner:
+                changes["changed"] = tuple(c for c in status.changed if c.kind not in (Kind.NEIGHBOUR, Kind.RECENT))
             if status.proof and not self._store.proof_is_mine(last.id, status.proof.prompt):
                 changes["proof"] = None
             if not all(self._store.gave_hint(wish) for wish in last.figures.get("wishes", [])):
@@ -213,7 +217,7 @@ class UserSession:
 
 
 class UserSessions:
-    """A bench for each user of one workbench. Chats are kept by user: a second window may stop the first one's reply."""
+    """One session object for each user of the app. Chats are kept by user: a second window may stop the first one's reply."""
 
     def __init__(self, app_services: AppServices, name_of: Callable[[str], str] = str) -> None:
         """`name_of` turns the id of a user, as conversations have it, into their name."""

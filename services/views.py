@@ -68,6 +68,17 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class ChangedAnswerView:
+    """An answer that the last round changed although nobody corrected it."""
+
+    question: str
+    before: str
+    after: str
+    kind: str  # neighbour | recent | a kind of starter question
+    leaks: bool  # it gives an answer that was taught for another question
+
+
+@dataclass(frozen=True)
 class LearningStatus:
     """The status card. `headline` and `detail` are full sentences for a person."""
 
@@ -83,6 +94,8 @@ class LearningStatus:
     paused: bool = False
     pending_wins: int = 0
     pending_loses: int = 0
+    checked: int = 0  # answers to other questions that the last round's check compared with those before it
+    changed: tuple[ChangedAnswerView, ...] = ()  # those of them that came out otherwise
     queue: tuple[QueuedCorrection, ...] = ()  # what is being learned and what waits, in this order
     seconds_left: float | None = None  # until the queue is learned, by what trainings took on this machine
     progress: float | None = None  # share of the round under way that is over

@@ -21,7 +21,7 @@ from spear_core.training.traces import Messages
 
 log = logging.getLogger(__name__)
 WAIT_SECONDS = 1.0  # a reader looks this often whether the writer is still there
-MOST_REPEATS = 3  # times a revision that repeats a refused answer is written anew before it stands
+MOST_REPEATS = 3  # times a revision that repeats a refused answer is written again before it stands
 BUSY = "A reply is still being written in this conversation; wait for it or stop it."
 
 
@@ -136,7 +136,7 @@ class Replies:
             yield self._store.conversation(conversation_id)
 
     def begin(self, message: Message, prompt: Messages, sampling: Sampling, refused: Collection[str] = ()) -> Writing:
-        """Write one reply, inside `alone`. What repeats a `refused` answer is written anew in its place."""
+        """Write one reply, inside `alone`. What repeats a `refused` answer is written again in its place."""
         engine = replace(self._engine)
 
         def write(writing: Writing) -> None:

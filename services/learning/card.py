@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from feedback_store import Round, Trace
-from services.views import LearnedView, Proof
+from services.views import ChangedAnswerView, LearnedView, Proof
 from spear_core.training.round import RoundResult
 
 QUEUED = "queued", "A correction is queued.", "Training starts in a moment."
@@ -30,13 +30,13 @@ def resting(
 ) -> tuple[str, str, str]:
     """Phase, headline and detail while no round is under way.
 
-    `rebuilds` is how many rounds wait to be trained anew after a forgetting, `note` what went wrong lately, `rests` that
+    `rebuilds` is how many rounds wait to be trained again after a forgetting, `note` what went wrong lately, `rests` that
     it keeps what waits from being learned for a while, `undone` the newest version where it was taken back.
     """
     if paused:
-        anew = f"{_number(rebuilds, 'round')} will be trained again without what you forgot" if rebuilds else ""
+        again = f"{_number(rebuilds, 'round')} will be trained again without what you forgot" if rebuilds else ""
         new = f"{_number(wins, 'confirmed answer')} will be learned" if wins else ""
-        waiting = " and ".join(filter(None, (anew, new)))
+        waiting = " and ".join(filter(None, (again, new)))
         return "paused", "Learning is paused.", f"{waiting} when you resume." if waiting else "Nothing is waiting."
     if rebuilds and not rests:
         return "queued", "What remains is queued.", "Training again without what you forgot starts in a moment."
@@ -100,6 +100,16 @@ def proof_of(last: Round | None, version: int) -> Proof | None:
     if last is None or last.proof is None or last.status != "promoted" or last.adapter_version != version:
         return None
     return Proof(**last.proof, before_version=last.parent_version, after_version=version)
+
+
+def checked_of(last: Round | None) -> tuple[int, tuple[ChangedAnswerView, ...]]:
+    """How many answers the last round's check compared, and those that changed."""
+    gate = (last.figures.get("gate") or {}) if last is not None else {}
+    changed = tuple(
+        ChangedAnswerView(c["question"], c["before"], c["after"], c["kind"], c["leaks"])
+        for c in gate.get("changed", ())
+    )
+    return gate.get("checked", 0), changed
 
 
 NO_ANSWER = "no answer"

@@ -51,7 +51,7 @@ class Forgetting:
         )
 
     def _item(self, adapter: Adapter, forgotten: Collection[str]) -> dict[str, Any] | None:
-        """What a round taught besides the forgotten, to be taught anew; None where no win is left of it."""
+        """What a round taught besides the forgotten, to be taught again; None where no win is left of it."""
         if adapter.round_id is None:
             return None
         left = self._store.taught_in(adapter.round_id, besides=forgotten)
@@ -64,7 +64,7 @@ class Forgetting:
         }
 
     def waiting(self) -> list[dict[str, Any]]:
-        """The present base model's rounds to be trained anew, in their old order."""
+        """The present base model's rounds to be trained again, in their old order."""
         base = self._engine.base
         # an item without a base was stored by an earlier version
         return [item for item in self._store.setting(REBUILD, []) if item.get("base", base) == base]

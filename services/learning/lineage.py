@@ -22,7 +22,7 @@ RECENT_KEPT = 20  # newest versions that pruning never touches
 
 
 class Lineage:
-    """Keeps store, files and serving twin in step. The caller holds the round lock while it changes anything."""
+    """Keeps store, files and serving model in step. The caller holds the round lock while it changes anything."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -108,6 +108,8 @@ class Lineage:
 
     def _write(self, state: AdapterState, parent: int, figures: dict[str, Any], **made_by: Any) -> NewAdapter:
         engine, base = self._engine, self._engine.base
+        if "gate" in figures:  # an adapter's folder may be handed on: it quotes nobody
+            figures = {**figures, "gate": {k: v for k, v in figures["gate"].items() if k != "changed"}}
         version = self._store.next_version(base)
         folder = engine.adapter_folder(version)
         manifest = {"base": base, "version": version, "parent_version": parent, **made_by, "figures": figures}

@@ -1,4 +1,4 @@
-"""Learning rounds from the store to the serving twin: claim, train, gate, promote, tell. One round at a time."""
+"""Learning rounds from the store to the serving model: claim, train, gate, promote, tell. One round at a time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,20 @@ from services.learning import card, labels
 from services.learning.anchors import HeldAnswers
 from services.learning.forgetting import Forgetting
 from services.learning.lineage import Lineage
+from services.learning.neighbours import NeighbourService
 from services.learning.queue import LearningQueue
+from services.learning.verdict_words import verdict_words
 from services.priority import Closing
 from services.views import AdapterView, Forgotten, LearnedView, LearningStatus
 from spear_core.errors import AdapterUnwritable, SpearError, is_out_of_memory
 from spear_core.models.shared_base import AdapterState
 from spear_core.training import traces as core
+from spear_core.training.material import Anchors
 from spear_core.training.memory import give_back
+from spear_core.training.probes import Probes
 from spear_core.training.round import Learner
-from spear_core.training.trainer import Anchors, Progress
+from spear_core.training.scoring import drop_kept_states
+from spear_core.training.trainer import Progress
 
 log = logging.getLogger(__name__)
 PAUSED = "learning_paused"
@@ -41,6 +46,7 @@ DISK_REST_SECONDS = 60.0
 # That one round takes: it asks all its wins again after every few steps, so a burst of a thousand thumbs-up would keep
 # the next correction waiting for the better part of an hour
 MOST_TRACES = 64
+PREPARED_AHEAD = 2  # rejected replies whose neighbours are made before their correction is confirmed
 LONG_STEPS = 20  # a round of so many gives memory back on the way too: its rows' shapes leave holes in the heap
 
 
@@ -60,6 +66,7 @@ class LearningService:
         self._status_lock = threading.Lock()
         self._learner: Learner | None = None
         self._held = HeldAnswers(engine)
+        self._neighbours = NeighbourService(engine)
         self._live: dict[str, Any] = {}  # phase, headline, detail, step, max_steps of the round under way
         self._note = ""  # what went wrong at start or in the last round, for the card
         self._rests_until = 0.0  # by the monotonic clock, after a fault of the disk
@@ -85,6 +92,7 @@ class LearningService:
         version = self._store.active_version(base)
         wins, loses = self._store.count_pending(base)
         last = self._store.last_round(base)
+        checked, changed = card.checked_of(last)
         common: dict[str, Any] = {
             "adapter_version": version,
             "paused": self.paused,
@@ -92,6 +100,8 @@ class LearningService:
             "pending_loses": loses,
             "can_roll_back": version > 0,
             "proof": card.proof_of(last, version),
+            "checked": checked,
+            "changed": changed,
             "seconds": last.figures.get("seconds_to_live") if last else None,
             "undone": self.lineage.undone(),
             "queue": self._queue.waiting() if wins or live or (last and last.status == "running") else (),
@@ -175,8 +185,19 @@ class LearningService:
         subjects = {root_id(self._store.message(m)) for m in message_ids}
         with self.between_rounds():
             done = self._forgetting.forget(subjects)
+            self._drop_kept_texts()
         self.kick()
         return done
+
+    def _drop_kept_texts(self) -> None:
+        """What is kept in memory of texts goes, except of the starter questions: anybody's words may be among them."""
+        self._neighbours.forget()
+        self._engine.scope.forget()
+        if self._learner is not None:
+            self._learner.wordings.forget()
+            keep = self._held.starter_examples()
+            self._learner.anchors.forget(keep)
+            drop_kept_states(self._engine.shared_models.training, keep)
 
     def exchange(self, change: Callable[[], None]) -> None:
         """Between two rounds, let `change` replace what is stored and the adapters' files; then serve what is there.
@@ -194,7 +215,7 @@ class LearningService:
         """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
         with self._round_lock:
             learner = self._ready_learner()
-            for held in (learner.probes, learner.anchors):
+            for held in (learner.probes.anchors, learner.anchors):
                 held.warm(self._engine.shared_models.training, self._engine.pad_id, self._engine.priority.give_way)
 
     def run_pending(self) -> int:
@@ -226,10 +247,22 @@ class LearningService:
                 # After each: where people go on correcting, the last one never comes
                 self.lineage.prune()
                 self._give_back_memory()
+            if not done and not self._wanted:
+                self._prepare_neighbours()
         return done
 
+    def _prepare_neighbours(self) -> None:
+        """Of replies that were just rejected, while the person reads the revision: its confirmation need not wait then."""
+        if self.paused or not self._engine.config.neighbours:
+            return
+        waiting = self._store.traces(
+            base=self._engine.base, status="pending", side="lose", limit=PREPARED_AHEAD, newest_first=True
+        )
+        for trace in waiting:
+            self._neighbours.prepare(trace.prompt)
+
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
-        """The next round: first those to be trained anew after a forgetting, in their old order, then what waits."""
+        """The next round: first those to be trained again after a forgetting, in their old order, then what waits."""
         base, version = self._engine.base, self.lineage.version
         for item in self._forgetting.waiting():
             claimed = self._store.claim_round(base, version, only=item["traces"])
@@ -255,6 +288,8 @@ class LearningService:
         self.kick()
 
     def _begin_anew(self) -> None:
+        self._neighbours.forget()
+        drop_kept_states(self._engine.shared_models.training)
         self._learner, self._held, self._apart = None, HeldAnswers(self._engine), []
         self._engine.batching.prefixes.clear()  # of conversations that may be erased by now
         self._store.release_interrupted(self._engine.base)
@@ -272,7 +307,7 @@ class LearningService:
             replay = self._store.replay_wins(base, REPLAY_SAMPLE, [], self._engine.seed)
             verdict, measured = learner.judge(self.lineage.state, state, [core_trace(t) for t in replay])
             if not verdict.passed:
-                raise SpearError(f"The adapter was not taken over. {verdict.words}")
+                raise SpearError(f"The adapter was not taken over. {verdict_words(verdict)}")
             return self.lineage.adopt(state, {**figures, "after": measured.figures()})
 
     @contextmanager
@@ -303,10 +338,10 @@ class LearningService:
             self._tell("queued", "A correction is queued.", "Preparing the training.")
             self._learn(round_, claimed, anchors_before_utc)
         except TracesWithdrawn:
-            # what was taken back must not go live; the rest is trained anew
-            self._end(round_, "interrupted", "A vote was withdrawn during training; the rest is trained anew.")
+            # what was taken back must not go live; the rest is trained again
+            self._end(round_, "interrupted", "A vote was withdrawn during training; the rest is trained again.")
         except Closing:
-            self._end(round_, "interrupted", "The app was closed during training; it is trained anew.")
+            self._end(round_, "interrupted", "The app was closed during training; it is trained again.")
             raise
         except DISK_FAULTS as e:
             log.error("round %d could not be stored: %s", round_.id, e)
@@ -354,6 +389,10 @@ class LearningService:
             card.counted(taught, len(replay)),
             max_steps=engine.config.max_steps,
         )
+        near = self._neighbours.of(taught, replay)
+        asked = [t.prompt[-1]["content"] for t in taught if t.side == "win"]
+        # a preference of style is meant for every answer
+        covers = (lambda question: True) if style_preferences else engine.scope.covering(engine, asked)
         result = learner.run_round(
             self.lineage.state,
             [core_trace(t) for t in taught if t.side == "win"],
@@ -364,6 +403,8 @@ class LearningService:
             on_check=lambda: self._tell(
                 "checking", "Checking what was learned.", "Asking again, and asking older questions too."
             ),
+            neighbours=near,
+            covers=covers,
         )
         standing = {t.id for t in self._store.still_claimed(round_.id)}
         trained = [t for t in taught if t.side == "win" or result.report.lose_loss > 0]
@@ -374,7 +415,7 @@ class LearningService:
             self._store.finish_round(
                 round_.id,
                 "interrupted" if self._split(claimed, anchors_before_utc) else "discarded",
-                verdict=result.verdict.words,
+                verdict=verdict_words(result.verdict),
                 figures=figures,
                 proof=card.proof_record(result, taught),
                 replayed=len(replay),
@@ -387,7 +428,7 @@ class LearningService:
             [t.id for t in taught if t.id in standing],
             result.state,
             figures,
-            verdict=result.verdict.words,
+            verdict=verdict_words(result.verdict),
             proof=card.proof_record(result, taught),
             replayed=len(replay),
         )
@@ -421,7 +462,7 @@ class LearningService:
         """The learner with the anchors and probes of one round."""
         learner = self._ready_learner()
         learner.anchors = learner.anchors.with_examples(self._held.anchors(seed, style_preferences, before_utc))
-        learner.probes = learner.probes.with_examples(self._held.probes(style_preferences))
+        learner.probes = learner.probes.with_probes(self._held.probes(style_preferences, before_utc))
         return learner
 
     def style_preferences(self) -> list[str]:
@@ -443,8 +484,8 @@ class LearningService:
             engine = self._engine
             started = time.monotonic()
             config = dataclasses.replace(engine.config, max_new_tokens=engine.max_new_tokens)
-            probes = Anchors(self._held.probes())
             anchors = Anchors(self._held.anchors(engine.seed))
+            probes = Probes(self._held.probes(), anchors)
             self._learner = Learner(
                 engine.shared_models,
                 engine.encoder,
@@ -458,7 +499,7 @@ class LearningService:
             log.info(
                 "%d anchors and %d probes ready in %.1f s",
                 len(anchors.examples),
-                len(probes.examples),
+                len(probes.all),
                 time.monotonic() - started,
             )
         return self._learner

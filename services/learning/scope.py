@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from spear_core.inference.scope import QuestionFeatures, Scope
@@ -35,6 +36,25 @@ class AdapterScope:
             covered = scope is None or scope.covers(prompt[-1]["content"])
         return serving if covered else Serving(engine.shared_models.base, 0)
 
+    def covering(self, engine: Engine, taught: Sequence[str]) -> Callable[[str], bool]:
+        """Of a question: will the next adapter answer it, once `taught` questions are learned besides the present ones?"""
+        if engine.config.scope == "always":
+            return _everything
+        with self._lock:
+            if _is_meant_for_everything(engine, engine.shared_models.serving.version):
+                return _everything
+            features = self._of_model(engine)
+            if features is None:
+                return _everything
+            return Scope(features, [*_learned(engine), *taught], engine.config.scope_similarity).covers
+
+    def forget(self) -> None:
+        """Drop what is kept in memory of people's questions."""
+        with self._lock:
+            self._scope = (("", 0), None)
+            if self._features[1] is not None:
+                self._features[1].forget()
+
     def _of_version(self, engine: Engine, version: int) -> Scope | None:
         """None where the adapter answers everything."""
         key = (engine.base, version)
@@ -48,9 +68,7 @@ class AdapterScope:
         features = self._of_model(engine)
         if features is None:
             return None
-        wins = engine.store.traces(base=engine.base, status="trained", side="win")
-        taught = list(dict.fromkeys(trace.prompt[-1]["content"] for trace in wins))
-        return Scope(features, taught, engine.config.scope_similarity)
+        return Scope(features, _learned(engine), engine.config.scope_similarity)
 
     def _of_model(self, engine: Engine) -> QuestionFeatures | None:
         """None for a model whose layers cannot be told apart."""
@@ -64,6 +82,16 @@ class AdapterScope:
                 made = None
             self._features = (engine.base, made)
         return self._features[1]
+
+
+def _everything(question: str) -> bool:
+    return True
+
+
+def _learned(engine: Engine) -> list[str]:
+    """The questions whose right answers were trained, each once."""
+    wins = engine.store.traces(base=engine.base, status="trained", side="win")
+    return list(dict.fromkeys(trace.prompt[-1]["content"] for trace in wins))
 
 
 def _is_meant_for_everything(engine: Engine, version: int) -> bool:

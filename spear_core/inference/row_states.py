@@ -263,7 +263,7 @@ def _fill(cache: DynamicCache, prefixes: Sequence[Prefix | None], width: int) ->
 @dataclass
 class _Single:
     tokens: list[int]
-    cache: dict[str, Any]  # under the name by which the model takes it; empty: computed anew each time
+    cache: dict[str, Any]  # under the name by which the model takes it; empty: computed again each time
 
 
 @dataclass

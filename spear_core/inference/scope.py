@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from spear_core.models.prompts import encode_prompt
 from spear_core.training.traces import Encoded
-from spear_core.trunk import Trunk, TrunkCache
+from spear_core.training.trunk import Trunk, TrunkCache
 
 LAYER_SHARE = 0.27  # of the decoder layers lie below the one whose input is compared (layer 8 of 30)
 RIDGE = 0.1  # added to the covariance, in units of its mean eigenvalue
@@ -53,6 +53,10 @@ class QuestionFeatures:
         """(N, H) of unit length."""
         means = [self._states(question).mean(0) for question in questions]
         return normalize((torch.stack(means) - self._mean) @ self._whiten, dim=-1)
+
+    def forget(self) -> None:
+        """Drop the kept states of every question."""
+        self._trunk.cache.drop()
 
     def _states(self, question: str) -> Tensor:
         """Hidden states of the question's own tokens, without the template's around them: (tokens, H), float32."""

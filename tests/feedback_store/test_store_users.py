@@ -124,6 +124,8 @@ def test_what_others_say_leaves_no_less_room_for_what_is_found_of_ones_own(
         lambda s: s.newest_subjects(BASE, 1),
         lambda s: s.is_settled(None),
         lambda s: s.claim_round(BASE, 0),
+        lambda s: s.keep_neighbours("trace", []),
+        lambda s: s.kept_neighbours(["trace"]),
         lambda s: s.still_claimed(1),
         lambda s: s.queued_wins(BASE, 10),
     ],

@@ -39,6 +39,7 @@ PILLS = {
 }
 SHARED = "One adapter, shared by everyone who uses this instance."
 HISTORY_LENGTH = 5
+CHANGED_LENGTH = 10  # changed answers that are shown
 QUEUE_LENGTH = 5
 OPEN_JS = """
 element.addEventListener('click', (event) => {
@@ -130,6 +131,20 @@ def _proof(status: LearningStatus) -> str:
     )
 
 
+def _changed(status: LearningStatus) -> str:
+    """The answers that the last round changed beside the correction, before and after."""
+    if not status.changed:
+        return ""
+    items = "".join(
+        f'<li class="{"leaks" if c.leaks else "other"}"><p class="prompt">{escape(c.question)}</p>'
+        f'<dl><dt>Before</dt><dd class="before">{escape(c.before)}</dd>'
+        f'<dt>{"After" if status.phase == "not_kept" else "Now"}</dt><dd class="after">{escape(c.after)}</dd></dl></li>'
+        for c in status.changed[:CHANGED_LENGTH]
+    )
+    summary = f"{len(status.changed)} of {status.checked} other answers changed"
+    return f'<details class="changed proof"><summary>{summary}</summary><ul>{items}</ul></details>'
+
+
 def _history(adapters: list[AdapterView]) -> str:
     if not adapters:
         return ""
@@ -149,7 +164,7 @@ def card_html(status: LearningStatus, adapters: list[AdapterView]) -> str:
         f'data-version="{status.adapter_version}">'
         f'<header><h3>Learning</h3><span class="pill">{escape(PILLS.get(status.phase, status.phase))}</span></header>'
         f'<p class="headline">{escape(status.headline)}</p>{_stepper(status)}{_bar(status)}'
-        f'<p class="detail">{escape(status.detail)}{took}</p>{_waiting(status)}{_proof(status)}'
+        f'<p class="detail">{escape(status.detail)}{took}</p>{_waiting(status)}{_proof(status)}{_changed(status)}'
         f'<p class="in-use">Answering now: <b>{version_name(status.adapter_version)}</b></p>{_history(adapters)}'
         f'<p class="shared">{SHARED}</p></section>'
     )

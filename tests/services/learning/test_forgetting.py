@@ -39,7 +39,7 @@ def test_forgetting_is_bit_equal_to_never_having_had_the_feedback(
             replies.append(correct(app, task)[0])
             assert learn_all(app) == 1
         if with_second:
-            assert app.learning.forget([replies[1].id]) == Forgotten((2, 3), 1, 1), "the third round is trained anew"
+            assert app.learning.forget([replies[1].id]) == Forgotten((2, 3), 1, 1), "the third round is trained again"
             assert app.learning.status().adapter_version == 1, "the version that never saw it serves meanwhile"
             learn_all(app)
             assert tasks[0].verdict(ask(app, tasks[0].question).text)
