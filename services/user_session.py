@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,15 @@ from services.learning.progress import ProgressService
 from services.learning.rounds import LearningService
 from services.peers.sync import SyncService
 from services.peers.views import CircleView, without_addresses
-from services.views import AdapterView, Forgotten, LearnedView, LearningStatus, ModelView, QueuedCorrection
+from services.views import (
+    AdapterView,
+    ContradictionView,
+    Forgotten,
+    LearnedView,
+    LearningStatus,
+    ModelView,
+    QueuedCorrection,
+)
 from spear_core.errors import SpearError
 from spear_core.training.probes import Kind
 
@@ -65,6 +74,8 @@ class UserLearning:
             "undone": status.undone if self._user.is_owner else 0,
             "queue": tuple(one if self._knows(one.message_id) else _without_words(one) for one in status.queue),
         }
+        if status.contradiction and not self._are_mine(status.contradiction):
+            changes["contradiction"] = None
         if last is not None:
             # similar questions and recent replies come from somebody's chat; only starter questions are everybody's
             if not self._user.is_owner:
@@ -74,6 +85,17 @@ class UserLearning:
             if not all(self._store.gave_hint(wish) for wish in last.figures.get("wishes", [])):
                 changes["detail"] = status.detail.replace(card.wished(last), "").strip()
         return dataclasses.replace(status, **changes)  # type: ignore[arg-type]
+
+    def settle(self, keep_id: str, drop_id: str) -> None:
+        """Of two of one's own corrections that contradict each other, keep one. Raises UnknownRecord for others'."""
+        for message_id in (keep_id, drop_id):
+            self._store.message(message_id)
+        self._learning.settle(keep_id, drop_id)
+
+    def _are_mine(self, found: ContradictionView) -> bool:
+        with suppress(UnknownRecord):
+            return bool(self._store.message(found.newer_id) and self._store.message(found.earlier_id))
+        return False
 
     @property
     def paused(self) -> bool:

@@ -32,6 +32,8 @@ class MessageView:
     note: str = ""  # what became of the correction, where the person should know: a sentence
     adapter_version: int = 0  # 0: the base model without any adapter
     complete: bool = True  # False while the reply streams
+    ending: str = ""  # ended | length | stopped | lost; empty where it is not known, or nothing of the model's
+    can_go_on: bool = False  # it was cut off, and is the last reply shown
     versions: tuple[str, ...] = ()  # ids of all versions of this question or reply, oldest first, itself included
 
 
@@ -79,6 +81,19 @@ class ChangedAnswerView:
 
 
 @dataclass(frozen=True)
+class ContradictionView:
+    """Two confirmed answers to (nearly) the same question. The ids are those of the replies, as `forget` takes them."""
+
+    newer_id: str
+    newer_question: str
+    newer_answer: str
+    earlier_id: str
+    earlier_question: str
+    earlier_answer: str
+    earlier_at_utc: str
+
+
+@dataclass(frozen=True)
 class LearningStatus:
     """The status card. `headline` and `detail` are full sentences for a person."""
 
@@ -96,6 +111,7 @@ class LearningStatus:
     pending_loses: int = 0
     checked: int = 0  # answers to other questions that the last round's check compared with those before it
     changed: tuple[ChangedAnswerView, ...] = ()  # those of them that came out otherwise
+    contradiction: ContradictionView | None = None  # two corrections of which the person should choose one
     queue: tuple[QueuedCorrection, ...] = ()  # what is being learned and what waits, in this order
     seconds_left: float | None = None  # until the queue is learned, by what trainings took on this machine
     progress: float | None = None  # share of the round under way that is over

@@ -145,6 +145,18 @@ def _changed(status: LearningStatus) -> str:
     return f'<details class="changed proof"><summary>{summary}</summary><ul>{items}</ul></details>'
 
 
+def _contradiction(status: LearningStatus) -> str:
+    """Two corrections of which the person should keep one; the buttons are below the card."""
+    if status.contradiction is None:
+        return ""
+    c = status.contradiction
+    return (
+        '<div class="proof contradiction"><h4>Two corrections contradict each other</h4><dl>'
+        f"<dt>Earlier <small>{escape(c.earlier_question)}</small></dt><dd>{escape(c.earlier_answer)}</dd>"
+        f"<dt>Newer <small>{escape(c.newer_question)}</small></dt><dd>{escape(c.newer_answer)}</dd></dl></div>"
+    )
+
+
 def _history(adapters: list[AdapterView]) -> str:
     if not adapters:
         return ""
@@ -164,7 +176,7 @@ def card_html(status: LearningStatus, adapters: list[AdapterView]) -> str:
         f'data-version="{status.adapter_version}">'
         f'<header><h3>Learning</h3><span class="pill">{escape(PILLS.get(status.phase, status.phase))}</span></header>'
         f'<p class="headline">{escape(status.headline)}</p>{_stepper(status)}{_bar(status)}'
-        f'<p class="detail">{escape(status.detail)}{took}</p>{_waiting(status)}{_proof(status)}{_changed(status)}'
+        f'<p class="detail">{escape(status.detail)}{took}</p>{_waiting(status)}{_proof(status)}{_changed(status)}{_contradiction(status)}'
         f'<p class="in-use">Answering now: <b>{version_name(status.adapter_version)}</b></p>{_history(adapters)}'
         f'<p class="shared">{SHARED}</p></section>'
     )
@@ -192,13 +204,18 @@ class StatusCard:
             self.undo = gr.Button("Undo: back to the previous adapter", size="sm", visible=status.can_roll_back)
             self.again = gr.Button(self._restore_label(status), size="sm", visible=bool(status.undone))
             self.pause = gr.Button(self._pause_label(status), size="sm", variant="secondary")
+        has_two = status.contradiction is not None
+        with gr.Row(elem_id="contradiction-buttons"):
+            self.keep_newer = gr.Button("Keep the newer correction", size="sm", visible=has_two)
+            self.keep_earlier = gr.Button("Keep the earlier correction", size="sm", visible=has_two)
         self.shown = gr.State("")
         self.timer = gr.Timer(POLL_INTERVAL_SECONDS)
 
     @property
     def outputs(self) -> list[Any]:
         """What `redraw` returns, in order."""
-        return [self.card, self.undo, self.again, self.pause, self.shown, self.timer]
+        buttons = [self.undo, self.again, self.pause, self.keep_newer, self.keep_earlier]
+        return [self.card, *buttons, self.shown, self.timer]
 
     def wire(self, page: gr.Blocks) -> None:
         outputs = self.outputs
@@ -209,6 +226,8 @@ class StatusCard:
         self.undo.click(self.roll_back, None, outputs, **QUIET)
         self.again.click(self.restore, None, outputs, **QUIET)
         self.pause.click(self.toggle_pause, None, outputs, **QUIET)
+        self.keep_newer.click(self.settle_newer, None, outputs, **QUIET)
+        self.keep_earlier.click(self.settle_earlier, None, outputs, **QUIET)
 
     def _render(self, status: LearningStatus) -> str:
         return card_html(status, self.learning.adapters())
@@ -222,8 +241,10 @@ class StatusCard:
         card = self._render(status)
         interval = BUSY_POLL_INTERVAL_SECONDS if status.phase in BUSY else POLL_INTERVAL_SECONDS
         undo, pause = gr.update(visible=status.can_roll_back), self._pause_label(status)
+        choice = gr.update(visible=status.contradiction is not None)
         again = gr.update(value=self._restore_label(status), visible=bool(status.undone))
-        return card, undo, again, pause, self._signature(status), gr.Timer(interval)
+        buttons = (undo, again, pause, choice, choice)
+        return card, *buttons, self._signature(status), gr.Timer(interval)
 
     @staticmethod
     def _restore_label(status: LearningStatus) -> str:
@@ -257,4 +278,18 @@ class StatusCard:
             self.learning.resume()
         else:
             self.learning.pause()
+        return self.redraw()
+
+    @show_errors
+    def settle_newer(self) -> Any:
+        return self._settle(newer=True)
+
+    @show_errors
+    def settle_earlier(self) -> Any:
+        return self._settle(newer=False)
+
+    def _settle(self, *, newer: bool) -> Any:
+        if found := self.learning.status().contradiction:
+            ids = (found.newer_id, found.earlier_id)
+            self.learning.settle(*(ids if newer else ids[::-1]))
         return self.redraw()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from services.chat.replies import Sampling
 from ui.chat.boxes import FOCUS_JS, Boxes
 from ui.chat.examples import invitation_html
 from ui.chat.feedback import FeedbackHandlers
@@ -116,7 +115,7 @@ class ChatTab:
                 self._settings()
 
     def _settings(self) -> None:
-        usual = Sampling()
+        usual = self.app_services.chat.usual_sampling()
         self.no_learning = gr.Checkbox(label="Don't learn from this chat", container=False, elem_id="no-learning")
         self.system = gr.Textbox(
             label="System prompt: what the model is told before everything else",
@@ -162,11 +161,12 @@ class ChatTab:
         example = [self.conversation, self.no_learning, *self.settings]
         asked = self.chat.example(do.send_example, example, stream, **SLOW)
         again = self.chat.again(do.again, [self.conversation], [self.chat, self.text], **SLOW)
+        further = self.chat.go_on(do.go_on, [self.conversation], [self.chat, self.text], **SLOW)
         complaint = [self.conversation, *boxes.typed]
         revising = [self.chat, self.text, *self.box_parts]
         complained = (boxes.revise.click, boxes.hint.submit)
         revised = [event(self.said.revise, complaint, revising, **SLOW) for event in complained]
-        streams: list[Any] = [sent, asked, again, *revised]
+        streams: list[Any] = [sent, asked, again, further, *revised]
         for finished in streams:
             finished.then(do.settle, here, [self.chat, self.list, self.conversation, self.text], **FAST)
         self.text.stop(do.stop, [self.conversation], None, **FAST)

@@ -95,7 +95,7 @@ def test_a_tick_sends_nothing_while_nothing_changed() -> None:
         learning = FakeLearning()
 
     card = StatusCard(Session())  # type: ignore[arg-type]
-    shown = card.redraw()[4]
+    shown = card.redraw()[-2]
     assert card.refresh(shown) == {"__type__": "update"}  # gr.skip()
     Session.learning.now = LearningStatus("queued", "Queued.", "")
     assert "Queued." in card.refresh(shown)[0]
