@@ -160,6 +160,14 @@ class LearningService:
         made = {adapter.round_id: adapter.version for adapter in self._store.adapters(base)}
         return card.learned_views(self._store.latest_feedback(base, limit), limit, made)
 
+    @property
+    def sees_others(self) -> bool:
+        """Whether there is anybody's feedback beside one's own to be listed: here all of it is in `learned`."""
+        return False
+
+    def learned_by_others(self, limit: int = 200) -> list[LearnedView]:
+        return []
+
     def contradictions(self) -> list[ContradictionView]:
         """Recent corrections that contradict an earlier one by which somebody still stands, newest first."""
         store, base = self._store, self._engine.base
