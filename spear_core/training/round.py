@@ -396,7 +396,7 @@ class _Attempt:
             settle_steps=steps,
             anchor_weight=2 * config.anchor_weight,
             anchors_a_step=2 * config.anchors_a_step,
-            neighbours_a_step=2 * config.neighbours_a_step,
+            neighbours_a_step=max(2 * config.neighbours_a_step, len(leaking)),
         )
         return firm, replace(material, neighbours=near)
 
