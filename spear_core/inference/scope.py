@@ -116,7 +116,8 @@ class SubjectTest:
         device = next(self._model.parameters()).device
         logits = self._model(input_ids=torch.tensor([[*before, *own]], device=device), use_cache=False).logits[0]
         predicted = logits[len(before) - 1 : -1].float().log_softmax(-1)  # (T, V)
-        return predicted.gather(1, torch.tensor(own, device=device)[:, None])[:, 0].cpu()
+        logps: Tensor = predicted.gather(1, torch.tensor(own, device=device)[:, None])[:, 0].cpu()
+        return logps
 
     def _prompt(self, text: str) -> list[int]:
         return encode_prompt(self._tokenizer, [{"role": "user", "content": text}], max_tokens=2 * MAX_TOKENS)
