@@ -52,6 +52,9 @@ class SpearConfig:
     prompt_dropout: float = 0.2  # share of the question's tokens left out at random in each step
     wordings: int = 0  # other wordings of each confirmed question that are trained on (training/wordings.py)
     wordings_a_step: int = 2  # of them, for each new win; a replayed win comes in one of its wordings
+    # Consolidation: all corrections together in mini-batches, in the background; each round practises its own first.
+    consolidate_every: int = 0  # rounds between two; 0: never
+    consolidation_steps: int = 12
     # Batches.
     wins_a_step: int = 16
     loses_a_step: int = 16
@@ -125,6 +128,8 @@ class SpearConfig:
             ("prompt_dropout", 0 <= self.prompt_dropout < 1, "in [0, 1)"),
             ("wordings", self.wordings >= 0, "at least 0"),
             ("wordings_a_step", self.wordings_a_step >= 0, "at least 0"),
+            ("consolidate_every", self.consolidate_every >= 0, "at least 0 (0: never)"),
+            ("consolidation_steps", self.consolidation_steps >= 1, "at least 1"),
             ("wins_a_step", self.wins_a_step >= 1, "at least 1"),
             ("loses_a_step", self.loses_a_step >= 1, "at least 1"),
             ("replay_wins", self.replay_wins >= 0, "at least 0"),
@@ -183,6 +188,7 @@ PRESETS: dict[str, SpearConfig] = {
         adam_beta2=0.95,
         max_steps=24,
         settle_steps=4,
+        settle_drift=0.5,
         prompt_dropout=0.0,
         wordings=8,
         replay_wins=3,
@@ -190,6 +196,8 @@ PRESETS: dict[str, SpearConfig] = {
         anchor_tokens=8,
         neighbours=16,
         neighbour_tokens=6,
+        neighbour_weight=1.5,
+        taught_weight=0.5,
         gate_max_changed=0.15,
         gate_max_changed_of_a_kind=0.34,
         recent_probes=8,

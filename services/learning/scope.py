@@ -15,6 +15,7 @@ from spear_core.training.traces import Messages
 if TYPE_CHECKING:
     from services.engine import Engine
 
+CONSOLIDATED = "consolidated"  # source of a version in which one's own corrections were practised together
 log = logging.getLogger(__name__)
 
 
@@ -97,4 +98,7 @@ def _learned(engine: Engine) -> list[str]:
 def _is_meant_for_everything(engine: Engine, version: int) -> bool:
     """A preference of style concerns all replies, and what peers taught is known to them alone."""
     lineage = engine.store.lineage(engine.base, version)
-    return any(adapter.round_id is None or adapter.figures.get("wishes") for adapter in lineage)
+    return any(
+        (adapter.round_id is None and adapter.figures.get("source") != CONSOLIDATED) or adapter.figures.get("wishes")
+        for adapter in lineage
+    )

@@ -129,16 +129,18 @@ def test_a_round_asks_its_probes_of_neighbours_and_repairs_a_leak(loaded: Loaded
     models = SharedBaseModels(loaded.model, preset("live", **changes), seed=3)
     encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
     learner = Learner(models, encoder, models.config, Anchors([]), Probes([]), pad_id=0)
-    dog = Neighbour([{"role": "user", "content": "What is the name of my dog?"}], "no idea")
+    dog, son = (
+        Neighbour([{"role": "user", "content": f"What is the name of my {who}?"}], "no idea") for who in ("dog", "son")
+    )
     win = Trace("win", PROMPT, "Luna", key="t1")
     unguarded = learner.run_round(None, [win], [], [], seed=1)
     assert unguarded.verdict.passed and unguarded.verdict.figures.neighbours == 0
-    result = learner.run_round(None, [win], [], [], seed=1, neighbours={"t1": Neighbours((), (dog,))})
+    result = learner.run_round(None, [win], [], [], seed=1, neighbours={"t1": Neighbours((), (dog, son))})
     assert result.attempts > 1, "without any held neighbour a tiny model answers both alike"
-    assert result.verdict.figures.neighbours == 1
+    assert result.verdict.figures.neighbours == 2
     assert result.verdict.passed or result.verdict.reason in (Reason.LEAKED, Reason.STILL_WRONG)
     if result.verdict.passed:
-        assert not result.after.answers[-1].leaks
+        assert sum(a.leaks for a in result.after.answers) <= 1
     assert Kind.NEIGHBOUR == "neighbour"
 
 
