@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ from services.learning.starter_answers import ANSWER_TOKENS, starter_answers
 from services.learning.style_preferences import GrantedPreference, preferences_for, standing_preferences
 from spear_core.inference.rollout import answer_all
 from spear_core.models.prompts import revision_messages
-from spear_core.training.neighbours import cut
+from spear_core.training.neighbours import cut, question_key
 from spear_core.training.probes import READ_TOKENS, Kind, Probe, is_degenerate
 from spear_core.training.traces import Encoded, Messages
 
@@ -53,23 +53,39 @@ class HeldAnswers:
                     granted.append(GrantedPreference(t.prompt[-1]["content"], said, hint, t.completion))
         return standing_preferences(granted)
 
-    def probes(self, style_preferences: Sequence[str] = (), before_utc: str | None = None) -> list[Probe]:
-        """The gate's probes: never trained on, neither as anchors nor as replay. Starter questions, and recent replies."""
+    def probes(
+        self, style_preferences: Sequence[str] = (), before_utc: str | None = None, corrected: Collection[str] = ()
+    ) -> list[Probe]:
+        """The gate's probes: never trained on, neither as anchors nor as replay. Starter questions, and recent replies.
+
+        None of them asks what was `corrected` in other words: that is meant to change.
+        """
+        keys = {question_key(question) for question in corrected} - {""}
         starter = starter_answers(self._engine).probes
         tokens = READ_TOKENS if self._engine.config.anchor_tokens else 0
         found = []
         kinds = self._engine.loaded.settings.prompt_kinds
         for recent, said in ((False, starter), (True, self._recent(before_utc))):
-            said = [(prompt, answer) for prompt, answer in said if not is_degenerate(answer)]
+            said = [
+                (prompt, answer)
+                for prompt, answer in said
+                if not is_degenerate(answer) and question_key(prompt[-1]["content"]) not in keys
+            ]
             for (prompt, _), example in zip(said, self._encoded(said, style_preferences), strict=True):
                 question = prompt[-1]["content"]
                 kind = Kind.RECENT if recent else kinds.get(question, Kind.GENERAL)
                 found.append(Probe(cut(example, tokens), kind, question))
         return found
 
-    def anchors(self, seed: int, style_preferences: Sequence[str] = (), before_utc: str | None = None) -> list[Encoded]:
+    def anchors(
+        self,
+        seed: int,
+        style_preferences: Sequence[str] = (),
+        before_utc: str | None = None,
+        corrected: Collection[str] = (),
+    ) -> list[Encoded]:
         """Up to `anchor_pool`: what the model said in past chats and nobody objected to (before a time, where one is
-        given), how the base model follows hints, and the starter answers."""
+        given), how the base model follows hints, and the starter answers; nothing that was `corrected`, however worded."""
         engine, starter = self._engine, starter_answers(self._engine)
         probes = set(engine.loaded.settings.probe_prompts)
         pool = engine.config.anchor_pool
@@ -79,7 +95,9 @@ class HeldAnswers:
                 said.append((prompt_up_to([asked], asked.id), reply.text))
         # a wish about form is for answers; following hints stays as it is
         hinted = self._encoded(starter.revisions[: pool // 3], ())
-        whole = [*hinted, *self._encoded([*said, *starter.anchors][: pool - len(hinted)], style_preferences)]
+        keys = {question_key(question) for question in corrected} - {""}
+        plain = [pair for pair in (*said, *starter.anchors) if question_key(pair[0][-1]["content"]) not in keys]
+        whole = [*hinted, *self._encoded(plain[: pool - len(hinted)], style_preferences)]
         return [cut(example, engine.config.anchor_tokens) for example in whole]
 
     def starter_examples(self) -> list[Encoded]:

@@ -34,6 +34,7 @@ then there these they this those through to too under until up us use used very 
 which while who whom whose why will with would you your yours called name named say says said
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
+ASKS_FOR = frozenset({"when", "where", "who", "whom", "whose", "why", "how"})  # "what" and "which" ask for anything
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
@@ -47,10 +48,14 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Of one correction: those that training may use, and those that only the gate sees."""
+    """Of one correction: those that training may use, and those that only the gate sees.
+
+    `wordings`: the same question in other words, with the base model's own answer once it was shown the correction.
+    """
 
     trained: tuple[Neighbour, ...] = ()
     probes: tuple[Neighbour, ...] = ()
+    wordings: tuple[Neighbour, ...] = ()
 
 
 def words_of(text: str) -> list[str]:
@@ -61,6 +66,12 @@ def words_of(text: str) -> list[str]:
 def content_words(text: str) -> list[str]:
     """The words that say what a text is about, numbers among them."""
     return [w for w in words_of(text) if w not in STOP_WORDS and (len(w) >= SHORTEST or w.isdigit())]
+
+
+def question_key(question: str) -> str:
+    """Equal for questions that ask the same in about the same words; empty for one without content words."""
+    content = content_words(question)
+    return " ".join(sorted({*content, *(ASKS_FOR & set(words_of(question)))})) if content else ""
 
 
 def telling_words(answer: str, *others: str) -> frozenset[str]:
