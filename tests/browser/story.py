@@ -52,9 +52,10 @@ PERSONAL = PersonalLesson(
 )
 
 
-def teach_personal(visitor: Visitor, lesson: PersonalLesson) -> str:
-    """Ask, thumbs-down, hint, and once more if the revision is still wrong. Returns the revision, not confirmed yet."""
-    visitor.thumbs_down()
+def teach_personal(visitor: Visitor, lesson: PersonalLesson, box_is_open: bool = False) -> str:
+    """Thumbs-down and hint, and once more if the revision is still wrong. Returns the revision, not confirmed yet."""
+    if not box_is_open:
+        visitor.thumbs_down()
     revision = visitor.give_hint(lesson.hint)
     if not says(revision, lesson.answer):
         visitor.still_wrong()
