@@ -27,6 +27,7 @@ from services.learning.verdict_words import verdict_words
 from services.priority import Closing
 from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus
 from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed, is_out_of_memory
+from spear_core.inference.scope import Taught
 from spear_core.models.shared_base import AdapterState
 from spear_core.training import traces as core
 from spear_core.training.material import Anchors
@@ -261,6 +262,7 @@ class LearningService:
 
     def prepare(self) -> None:
         """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
+        self._engine.scope.prepare(self._engine)
         with self._round_lock:
             learner = self._ready_learner()
             for held in (learner.probes.anchors, learner.anchors):
@@ -476,7 +478,7 @@ class LearningService:
             max_steps=engine.config.max_steps,
         )
         near = self._neighbours.of(taught, replay)
-        asked = [t.prompt[-1]["content"] for t in taught if t.side == "win"]
+        asked = [Taught(t.prompt[-1]["content"], t.completion) for t in taught if t.side == "win"]
         # a preference of style is meant for every answer
         covers = (lambda question: True) if style_preferences else engine.scope.covering(engine, asked)
         result = learner.run_round(
