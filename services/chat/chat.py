@@ -97,6 +97,7 @@ class ChatService:
         last_try = {m.revises_id: m.id for m in messages if m.kind == "revision"}
         versions = siblings(messages)
         disliked = {message_id for message_id, vote in votes.items() if vote < 0}
+        refused = self._store.refused_corrections(conversation_id)
         unsettled = open_corrections(messages, disliked, self._engine.config.num_revisions)
         path = shown_path(messages, self._store.leaf(conversation_id))
         shown, last_shown = {m.id for m in path}, path[-1].id if path else ""
@@ -107,7 +108,8 @@ class ChatService:
                 can_be_judged=last_try.get(m.revises_id) == m.id,
                 versions=versions.get(m.id, ()),
                 can_be_hinted=unsettled.get(m.id, False),
-                can_be_written=m.id in unsettled,
+                can_be_written=m.id in unsettled or m.id in refused,
+                note=_refusal(refused[m.id]) if m.id in refused else "",
                 can_go_on=m.is_cut and root_id(m) == last_shown,
             )
             for m in messages
@@ -320,6 +322,11 @@ def _checked(text: str) -> str:
     if len(text) > MAX_MESSAGE_CHARACTERS:
         raise SpearError(f"That message is too long: {len(text):,} characters; {MAX_MESSAGE_CHARACTERS:,} are allowed.")
     return text
+
+
+def _refusal(verdict: str) -> str:
+    reason = verdict.removeprefix("Not kept: ").rstrip(".")
+    return f"This correction was not learned: {reason}. Write the right answer in other words, or correct another question."
 
 
 def _title(text: str) -> str:

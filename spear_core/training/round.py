@@ -263,7 +263,8 @@ class Learner:
         encoded_loses = cap_loses(every_lose, len(wins), cfg, random.Random(seed))  # the gate looks at what is trained
         older = self._encoded(replay)
         corrected = {e.prompt_ids for e in (*encoded_wins, *older)}  # is meant to differ from what the base model says
-        self.wordings.know([*replay, *wins], [*older, *encoded_wins])
+        answered = {key: [(n.prompt, n.answer) for n in of_trace.wordings] for key, of_trace in neighbours.items()}
+        self.wordings.know([*replay, *wins], [*older, *encoded_wins], answered)
         said_wrong = {json.dumps(list(t.prompt)): t.completion for t in loses}
 
         def near(traces: Sequence[Trace]) -> list[tuple[Trace, Neighbours]]:
@@ -396,7 +397,7 @@ class _Attempt:
             settle_steps=steps,
             anchor_weight=2 * config.anchor_weight,
             anchors_a_step=2 * config.anchors_a_step,
-            neighbours_a_step=2 * config.neighbours_a_step,
+            neighbours_a_step=max(2 * config.neighbours_a_step, len(leaking)),
         )
         return firm, replace(material, neighbours=near)
 

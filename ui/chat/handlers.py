@@ -272,7 +272,7 @@ class ChatHandlers:
             return gr.skip()
         return gr.update(value=question.text), gr.update(visible=True), drafts.rewriting(question.id, text or "")
 
-    def keep(self, drafts: Drafts) -> Any:
+    def leave_question(self, drafts: Drafts) -> Any:
         """Leave the earlier question as it is: the composer holds again what it held before."""
         return gr.update(value=drafts.composer), gr.update(visible=False), drafts.rewrote()
 

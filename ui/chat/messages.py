@@ -132,7 +132,8 @@ def _reply(message: MessageView) -> str:
         if message.kind != "edit":
             made_by = f"v{message.adapter_version}" if message.adapter_version else "base model"
             tools += f'<span class="made-by" title="The version of the model that said this">{made_by}</span>'
-        tools = f'{_cut(message)}{_verdict(message)}<footer class="tools">{tools}</footer>'
+        note = f'<p class="note">{html.escape(message.note)}</p>' if message.note else ""
+        tools = f'{note}{_cut(message)}{_verdict(message)}<footer class="tools">{tools}</footer>'
     return (
         f'<article class="msg bot {html.escape(message.kind)}"><div data-testid="bot">{_tag(message)}'
         f'<div class="words">{words}</div></div>{tools}</article>'
