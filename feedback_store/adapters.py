@@ -139,6 +139,7 @@ class Adapters(Rounds):
         """
         with self._transaction(write=True):
             for subject in subject_ids:
+                self._erase_proofs("subject_id = ?", [subject])
                 self._execute("DELETE FROM traces WHERE subject_id = ?", [subject])
                 about = [
                     subject,

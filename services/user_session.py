@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from feedback_store import UserStore
+from feedback_store import UnknownRecord, UserStore
 from services.accounts.users_file import User
 from services.app import AppServices
 from services.chat.chat import ChatService
@@ -56,9 +56,17 @@ class UserLearning:
         if last is not None:
             if status.proof and not self._store.proof_is_mine(last.id, status.proof.prompt):
                 changes["proof"] = None
-            if not all(self._store.gave_hint(wish) for wish in last.figures.get("wishes", [])):
-                changes["detail"] = status.detail.replace(card.wished(last), "").strip()
+            if not all(map(self._is_mine, last.figures.get("wishes", []))):
+                words = self._learning.wished(last)
+                changes["detail"] = status.detail.replace(words, "").strip() if words else status.detail
         return dataclasses.replace(status, **changes)  # type: ignore[arg-type]
+
+    def _is_mine(self, message_id: str) -> bool:
+        try:
+            self._store.message(message_id)
+        except UnknownRecord:
+            return False
+        return True
 
     @property
     def paused(self) -> bool:

@@ -26,11 +26,12 @@ def resting(
     paused: bool,
     note: str,
     rests: bool = False,
+    wished: str = "",
 ) -> tuple[str, str, str]:
     """Phase, headline and detail while no round is under way.
 
     `rebuilds` is how many rounds wait to be trained anew after a forgetting, `note` what went wrong lately, `rests` that
-    it keeps what waits from being learned for a while.
+    it keeps what waits from being learned for a while, `wished` what the last round found to stand for all answers.
     """
     if paused:
         anew = f"{_number(rebuilds, 'round')} will be trained again without what you forgot" if rebuilds else ""
@@ -52,7 +53,7 @@ def resting(
         how = "Nothing trains until one answer is confirmed: press Better on a revision, or edit the reply."
         return "waiting", "Waiting for one right answer.", f"{noted} {how}"
     if last and last.status == "promoted" and version == last.adapter_version:
-        return "live", f"Learned: adapter v{version} is live.", f"{last.verdict} {wished(last)}".strip()
+        return "live", f"Learned: adapter v{version} is live.", f"{last.verdict} {wished}".strip()
     if version:
         return "live", f"Adapter v{version} is live.", "Correct a reply to teach it more."
     return (
@@ -62,9 +63,9 @@ def resting(
     )
 
 
-def wished(last: Round) -> str:
+def wished(hints: Sequence[str]) -> str:
     """What goes for all answers by now (services/learning/style_preferences.py)."""
-    style_preferences = [f"“{wish}”" for wish in last.figures.get("wishes", [])]
+    style_preferences = [f"“{hint}”" for hint in hints]
     return f"Your wish {' and '.join(style_preferences)} now goes for all answers." if style_preferences else ""
 
 

@@ -20,7 +20,8 @@ POLL_INTERVAL_SECONDS = 2.0  # only while the tab is open
 FORGET_DIALOG = (
     '<dialog aria-labelledby="forget-title"><h3 id="forget-title">Forget this?</h3><blockquote></blockquote>'
     "<p>The feedback is erased, the model is rebuilt from the newest version that never saw it, and what came later is "
-    "trained again. What peers already pulled cannot be called back.</p>"
+    "trained again. What peers already pulled cannot be called back. Backups keep it until an owner erases it from them "
+    "too.</p>"
     '<div class="buttons"><button type="button" class="sm warn" data-do="forget">Forget</button>'
     '<button type="button" class="sm" data-do="keep" autofocus>Keep</button></div></dialog>'
 )
