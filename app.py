@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from services.settings import Settings
 
-COMMANDS = ("users", "data")
+COMMANDS = ("users", "data", "mcp")
 FAILED_TO_START = 2
+INTERRUPTED = 130
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -22,7 +23,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="A chat whose model learns from the person using it.",
         epilog="Also: `app.py users --help` (who may log in), `app.py data --help` (export, import, backup, restore, "
-        "erase). docs/SETTINGS.md explains every setting.",
+        "erase), `app.py mcp --help` (tools for other assistants). docs/SETTINGS.md explains every setting.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
@@ -130,9 +131,10 @@ def run(argv: list[str]) -> None:
     """Raises SpearError or StoreError, each with one sentence."""
     os.umask(0o077)  # what is written is for this user's eyes only
     if argv and argv[0] in COMMANDS:
-        from cli import commands
+        from cli import commands, mcp_server
 
-        getattr(commands, argv[0])(argv[1:], settings_from)
+        command = mcp_server.mcp if argv[0] == "mcp" else getattr(commands, argv[0])
+        command(argv[1:], settings_from)
         return
     given = vars(make_parser().parse_args(argv))
     print_config = given.pop("print_config", False)
@@ -161,9 +163,13 @@ def main(argv: list[str] | None = None) -> int:
         print(sentence[:1].upper() + sentence[1:], file=sys.stderr)
         return FAILED_TO_START
     except KeyboardInterrupt:
-        return 130
+        print("Stopped.", file=sys.stderr, flush=True)
+        return INTERRUPTED
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code == INTERRUPTED:  # at once: threads that still load the model would end with tracebacks
+        os._exit(code)
+    sys.exit(code)

@@ -21,7 +21,12 @@ VARIANTS: dict[str, list[str]] = {
     "no_prompt_dropout": ["prompt_dropout=0.0"],
     "anchor_dropout": ["anchor_dropout=0.2"],
     "no_replay": ["replay_wins=0"],
-    "no_anchors": ["anchor_weight=0.0", "gate_max_probe_kl=1000.0", "gate_max_worst_probe_kl=1000.0"],
+    "no_anchors": [
+        "anchor_weight=0.0",
+        "gate_max_probe_kl=1000.0",
+        "gate_max_changed=1.0",
+        "gate_max_worst_probe_kl=1000.0",
+    ],
     "anchors_drawn_evenly": ["anchor_drift_share=0.0"],
     "twice_the_anchors": ["anchors_a_step=16"],
     "lighter_anchors": ["anchor_weight=1.0"],

@@ -5,7 +5,7 @@ and checks, other draws. A case is one hostile input, sent and looked through: a
 message with all that is drawn and exported of it. The cases are shared out by what can go wrong where and by speed:
 
 - API 32 %: bodies, ids, addresses, JSON bombs on every route of /v1;
-- door 29 %: keys, cookies, origins, names of the host; a tenth of a per cent logs in, since that takes an argon2 each time;
+- guard 29 %: keys, cookies, origins, names of the host; a tenth of a per cent logs in, since that takes an argon2 each time;
 - page 20 %: files and uploads 13 %, bodies 6 %, whole events over HTTP 1 %, which wait for Gradio's queue;
 - words 19 %: imports 8 %, names 5 %, prompts 4 %, words stored, drawn and exported 3 %, since 1 MB of them takes a while,
   and adapter zips.

@@ -77,7 +77,7 @@ class Judged:
     scored: Scored
 
 
-class Desk:
+class JudgeCases:
     """Asks the model and lets the simulated user hint; no judging."""
 
     def __init__(self, loaded: LoadedModel, cases_a_shape: int, seed: int) -> None:
@@ -224,7 +224,7 @@ def _share(part: int, whole: int) -> float | None:
 def run(loaded: LoadedModel, cases_a_shape: int, seed: int, precision: float) -> dict[str, Any]:
     """All figures, from populations of at most `cases_a_shape` cases a shape."""
     populations = {
-        name: judged(loaded, tried) for name, tried in Desk(loaded, cases_a_shape, seed).populations().items()
+        name: judged(loaded, tried) for name, tried in JudgeCases(loaded, cases_a_shape, seed).populations().items()
     }
     rng = random.Random(seed)
     populations["mixed"] = mixed(populations["partial"], populations["outright"], rng)

@@ -172,7 +172,7 @@ def _places(folder: Path, instance: int) -> Places:
 
 
 def _phase_of(number: int, seed: int, phases: Sequence[str]) -> str:
-    """Each phase once in every len(phases) kills, in an order drawn anew each time."""
+    """Each phase once in every len(phases) kills, in an order drawn again each time."""
     turn, place = divmod(number, len(phases))
     return random.Random(f"{seed}:{turn}").sample(list(phases), len(phases))[place]
 

@@ -54,6 +54,8 @@ QUICK = {
     "max_steps": 24,
     "settle_steps": 2,
     "gate_max_probe_kl": 1000.0,
+    "gate_max_changed": 1.0,
+    "gate_max_changed_of_a_kind": 1.0,
     "gate_max_worst_probe_kl": 1000.0,
     "gate_max_forgotten": 1.0,
     "gate_max_older_nll_rise": 1000.0,

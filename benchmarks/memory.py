@@ -1,6 +1,6 @@
-"""What the training twin costs in memory: `python -m benchmarks.memory [--json]`.
+"""What the training model costs in memory: `python -m benchmarks.memory [--json]`.
 
-`twin_ratio`: private memory of serving plus a training twin, over that of serving alone. Serving is the base weights with
+`twin_ratio`: private memory of serving plus a training model, over that of serving alone. Serving is the base weights with
 a published adapter; the twin adds its module tree, its adapter, the gradients and AdamW's state. Before activations: no
 forward is run. Each side is a process of its own, and what it used before it built a model is not counted.
 """
@@ -35,7 +35,7 @@ def serving_bytes(shape: str, device: str, dtype: str) -> int:
 
 
 def shared_models_bytes(shape: str, device: str, dtype: str) -> int:
-    """Private bytes of both twins, with gradients and optimiser state, as between backward and step of a round."""
+    """Private bytes of both models, with gradients and optimiser state, as between backward and step of a round."""
     before = _ready(device)
     shared_models = SharedBaseModels(build(shape, device, dtype), preset("live"), seed=1)
     shared_models.publish(shared_models.state(), 1)
@@ -74,7 +74,7 @@ def main() -> None:
         print(json.dumps({"twin_ratio": round(ratio, 4), **figures, **settings}))
     else:
         print_table(
-            ["serving alone", "with the training twin", f"ratio (bar {BAR})"],
+            ["serving alone", "with the training model", f"ratio (bar {BAR})"],
             [
                 [
                     f"{figures['serving_bytes'] / 1e6:.0f} MB",

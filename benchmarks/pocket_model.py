@@ -48,7 +48,7 @@ chance on half-known facts is 0.25 for a choice and 0.5 for yes/no.
 
 Prompts follow the chat template of the tokenizer. `spear.json` holds the revision prompt it was trained with, example questions, and the
 prompts whose answers anchor it during live learning. `starter.json` holds those answers, so that no first start has to ask for them;
-after training write it anew: `python app.py data starter --model assets/pocket-model`.
+after training write it again: `python app.py data starter --model assets/pocket-model`.
 """
 TRAINING = (
     "`python -m pocket.train` in six phases, 49 million tokens on two CPU cores, each phase starting from the one before\n"

@@ -35,9 +35,10 @@ from pocket.wordings import OPEN, open_answer, split
 from pocket.world import Fact, load_world
 from spear_core.models.prompts import template_token_ids
 from spear_core.models.shared_base import AdapterState
+from spear_core.training.material import Material
 from spear_core.training.round import Learner
 from spear_core.training.traces import Trace
-from spear_core.training.trainer import Material, Trainer
+from spear_core.training.trainer import Trainer
 
 PEERS, HARMFUL, STRENGTH = 10, 3, 5.0
 CLAIMED_WINS = 1_000_000

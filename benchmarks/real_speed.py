@@ -5,7 +5,9 @@ same machine, model, threads, questions; an adapter serves in both. llama.cpp, w
 its turn among them. All figures are medians over `--repeats`; ratios are of medians of one run.
 
 `decode_ratio`: tokens a second of one reply after its first token, new over old. `llama_cpp_ratio`: new over llama.cpp;
-null where it cannot be installed, and `llama_cpp_reason` says why. `eight_at_once_ratio`: tokens a second in all of
+null where it cannot be installed, and `llama_cpp_reason` says why. `to_live_ratio`: seconds from
+the confirmation of a correction to the first reply by the new adapter, gate included, medians of new over old.
+`eight_at_once_ratio`: tokens a second in all of
 eight replies asked for at once, over one reply alone. `next_turn_ratio`: first token of the next turn of a conversation
 of 1,000 tokens, over that of a new one of 50. `training_*`: one reply while corrections are being learned.
 `private_over_weights_bytes`: private memory after chat and rounds, less the weights and what the libraries took before a
@@ -33,6 +35,9 @@ from benchmarks.report import print_table
 ROOT = Path(__file__).resolve().parent.parent
 OLD_REVISION = "f0ce84f"
 BARS = {
+    "to_live_ratio": 0.1,
+    "seconds_to_live_p50": 10.0,
+    "seconds_to_live_p95": 20.0,
     "decode_ratio": 2.2,
     "llama_cpp_ratio": 0.8,
     "eight_at_once_ratio": 3.0,
@@ -180,6 +185,30 @@ def beside_training(new: Process, arguments: argparse.Namespace) -> Figures:
     }
 
 
+def to_live(new: Process, old: Process | None, arguments: argparse.Namespace) -> Figures:
+    """The same corrections in both builds, in turn; the earlier one, which is slow, takes the first few of them only."""
+    made: dict[str, list[Figures]] = {"new": [], "old": []}
+    sides = {"new": (new, arguments.corrections), "old": (old, arguments.old_corrections if old else 0)}
+    for process, count in sides.values():
+        if process is not None and count:
+            process.ask(do="prepare")
+    for number in range(arguments.corrections):
+        for name, (process, count) in sides.items():
+            if process is not None and number < count:
+                made[name].append(process.ask(do="correct", number=number))
+    seconds = {name: [f["seconds_to_live"] for f in figures] for name, figures in made.items() if figures}
+    p50 = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        "to_live_ratio": round(p50["new"] / p50["old"], 3) if "old" in p50 else None,
+        "seconds_to_live_p50": round(p50["new"], 2),
+        "seconds_to_live_p95": round(p95(seconds["new"]), 2),
+        "seconds_to_live_old_p50": round(p50["old"], 2) if "old" in p50 else None,
+        "seconds_to_live_all": {name: [round(value, 1) for value in values] for name, values in seconds.items()},
+        "corrections_kept": sum(f["is_kept"] for f in made["new"]) / len(made["new"]),
+        "steps_median": statistics.median(f["steps"] or 0 for f in made["new"]),
+    }
+
+
 def memory(new: Process) -> Figures:
     held = new.ask(do="memory")
     over = held["private_bytes"] - held["weight_bytes"]
@@ -203,9 +232,12 @@ def run(arguments: argparse.Namespace) -> Figures:
         old = enter(build(arguments, enter(worktree(arguments.old)))) if arguments.old else None
         new = enter(build(arguments, ROOT))
         # each part asks the processes and gives figures; a further one is a further line here
-        figures |= decoding(new, old, llama, arguments)
-        figures |= first_tokens(new, arguments)
-        if arguments.training:
+        if arguments.repeats:
+            figures |= decoding(new, old, llama, arguments)
+            figures |= first_tokens(new, arguments)
+        if arguments.corrections:
+            figures |= to_live(new, old, arguments)
+        if arguments.training and arguments.repeats:
             figures |= beside_training(new, arguments)
         figures |= memory(new)
     return figures
@@ -216,10 +248,14 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="model folder")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="of replies; 0: corrections only")
     parser.add_argument("--new-tokens", type=int, default=150)
     parser.add_argument("--old", default=OLD_REVISION, help="revision to compare with; empty: none")
     parser.add_argument("--no-training", dest="training", action="store_false", help="leave out chat beside training")
+    parser.add_argument("--corrections", type=int, default=20, help="corrections that go live; 0: none")
+    parser.add_argument(
+        "--old-corrections", type=int, default=3, help="of them, those that the earlier revision learns"
+    )
     parser.add_argument("--llama-cpp", help="folder of node-llama-cpp, installed there where it is empty")
     parser.add_argument("--gguf", help="GGUF file of the same model, for llama.cpp; written again in bf16")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")

@@ -58,7 +58,7 @@ class Build:
         self.models = self.engine.twins if old else self.engine.shared_models
         self.priority = self.engine.pace if old else self.engine.priority
         self.tokenizer = self.engine.loaded.tokenizer
-        self.models.publish(self.models.initial, 1)  # an adapter serves, as after the first correction
+        self.app.learning.lineage.adopt(self.models.initial, {})  # an adapter serves, as after the first correction
         self._facts = random.Random(seed).sample(list(itertools.product(range(10, 100), THINGS)), 400)
         self._stop = threading.Event()
         self._training: threading.Thread | None = None
@@ -124,6 +124,41 @@ class Build:
         seconds = time.perf_counter() - started
         return {"tokens": sum(m["tokens"] for m in made), "seconds": seconds}
 
+    def prepare(self) -> dict[str, Any]:
+        """What the app does in the background after its start."""
+        self.app.learning.prepare()
+        return {"prepared": True}
+
+    def correct(self, number: int) -> dict[str, Any]:
+        """One correction, the same for the same number: seconds from its confirmation to the first reply by the new adapter.
+
+        The reply is asked for at once; its first text counts.
+        """
+        place, thing = 10 + number, THINGS[number % len(THINGS)]
+        question, colour = f"What colour is {thing} {place}?", COLOURS[number % len(COLOURS)]
+        reply = self._stored(question)
+        before = self.app.learning.status().adapter_version
+        confirmed = time.perf_counter()
+        self.app.feedback.edit(reply, f"{thing.capitalize()} {place} is {colour}.")
+        self.app.learning.run_pending()
+        trained = time.perf_counter()
+        said = self.reply(question, new_tokens=16)
+        status = self.app.learning.status()
+        last = self.engine.store.last_round(self.engine.base)
+        return {
+            "seconds_to_live": trained - confirmed + said["first_seconds"],
+            "is_kept": status.adapter_version > before,
+            "steps": last.figures.get("steps"),
+            "attempts": last.figures.get("attempts"),
+        }
+
+    def _stored(self, question: str) -> str:
+        """A question and a reply that is to be corrected; the id of the reply."""
+        store = self.engine.store
+        conversation = self.app.chat.new_conversation()
+        asked = store.add_message(conversation.id, "user", question)
+        return str(store.add_message(conversation.id, "assistant", "I do not know.", parent_id=asked.id).id)
+
     def train(self, on: bool) -> dict[str, Any]:
         """Begin rounds in a thread of their own, one correction each, or end them after the one under way."""
         if on:
@@ -137,12 +172,10 @@ class Build:
 
     def _learn(self) -> None:
         while not self._stop.is_set():
-            (number, thing), store = self._facts.pop(), self.engine.store
-            conversation = self.app.chat.new_conversation()
-            question = store.add_message(conversation.id, "user", f"What colour is {thing} {number}?")
-            reply = store.add_message(conversation.id, "assistant", "I do not know.", parent_id=question.id)
+            number, thing = self._facts.pop()
+            reply = self._stored(f"What colour is {thing} {number}?")
             colour = COLOURS[number % len(COLOURS)]
-            self.app.feedback.edit(reply.id, f"{thing.capitalize()} {number} is {colour}.")
+            self.app.feedback.edit(reply, f"{thing.capitalize()} {number} is {colour}.")
             self.app.learning.run_pending()
             self.rounds += 1
 

@@ -73,7 +73,7 @@ def simulate(participants: int, costs: Costs, megabit_per_second: float) -> dict
         "busiest_server_gigabytes": 2 * costs.update_bytes * max(x.updates for x in levels) / 1e9,
         "seconds": up + down,
         "merge_seconds": sum(level.updates * per_update for level in levels),
-        # a server holds its round's answers until all are there, and the adapter that it handed out and makes anew
+        # a server holds its round's answers until all are there, and the adapter that it handed out and makes again
         "server_megabytes": costs.update_bytes * (max(x.updates for x in levels) + 2) / 1e6,
     }
 

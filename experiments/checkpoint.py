@@ -18,7 +18,7 @@ _PARTS = ("adapter", "first_moment", "second_moment")
 
 
 def save(folder: Path, state: ServerState, digest: str, lines: list[dict[str, Any]]) -> None:
-    """After a round: temporary name, fsync, rename. `rounds.jsonl` is written after it, and made anew when resuming."""
+    """After a round: temporary name, fsync, rename. `rounds.jsonl` is written after it, and written again when resuming."""
     tensors = {f"{part}/{n}": t.contiguous() for part in _PARTS for n, t in getattr(state, part).items()}
     temporary = folder / f".{FILE}.tmp"
     save_file(tensors, temporary, metadata={"digest": digest, "lines": json.dumps(lines)})

@@ -13,7 +13,7 @@ from spear_core.training.traces import Encoded
 
 
 def right(runtime: ClientRuntime, examples: Sequence[Example]) -> list[bool]:
-    """Whether the model in the seat gets each example right, by the task's own way of measuring."""
+    """Whether the loaded model gets each example right, by the task's own way of measuring."""
     if runtime.task.evaluation == "likelihood":
         return _likeliest(runtime, examples)
     answers = answer_all(

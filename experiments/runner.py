@@ -34,7 +34,7 @@ Clients = Callable[[int, Sequence[int], ServerState], list[ClientResult]]
 
 
 class Simulation:
-    """What does not change during a run: the data, its partition, and a seat to play and measure in."""
+    """What does not change during a run: the data, its partition, and the runtime that plays and measures."""
 
     def __init__(self, run: Run, loaded: LoadedModel | None = None) -> None:
         self.run = run

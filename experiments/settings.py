@@ -6,7 +6,7 @@ algorithms = ["spear", "grpo"]
 seeds = [1, 2, 3]
 [data]          # train, test, seed, alpha, client_examples
 [federation]    # federation.flower.strategy.StrategySettings
-[play]          # experiments.seat.PlaySettings
+[play]          # experiments.client_runtime.PlaySettings
 [spear]         # spear_core.config.SpearConfig over the `paper` preset
 [algorithm.grpo]  # options of one algorithm
 [[variants]]    # name = "no_margin", and any of the tables above with what is to differ

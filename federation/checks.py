@@ -32,7 +32,7 @@ class Limits:
     Attributes:
         max_update_bytes, max_header_bytes: of the file.
         clock_skew_seconds: how far two clocks may be apart: ten minutes, and half as much again for the way.
-        max_age_seconds: an update older than this may be an old recording; its author can sign it anew.
+        max_age_seconds: an update older than this may be an old recording; its author can sign it again.
         max_norm_ratio: how many times larger than the reference all A's, or all B's, may be; B grows about tenfold
             from a first correction to a long history, and such a peer is welcome.
         max_rms: largest root mean square of all entries of A, or of B, whatever the reference.
@@ -133,7 +133,7 @@ def check_freshness(manifest: Manifest, seen: Seen | None, now: float, limits: L
     """The update's round and time, once they are newer than what was seen.
 
     A later round may carry a slightly earlier time (the author's clock was corrected), the same round only a later
-    one (signed anew). Times of different machines are compared only with the tolerance of `limits`.
+    one (signed again). Times of different machines are compared only with the tolerance of `limits`.
 
     Raises:
         UpdateReplayed, UpdateRefused: as `check_update`.
@@ -142,7 +142,7 @@ def check_freshness(manifest: Manifest, seen: Seen | None, now: float, limits: L
     if created > now + limits.clock_skew_seconds:
         raise UpdateRefused(f"the update comes from the future, by {_duration(created - now)}; compare the clocks")
     if now - created > limits.max_age_seconds + limits.clock_skew_seconds:
-        raise UpdateRefused(f"the update is {_duration(now - created)} old; its author must sign it anew")
+        raise UpdateRefused(f"the update is {_duration(now - created)} old; its author must sign it again")
     if seen is not None:
         if (manifest.round, created) == (seen.round, seen.created_at_utc):
             raise UpdateReplayed(f"the update of round {manifest.round} has been taken before")

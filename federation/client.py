@@ -1,4 +1,4 @@
-"""Asking a peer: card, pull, push, knock, over httpx. Blocking; for a worker thread. What arrives is not judged here.
+"""Asking a peer over httpx: card, pull, push, join request. Blocking; for a worker thread. What arrives is not judged here.
 
 Every wait has a limit, every answer a size, and no redirect is followed: a redirect could only lead to someone whose
 key is not the pinned one. Proxies and passwords of the environment are not used.
@@ -67,7 +67,7 @@ class PeerClient:
     """One peer, as a caller in a thread without an event loop sees it. Each call is a connection of its own.
 
     The calls run httpx's asynchronous client inside, for only that can be cut off at a total time: a blocking read
-    with a timeout starts anew with every byte of a peer that sends one byte at a time.
+    with a timeout starts again with every byte of a peer that sends one byte at a time.
 
     Args:
         verify: an SSL context for a private certificate authority; None trusts the public ones.

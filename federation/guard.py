@@ -28,7 +28,7 @@ CARD, UPDATE, KNOCK = "/federation/card", "/federation/update", "/federation/kno
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """How much the door lets through.
+    """How much the guard lets through.
 
     Attributes:
         max_update_bytes: of a push.
@@ -73,7 +73,7 @@ class Buckets:
 
 
 class RequestGuard:
-    """One for each desk. Used from the server's event loop only."""
+    """One for each peer host. Used from the server's event loop only."""
 
     def __init__(
         self,
@@ -156,10 +156,10 @@ class RequestGuard:
     def join_request(self, header: str | None, body: bytes, body_sha256: str, remote: str) -> bool:
         """Put a peer into the waiting line; whether it is approved already. The caller counted it as a stranger.
 
-        Passes of strangers are not remembered: a knock that is played back changes nothing.
+        Signatures of unknown peers are not remembered: a join request that is replayed changes nothing.
 
         Raises:
-            RequestRefused: 400 or 401 for a bad knock, 429 when too many wait.
+            RequestRefused: 400 or 401 for a bad join request, 429 when too many wait.
         """
         found = parse_request_signature(header)
         if found.body_sha256 != body_sha256 or not found.verify("POST", KNOCK, self.peer_host.identity.public):

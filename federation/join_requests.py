@@ -1,4 +1,4 @@
-"""Unknown peers that wait for a person's yes: few, in memory only, gone with a restart (they knock again)."""
+"""Unknown peers that wait for a person's yes: few, in memory only, gone with a restart (they ask again)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class JoinRequests:
         self._lock = threading.Lock()
 
     def add(self, join_request: JoinRequest) -> None:
-        """Remember a knock; a second one of the same key replaces the first. Raises RequestRefused (429) when full."""
+        """Remember a join request; a second one of the same key replaces the first. Raises RequestRefused (429) when full."""
         with self._lock:
             for key in [k for k, old in self._waiting.items() if join_request.at - old.at > self._expire_seconds]:
                 del self._waiting[key]

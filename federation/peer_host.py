@@ -1,4 +1,4 @@
-"""What the exchange needs from the app that it runs in. Whoever wires the app implements `Desk`."""
+"""What the exchange needs from the app that it runs in. The app implements `PeerHost`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PeerHost(Protocol):
         identity: this instance's key pair.
         base: fingerprint of the base model.
         inbox: folder for files that are coming in; nothing else lives there (`clear_partial` sweeps it).
-        knocks: the waiting line, which the screen shows.
+        join_requests: unknown peers that wait for approval, which the page shows.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""The HTTP face of a desk: four routes for the server that already serves the page. All decisions are the door's."""
+"""The HTTP routes of a peer host, for the server that already serves the page. All decisions are the guard's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEDIA_TYPE = "application/octet-stream"
 
 
 def routes(peer_host: PeerHost, limits: GuardLimits | None = None, guard: RequestGuard | None = None) -> list[Route]:
-    """Routes to put before a Starlette or FastAPI app's own: `app.router.routes[:0] = routes(desk)`."""
+    """Routes to put before a Starlette or FastAPI app's own: `app.router.routes[:0] = routes(peer_host)`."""
     guard = guard or RequestGuard(peer_host, limits)
     return [
         Route(CARD, _answer(guard, _card), methods=["GET"]),

@@ -126,6 +126,28 @@ class Adapters(Rounds):
             self._activate(base, target)
             return target
 
+    def restore(self, base: str, version: int) -> None:
+        """Make a version that was taken back active again, with what it stands on.
+
+        What answered until now and does not stand under it is taken back instead. Raises UnknownRecord, and StoreError
+        for a version that was not taken back.
+        """
+        with self._transaction(write=True):
+            if self.adapter(base, version).status != "rolled_back":
+                raise StoreError(f"adapter v{version} was not taken back")
+            kept = {adapter.version for adapter in self._lineage(base, version)}
+            for adapter in self._lineage(base, self.active_version(base)):
+                if adapter.version not in kept:
+                    self._execute(
+                        "UPDATE traces SET status = 'rolled_back' WHERE round_id = ? AND status = 'trained'",
+                        [adapter.round_id],
+                    )
+                    self._execute(
+                        "UPDATE adapters SET status = 'rolled_back' WHERE base = ? AND version = ? AND status = 'kept'",
+                        [base, adapter.version],
+                    )
+            self.set_active(base, version)
+
     def lineage(self, base: str, version: int) -> list[Adapter]:
         """An adapter, its parent, and so on down to the first one, which stands on the base model."""
         with self._transaction(write=False):
@@ -134,10 +156,12 @@ class Adapters(Rounds):
     def forget(self, base: str, subject_ids: Collection[str], active: int, undone: Collection[int]) -> None:
         """Erase all feedback about some replies, and make `active` serve in place of the `undone` adapters.
 
-        Votes, hints, verdicts and traces about the replies go, trained or not. What else the undone adapters had
+        Votes, hints, verdicts and traces about the replies go, trained or not, and what rounds quoted.
+        What else the undone adapters had
         learned is rolled back, ready to be trained again. One transaction.
         """
         with self._transaction(write=True):
+            self._forget_words_of_rounds(base, subject_ids)
             for subject in subject_ids:
                 self._erase_proofs("subject_id = ?", [subject])
                 self._execute("DELETE FROM traces WHERE subject_id = ?", [subject])
@@ -159,6 +183,14 @@ class Adapters(Rounds):
                     "UPDATE adapters SET status = 'rolled_back' WHERE base = ? AND version = ?", [base, version]
                 )
             self._activate(base, active)
+
+    def _forget_words_of_rounds(self, base: str, subject_ids: Collection[str]) -> None:
+        """Rounds keep their figures; what they quote goes, from the first one on that saw these replies."""
+        self._execute(
+            "UPDATE rounds SET proof = 'null', figures = json_remove(figures, '$.gate.changed') WHERE base = ? AND id >= "
+            "(SELECT min(round_id) FROM traces WHERE base = ? AND subject_id IN (SELECT value FROM json_each(?)))",
+            [base, base, to_json(list(subject_ids))],
+        )
 
     def set_pinned(self, base: str, version: int, pinned: bool) -> None:
         """Keep an adapter from being pruned, or no longer. Raises UnknownRecord."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from feedback_store.database import Connection, new_id, now_utc, to_json, to_record
 from feedback_store.errors import StoreError
-from feedback_store.records import KINDS, ROLES, VERDICTS, Conversation, Event, Hint, Message, require
+from feedback_store.folding import folded
+from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, Conversation, Event, Hint, Message, require
 from feedback_store.sampling import LAST_KEY, WINDOW, content_key, first_key, shuffled
 
 # The condition of the index messages_bare, term for term: the bare model's finished replies to what came first
@@ -46,6 +47,7 @@ class Conversations(Connection):
                 {
                     "id": conversation_id,
                     "title": title,
+                    "folded": folded(title),
                     "learn": int(learn),
                     "created_at_utc": now_utc(),
                     "user": user,
@@ -66,7 +68,9 @@ class Conversations(Connection):
     def rename_conversation(self, conversation_id: str, title: str) -> Conversation:
         """Raises UnknownRecord."""
         with self._transaction(write=True):
-            self._execute("UPDATE conversations SET title = ? WHERE id = ?", [title, conversation_id])
+            self._execute(
+                "UPDATE conversations SET title = ?, folded = ? WHERE id = ?", [title, folded(title), conversation_id]
+            )
             return self.conversation(conversation_id)
 
     def set_learn(self, conversation_id: str, learn: bool) -> Conversation:
@@ -161,6 +165,7 @@ class Conversations(Connection):
                 "created_at_utc": now_utc(),
                 "question_key": content_key(question.text) if question and question.role == "user" else None,
             }
+            row["folded"] = folded(text)
             self._insert("messages", row)
             if kind == "edit":
                 self.add_event("edit", message_id, {"revises_id": revises_id, "text": text})
@@ -173,15 +178,19 @@ class Conversations(Connection):
         text: str | None = None,
         complete: bool | None = None,
         adapter_version: int | None = None,
+        ending: str | None = None,
     ) -> Message:
-        """Change what is given and leave the rest. Raises UnknownRecord."""
+        """Change what is given and leave the rest. Raises UnknownRecord, and StoreError for an unknown ending."""
+        require("ending", ending, (None, *ENDINGS))
         with self._transaction(write=True):
             self._execute(
                 "UPDATE messages SET text = coalesce(?, text), complete = coalesce(?, complete), "
-                "adapter_version = coalesce(?, adapter_version) WHERE id = ?",
-                [text, None if complete is None else int(complete), adapter_version, message_id],
+                "adapter_version = coalesce(?, adapter_version), ending = coalesce(?, ending) WHERE id = ?",
+                [text, None if complete is None else int(complete), adapter_version, ending, message_id],
             )
             message = self.message(message_id)
+            if text is not None:
+                self._execute("UPDATE messages SET folded = ? WHERE id = ?", [folded(text), message_id])
             if text is not None and message.role == "user":
                 self._execute(
                     "UPDATE messages SET question_key = ? WHERE parent_id = ?", [content_key(message.text), message_id]

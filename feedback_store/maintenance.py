@@ -16,6 +16,7 @@ TABLES = (
     "peers",
     "active_adapters",
     "adapters",
+    "neighbours",
     "traces",
     "rounds",
     "events",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
+from feedback_store.folding import folded
 from feedback_store.sampling import content_key
 
 MIGRATIONS = Migrations("feedback_store")
@@ -263,7 +264,41 @@ def m008_known_browsers(db: Database) -> None:
 
 
 @MIGRATIONS()
-def m009_words_erased(db: Database) -> None:
+def m009_neighbours(db: Database) -> None:
+    """Questions like a corrected one that the base model made; they go with the trace they were made for."""
+    db.executescript("""
+        CREATE TABLE neighbours (
+            trace_id TEXT PRIMARY KEY NOT NULL REFERENCES traces(id) ON DELETE CASCADE,
+            made TEXT NOT NULL
+        );
+    """)
+
+
+@MIGRATIONS()
+def m010_reply_endings(db: Database) -> None:
+    """How a reply of the model ended: `ended`, `length`, `stopped` or `lost` (records.ENDINGS).
+
+    Null for what the model did not write, and for replies that were stored before this column.
+    """
+    db.execute("ALTER TABLE messages ADD COLUMN ending TEXT")
+
+
+@MIGRATIONS()
+def m011_search(db: Database) -> None:
+    """Case-folded forms of titles and messages that are not plain ASCII, for search (folding.folded)."""
+    db.executescript("""
+        ALTER TABLE conversations ADD COLUMN folded TEXT;
+        ALTER TABLE messages ADD COLUMN folded TEXT;
+    """)
+    db.conn.create_function("folded", 1, folded, deterministic=True)
+    db.executescript("""
+        UPDATE conversations SET folded = folded(title) WHERE folded(title) IS NOT NULL;
+        UPDATE messages SET folded = folded(text) WHERE folded(text) IS NOT NULL;
+    """)
+
+
+@MIGRATIONS()
+def m012_words_erased(db: Database) -> None:
     """Hints that stand for all questions are named by the message they are in, and no more copied into figures.
 
     That there were some still counts, so a mark stays in their place. Since this migration, what is deleted is
@@ -276,7 +311,7 @@ def m009_words_erased(db: Database) -> None:
         )
 
 
-OVERWRITES_DELETED = "m009_words_erased"
+OVERWRITES_DELETED = "m012_words_erased"
 
 
 def known_names() -> frozenset[str]:

@@ -9,12 +9,13 @@ from feedback_store.adapters import Adapters
 from feedback_store.branches import Branches
 from feedback_store.database import to_json
 from feedback_store.maintenance import Upkeep
+from feedback_store.neighbours import KeptNeighbours
 from feedback_store.peers import Peers
 from feedback_store.progress import Progress
 from feedback_store.transfer import Transfer
 
 
-class Store(Transfer, Branches, Progress, Adapters, Upkeep, Peers):
+class Store(Transfer, Branches, Progress, Adapters, KeptNeighbours, Upkeep, Peers):
     """Everything the app remembers, in the SQLite file `path`, which is created where it is missing.
 
     Threads may share one Store; every public method is one transaction, on the disk when it returns (`together` may

@@ -19,10 +19,10 @@ from sqlite_utils import Database
 log = logging.getLogger(__name__)
 # The file's times need not be on the disk; and while they are written, nobody can write into the file
 to_disk = getattr(os, "fdatasync", os.fsync)
-# Since the log was last taken over; four pages each, about. When it begins anew, one commit must wait for the disk: so
+# Since the log was last taken over; four pages each, about. When it starts over, one commit must wait for the disk: so
 # more rarely than after the 1,000 pages that are SQLite's habit
 CHANGED_ROWS = 4000
-# Who writes all the while leaves no moment in which the log is empty and can begin anew; from here on they wait for one
+# Who writes all the while leaves no moment in which the log is empty and can start over; from here on they wait for one
 LONG_PAGES = 32_000
 
 

@@ -1,6 +1,6 @@
 """What the pocket model brings along for the app: how it revises, example questions, anchor prompts, gate probes.
 
-`python -m pocket.starter FOLDER` writes them anew into a model folder (spear.json); the weights stay as they are.
+`python -m pocket.starter FOLDER` writes them again into a model folder (spear.json); the weights stay as they are.
 Anchors and probes ask about known facts in training wordings; no prompt is in both, and none is a retention question.
 """
 
@@ -73,7 +73,9 @@ def write_settings(folder: Path) -> None:
     settings = {
         "revise_with_hint": REVISE_WITH_HINT,
         "revise_without_hint": REVISE_WITHOUT_HINT,
+        "revise_by_request_only": True,
         "max_new_tokens": 64,
+        "sampling": {"temperature": 0.0, "no_repeat_ngram": 0},
         "examples": list(EXAMPLES),
         "anchor_prompts": anchors,
         "anchor_revisions": starter_revisions(),

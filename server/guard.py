@@ -1,4 +1,4 @@
-"""The door of the whole server: who comes in, from where, and with how much. Plain ASGI, before every route.
+"""The guard of the whole server: who comes in, from where, and with how much. Plain ASGI, before every route.
 
 Nothing is reached without a login unless it is listed here; a route that a library adds is behind it too.
 """

@@ -1,4 +1,4 @@
-"""Puts the parts together: settings in, a working bench out. The one place where services meet."""
+"""Puts the parts together: settings in, the running services out. The one place where services meet."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The demonstration: a simulated user teaches the pocket model while you watch. Nothing real is read or changed.
 
-It has a store and adapters of its own in a folder that is deleted afterwards, and a second pair of twins over the very
+It has a store and adapters of its own in a folder that is deleted afterwards, and a second pair of models over the very
 same base weights. The user is simulated (pocket/simulated_user.py); model, training, gate and store are the real ones.
 """
 

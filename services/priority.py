@@ -20,7 +20,7 @@ URGENT_SWITCH_SECONDS = 0.00002
 
 
 class Closing(Exception):
-    """The app is being closed: what is under way is given up, and begun anew at the next start."""
+    """The app is being closed: what is under way is given up, and started over at the next start."""
 
 
 class _Working(threading.local):

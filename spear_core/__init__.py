@@ -1,1 +1,1 @@
-"""The learning: SPEAR's losses and rounds, shared-base twins, the gate. No UI, no database, no HTTP."""
+"""The learning: SPEAR's losses and rounds, models over a shared base, the gate. No UI, no database, no HTTP."""

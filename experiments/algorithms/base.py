@@ -56,7 +56,7 @@ class Algorithm(ABC, Generic[Item]):
 
     @abstractmethod
     def train(self, runtime: ClientRuntime, experience: Experience[Item], learning_rate: float, seed: int) -> Trained:
-        """Train the adapter in the seat. Raises TrainingFailed on a number that is not finite."""
+        """Train the adapter that is loaded. Raises TrainingFailed on a number that is not finite."""
 
 
 def optimise(

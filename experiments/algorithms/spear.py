@@ -16,8 +16,9 @@ from experiments.play import ClientStreams, self_play
 from experiments.tasks.base import Example
 from spear_core.models.prompts import template_token_ids
 from spear_core.training.losses import distinguishing_mask, tail_mask
+from spear_core.training.material import Material
 from spear_core.training.traces import Encoded
-from spear_core.training.trainer import Material, Trainer
+from spear_core.training.trainer import Trainer
 
 UNRESOLVED_CONFIDENCE = 0.5
 

@@ -32,7 +32,7 @@ LABELS = {
 
 
 class Metrics(Collector):
-    """Reads store and learning at each scrape; nothing is counted twice, and a restart begins no figure anew."""
+    """Reads store and learning at each scrape; nothing is counted twice, and a restart begins no figure again."""
 
     def __init__(self, access: Access) -> None:
         self._session = access.app_services

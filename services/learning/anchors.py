@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+import zlib
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import lru_cache
 
@@ -15,11 +16,13 @@ from services.learning.starter_answers import ANSWER_TOKENS, starter_answers
 from services.learning.style_preferences import GrantedPreference, preferences_for, standing_preferences
 from spear_core.inference.rollout import answer_all
 from spear_core.models.prompts import revision_messages
-from spear_core.training.gate import is_degenerate
+from spear_core.training.neighbours import cut, question_key
+from spear_core.training.probes import READ_TOKENS, Kind, Probe, is_degenerate
 from spear_core.training.traces import Encoded, Messages
 
 log = logging.getLogger(__name__)
 ENCODINGS_KEPT = 4096  # several times what one round holds: past chats come and go
+RECENT_LOOKED_AT = 200
 WISHES_LOOKED_FOR = 200  # the latest confirmed revisions in which wishes are looked for
 
 
@@ -56,23 +59,72 @@ class HeldAnswers:
         """The messages in which these stand: what is stored of them, so that forgetting one leaves no copy."""
         return [self._said_in[words] for words in style_preferences]
 
-    def probes(self, style_preferences: Sequence[str] = ()) -> list[Encoded]:
-        """The gate's probes: never trained on, neither as anchors nor as replay."""
-        return self._encoded(starter_answers(self._engine).probes, style_preferences)
+    def probes(
+        self, style_preferences: Sequence[str] = (), before_utc: str | None = None, corrected: Collection[str] = ()
+    ) -> list[Probe]:
+        """The gate's probes: never trained on, neither as anchors nor as replay. Starter questions, and recent replies.
 
-    def anchors(self, seed: int, style_preferences: Sequence[str] = (), before_utc: str | None = None) -> list[Encoded]:
+        None of them asks what was `corrected` in other words: that is meant to change.
+        """
+        keys = {question_key(question) for question in corrected} - {""}
+        starter = starter_answers(self._engine).probes
+        tokens = READ_TOKENS if self._engine.config.anchor_tokens else 0
+        found = []
+        kinds = self._engine.loaded.settings.prompt_kinds
+        for recent, said in ((False, starter), (True, self._recent(before_utc))):
+            said = [
+                (prompt, answer)
+                for prompt, answer in said
+                if not is_degenerate(answer) and question_key(prompt[-1]["content"]) not in keys
+            ]
+            for (prompt, _), example in zip(said, self._encoded(said, style_preferences), strict=True):
+                question = prompt[-1]["content"]
+                kind = Kind.RECENT if recent else kinds.get(question, Kind.GENERAL)
+                found.append(Probe(cut(example, tokens), kind, question))
+        return found
+
+    def anchors(
+        self,
+        seed: int,
+        style_preferences: Sequence[str] = (),
+        before_utc: str | None = None,
+        corrected: Collection[str] = (),
+    ) -> list[Encoded]:
         """Up to `anchor_pool`: what the model said in past chats and nobody objected to (before a time, where one is
-        given), how the base model follows hints, and the starter answers."""
+        given), how the base model follows hints, and the starter answers; nothing that was `corrected`, however worded."""
         engine, starter = self._engine, starter_answers(self._engine)
         probes = set(engine.loaded.settings.probe_prompts)
         pool = engine.config.anchor_pool
         said: list[tuple[Messages, str]] = []
         for asked, reply in engine.store.unobjected_replies(pool // 3, seed, before_utc):
-            if asked.text not in probes:
+            if asked.text not in probes and not self._is_probe(asked.text):
                 said.append((prompt_up_to([asked], asked.id), reply.text))
         # a wish about form is for answers; following hints stays as it is
         hinted = self._encoded(starter.revisions[: pool // 3], ())
-        return [*hinted, *self._encoded([*said, *starter.anchors][: pool - len(hinted)], style_preferences)]
+        keys = {question_key(question) for question in corrected} - {""}
+        plain = [pair for pair in (*said, *starter.anchors) if question_key(pair[0][-1]["content"]) not in keys]
+        whole = [*hinted, *self._encoded(plain[: pool - len(hinted)], style_preferences)]
+        return [cut(example, engine.config.anchor_tokens) for example in whole]
+
+    def starter_examples(self) -> list[Encoded]:
+        """The starter questions and answers as they are trained on and asked; nobody's words are among them."""
+        starter = starter_answers(self._engine)
+        whole = self._encoded([*starter.anchors, *starter.revisions, *starter.probes], ())
+        tokens = self._engine.config.anchor_tokens
+        return [*whole, *(cut(e, tokens) for e in whole), *(cut(e, READ_TOKENS) for e in whole)]
+
+    def _recent(self, before_utc: str | None) -> list[tuple[Messages, str]]:
+        """Some of what was said in past chats and nobody objected to, whose questions are kept out of training."""
+        if not self._engine.config.recent_probes:
+            return []
+        said = self._engine.store.unobjected_replies(RECENT_LOOKED_AT, self._engine.seed, before_utc)
+        chosen = [(asked, reply) for asked, reply in said if self._is_probe(asked.text)]
+        chosen.sort(key=lambda pair: pair[1].created_at_utc, reverse=True)
+        return [(prompt_up_to([asked], asked.id), r.text) for asked, r in chosen[: self._engine.config.recent_probes]]
+
+    def _is_probe(self, question: str) -> bool:
+        """Whether a question from a chat is for the gate alone: a fixed quarter of all questions."""
+        return bool(self._engine.config.recent_probes) and zlib.crc32(question.encode()) % 4 == 0
 
     def _encoded(self, said: list[tuple[Messages, str]], style_preferences: Sequence[str]) -> list[Encoded]:
         encoder, settings = self._engine.encoder, self._engine.loaded.settings

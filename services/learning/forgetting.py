@@ -12,6 +12,7 @@ from feedback_store import Adapter
 from services.engine import Engine
 from services.learning.lineage import Lineage
 from services.peers.published_update import withdraw
+from services.views import Forgotten
 
 REBUILD = "rebuild_queue"
 
@@ -24,10 +25,10 @@ class Forgetting:
         self._store = engine.store
         self._lineage = lineage
 
-    def forget(self, subjects: Collection[str]) -> int:
+    def forget(self, subjects: Collection[str]) -> Forgotten:
         """Erase all feedback about some replies, and serve the newest version that never saw it.
 
-        So for every base model that was taught it. Returns how many rounds of the present one are to be trained anew.
+        So for every base model that was taught it. Returns what that did to the present one.
         """
         trained = [t for s in subjects for t in self._store.traces(status="trained", subject_id=s)]
         undone: list[Adapter] = []
@@ -44,10 +45,15 @@ class Forgetting:
         self._lineage.delete_versions(undone)
         withdraw(self._engine.data_folder, {adapter.base for adapter in undone})
         self._lineage.serve_active()
-        return sum(item["base"] == self._engine.base for item in queue)
+        base = self._engine.base
+        return Forgotten(
+            tuple(adapter.version for adapter in undone if adapter.base == base),
+            self._lineage.version,
+            sum(item["base"] == base for item in queue),
+        )
 
     def _item(self, adapter: Adapter, forgotten: Collection[str]) -> dict[str, Any] | None:
-        """What a round taught besides the forgotten, to be taught anew; None where no win is left of it."""
+        """What a round taught besides the forgotten, to be taught again; None where no win is left of it."""
         if adapter.round_id is None:
             return None
         left = self._store.taught_in(adapter.round_id, besides=forgotten)
@@ -60,7 +66,7 @@ class Forgetting:
         }
 
     def waiting(self) -> list[dict[str, Any]]:
-        """The present base model's rounds to be trained anew, in their old order."""
+        """The present base model's rounds to be trained again, in their old order."""
         base = self._engine.base
         # an item without a base was stored by an earlier version
         return [item for item in self._store.setting(REBUILD, []) if item.get("base", base) == base]

@@ -22,7 +22,7 @@ RECENT_KEPT = 20  # newest versions that pruning never touches
 
 
 class Lineage:
-    """Keeps store, files and serving twin in step. The caller holds the round lock while it changes anything."""
+    """Keeps store, files and serving model in step. The caller holds the round lock while it changes anything."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -108,6 +108,8 @@ class Lineage:
 
     def _write(self, state: AdapterState, parent: int, figures: dict[str, Any], **made_by: Any) -> NewAdapter:
         engine, base = self._engine, self._engine.base
+        if "gate" in figures:  # an adapter's folder may be handed on: it quotes nobody
+            figures = {**figures, "gate": {k: v for k, v in figures["gate"].items() if k != "changed"}}
         version = self._store.next_version(base)
         folder = engine.adapter_folder(version)
         manifest = {"base": base, "version": version, "parent_version": parent, **made_by, "figures": figures}
@@ -130,6 +132,25 @@ class Lineage:
         self._store.roll_back(self._engine.base)
         self.serve_active()
         return self.version
+
+    def restore(self, version: int) -> int:
+        """Serve a version again that was taken back. Raises SpearError where its files are gone, UnknownRecord."""
+        status = self._store.adapter(self._engine.base, version).status
+        if status != "rolled_back":
+            raise SpearError(
+                f"v{version} cannot be restored: it was {'deleted' if status == 'pruned' else 'not undone'}."
+            )
+        self.read(version)  # before anything changes
+        self._store.restore(self._engine.base, version)
+        self.serve_active()
+        return self.version
+
+    def undone(self) -> int:
+        """The newest version, where it was taken back and is still stored; else 0."""
+        newest = self._store.next_version(self._engine.base) - 1
+        if not newest or self._store.adapter(self._engine.base, newest).status != "rolled_back":
+            return 0
+        return newest
 
     def pin(self, version: int, pinned: bool) -> None:
         """A pinned version is never pruned."""

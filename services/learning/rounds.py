@@ -1,9 +1,10 @@
-"""Learning rounds from the store to the serving twin: claim, train, gate, promote, tell. One round at a time."""
+"""Learning rounds from the store to the serving model: claim, train, gate, promote, tell. One round at a time."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,16 +17,25 @@ from services.chat.conversation_tree import root_id
 from services.engine import Engine
 from services.learning import card, labels
 from services.learning.anchors import HeldAnswers
+from services.learning.contradictions import LOOKED_AT, STANDING, contradictions
 from services.learning.forgetting import Forgetting
 from services.learning.lineage import Lineage
+from services.learning.neighbours import NeighbourService
+from services.learning.queue import LearningQueue
+from services.learning.scope import CONSOLIDATED
+from services.learning.verdict_words import verdict_words
 from services.priority import Closing
-from services.views import AdapterView, LearnedView, LearningStatus
-from spear_core.errors import AdapterUnwritable, SpearError, is_out_of_memory
+from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus
+from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed, is_out_of_memory
+from spear_core.inference.scope import Taught
 from spear_core.models.shared_base import AdapterState
 from spear_core.training import traces as core
+from spear_core.training.material import Anchors
 from spear_core.training.memory import give_back
+from spear_core.training.probes import Probes
 from spear_core.training.round import Learner
-from spear_core.training.trainer import Anchors, Progress
+from spear_core.training.scoring import drop_kept_states
+from spear_core.training.trainer import Progress
 
 log = logging.getLogger(__name__)
 PAUSED = "learning_paused"
@@ -39,6 +49,8 @@ DISK_REST_SECONDS = 60.0
 # That one round takes: it asks all its wins again after every few steps, so a burst of a thousand thumbs-up would keep
 # the next correction waiting for the better part of an hour
 MOST_TRACES = 64
+MIN_CONSOLIDATED = 2  # corrections that are worth practising together
+PREPARED_AHEAD = 2  # rejected replies whose neighbours are made before their correction is confirmed
 LONG_STEPS = 20  # a round of so many gives memory back on the way too: its rows' shapes leave holes in the heap
 
 
@@ -58,6 +70,10 @@ class LearningService:
         self._status_lock = threading.Lock()
         self._learner: Learner | None = None
         self._held = HeldAnswers(engine)
+        self._neighbours = NeighbourService(engine)
+        self._contradictions: tuple[tuple[Any, ...], list[ContradictionView]] = ((), [])
+        self._consolidated = 0  # the version after which all corrections were last practised together
+        self._settled = 0  # contradictions about which somebody decided
         self._live: dict[str, Any] = {}  # phase, headline, detail, step, max_steps of the round under way
         self._note = ""  # what went wrong at start or in the last round, for the card
         self._rests_until = 0.0  # by the monotonic clock, after a fault of the disk
@@ -69,6 +85,7 @@ class LearningService:
             log.info("%d interrupted round(s) released; their corrections will be learned again", released)
         self.lineage = Lineage(engine)
         self._forgetting = Forgetting(engine, self.lineage)
+        self._queue = LearningQueue(engine)
         self.lineage.delete_unknown_files()
         self.lineage.serve_active()
         self._note = self.lineage.complaint
@@ -82,6 +99,7 @@ class LearningService:
         version = self._store.active_version(base)
         wins, loses = self._store.count_pending(base)
         last = self._store.last_round(base)
+        checked, changed = card.checked_of(last)
         common: dict[str, Any] = {
             "adapter_version": version,
             "paused": self.paused,
@@ -89,9 +107,18 @@ class LearningService:
             "pending_loses": loses,
             "can_roll_back": version > 0,
             "proof": card.proof_of(last, version),
+            "checked": checked,
+            "changed": changed,
+            "contradiction": next(iter(self.contradictions()), None),
             "seconds": last.figures.get("seconds_to_live") if last else None,
+            "undone": self.lineage.undone(),
+            "queue": self._queue.waiting() if wins or live or (last and last.status == "running") else (),
         }
+        if not self.paused:
+            rounds_waiting = math.ceil(wins / MOST_TRACES) + len(self._forgetting.waiting())
+            common["seconds_left"] = self._queue.seconds_left(last, rounds_waiting)
         if live:
+            common["progress"] = self._queue.progress(last, live["step"], live["max_steps"])
             return LearningStatus(**live, **common)
         rests = time.monotonic() < self._rests_until
         phase, headline, detail = card.resting(
@@ -104,6 +131,7 @@ class LearningService:
             note=self._note,
             rests=rests,
             wished=self.wished(last) if last else "",
+            undone=common["undone"],
         )
         return LearningStatus(phase, headline, detail, **common)
 
@@ -138,7 +166,50 @@ class LearningService:
 
     def learned(self, limit: int = 200) -> list[LearnedView]:
         """What people said about replies and what became of it, newest first."""
-        return card.learned_views(self._store.latest_feedback(self._engine.base, limit), limit)
+        base = self._engine.base
+        made = {adapter.round_id: adapter.version for adapter in self._store.adapters(base)}
+        return card.learned_views(self._store.latest_feedback(base, limit), limit, made)
+
+    @property
+    def sees_others(self) -> bool:
+        """Whether there is anybody's feedback beside one's own to be listed: here all of it is in `learned`."""
+        return False
+
+    def learned_by_others(self, limit: int = 200) -> list[LearnedView]:
+        return []
+
+    def contradictions(self) -> list[ContradictionView]:
+        """Recent corrections that contradict an earlier one by which somebody still stands, newest first."""
+        store, base = self._store, self._engine.base
+        newest = store.traces(base=base, side="win", limit=1, newest_first=True)
+        key = (base, store.active_version(base), [(t.id, t.status) for t in newest], self._settled)
+        if self._contradictions[0] != key:  # the card asks every second
+            wins = [
+                t
+                for status in STANDING
+                for t in store.traces(base=base, status=status, side="win", limit=LOOKED_AT, newest_first=True)
+                if status != "trained" or store.is_replayed(t.id)
+            ]
+            self._contradictions = (key, contradictions(sorted(wins, key=lambda t: t.created_at_utc)))
+        return self._contradictions[1]
+
+    def settle(self, keep_id: str, drop_id: str) -> None:
+        """Of two corrections that contradict each other, keep one: the other is not trained any more.
+
+        A newer one that was trained already is forgotten, so that the earlier answer comes back. Raises UnknownRecord,
+        and SpearError where a round does not end in time.
+        """
+        kept, dropped = (
+            self._store.traces(base=self._engine.base, subject_id=i, side="win") for i in (keep_id, drop_id)
+        )
+        is_newer = bool(kept and dropped) and dropped[-1].created_at_utc > kept[-1].created_at_utc
+        if is_newer and any(t.status == "trained" for t in dropped):
+            self.forget([drop_id])
+        else:
+            self._store.set_vote(drop_id, 0)
+            self._store.withdraw_traces(drop_id)
+        self._settled += 1
+        self.kick()
 
     # -- what changes the model ------------------------------------------------------------------------------
 
@@ -150,12 +221,20 @@ class LearningService:
         with self.between_rounds():
             return self.lineage.roll_back()
 
+    def restore(self, version: int) -> int:
+        """Serve a version again that was undone, with its corrections. Returns its version.
+
+        Raises SpearError where it was not undone or is deleted, or a round does not end in time, UnknownRecord.
+        """
+        with self.between_rounds():
+            return self.lineage.restore(version)
+
     def pin(self, version: int, pinned: bool = True) -> None:
         """Keep a version from being pruned, or no longer."""
         self.lineage.pin(version, pinned)
 
-    def forget(self, message_ids: Collection[str]) -> int:
-        """Erase all feedback about some replies and rebuild without it. Returns how many rounds are trained anew.
+    def forget(self, message_ids: Collection[str]) -> Forgotten:
+        """Erase all feedback about some replies and rebuild without it. Returns what that did to the model.
 
         The newest version that never saw the feedback serves at once; the rounds after it are trained again without
         it, and the result is bit-equal to never having had it. Other base models that were taught it are rebuilt when
@@ -163,9 +242,20 @@ class LearningService:
         """
         subjects = {root_id(self._store.message(m)) for m in message_ids}
         with self.between_rounds():
-            rounds = self._forgetting.forget(subjects)
+            done = self._forgetting.forget(subjects)
+            self._drop_kept_texts()
         self.kick()
-        return rounds
+        return done
+
+    def _drop_kept_texts(self) -> None:
+        """What is kept in memory of texts goes, except of the starter questions: anybody's words may be among them."""
+        self._neighbours.forget()
+        self._engine.scope.forget()
+        if self._learner is not None:
+            self._learner.wordings.forget()
+            keep = self._held.starter_examples()
+            self._learner.anchors.forget(keep)
+            drop_kept_states(self._engine.shared_models.training, keep)
 
     def exchange(self, change: Callable[[], None]) -> None:
         """Between two rounds, let `change` replace what is stored and the adapters' files; then serve what is there.
@@ -181,10 +271,12 @@ class LearningService:
 
     def prepare(self) -> None:
         """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
+        self._engine.scope.prepare(self._engine)
         with self._round_lock:
             learner = self._ready_learner()
-            for held in (learner.probes, learner.anchors):
+            for held in (learner.probes.anchors, learner.anchors):
                 held.warm(self._engine.shared_models.training, self._engine.pad_id, self._engine.priority.give_way)
+            self._engine.scope.covering(self._engine, [])  # fits the features that questions are compared by
 
     def run_pending(self) -> int:
         """Learn everything that waits, round after round. Returns how many rounds were run.
@@ -215,10 +307,58 @@ class LearningService:
                 # After each: where people go on correcting, the last one never comes
                 self.lineage.prune()
                 self._give_back_memory()
+            if not self._wanted and not self.paused and time.monotonic() >= self._rests_until:
+                self._prepare_neighbours()
+                self._consolidate()
         return done
 
+    def _consolidate(self) -> None:
+        """After every `consolidate_every` rounds practise all corrections together, when nothing else waits."""
+        engine, base = self._engine, self._engine.base
+        every = engine.config.consolidate_every
+        line = self._store.lineage(base, self.lineage.version)[:every] if every else []
+        if not every or len(line) < every or any(a.round_id is None for a in line):
+            return
+        seed = self.lineage.seed(self.lineage.version)
+        replay = self._store.replay_wins(base, REPLAY_SAMPLE, [], seed)
+        if len(replay) < MIN_CONSOLIDATED or self.lineage.version == self._consolidated:
+            return
+        self._consolidated = self.lineage.version  # whatever comes of it, once a version is enough
+        style = self._held.style_preferences()
+        learner = self.learner(seed, style, None, [t.prompt[-1]["content"] for t in replay])
+        words = "All your corrections are practised together."
+        try:
+            with self.telling("training", "Practising what was learned.", words):
+                result = learner.consolidate(
+                    self.lineage.state,
+                    [core_trace(t) for t in replay],
+                    seed,
+                    self._on_step,
+                    self._neighbours.of([], replay),
+                    (lambda question: True) if style else engine.scope.covering(engine, []),
+                )
+            if result.state is not None:
+                figures = {
+                    **result.figures(),
+                    "source": CONSOLIDATED,
+                    "merge": {"words": verdict_words(result.verdict)},
+                }
+                self.lineage.adopt(result.state, figures)
+        except (TrainingFailed, *DISK_FAULTS) as e:  # nothing was lost: the version before it goes on serving
+            log.error("practising all corrections together failed: %s", e)
+
+    def _prepare_neighbours(self) -> None:
+        """Of replies that were just rejected, while the person reads the revision: its confirmation need not wait then."""
+        if not self._engine.config.neighbours:
+            return
+        waiting = self._store.traces(
+            base=self._engine.base, status="pending", side="lose", limit=PREPARED_AHEAD, newest_first=True
+        )
+        for trace in waiting:
+            self._neighbours.prepare(trace.prompt)
+
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
-        """The next round: first those to be trained anew after a forgetting, in their old order, then what waits."""
+        """The next round: first those to be trained again after a forgetting, in their old order, then what waits."""
         base, version = self._engine.base, self.lineage.version
         for item in self._forgetting.waiting():
             claimed = self._store.claim_round(base, version, only=item["traces"])
@@ -244,6 +384,8 @@ class LearningService:
         self.kick()
 
     def _begin_anew(self) -> None:
+        self._neighbours.forget()
+        drop_kept_states(self._engine.shared_models.training)
         self._learner, self._held, self._apart = None, HeldAnswers(self._engine), []
         self._engine.batching.prefixes.clear()  # of conversations that may be erased by now
         self._store.release_interrupted(self._engine.base)
@@ -261,7 +403,7 @@ class LearningService:
             replay = self._store.replay_wins(base, REPLAY_SAMPLE, [], self._engine.seed)
             verdict, measured = learner.judge(self.lineage.state, state, [core_trace(t) for t in replay])
             if not verdict.passed:
-                raise SpearError(f"The adapter was not taken over. {verdict.words}")
+                raise SpearError(f"The adapter was not taken over. {verdict_words(verdict)}")
             return self.lineage.adopt(state, {**figures, "after": measured.figures()})
 
     @contextmanager
@@ -288,13 +430,14 @@ class LearningService:
 
     def _run(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         try:
-            self._tell("queued", "Your correction is queued.", "Preparing the training.")
+            self._queue.begin()
+            self._tell("queued", "A correction is queued.", "Preparing the training.")
             self._learn(round_, claimed, anchors_before_utc)
         except TracesWithdrawn:
-            # what was taken back must not go live; the rest is trained anew
-            self._end(round_, "interrupted", "A vote was withdrawn during training; the rest is trained anew.")
+            # what was taken back must not go live; the rest is trained again
+            self._end(round_, "interrupted", "A vote was withdrawn during training; the rest is trained again.")
         except Closing:
-            self._end(round_, "interrupted", "The app was closed during training; it is trained anew.")
+            self._end(round_, "interrupted", "The app was closed during training; it is trained again.")
             raise
         except DISK_FAULTS as e:
             log.error("round %d could not be stored: %s", round_.id, e)
@@ -310,6 +453,7 @@ class LearningService:
             status = "interrupted" if self._split(claimed, anchors_before_utc) else "discarded"
             self._end(round_, status, f"Not kept: {self._note}")
         finally:
+            self._queue.end()
             with self._status_lock:
                 self._live = {}
         if anchors_before_utc is not None and self._store.round(round_.id).status in ("promoted", "discarded"):
@@ -333,14 +477,19 @@ class LearningService:
             return
         seed = self.lineage.seed(round_.parent_version, taught)
         style_preferences = self._held.style_preferences(anchors_before_utc)
-        learner = self.learner(seed, style_preferences, anchors_before_utc)
         replay = self._store.replay_wins(base, REPLAY_SAMPLE, [t.id for t in claimed], seed)
+        corrected = [t.prompt[-1]["content"] for t in (*taught, *replay) if t.side == "win"]
+        learner = self.learner(seed, style_preferences, anchors_before_utc, corrected)
         self._tell(
             "training",
-            "Training on your correction.",
+            "Training.",
             card.counted(taught, len(replay)),
             max_steps=engine.config.max_steps,
         )
+        near = self._neighbours.of(taught, replay)
+        asked = [Taught(t.prompt[-1]["content"], t.completion) for t in taught if t.side == "win"]
+        # a preference of style is meant for every answer
+        covers = (lambda question: True) if style_preferences else engine.scope.covering(engine, asked)
         result = learner.run_round(
             self.lineage.state,
             [core_trace(t) for t in taught if t.side == "win"],
@@ -351,6 +500,8 @@ class LearningService:
             on_check=lambda: self._tell(
                 "checking", "Checking what was learned.", "Asking again, and asking older questions too."
             ),
+            neighbours=near,
+            covers=covers,
         )
         standing = {t.id for t in self._store.still_claimed(round_.id)}
         trained = [t for t in taught if t.side == "win" or result.report.lose_loss > 0]
@@ -361,9 +512,9 @@ class LearningService:
             self._store.finish_round(
                 round_.id,
                 "interrupted" if self._split(claimed, anchors_before_utc) else "discarded",
-                verdict=result.verdict.words,
+                verdict=verdict_words(result.verdict),
                 figures=figures,
-                proof=card.proof_record(result),
+                proof=card.proof_record(result, taught),
                 replayed=len(replay),
             )
             return
@@ -374,8 +525,8 @@ class LearningService:
             [t.id for t in taught if t.id in standing],
             result.state,
             figures,
-            verdict=result.verdict.words,
-            proof=card.proof_record(result),
+            verdict=verdict_words(result.verdict),
+            proof=card.proof_record(result, taught),
             replayed=len(replay),
         )
         log.info("adapter v%d is live after %.1f s", version, figures["seconds_to_live"])
@@ -404,11 +555,17 @@ class LearningService:
 
     # -- state -----------------------------------------------------------------------------------------------
 
-    def learner(self, seed: int, style_preferences: Sequence[str], before_utc: str | None = None) -> Learner:
-        """The learner with the anchors and probes of one round."""
-        learner = self._ready_learner()
-        learner.anchors = learner.anchors.with_examples(self._held.anchors(seed, style_preferences, before_utc))
-        learner.probes = learner.probes.with_examples(self._held.probes(style_preferences))
+    def learner(
+        self,
+        seed: int,
+        style_preferences: Sequence[str],
+        before_utc: str | None = None,
+        corrected: Collection[str] = (),
+    ) -> Learner:
+        """The learner with the anchors and probes of one round, in which these questions are `corrected`."""
+        learner, held = self._ready_learner(), self._held
+        learner.anchors = learner.anchors.with_examples(held.anchors(seed, style_preferences, before_utc, corrected))
+        learner.probes = learner.probes.with_probes(held.probes(style_preferences, before_utc, corrected))
         return learner
 
     def style_preferences(self) -> list[str]:
@@ -430,8 +587,8 @@ class LearningService:
             engine = self._engine
             started = time.monotonic()
             config = dataclasses.replace(engine.config, max_new_tokens=engine.max_new_tokens)
-            probes = Anchors(self._held.probes())
             anchors = Anchors(self._held.anchors(engine.seed))
+            probes = Probes(self._held.probes(), anchors)
             self._learner = Learner(
                 engine.shared_models,
                 engine.encoder,
@@ -445,7 +602,7 @@ class LearningService:
             log.info(
                 "%d anchors and %d probes ready in %.1f s",
                 len(anchors.examples),
-                len(probes.examples),
+                len(probes.all),
                 time.monotonic() - started,
             )
         return self._learner

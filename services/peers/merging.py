@@ -1,4 +1,4 @@
-"""What peers taught becomes part of what serves: aggregate, train the own corrections anew, gate, adopt. No network."""
+"""What peers taught becomes part of what serves: aggregate, train the own corrections again, gate, adopt. No network."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from federation.aggregation_plan import Contribution, MergeSettings, Parent
 from federation.factors import digest_of
 from services.engine import Engine
 from services.learning.rounds import REPLAY_SAMPLE, LearningService, core_trace
+from services.learning.verdict_words import verdict_words
 from spear_core.models.shared_base import AdapterState
 
 log = logging.getLogger(__name__)
@@ -59,11 +60,12 @@ class Merging:
                 "merging", "Merging what your peers taught.", "Your own corrections are kept in mind."
             ):
                 learner = learning.learner(seed, learning.style_preferences())
-                result = learner.run_merge(own, merged.state, [core_trace(t) for t in replay], gained, seed)
+                result = learner.run_merge(own, merged.state, [core_trace(t) for t in replay], seed)
+            words = verdict_words(result.verdict, gained)
             figures = {
                 **result.figures(),
                 "merge": {
-                    "words": result.verdict.words,
+                    "words": words,
                     "method": merged.method,
                     "weights": merged.weights,
                     "kept": merged.kept,
@@ -71,9 +73,9 @@ class Merging:
                 },
             }
             if result.state is None:
-                log.warning("merge refused: %s", result.verdict.words)
-                return MergeOutcome(result.verdict.words, None)
-            return MergeOutcome(result.verdict.words, learning.lineage.adopt(result.state, figures))
+                log.warning("merge refused: %s", words)
+                return MergeOutcome(words, None)
+            return MergeOutcome(words, learning.lineage.adopt(result.state, figures))
 
 
 def _distance(own: AdapterState, other: AdapterState) -> float:

@@ -90,7 +90,7 @@ class PublishedUpdate:
 
 
 def carry_on_numbering(store: Store, backup: Store) -> None:
-    """Before `backup` takes the place of `store`: go on from the larger number, and publish anew.
+    """Before `backup` takes the place of `store`: go on from the larger number, and publish again.
 
     Peers refuse a number below one that they have taken.
     """

@@ -1,4 +1,4 @@
-"""The circle: publish what serves, push and pull on a schedule, keep what arrives, merge it. The app's federation desk."""
+"""The circle: publish what serves, push and pull on a schedule, keep what arrives, merge it. The app's `PeerHost`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from services.learning.rounds import LearningService, RoundUnderWay
 from services.peers.merging import MergeOutcome, Merging
 from services.peers.published_update import FOLDER, PUBLISHED_FOLDER, PublishedUpdate
 from services.peers.settings import FederationSettings
-from services.peers.views import CircleView, KnockView, MergeView, PeerView
+from services.peers.views import CircleView, JoinRequestView, MergeView, PeerView
 from spear_core.errors import SpearError
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ WAITS = Waits(connect_seconds=5.0, read_seconds=20.0, total_seconds=300.0)
 
 
 class SyncService:
-    """Implements `federation.desk.Desk`. `sync` is the job; everything else is quick and may be called from any thread."""
+    """Implements `federation.peer_host.PeerHost`. `sync` is the job; everything else is quick and may be called from any thread."""
 
     def __init__(self, engine: Engine, learning: LearningService, settings: FederationSettings) -> None:
         self._engine = engine
@@ -87,7 +87,7 @@ class SyncService:
             engine.store, self.identity, folder / PUBLISHED_FOLDER / engine.base, engine.base, engine.config.lora_alpha
         )
 
-    # -- the desk: asked by the server on every request --------------------------------------------------------
+    # -- PeerHost: asked by the server on every request --------------------------------------------------------
 
     @property
     def base(self) -> str:
@@ -141,7 +141,7 @@ class SyncService:
             sync_every=self.settings.sync_every,
             peers=tuple(self._peer_view(p) for p in self._store.peers()),
             join_requests=tuple(
-                KnockView(k.key.text, k.key.fingerprint, k.name, k.address.partition("#")[0], k.remote)
+                JoinRequestView(k.key.text, k.key.fingerprint, k.name, k.address.partition("#")[0], k.remote)
                 for k in self.join_requests.waiting()
             ),
             merges=tuple(MergeView(**m) for m in self._store.setting(MERGES, [])),

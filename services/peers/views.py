@@ -25,7 +25,7 @@ class PeerView:
 
 
 @dataclass(frozen=True)
-class KnockView:
+class JoinRequestView:
     """A peer that waits for a yes. All but the key and its fingerprint is only what it says of itself."""
 
     key: str
@@ -50,7 +50,7 @@ class CircleView:
     url: str  # where peers can reach this instance; "" where that is not configured
     sync_every: str
     peers: tuple[PeerView, ...]
-    join_requests: tuple[KnockView, ...]
+    join_requests: tuple[JoinRequestView, ...]
     merges: tuple[MergeView, ...]  # newest first
 
 

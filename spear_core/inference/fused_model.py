@@ -12,6 +12,7 @@ once with the model's own forward; `FusedModel.of` gives None for everything els
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -83,12 +84,12 @@ def _are_adjacent(parameters: Sequence[nn.Parameter]) -> bool:
 
 @dataclass(frozen=True)
 class _Product:
-    """A linear map, fused of one or more modules, with what LoRA adds to it: (N, I) -> (N, O)."""
+    """A linear map, fused of one or more modules, with what LoRA adds to it: (N, I) -> (N, O), or (I,) -> (O,)."""
 
     weight: Tensor
     bias: Tensor | None
     down: Tensor | None = None  # (R, I)
-    up: Tensor | None = None  # (R, O), scaled
+    up: Tensor | None = None  # (O, R), scaled
 
     @classmethod
     def of(cls, *modules: Any) -> _Product:
@@ -102,18 +103,20 @@ class _Product:
         return cls(weight, _fuse(biases) if biases else None, *_lora(modules))
 
     def __call__(self, x: Tensor) -> Tensor:
-        few = x.shape[0] <= FEW_ROWS and x.device.type == "cpu"
-        if few and x.shape[0] == 1:
-            y = torch.mv(self.weight, x[0]) if self.bias is None else torch.addmv(self.bias, self.weight, x[0])
-            y = y.unsqueeze(0)
-        elif few and self.bias is None:
+        if x.ndim == 1:
+            y = torch.mv(self.weight, x) if self.bias is None else torch.addmv(self.bias, self.weight, x)
+            if self.down is None or self.up is None:
+                return y
+            inner = torch.mv(self.down, x.to(self.down.dtype))  # (R,)
+            return torch.addmv(y.to(self.down.dtype), self.up, inner).to(y.dtype)
+        if len(x) <= FEW_ROWS and self.bias is None and x.device.type == "cpu":
             y = torch.mm(self.weight, x.t()).t()
         else:
             y = F.linear(x, self.weight, self.bias)
         if self.down is None or self.up is None:
             return y
         inner = torch.mm(x.to(self.down.dtype), self.down.t())  # (N, R)
-        return torch.addmm(y.to(self.down.dtype), inner, self.up).to(y.dtype)
+        return torch.addmm(y.to(self.down.dtype), inner, self.up.t()).to(y.dtype)
 
 
 def _plain(module: Any) -> Any:
@@ -141,10 +144,10 @@ def _lora(modules: Sequence[Any]) -> tuple[Tensor | None, Tensor | None]:
     if not downs:
         return None, None
     down = torch.cat(downs)
-    up = down.new_zeros(down.shape[0], at)
+    up = down.new_zeros(at, down.shape[0])
     rank = 0
     for first, factor in ups:
-        up[rank : rank + factor.shape[1], first : first + factor.shape[0]] = factor.t()
+        up[first : first + factor.shape[0], rank : rank + factor.shape[1]] = factor
         rank += factor.shape[1]
     return down, up
 
@@ -165,6 +168,10 @@ class _Norm:
         return cls(weight, float(module.variance_epsilon), False)
 
     def __call__(self, x: Tensor) -> Tensor:
+        if x.ndim == 1 and x.device.type == "cpu" and not self.rounds_last:  # a third of the time of `rms_norm`
+            length = float(torch.linalg.vector_norm(x, dtype=torch.float32))
+            scale = 1.0 / math.sqrt(length * length / len(x) + self.epsilon)
+            return (x * scale).mul_(self.weight)
         if self.rounds_last:
             return F.rms_norm(x.float(), self.weight.shape, self.weight, self.epsilon).to(x.dtype)
         return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
@@ -255,7 +262,9 @@ class FusedModel:
             at += len(new)
         positions = [used + i for _, used, new in rows for i in range(len(new))]
         cos, sin = self._rotations(positions)
-        x = self.embed(ids).view(len(flat), -1)  # (N, H)
+        x = self.embed(ids).view(len(flat), -1)  # (N, H); from here on (H,) where it is one token
+        if len(flat) == 1:
+            x = x[0]
         for number, layer in enumerate(self._layers):
             for hook in layer.hooks:
                 hook()
@@ -264,14 +273,14 @@ class FusedModel:
             x = x + layer.down(layer.act(gate) * up)
         if len(rows) < len(positions):
             x = x[[span.end - 1 for span in spans]]
-        return self._head(self._norm(x))
+        return self._head(self._norm(x)).view(len(rows), -1)
 
     def _attention(
         self, layer: _Layer, number: int, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[_Span]
     ) -> Tensor:
-        """(N, H) -> (N, heads * D)"""
+        """(N, H) -> (N, heads * D), or (H,) -> (heads * D,)"""
         turned = self.heads + self.kv_heads
-        qkv = layer.qkv(x).view(len(x), turned + self.kv_heads, self.head_dim)
+        qkv = layer.qkv(x).view(-1, turned + self.kv_heads, self.head_dim)
         qk = qkv[:, :turned]
         if layer.head_norms is not None:
             qk = F.rms_norm(qk, (self.head_dim,), None, self._epsilon) * layer.head_norms
@@ -291,6 +300,8 @@ class FusedModel:
                 scale=self._scale,
                 enable_gqa=self.heads != self.kv_heads,
             )
+            if x.ndim == 1:
+                return out.view(-1)
             outs.append(out[0].transpose(0, 1).reshape(end - start, -1))
         return outs[0] if len(outs) == 1 else torch.cat(outs)
 

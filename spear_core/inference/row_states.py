@@ -25,6 +25,7 @@ from spear_core.inference.prefix_cache import Prefix
 
 log = logging.getLogger(__name__)
 MOST_TOKENS_AT_ONCE = 2048  # of prompts in one forward pass, for the memory of its activations
+MOSTLY_USED = 0.8  # share of its cache above which a row that ends keeps it, instead of a copy
 ROOM_TOKENS = 64  # by which a row's cache grows beyond what was asked for
 # what an architecture may raise that takes no cache, or another one
 REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError)
@@ -65,6 +66,16 @@ def begin(
 # -- the lean forward ------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class CachePrefix(Prefix):
+    """The keys and values of all layers in one tensor, as `FusedModel` has them: (layers, tokens, 2 * kv heads, D)."""
+
+    cache: Tensor
+
+    def first(self, count: int) -> CachePrefix:
+        return CachePrefix(self.tokens[:count], (), self.cache[:, :count])
+
+
 @dataclass
 class _Row:
     cache: Tensor  # (layers, room, 2 * kv heads, D)
@@ -90,11 +101,9 @@ class FusedRows:
         part: list[tuple[Tensor, int, Sequence[int]]] = []
         for prompt, prefix, room in zip(prompts, known, rooms, strict=True):
             row = _Row(model.new_cache(len(prompt) + room), 0)
-            if prefix is not None:
+            if isinstance(prefix, CachePrefix):
                 row.used = len(prefix.tokens)
-                for own, (keys, values) in zip(row.cache, prefix.layers, strict=True):
-                    own[: row.used, : model.kv_heads] = keys[0].transpose(0, 1)
-                    own[: row.used, model.kv_heads :] = values[0].transpose(0, 1)
+                row.cache[:, : row.used] = prefix.cache
             new = (row.cache, row.used, prompt[row.used :])
             if part and sum(len(tokens) for *_, tokens in (*part, new)) > MOST_TOKENS_AT_ONCE:
                 logits.append(model.extend(part))
@@ -128,11 +137,12 @@ class FusedRows:
     def join(self, others: FusedRows) -> None:
         self.rows += others.rows
 
-    def prefix(self, place: int, tokens: Sequence[int]) -> Prefix:
-        row, heads = self.rows[place], self.model.kv_heads
-        own = row.cache[:, None, : row.used].transpose(2, 3).clone()  # (L, 1, 2 * kv heads, T, D)
-        layers = tuple(zip(own[:, :, :heads].unbind(0), own[:, :, heads:].unbind(0), strict=True))
-        return Prefix(tuple(tokens[: row.used]), layers)
+    def prefix(self, place: int, tokens: Sequence[int]) -> CachePrefix:
+        row = self.rows[place]
+        cache = row.cache[:, : row.used]
+        if cache.shape[1] < MOSTLY_USED * row.cache.shape[1]:  # else the room that was not needed would be kept too
+            cache = cache.clone()
+        return CachePrefix(tuple(tokens[: row.used]), (), cache)
 
 
 # -- a padded batch --------------------------------------------------------------------------------------------
@@ -263,7 +273,7 @@ def _fill(cache: DynamicCache, prefixes: Sequence[Prefix | None], width: int) ->
 @dataclass
 class _Single:
     tokens: list[int]
-    cache: dict[str, Any]  # under the name by which the model takes it; empty: computed anew each time
+    cache: dict[str, Any]  # under the name by which the model takes it; empty: computed again each time
 
 
 @dataclass

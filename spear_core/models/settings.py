@@ -14,6 +14,7 @@ from spear_core.errors import ConfigError, one_line
 from spear_core.models.starter_prompts import ANCHOR_PROMPTS, ANCHOR_REVISIONS, PROBE_PROMPTS
 
 SETTINGS_FILE = "spear.json"
+SAMPLING_KEYS = frozenset({"temperature", "top_p", "repetition_penalty", "no_repeat_ngram"})
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class ModelSettings:
     Attributes:
         revise_with_hint: what the user's turn says when a revision is asked for; must contain `{hint}`.
         revise_without_hint: the same when there is no hint.
+        revise_by_request_only: whether revisions are always asked for with these two requests and answered once, for a
+            model that was trained on them; else a hint's words are read (spear_core/inference/stated_answers.py).
         max_new_tokens: the longest reply, in tokens.
         preset: how this model learns (spear_core/config.py); empty: by its depth.
         examples: questions that an empty chat offers.
@@ -33,6 +36,8 @@ class ModelSettings:
             measure what training has been told to keep.
         prompt_kinds: anchor or probe prompt -> its kind, such as "facts" or "arithmetic", so that drift can be measured for
             each kind apart. `spear.json` says it by writing either list of prompts as an object: {"facts": [...], ...}.
+        sampling: how replies are drawn where a conversation chooses nothing: `temperature`, `top_p`, `repetition_penalty`,
+            `no_repeat_ngram`; by default as the model's generation_config says.
 
     Raises:
         ConfigError: for a value of the wrong kind or out of range.
@@ -40,6 +45,7 @@ class ModelSettings:
 
     revise_with_hint: str = "Please improve your answer. Hint: {hint}\nReply with the improved answer only."
     revise_without_hint: str = "Please improve your answer.\nReply with the improved answer only."
+    revise_by_request_only: bool = False
     max_new_tokens: int = 512
     preset: str = ""
     examples: tuple[str, ...] = (
@@ -51,6 +57,7 @@ class ModelSettings:
     anchor_revisions: tuple[tuple[str, str], ...] = ANCHOR_REVISIONS
     probe_prompts: tuple[str, ...] = PROBE_PROMPTS
     prompt_kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
+    sampling: Mapping[str, float] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("revise_with_hint", "revise_without_hint"):
@@ -59,6 +66,8 @@ class ModelSettings:
                 raise ConfigError(f"{name} must be a text that is not empty")
         if "{hint}" not in self.revise_with_hint:
             raise ConfigError("revise_with_hint must contain {hint}, the place where the hint goes")
+        if type(self.revise_by_request_only) is not bool:
+            raise ConfigError("revise_by_request_only must be true or false")
         if type(self.max_new_tokens) is not int or self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens must be a whole number from 1 up, not {self.max_new_tokens!r}")
         if self.preset not in ("", *PRESETS):
@@ -72,6 +81,12 @@ class ModelSettings:
             for pair in self.anchor_revisions
         ):
             raise ConfigError("anchor_revisions must be a list of pairs: a prompt and a hint")
+        if self.sampling is not None and not (
+            isinstance(self.sampling, Mapping)
+            and set(self.sampling) <= SAMPLING_KEYS
+            and all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.sampling.values())
+        ):
+            raise ConfigError(f"sampling must be an object of numbers; its keys are {', '.join(sorted(SAMPLING_KEYS))}")
         if both := set(self.anchor_prompts) & set(self.probe_prompts):
             raise ConfigError(f"{min(both)!r} is both an anchor and a probe; keep it in one of the two lists")
 

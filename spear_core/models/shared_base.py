@@ -23,8 +23,8 @@ from transformers.pytorch_utils import Conv1D
 
 from spear_core.config import LORA_LAYERS, SpearConfig
 from spear_core.errors import AdapterInvalid
-from spear_core.training.scoring import layers_of
-from spear_core.trunk import layer_list
+from spear_core.training.scoring import cast_lora, layers_of
+from spear_core.training.trunk import layer_list
 
 AdapterState = dict[str, Tensor]
 LINEAR_MAPS = (nn.Linear, Conv1D)  # Conv1D is GPT-2's name for one
@@ -88,13 +88,15 @@ class SharedBaseModels:
 
     def __init__(self, base: Any, config: SpearConfig, seed: int = FIRST_ADAPTER_SEED) -> None:
         self._before_layer = _BeforeLayer()
-        self.base = share_base(base)  # a tree of its own: its hooks are the twins' business, and copied with it
+        self.base = share_base(base)  # a tree of its own: its hooks are the two models' business, and copied with it
         for layer in layers_of(self.base):
             layer.register_forward_pre_hook(self._before_layer)
         self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.training: PeftModel = get_peft_model(share_base(self.base), lora_config(config, self.base))
+        if config.lora_layers != "all":  # where all layers have LoRA, of small models, it is slower
+            cast_lora(self.training)
         self.training.eval()
         self.initial = self.state()
         self._spare = [self._tree() for _ in range(SPARE_TREES)]
@@ -117,7 +119,7 @@ class SharedBaseModels:
         return {k: v.detach().clone() for k, v in get_peft_model_state_dict(self.training).items()}
 
     def load(self, state: AdapterState | None) -> None:
-        """Put an adapter into the training twin; None is the untouched first adapter (the base model's behaviour)."""
+        """Put an adapter into the training model; None is the untouched first adapter (the base model's behaviour)."""
         load_state(self.training, self.initial if state is None else state)
 
     def publish(self, state: AdapterState | None, version: int) -> None:

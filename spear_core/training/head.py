@@ -102,6 +102,14 @@ def kl_from_base(hidden: Tensor, base: Tensor, head: nn.Linear) -> tuple[Tensor,
     return kl, same
 
 
+@torch.no_grad()
+def greedy_choices(hidden: Tensor, head: nn.Linear) -> Tensor:
+    """The most probable token after each hidden state, a chunk of logits at a time: (N, H) -> (N,)."""
+    size = chunk_tokens(head.weight.shape[0])
+    parts = [F.linear(part, head.weight, head.bias).argmax(-1) for part in hidden.split(size)]
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long, device=hidden.device)
+
+
 def _check_frozen(head: nn.Linear) -> None:
     if head.weight.requires_grad or (head.bias is not None and head.bias.requires_grad):
         raise ValueError("the head is to be trained; use the model's own forward")

@@ -15,7 +15,7 @@ from typing import Any
 
 from spear_core.models.prompts import revision_messages
 from spear_core.models.settings import ModelSettings
-from spear_core.training.gate import is_degenerate
+from spear_core.training.probes import is_degenerate
 from spear_core.training.scoring import LEARNED_LONG_TOKENS, Row, score_rows
 from spear_core.training.traces import Encoded, Encoder, Messages
 

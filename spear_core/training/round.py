@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 from spear_core.config import SpearConfig
 from spear_core.inference.rollout import answer_all
 from spear_core.models.prompts import template_token_ids
 from spear_core.models.shared_base import AdapterState, SharedBaseModels
-from spear_core.training.gate import Measures, Verdict, decide, measure
+from spear_core.training.gate import Reason, Verdict, decide
+from spear_core.training.material import Anchors, HeldNeighbour, HeldNeighbours, Material, cap_loses
+from spear_core.training.neighbours import Neighbour, Neighbours, cut, telling_words
+from spear_core.training.probes import READ_TOKENS, Kind, Measures, Probe, Probes, measure
 from spear_core.training.scoring import Row, score_rows
 from spear_core.training.traces import Encoded, Encoder, Messages, Trace
-from spear_core.training.trainer import Anchors, Material, Progress, Report, Trainer, cap_loses
+from spear_core.training.trainer import Progress, Report, Trainer
+from spear_core.training.wordings import Wordings
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 OLDER_CHECKED = 64  # older confirmed wins the gate re-asks
+TAUGHT_TOKENS = 12  # of a taught answer that are forced upon a neighbour
+CONSOLIDATED_A_STEP = 4  # corrections in a mini-batch, each as it was asked and in another wording
+EARLIER_NEIGHBOURS = 12  # earlier corrections whose neighbours a round holds, and the gate asks
 REPLIES_CHECKED = 4
 CHECKED_TOKENS = 64  # of each answer that a round asks for
 HOLES = 0.2  # share of an anchor's question left out, once a round was refused for drift
-# nats per token: a confirmed answer is trained anew once a merge has lowered it by this much, below SURE
+# nats per token: a confirmed answer is trained again once a merge has lowered it by this much, below SURE
 WEAKENED, SURE = 0.02, -0.05
 
 
@@ -50,27 +59,29 @@ class RoundResult:
             "peak_bytes": peak_bytes,
             "before": self.before.figures(),
             "after": self.after.figures(),
+            "gate": {"reason": self.verdict.reason, **asdict(self.verdict.figures)},
         }
 
 
 @dataclass
 class Learner:
-    """What stays the same from round to round: the twins, the encoder, the anchors and the gate's probes."""
+    """What stays the same from round to round: the two models, the encoder, the anchors and the gate's probes."""
 
     shared_models: SharedBaseModels
     encoder: Encoder
     config: SpearConfig
     anchors: Anchors
-    probes: Anchors
+    probes: Probes
     pad_id: int
     priority: Callable[[], None] = lambda: None  # called between two pieces of work; may wait
     aside: Callable[[], None] = lambda: None  # the same in the middle of one: before each layer and each encoding
 
     def __post_init__(self) -> None:
         self.shared_models.pause_before_layers(self.aside)
+        self.wordings = Wordings(self.encoder, self.config.wordings)
 
     def answer(self, prompts: Sequence[Messages]) -> list[str]:
-        """Greedy answers of the training twin."""
+        """Greedy answers of the training model."""
         return answer_all(
             self.shared_models.training,
             self.encoder.tokenizer,
@@ -98,7 +109,7 @@ class Learner:
         asked = [trace.prompt for trace in confirmed[:REPLIES_CHECKED]] or [
             [{"role": "user", "content": "Hello!"}],
         ]
-        return decide(before, after, self.answer(asked), self.config), after
+        return decide(before, after, self.answer(asked), self.config, probes.all), after
 
     def run_round(
         self,
@@ -109,49 +120,34 @@ class Learner:
         seed: int,
         on_step: Callable[[Progress], None] = lambda p: None,
         on_check: Callable[[], None] = lambda: None,
+        neighbours: Mapping[str, Neighbours] | None = None,
+        covers: Callable[[str], bool] = lambda question: True,
     ) -> RoundResult:
         """Train on top of `current` (None: the base) and judge. Raises TrainingFailed where the numbers break.
 
-        What the gate refuses is tried once more, gentler and with other draws of anchors and replay. What it refuses
-        because too much has moved that nobody complained about, which is the sum of many rounds, is tried up to twice
-        more, with anchors that have HOLES: by then the whole ones are known by heart, and hold nothing beside them.
+        `neighbours` are those of the wins and of the replayed ones, by the traces' keys. `covers` says of a question
+        whether the new adapter will be the one that answers it; where not, it changes nothing there.
+
+        What the gate refuses only for what moved that nobody complained about is repaired by `repair_steps` further
+        steps, in which leaking neighbours are held too. Without `repair_steps`, and for any other reason, it is trained
+        once more, gentler and with other draws of anchors and replay; for what moved, the sum of many rounds, up to
+        twice more, with anchors that have HOLES: by then the whole ones are known by heart, and hold nothing beside them.
         """
         started = time.monotonic()
-        cfg = self.config
-        encoded_wins = self._encoded(wins)
-        every_lose = [self.encoder.losing(t, wins, cfg) for t in self._one_by_one(loses)]
-        encoded_loses = cap_loses(every_lose, len(wins), cfg, random.Random(seed))  # the gate looks at what is trained
-        older = self._encoded(replay)
-        checked = _sample(older, seed)
-        corrected = {e.prompt_ids for e in (*encoded_wins, *older)}  # is meant to differ from what the base model says
-        anchors, probes = self.anchors.without(corrected), self.probes.without(corrected)
+        material, probes, checked = self._prepared(wins, loses, replay, seed, neighbours or {})
+        probes = probes.with_probes([replace(p, is_covered=covers(p.question)) for p in probes.all])
 
         def measured() -> Measures:
-            return self._measured(encoded_wins, encoded_loses, checked, probes)
+            return self._measured(material.wins, material.loses, checked, probes)
 
         self.shared_models.load(current)
         before = measured()
         forgotten = [e for e, held in zip(checked, before.held, strict=True) if not held]
-        material = Material(encoded_wins, encoded_loses, older, anchors, forgotten)
+        material = replace(material, forgotten=forgotten)
         shown = wins[-1].prompt if wins else None
         before_text = self.answer([shown])[0] if shown else ""
-        verdict = Verdict(False, "")
-        for attempt, rate in enumerate((cfg.learning_rate, cfg.learning_rate / 2, cfg.learning_rate), start=1):
-            if attempt == 3 and not verdict.is_drift:
-                break
-            self.shared_models.load(current)
-            if verdict.is_drift:
-                cfg = cfg.replace(anchor_dropout=max(HOLES, cfg.anchor_dropout))
-            report = self._trainer(cfg).train(material, seed + attempt - 1, on_step, rate)
-            on_check()
-            after = measured()
-            asked = [w.prompt for w in wins[-REPLIES_CHECKED:]]
-            replies = self.answer(asked) if asked else []
-            verdict = decide(before, after, replies, cfg)
-            attempts = attempt
-            log.info("round attempt %d: %d steps, %s", attempt, report.steps, verdict.words)
-            if verdict.passed or report.skipped:
-                break
+        attempt = _Attempt(self, current, material, probes, before, seed, on_step, on_check, measured)
+        verdict, report, after, replies, attempts = attempt.run([w.prompt for w in wins[-REPLIES_CHECKED:]])
         return RoundResult(
             state=self.shared_models.state() if verdict.passed else None,
             verdict=verdict,
@@ -163,19 +159,62 @@ class Learner:
             proof=(shown, before_text, replies[-1]) if shown else None,
         )
 
+    def consolidate(
+        self,
+        current: AdapterState | None,
+        own: Sequence[Trace],
+        seed: int,
+        on_step: Callable[[Progress], None] = lambda p: None,
+        neighbours: Mapping[str, Neighbours] | None = None,
+        covers: Callable[[str], bool] = lambda question: True,
+    ) -> RoundResult:
+        """Practise all corrections together in mini-batches, each in one of its wordings, and judge.
+
+        Training corrections one after the other, each until it is learned, is where forgetting comes from; mini-batches
+        over all of them undo it (LocFT-BF, arXiv 2509.22072). Raises TrainingFailed where the numbers break.
+        """
+        started = time.monotonic()
+        material, probes, checked = self._prepared([], [], own, seed, neighbours or {})
+        probes = probes.with_probes([replace(p, is_covered=covers(p.question)) for p in probes.all])
+        cfg = self.config.replace(
+            max_steps=self.config.consolidation_steps,
+            stop_when_learned=False,
+            wins_a_step=CONSOLIDATED_A_STEP,
+            wordings_a_step=1,
+            earlier_neighbours_a_step=self.config.neighbours_a_step + self.config.earlier_neighbours_a_step,
+        )
+        material = replace(material, wins=material.replay, replay=())
+        self.shared_models.load(current)
+        before = self._measured([], [], checked, probes)
+        report = self.trainer(cfg).train(material, seed, on_step, self.config.learning_rate / 2)
+        after = self._measured([], [], checked, probes)
+        verdict = decide(
+            before, after, self.answer([t.prompt for t in own[:REPLIES_CHECKED]]), cfg, probes.all, Reason.CONSOLIDATED
+        )
+        log.info("consolidation: %d steps over %d corrections, %s", report.steps, len(own), verdict.reason)
+        return RoundResult(
+            state=self.shared_models.state() if verdict.passed else None,
+            verdict=verdict,
+            report=report,
+            before=before,
+            after=after,
+            attempts=1,
+            seconds=time.monotonic() - started,
+            proof=None,
+        )
+
     def run_merge(
         self,
         current: AdapterState | None,
         merged: AdapterState,
         own: Sequence[Trace],
-        gained: str,
         seed: int,
     ) -> RoundResult:
-        """Take over an adapter merged with peers': train anew what it weakened of the own confirmed wins, and judge.
+        """Take over an adapter merged with peers': train again what it weakened of the own confirmed wins, and judge.
 
         Averaging leaves a part of each peer's corrections. What this peer knows best how to restore are its own; as
         everyone does so and shares the result, all of them become whole (FedAvg with local training between).
-        `gained` says in words what the merge brings. Raises TrainingFailed where the numbers break.
+        Raises TrainingFailed where the numbers break.
         """
         started = time.monotonic()
         wins = self._encoded(own)
@@ -193,11 +232,11 @@ class Learner:
         ]
         held = [e for e in wins if e not in weak]
         material = Material(weak, [], held, self.anchors.without(corrected))
-        report = self._trainer(self.config).train(material, seed)
+        report = self.trainer(self.config).train(material, seed)
         after = self._measured([], [], checked, probes)
         replies = self.answer([t.prompt for t in own[-REPLIES_CHECKED:]]) if own else []
-        verdict = decide(before, after, replies, self.config, gained)
-        log.info("merge: %d of %d own wins trained anew, %s", len(weak), len(wins), verdict.words)
+        verdict = decide(before, after, replies, self.config, probes.all, Reason.MERGED)
+        log.info("merge: %d of %d own wins trained again, %s", len(weak), len(wins), verdict.reason)
         return RoundResult(
             state=self.shared_models.state() if verdict.passed else None,
             verdict=verdict,
@@ -209,6 +248,63 @@ class Learner:
             proof=None,
         )
 
+    def _prepared(
+        self,
+        wins: Sequence[Trace],
+        loses: Sequence[Trace],
+        replay: Sequence[Trace],
+        seed: int,
+        neighbours: Mapping[str, Neighbours],
+    ) -> tuple[Material, Probes, list[Encoded]]:
+        """What a round trains on, what the gate asks, and the older wins that it asks again."""
+        cfg = self.config
+        encoded_wins = self._encoded(wins)
+        every_lose = [self.encoder.losing(t, wins, cfg) for t in self._one_by_one(loses)]
+        encoded_loses = cap_loses(every_lose, len(wins), cfg, random.Random(seed))  # the gate looks at what is trained
+        older = self._encoded(replay)
+        corrected = {e.prompt_ids for e in (*encoded_wins, *older)}  # is meant to differ from what the base model says
+        answered = {key: [(n.prompt, n.answer) for n in of_trace.wordings] for key, of_trace in neighbours.items()}
+        self.wordings.know([*replay, *wins], [*older, *encoded_wins], answered)
+        said_wrong = {json.dumps(list(t.prompt)): t.completion for t in loses}
+
+        def near(traces: Sequence[Trace]) -> list[tuple[Trace, Neighbours]]:
+            return [(t, neighbours[t.key]) for t in traces if t.key in neighbours]
+
+        asked_near = [*near(wins), *_sample(near(replay), seed, EARLIER_NEIGHBOURS)]
+        probes = [
+            self._neighbour_probe(t, n, said_wrong.get(json.dumps(list(t.prompt)), ""))
+            for t, of_trace in asked_near
+            for n in of_trace.probes
+        ]
+        held = HeldNeighbours(
+            self.anchors.with_examples([]),
+            [self._held(t, n) for t, of in near(wins) for n in of.trained],
+            [self._held(t, n) for t, of in _sample(near(replay), seed, EARLIER_NEIGHBOURS) for n in of.trained],
+        )
+        material = Material(
+            encoded_wins,
+            encoded_loses,
+            older,
+            self.anchors.without(corrected),
+            neighbours=held if held.new or held.earlier else None,
+            wordings=self.wordings if cfg.wordings else None,
+        )
+        asked = self.probes.with_probes([*self.probes.all, *probes]).without(corrected)
+        return material, asked, _sample(older, seed)
+
+    def _held(self, trace: Trace, near: Neighbour) -> HeldNeighbour:
+        cfg = self.config
+        own = cut(self.encoder.plain(near.prompt, near.answer), cfg.neighbour_tokens)
+        taught = cut(self.encoder.plain(near.prompt, trace.completion), TAUGHT_TOKENS)
+        return HeldNeighbour(
+            replace(own, confidence=cfg.neighbour_weight), replace(taught, confidence=cfg.taught_weight)
+        )
+
+    def _neighbour_probe(self, trace: Trace, near: Neighbour, said_wrong: str) -> Probe:
+        question = near.prompt[-1]["content"]
+        telling = telling_words(trace.completion, trace.prompt[-1]["content"], question, said_wrong)
+        return Probe(cut(self.encoder.plain(near.prompt, near.answer), READ_TOKENS), Kind.NEIGHBOUR, question, telling)
+
     def _encoded(self, traces: Sequence[Trace]) -> list[Encoded]:
         return [self.encoder.trace(trace) for trace in self._one_by_one(traces)]
 
@@ -217,20 +313,95 @@ class Learner:
             self.aside()
             yield trace
 
-    def _trainer(self, config: SpearConfig) -> Trainer:
+    def trainer(self, config: SpearConfig) -> Trainer:
         template = template_token_ids(self.encoder.tokenizer)
         return Trainer(self.shared_models.training, config, self.pad_id, template, self.priority)
 
     def _measured(
-        self, wins: Sequence[Encoded], loses: Sequence[Encoded], older: Sequence[Encoded], probes: Anchors
+        self, wins: Sequence[Encoded], loses: Sequence[Encoded], older: Sequence[Encoded], probes: Probes
     ) -> Measures:
-        model, micro_batch = self.shared_models.training, self.config.micro_batch
-        return measure(model, wins, loses, older, probes, self.pad_id, micro_batch, self.priority)
+        model, tokenizer, micro_batch = self.shared_models.training, self.encoder.tokenizer, self.config.micro_batch
+        return measure(model, tokenizer, wins, loses, older, probes, self.pad_id, micro_batch, self.priority)
 
     def _rows(self, examples: Sequence[Encoded]) -> list[Row]:
         return score_rows(self.shared_models.training, examples, self.pad_id, self.config.micro_batch, self.priority)
 
 
-def _sample(older: list[Encoded], seed: int) -> list[Encoded]:
+@dataclass(frozen=True)
+class _Attempt:
+    """The attempts of one round, until the gate is content or nothing is left to try."""
+
+    learner: Learner
+    current: AdapterState | None
+    material: Material
+    probes: Probes
+    before: Measures
+    seed: int
+    on_step: Callable[[Progress], None]
+    on_check: Callable[[], None]
+    measured: Callable[[], Measures]
+
+    def run(self, asked: Sequence[Messages]) -> tuple[Verdict, Report, Measures, list[str], int]:
+        """The last verdict, its training and measures, the replies to `asked`, and how many attempts there were."""
+        cfg = self.learner.config
+        rates = (cfg.learning_rate, cfg.learning_rate / 2, cfg.learning_rate)
+        material, repaired = self.material, False
+        attempts = 0
+        while True:
+            if not repaired:
+                self.learner.shared_models.load(self.current)
+            number = attempts
+            attempts += 1
+            trainer = self.learner.trainer(cfg)
+            report = trainer.train(material, self.seed + number, self.on_step, rates[number])
+            self.on_check()
+            after = self.measured()
+            replies = self.learner.answer(asked) if asked else []
+            verdict = decide(self.before, after, replies, cfg, self.probes.all)
+            log.info("round attempt %d: %d steps, %s %s", attempts, report.steps, verdict.reason, verdict.figures.kind)
+            if verdict.passed or report.skipped or attempts == len(rates):
+                break
+            repaired = verdict.is_drift and self.learner.config.repair_steps > 0
+            if repaired:
+                cfg, material = self._repair(material, after)
+            elif verdict.is_drift:
+                cfg = cfg.replace(anchor_dropout=max(HOLES, cfg.anchor_dropout))
+            elif attempts == 2:
+                break
+        return verdict, report, after, replies, attempts
+
+    def _repair(self, material: Material, after: Measures) -> tuple[SpearConfig, Material]:
+        """Few steps that hold harder, leaking neighbours among what is held."""
+        config = self.learner.config
+        steps = config.repair_steps
+        leaking = [
+            HeldNeighbour(
+                replace(cut(p.example, config.neighbour_tokens), confidence=config.neighbour_weight),
+                replace(
+                    p.example, completion_ids=win.completion_ids, mask=win.mask, confidence=2 * config.taught_weight
+                ),
+            )
+            for p, answer in zip(self.probes.all, after.answers, strict=True)
+            if answer.leaks
+            for win in material.wins
+        ]
+        near = material.neighbours
+        if leaking:
+            near = HeldNeighbours(
+                near.pool if near else self.learner.anchors.with_examples([]),
+                [*leaking, *(near.new if near else ())],
+                near.earlier if near else (),
+            )
+        firm = config.replace(
+            max_steps=2 * steps,
+            settle_steps=steps,
+            anchor_weight=2 * config.anchor_weight,
+            anchors_a_step=2 * config.anchors_a_step,
+            neighbours_a_step=max(2 * config.neighbours_a_step, len(leaking)),
+        )
+        return firm, replace(material, neighbours=near)
+
+
+def _sample(older: Sequence[_T], seed: int, most: int = OLDER_CHECKED) -> list[_T]:
     """What the gate asks again."""
-    return older if len(older) <= OLDER_CHECKED else random.Random(seed).sample(older, OLDER_CHECKED)
+    return list(older) if len(older) <= most else random.Random(seed).sample(list(older), most)

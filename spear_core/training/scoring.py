@@ -16,15 +16,16 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from spear_core.errors import one_line
-from spear_core.training.head import kl_from_base, target_logps
+from spear_core.training.head import greedy_choices, kl_from_base, target_logps
 from spear_core.training.losses import token_logps
 from spear_core.training.packing import Packed, batches_by_prompt, pack
 from spear_core.training.traces import Encoded
-from spear_core.trunk import Trunk, TrunkCache, first_adapted, text_key
+from spear_core.training.trunk import Trunk, TrunkCache, first_adapted, text_key
 
 log = logging.getLogger(__name__)
 # relative difference of hidden states above which two ways to compute them are not the same way (a leak makes it 0.6)
@@ -32,6 +33,7 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 2e-2, torc
 LARGE_LOGITS = 1000.0
 LEARNED_LONG_TOKENS = 64  # docs/METRICS.md: longer completions count as learned by their mean log p
 LEARNED_LONG_LOGP = -0.1
+WIDE_ROW_TOKENS = 320  # of rows whose prompts share a long beginning
 ROW_TOKENS = 64  # short prompts share a row up to this: fewer tokens of padding, still cheap attention
 # what an architecture without the trick may raise when it is tried
 REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError, ImportError)
@@ -90,6 +92,10 @@ class Predictions:
         now = self.values.float().log_softmax(-1)
         return (base.exp() * (base - now)).sum(-1), base.argmax(-1) == now.argmax(-1)
 
+    def choices(self) -> Tensor:
+        """The most probable token in the place of each scored one: (N,)."""
+        return greedy_choices(self.values, self.head) if self.head is not None else self.values.argmax(-1)
+
     def split(self, first: int) -> tuple[Predictions, Predictions]:
         """Those of the first examples, and those of the others."""
         at = int((self.packed.examples < first).sum())
@@ -125,7 +131,8 @@ def predict(model: Any, examples: Sequence[Encoded], pad_id: int, *, every_token
     shape = (len(examples), max(len(e.completion_ids) for e in examples))
     if able.plain_head:
         trunk = trunk_of(model)
-        states = trunk.hidden(packed, examples, inputs) if trunk else _backbone(causal)(**inputs).last_hidden_state
+        with compute_dtype(causal):
+            states = trunk.hidden(packed, examples, inputs) if trunk else _backbone(causal)(**inputs).last_hidden_state
         hidden = states[packed.rows, packed.columns]  # (N, H)
         return Predictions(packed, hidden, causal.get_output_embeddings(), shape)
     columns, place = packed.columns.unique(return_inverse=True)
@@ -177,6 +184,37 @@ def ability(model: Any) -> Ability:
                 log.warning("training takes a slower way with this model: %s", found.why)
             known = _abilities[causal] = (attention, found)
         return known[1]
+
+
+def compute_dtype(causal: Any) -> contextlib.AbstractContextManager[Any]:
+    """Around a forward of a bfloat16 model: LoRA's float32 factors are then multiplied as bfloat16 too.
+
+    Left alone PEFT makes float32 of the activations for them, in every adapted map, which costs more than the products.
+    The factors and their gradients stay float32.
+    """
+    if causal.dtype != torch.bfloat16 or not is_lora_cast(causal):
+        return contextlib.nullcontext()
+    return torch.autocast(next(causal.parameters()).device.type, dtype=torch.bfloat16)
+
+
+def is_lora_cast(causal: Any) -> bool:
+    """Whether `cast_lora` was called for this model."""
+    return bool(getattr(causal, "_lora_follows_autocast", False))
+
+
+def cast_lora(model: Any) -> None:
+    """Let the adapted maps of a model take the activations as they come wherever autocast is on."""
+    causal = _causal(model)
+    causal._lora_follows_autocast = True
+    for module in causal.modules():
+        if isinstance(module, BaseTunerLayer):
+            module._cast_input_dtype = _as_it_comes  # type: ignore[method-assign, assignment]
+
+
+def _as_it_comes(x: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    if x is None or x.dtype == dtype or torch.is_autocast_enabled(x.device.type):
+        return x
+    return x.to(dtype)
 
 
 def trunk_of(model: Any) -> Trunk | None:
@@ -233,7 +271,15 @@ def _prepared(
     # a window that cuts into these rows would have to be cut into the mask too, layer by layer: left to the model
     share = able.packs and (able.window is None or longest <= able.window)
     room = ROW_TOKENS if able.plain_head else 0  # other heads are applied to whole columns: full rows would make more
-    packed = pack(examples, pad_id, device, share_prompts=share, row_tokens=room, every_token=every_token)
+    packed = pack(
+        examples,
+        pad_id,
+        device,
+        share_prompts=share,
+        row_tokens=room,
+        wide_row_tokens=WIDE_ROW_TOKENS if room else 0,
+        every_token=every_token,
+    )
     share = share and packed.ids.shape[0] < len(examples)
     return packed, _inputs(packed, share=share, dtype=causal.dtype)
 

@@ -76,7 +76,7 @@ def loaded() -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def tried(loaded: LoadedModel) -> dict[str, list[app.Tried]]:
-    return app.Desk(loaded, 12, 3).populations()
+    return app.JudgeCases(loaded, 12, 3).populations()
 
 
 def test_each_population_is_what_it_says(tried: dict[str, list[app.Tried]]) -> None:

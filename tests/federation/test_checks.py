@@ -258,7 +258,7 @@ def test_another_key_is_refused_also_when_it_claims_to_be_the_peer(tmp_path: Pat
         (4, NOW + 5, Seen(5, NOW), NOW, "older than the one of round 5"),
         (6, NOW - 1000, Seen(5, NOW), NOW, "older than the one of round 5"),
         (5, NOW + 1000, None, NOW, "from the future, by 17 minutes"),
-        (5, NOW - 31 * DAY, None, NOW, "31 days old; its author must sign it anew"),
+        (5, NOW - 31 * DAY, None, NOW, "31 days old; its author must sign it again"),
     ],
 )
 def test_a_replayed_or_mistimed_update_is_refused(
@@ -276,7 +276,7 @@ def test_a_replayed_or_mistimed_update_is_refused(
         (5, NOW, None, NOW - 600),  # the peer's clock is ten minutes ahead
         (5, NOW, None, NOW + 600),
         (6, NOW - 600, Seen(5, NOW), NOW),  # and was then set right
-        (5, NOW + 1, Seen(5, NOW), NOW),  # the same round, signed anew
+        (5, NOW + 1, Seen(5, NOW), NOW),  # the same round, signed again
         (6, NOW, Seen(5, NOW), NOW),
     ],
 )

@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from spear_core.config import PRESETS
 from spear_core.training.losses import tail_mask
+from spear_core.training.material import Material
 from spear_core.training.self_play import play
 from spear_core.training.traces import Encoded, Trace
-from spear_core.training.trainer import Material, Trainer
+from spear_core.training.trainer import Trainer
 
 LOSS_TOLERANCE = 1e-3  # relative
 ADAPTER_TOLERANCE = 1e-5  # absolute, per value

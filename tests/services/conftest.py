@@ -21,7 +21,7 @@ OpenPeer = Callable[..., AppServices]
 
 @pytest.fixture
 def open_app(tmp_path: Path) -> Iterator[OpenBench]:
-    """Call it to open the bench, again to restart on the same data folder, with `fresh` to begin anew."""
+    """Call it to open the bench, again to restart on the same data folder, with `fresh` to start over."""
     opened: list[AppServices] = []
     folders = [tmp_path / "data"]
 

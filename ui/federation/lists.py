@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from html import escape
 
-from services.peers.views import CircleView, KnockView, MergeView, PeerView
+from services.peers.views import CircleView, JoinRequestView, MergeView, PeerView
 
 NO_PEERS = (
     '<div class="empty"><p><b>No peers yet.</b> This is how a circle begins:</p><ol>'
@@ -64,7 +64,7 @@ def _peer(peer: PeerView) -> str:
     )
 
 
-def _send_join_request(join_request: KnockView) -> str:
+def _send_join_request(join_request: JoinRequestView) -> str:
     name = join_request.name or "Someone without a name"
     return (
         f'<li class="entry"><header><h4>{escape(name)}</h4><span class="pill" title="It may not do anything yet.">'

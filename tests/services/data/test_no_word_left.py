@@ -123,7 +123,7 @@ def test_what_earlier_versions_left_is_erased_at_the_first_start(tmp_path: Path,
     app.close()
     with closing(sqlite3.connect(data / DATABASE)) as db:
         db.execute("PRAGMA secure_delete=OFF")
-        db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm009_words_erased'")
+        db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm012_words_erased'")
         db.execute("DELETE FROM settings WHERE key = 'manifests_without_words'")
         for table in ("rounds", "adapters"):
             db.execute(f"UPDATE {table} SET figures = json_set(figures, '$.wishes', json(?))", [json.dumps([HINT])])

@@ -15,6 +15,8 @@ FREE = {
     "learning_rate": 1e-2,
     "anchor_weight": 0.0,
     "gate_max_probe_kl": 1000.0,
+    "gate_max_changed": 1.0,
+    "gate_max_changed_of_a_kind": 1.0,
     "prompt_dropout": 0.0,
     "max_new_tokens": 12,
 }

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from services.learning.verdict_words import verdict_words
 from spear_core.config import preset
 from spear_core.models.settings import ModelSettings
-from spear_core.training.gate import Measures, decide, is_degenerate
+from spear_core.training.gate import Reason, Verdict, decide
 from spear_core.training.judge import Case, calibrate, is_clean, judge
+from spear_core.training.probes import Kind, Measures, Probe, ProbedAnswer, is_degenerate
+from spear_core.training.traces import Encoded
 
 CONFIG = preset("live")
 BEFORE = Measures(-3.0, 0.8, (False,), (True,) * 40, 0.01, 0.0, 0.0, 0.0, True)
@@ -23,14 +26,14 @@ def after(**changes: Any) -> Measures:
 
 def test_a_round_that_learned_and_forgot_nothing_is_kept_and_says_so() -> None:
     verdict = decide(BEFORE, AFTER, ["A hammer is a tool."], CONFIG)
-    assert verdict.passed
-    assert verdict.words == "Kept: your correction is learned; older answers unchanged (0.2 %)."
+    assert verdict.passed and verdict.reason == Reason.LEARNED
+    assert verdict_words(verdict) == "Kept: the correction is learned; no other answers were checked."
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"held": (False,) * 6 + (True,) * 34}, "it would have forgotten 6 of your 40 earlier confirmations"),
+        ({"held": (False,) * 6 + (True,) * 34}, "it would have forgotten 6 of 40 earlier confirmations"),
         ({"win_logp": -3.5, "learned": (False,)}, "did not become more likely"),
         ({"rejected_p": 0.9}, "the rejected answer became more likely"),
         ({"learned": (False,)}, "still got 1 of 1 corrections wrong"),
@@ -44,13 +47,77 @@ def test_a_round_that_learned_and_forgot_nothing_is_kept_and_says_so() -> None:
 def test_each_thing_that_got_worse_refuses_the_round_in_plain_words(changes: dict[str, Any], words: str) -> None:
     verdict = decide(BEFORE, after(**changes), ["A hammer is a tool."], CONFIG)
     assert not verdict.passed
-    assert words in verdict.words
+    assert words in verdict_words(verdict)
 
 
 @pytest.mark.parametrize("reply", ["", "   ", "no " * 40])
 def test_empty_and_looping_replies_refuse_the_round(reply: str) -> None:
     assert is_degenerate(reply)
     assert not decide(BEFORE, AFTER, [reply], CONFIG).passed
+
+
+def probes(kind: str, count: int) -> list[Probe]:
+    return [Probe(Encoded((1,), (2,), (True,)), kind, f"{kind} {i}?") for i in range(count)]
+
+
+def answers(changed: int, of: int, leaks: int = 0) -> tuple[ProbedAnswer, ...]:
+    return tuple(ProbedAnswer(i < changed, "other" if i < changed else "same", i < leaks) for i in range(of))
+
+
+def test_unchanged_is_said_only_where_every_checked_answer_came_out_the_same() -> None:
+    asked = probes("facts", 10)
+    before = dataclasses.replace(BEFORE, answers=answers(0, 10))
+    same = decide(before, after(answers=answers(0, 10)), [], CONFIG, asked)
+    assert verdict_words(same) == "Kept: the correction is learned; 10 other answers checked, none changed."
+    one = decide(before, after(answers=answers(1, 10)), [], CONFIG, asked)
+    assert one.passed and verdict_words(one) == "Kept: the correction is learned; 10 other answers checked, 1 changed."
+    (changed,) = one.figures.changed
+    assert (changed.question, changed.before, changed.after) == ("facts 0?", "same", "other")
+
+
+def test_a_taught_answer_that_similar_questions_get_refuses_the_round() -> None:
+    asked = probes(Kind.NEIGHBOUR, 4)
+    before = dataclasses.replace(BEFORE, answers=answers(0, 4))
+    assert decide(before, after(answers=answers(1, 4, leaks=1)), [], CONFIG, asked).passed  # a quarter: the budget
+    verdict = decide(before, after(answers=answers(2, 4, leaks=2)), [], CONFIG, asked)
+    assert not verdict.passed and verdict.reason == Reason.LEAKED and verdict.is_drift
+    assert "2 of 4 similar questions" in verdict_words(verdict)
+    leaking = dataclasses.replace(BEFORE, answers=answers(2, 4, leaks=2))
+    assert decide(leaking, after(answers=answers(2, 4, leaks=2)), [], CONFIG, asked).passed, "not of this round"
+
+
+def test_damage_in_one_kind_of_question_does_not_hide_in_the_mean() -> None:
+    asked = [*probes("facts", 60), *probes("spelling", 4)]
+    before = dataclasses.replace(BEFORE, answers=answers(0, 64))
+    verdict = decide(before, after(answers=answers(0, 60) + answers(3, 4)), [], CONFIG, asked)
+    assert not verdict.passed and verdict.reason == Reason.CORNER_CHANGED and verdict.figures.kind == "spelling"
+    assert "answers about spelling" in verdict_words(verdict)
+    assert decide(before, after(answers=answers(3, 60) + answers(0, 4)), [], CONFIG, asked).passed
+
+
+def test_more_changed_answers_than_the_budget_refuse_the_round_unless_they_had_changed_before() -> None:
+    asked = probes("facts", 10)
+    before = dataclasses.replace(BEFORE, answers=answers(0, 10))
+    verdict = decide(before, after(answers=answers(4, 10)), [], CONFIG, asked)
+    assert not verdict.passed and verdict.reason == Reason.ANSWERS_CHANGED
+    assert "4 answers of 10" in verdict_words(verdict)
+    assert decide(
+        dataclasses.replace(BEFORE, answers=answers(4, 10)), after(answers=answers(4, 10)), [], CONFIG, asked
+    ).passed
+
+
+def test_recent_replies_that_nobody_objected_to_may_hardly_change() -> None:
+    asked = probes(Kind.RECENT, 6)
+    before = dataclasses.replace(BEFORE, answers=answers(0, 6))
+    assert decide(before, after(answers=answers(1, 6)), [], CONFIG, asked).passed
+    assert decide(before, after(answers=answers(2, 6)), [], CONFIG, asked).reason == Reason.RECENT_CHANGED
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_a_sentence(reason: Reason) -> None:
+    passed = reason in (Reason.LEARNED, Reason.MORE_LIKELY, Reason.MERGED, Reason.CONSOLIDATED, Reason.UNCHECKED)
+    words = verdict_words(Verdict(passed, reason))
+    assert words.startswith("Kept" if passed else "Not kept: ") and words.endswith(".")
 
 
 def test_an_ordinary_long_reply_is_no_loop() -> None:
@@ -64,9 +131,12 @@ def test_a_rejected_answer_that_is_improbable_anyway_may_stay_where_it_is() -> N
 def test_a_merge_may_move_what_nobody_complained_about_half_as_far_as_a_correction() -> None:
     moved = after(probe_kl=0.75 * CONFIG.gate_max_probe_kl)
     assert decide(BEFORE, moved, [], CONFIG).passed
-    assert not decide(BEFORE, moved, [], CONFIG, gained="what 2 peers taught is merged in").passed
-    verdict = decide(BEFORE, after(probe_kl=0.01), [], CONFIG, gained="what 2 peers taught is merged in")
-    assert verdict.passed and "what 2 peers taught is merged in" in verdict.words
+    assert not decide(BEFORE, moved, [], CONFIG, gained=Reason.MERGED).passed
+    verdict = decide(BEFORE, after(probe_kl=0.01), [], CONFIG, gained=Reason.MERGED)
+    assert verdict.passed and verdict.reason == Reason.MERGED
+    assert verdict_words(verdict, "what 2 peers taught is merged in").startswith(
+        "Kept: what 2 peers taught is merged in; "
+    )
 
 
 def test_what_a_standing_wish_moved_is_held_to_no_less_than_before() -> None:

@@ -89,11 +89,11 @@ import sys
 import psutil
 from pathlib import Path
 from services.settings import Settings
-from services.app import open_workbench
+from services.app import open_services
 from spear_core.training.memory import give_back
 from spear_core.inference.rollout import answer_all
 
-bench = open_workbench(Settings(model=sys.argv[1], data_folder=Path(sys.argv[2]), threads=1), start_jobs=False)
+bench = open_services(Settings(model=sys.argv[1], data_folder=Path(sys.argv[2]), threads=1), start_jobs=False)
 engine, words = bench.engine, "one two three four five six seven eight nine ten".split()
 
 def resident():
@@ -103,7 +103,7 @@ def resident():
 def ask(prompts):
     asked = [[{"role": "user", "content": " ".join(words * 12)[: 4 * n]}] for n in prompts]
     for a in asked:
-        answer_all(engine.twins.base, engine.loaded.tokenizer, [a], context_tokens=engine.loaded.context_tokens,
+        answer_all(engine.shared_models.base, engine.loaded.tokenizer, [a], context_tokens=engine.loaded.context_tokens,
                    max_new_tokens=1)
 
 ask(range(1, 20))

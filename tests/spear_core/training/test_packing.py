@@ -34,7 +34,7 @@ from transformers import (
 from spear_core.training import head as head_module
 from spear_core.training.head import kl_from_base, target_logps
 from spear_core.training.losses import lose_loss, tail_mask, win_loss
-from spear_core.training.packing import batches_by_prompt, fill, pack
+from spear_core.training.packing import batches_by_prompt, common_beginning, fill, pack
 from spear_core.training.scoring import ability, checkpointed, predict, score, score_rows
 from spear_core.training.traces import Encoded
 from tests.reference.obvious_step import obvious_losses
@@ -408,3 +408,24 @@ def test_checkpointing_gives_the_same_gradients_and_leaves_no_trace() -> None:
     assert all(torch.allclose(again[n], g, atol=1e-7) for n, g in plain.items())
     assert not any(m.training for m in model.modules())
     assert not any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
+
+
+@pytest.mark.parametrize("kind", sorted(PACKS & PLAIN))
+def test_a_beginning_that_all_prompts_share_is_computed_once_a_row_and_changes_no_loss(kind: str) -> None:
+    model, common = adapted(kind), [7, 9, 11, 13, 15, 17, 19, 21, 23, 25]
+    wins = [example([*common, 3 + i, 5 + i], [8 + i, END]) for i in range(5)]
+    wins.append(example([*common, 3, 5], [40, 41, END]))  # a sibling of the first
+    packed = pack(wins, 0, wide_row_tokens=40)
+    assert packed.ids.numel() < sum(len(e.prompt_ids) + len(e.completion_ids) for e in wins)
+    assert common_beginning([e.prompt_ids for e in wins]) == 10
+    assert_same_step(model, wins[:3], wins[3:], 0.0)
+
+
+def test_tokens_see_the_common_beginning_and_their_own_prompt_and_no_other() -> None:
+    common = tuple(range(2, 12))
+    packed = pack([example([*common, 30], [31]), example([*common, 40], [41])], 0, wide_row_tokens=64)
+    assert packed.ids.tolist() == [[*common, 30, 31, 40, 41]]
+    seen = packed.may_see()[0]
+    assert seen[13].tolist() == [True] * 10 + [False, False, True, True]
+    assert seen[10].tolist() == [True] * 11 + [False] * 3
+    assert packed.positions[0].tolist() == [*range(10), 10, 11, 10, 11]

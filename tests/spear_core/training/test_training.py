@@ -16,11 +16,15 @@ from spear_core.errors import TrainingFailed
 from spear_core.models.loading import LoadedModel, load_model
 from spear_core.models.prompts import template_token_ids
 from spear_core.models.shared_base import SharedBaseModels
+from spear_core.training import material as material_module
 from spear_core.training import trainer as trainer_module
+from spear_core.training.gate import Reason
+from spear_core.training.material import Anchors, DriftDraw, Material
+from spear_core.training.probes import Probes
 from spear_core.training.round import HOLES, Learner
 from spear_core.training.scoring import predict, score
 from spear_core.training.traces import Encoded, Encoder, Trace
-from spear_core.training.trainer import AnchorDraw, Anchors, Material, Trainer
+from spear_core.training.trainer import Trainer
 from tests.tiny_models import tiny_folder
 
 QUESTION = [{"role": "user", "content": "What is an owl?"}]
@@ -44,7 +48,7 @@ def shared_models_of(loaded: LoadedModel, **changes: Any) -> SharedBaseModels:
 
 def learner_of(loaded: LoadedModel, shared_models: SharedBaseModels) -> Learner:
     encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
-    probe = Anchors([encoder.plain([{"role": "user", "content": "Hello"}], "hello")])
+    probe = Probes.plain([encoder.plain([{"role": "user", "content": "Hello"}], "hello")])
     return Learner(shared_models, encoder, shared_models.config, Anchors([]), probe, pad_id=0)
 
 
@@ -172,9 +176,8 @@ def test_a_rejected_answer_that_rose_with_the_right_one_is_trained_on_until_it_f
     assert steps(rejected_now=0.9) == steps(rejected_now=0.1) + 7 * 2  # patience: eight times the settling steps
 
 
-def test_half_of_a_steps_anchors_are_those_that_drifted_most_and_the_rest_come_in_turn(loaded: LoadedModel) -> None:
-    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
-    draw = AnchorDraw(Anchors([encoder.plain(QUESTION, f"a bird {i}") for i in range(10)]), random.Random(1), 0.5)
+def test_half_of_a_steps_anchors_are_those_that_drifted_most_and_the_rest_come_in_turn() -> None:
+    draw = DriftDraw(10, random.Random(1), 0.5)
     first = draw.draw(4)
     assert len(set(first)) == 4
     draw.drift.update(dict.fromkeys(first, 0.0) | {first[0]: 0.5, first[1]: 0.7})
@@ -220,10 +223,10 @@ def _with(config: SpearConfig, **changes: Any) -> Callable[[LoadedModel], Shared
 
 
 def test_a_round_that_learned_is_kept_and_brings_its_proof(loaded: LoadedModel) -> None:
-    shared_models = shared_models_of(loaded, gate_max_probe_kl=100.0)
+    shared_models = shared_models_of(loaded, gate_max_probe_kl=100.0, gate_max_changed=1.0)
     result = learner_of(loaded, shared_models).run_round(None, [WIN], [LOSE], [], seed=1)
     assert result.verdict.passed, result.verdict
-    assert result.verdict.words.startswith("Kept: your correction is learned")
+    assert result.verdict.reason == Reason.LEARNED
     assert result.state is not None
     assert result.proof is not None and result.proof[2] == "a bird" and result.proof[1] != "a bird"
 
@@ -233,7 +236,7 @@ def test_a_round_that_breaks_other_answers_is_not_kept(loaded: LoadedModel) -> N
     result = learner_of(loaded, shared_models).run_round(None, [WIN], [LOSE], [], seed=1)
     assert not result.verdict.passed
     assert result.state is None
-    assert "nobody complained about" in result.verdict.words
+    assert result.verdict.reason in (Reason.DRIFT, Reason.ANSWERS_CHANGED)
 
 
 def test_what_is_refused_for_drift_is_tried_twice_more_with_other_draws_and_holes_in_the_anchors(
@@ -255,14 +258,16 @@ def test_what_is_refused_for_drift_is_tried_twice_more_with_other_draws_and_hole
     assert not result.verdict.passed and result.verdict.is_drift and result.attempts == 3
     assert len(set(seeds)) == 3
     assert holes == [0.0, HOLES, HOLES]
-    unlearned = _with(preset("live"), learning_rate=1e-6, max_steps=1, gate_max_probe_kl=100.0)(loaded)
+    unlearned = _with(preset("live"), learning_rate=1e-6, max_steps=1, gate_max_probe_kl=100.0, gate_max_changed=1.0)(
+        loaded
+    )
     assert learner_of(loaded, unlearned).run_round(None, [WIN], [LOSE], [], seed=1).attempts == 2
     assert holes[3:] == [0.0, 0.0]
 
 
 def test_what_was_corrected_is_no_measure_of_what_nobody_complained_about(loaded: LoadedModel) -> None:
     learner = learner_of(loaded, shared_models_of(loaded, gate_max_probe_kl=0.0, gate_max_worst_probe_kl=0.0))
-    learner.probes = Anchors([learner.encoder.plain(QUESTION, "a cat")])
+    learner.probes = Probes.plain([learner.encoder.plain(QUESTION, "a cat")])
     taught = learner.run_round(None, [WIN], [], [], seed=1)
     assert taught.verdict.passed and taught.state is not None
     later = Trace("win", [{"role": "user", "content": "What is a harp?"}], "strings")
@@ -289,7 +294,8 @@ def test_an_anchor_is_cut_alike_for_both_models_and_each_time_otherwise(
                 now += [] if now else [e for e in examples if e.completion_ids == seen[0].completion_ids]
         return real(model, examples, pad_id, **how)
 
-    monkeypatch.setattr(trainer_module, "predict", spy)
+    for module in (trainer_module, material_module):
+        monkeypatch.setattr(module, "predict", spy)
     Trainer(shared_models.training, shared_models.config.replace(learning_rate=1e-9), 0, frozenset()).train(
         Material([encoder.trace(WIN)], [], [], anchors), seed=1
     )
@@ -305,7 +311,7 @@ def test_the_untouched_adapter_has_not_drifted_from_anchors_however_they_are_cut
     learner = learner_of(loaded, shared_models)
     said = [("What is a dog?", "a pet"), ("Who are you?", "A small model."), ("Bye!", "Goodbye, and come back soon.")]
     anchors = Anchors([learner.encoder.plain([{"role": "user", "content": asked}], text) for asked, text in said])
-    report = learner._trainer(shared_models.config).train(
+    report = learner.trainer(shared_models.config).train(
         Material([learner.encoder.trace(WIN)], [], [], anchors), seed=1
     )
     assert abs(report.anchor_kl) < 1e-6
@@ -315,7 +321,7 @@ def test_no_anchor_holds_an_earlier_correction_to_the_base_models_answer(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner = learner_of(loaded, shared_models_of(loaded, gate_enabled=False, max_steps=2))
-    learner.anchors = Anchors([learner.encoder.plain(QUESTION, "a cat"), *learner.probes.examples])
+    learner.anchors = Anchors([learner.encoder.plain(QUESTION, "a cat"), *learner.probes.anchors.examples])
     seen: list[Material] = []
     real = Trainer.train
 
@@ -326,7 +332,7 @@ def test_no_anchor_holds_an_earlier_correction_to_the_base_models_answer(
     monkeypatch.setattr(Trainer, "train", spy)
     later = Trace("win", [{"role": "user", "content": "What is a harp?"}], "strings")
     learner.run_round(None, [later], [], [WIN], seed=1)
-    assert seen[0].anchors is not None and seen[0].anchors.examples == learner.probes.examples
+    assert seen[0].anchors is not None and seen[0].anchors.examples == learner.probes.anchors.examples
 
 
 def test_the_gate_looks_at_the_losing_traces_that_are_trained(loaded: LoadedModel) -> None:
@@ -341,10 +347,12 @@ def test_the_gate_looks_at_the_losing_traces_that_are_trained(loaded: LoadedMode
 
 
 def test_a_round_that_cannot_learn_in_time_is_not_kept(loaded: LoadedModel) -> None:
-    shared_models = _with(preset("live"), learning_rate=1e-6, max_steps=1, gate_max_probe_kl=100.0)(loaded)
+    shared_models = _with(
+        preset("live"), learning_rate=1e-6, max_steps=1, gate_max_probe_kl=100.0, gate_max_changed=1.0
+    )(loaded)
     result = learner_of(loaded, shared_models).run_round(None, [WIN], [LOSE], [], seed=1)
     assert not result.verdict.passed
-    assert "still got 1 of 1 corrections wrong" in result.verdict.words
+    assert result.verdict.reason == Reason.STILL_WRONG and result.verdict.figures.learned == 0
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "llama3", "gemma2"])

@@ -30,7 +30,7 @@ from spear_core.models.shared_base import SharedBaseModels, lora_config
 from spear_core.training import scoring
 from spear_core.training.scoring import drop_kept_states, predict, trunk_of
 from spear_core.training.traces import Encoded
-from spear_core.trunk import TrunkCache, first_adapted, text_key
+from spear_core.training.trunk import TrunkCache, first_adapted, text_key
 from tests.tiny_models import tiny_folder
 
 V = 64

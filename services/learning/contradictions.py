@@ -1,0 +1,55 @@
+"""Corrections that contradict each other: the same question, or nearly, with another answer. Reads traces, writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from feedback_store import Trace
+from services.views import ContradictionView
+from spear_core.training.neighbours import question_key, telling_words
+from spear_core.training.traces import Messages
+
+LOOKED_AT = 2000  # the newest confirmed answers
+NEW = 20  # of them that are compared with all earlier ones
+STANDING = ("pending", "claimed", "trained")
+
+
+def contradictions(wins: Sequence[Trace]) -> list[ContradictionView]:
+    """Of confirmed answers, oldest first: the newest ones that contradict an earlier one, newest first."""
+    found = []
+    said = [(trace, _key(trace.prompt)) for trace in wins if trace.source != "judged" and trace.subject_id]
+    for place in range(len(said) - 1, max(-1, len(said) - 1 - NEW), -1):
+        newer, key = said[place]
+        earlier = next((t for t, k in reversed(said[:place]) if k == key and k and _differ(t, newer)), None)
+        if earlier is not None:
+            found.append(_view(earlier, newer))
+    return found
+
+
+def _key(prompt: Messages) -> str:
+    """Equal for prompts that ask the same in about the same words; empty where a question has no content words."""
+    key = question_key(prompt[-1]["content"])
+    return json.dumps([list(prompt[:-1]), key]) if key else ""
+
+
+def _differ(earlier: Trace, newer: Trace) -> bool:
+    """Whether the answers tell different things; one that only says more does not contradict."""
+    if earlier.subject_id == newer.subject_id:
+        return False  # a person's second word on the same reply replaces the first
+    questions = (newer.prompt[-1]["content"], earlier.prompt[-1]["content"])
+    was, now = (telling_words(t.completion, *questions) for t in (earlier, newer))
+    return bool(was) and bool(now) and not (was <= now or now <= was)
+
+
+def _view(earlier: Trace, newer: Trace) -> ContradictionView:
+    assert earlier.subject_id is not None and newer.subject_id is not None  # `contradictions` takes no others
+    return ContradictionView(
+        newer.subject_id,
+        newer.prompt[-1]["content"],
+        newer.completion,
+        earlier.subject_id,
+        earlier.prompt[-1]["content"],
+        earlier.completion,
+        earlier.created_at_utc,
+    )

@@ -1,0 +1,148 @@
+"""Questions like a corrected one, about something else: made by the base model, kept with the correction. No training."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from feedback_store import Trace, UnknownRecord
+from services.engine import Engine
+from spear_core.inference.generate import ReplySettings
+from spear_core.inference.generation import Finish
+from spear_core.inference.rollout import answer_all, sample_replies
+from spear_core.training.neighbours import (
+    Neighbour,
+    Neighbours,
+    content_words,
+    gives,
+    neighbour_questions,
+    split,
+    telling_words,
+    words_of,
+)
+from spear_core.training.probes import READ_TOKENS, is_degenerate
+from spear_core.training.traces import Messages
+from spear_core.training.wordings import other_wordings
+
+log = logging.getLogger(__name__)
+WORDED_TOKENS = 32  # of an answer to another wording; a longer one is not kept
+WITH_FACT = "Question: {question}\nFact: {fact}\nAnswer the question with the fact."
+REMEMBERED = 64  # questions whose neighbours were made before their correction was confirmed
+PRAISE = ("liked",)  # a liked reply teaches nothing new that could spread
+
+
+class NeighbourService:
+    """`prepare` may be called from any thread, `of` by the one that trains."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._made: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
+        self._making = threading.Lock()
+
+    def prepare(self, prompt: Messages) -> None:
+        """Make the neighbours of a question now, as a correction of its answer seems to be on its way."""
+        if self._engine.config.neighbours:
+            self._make(prompt)
+
+    def of(self, wins: Sequence[Trace], older: Sequence[Trace]) -> dict[str, Neighbours]:
+        """By trace id. Those of `wins` are made where they are missing, of `older` ones what is kept counts."""
+        config, store = self._engine.config, self._engine.store
+        if not config.neighbours:
+            return {}
+        kept = store.kept_neighbours([t.id for t in (*wins, *older)])
+        for trace in wins:
+            if trace.id not in kept and trace.side == "win" and trace.source not in PRAISE:
+                kept[trace.id] = [*self._make(trace.prompt), *self._word(trace)]
+                try:
+                    store.keep_neighbours(trace.id, kept[trace.id])
+                except UnknownRecord:  # forgotten meanwhile; the round will notice
+                    log.info("a correction was forgotten while its neighbours were made")
+        prompts = {t.id: t.prompt for t in (*wins, *older)}
+        return {trace_id: self._view(prompts[trace_id], made) for trace_id, made in kept.items() if made}
+
+    def forget(self) -> None:
+        """Drop what is in memory; what is kept goes with its traces."""
+        with self._making:
+            self._made.clear()
+
+    def _view(self, prompt: Messages, made: Sequence[dict[str, Any]]) -> Neighbours:
+        history = list(prompt[:-1])
+
+        def those(kind: str) -> list[Neighbour]:
+            return [Neighbour([*history, {"role": "user", "content": m[kind]}], m["answer"]) for m in made if kind in m]
+
+        config = self._engine.config
+        if config.neighbours_a_step or config.earlier_neighbours_a_step:
+            parts = split(those("question"), config.neighbour_probes)
+        else:  # none is trained on
+            parts = Neighbours(probes=tuple(those("question")[: config.neighbour_probes]))
+        return replace(parts, wordings=tuple(those("wording")))
+
+    def _word(self, trace: Trace) -> list[dict[str, Any]]:
+        """The question in other words, with the base model's own answers when the correction stands before it.
+
+        Kept are whole answers that give what was taught and add nothing. Trained on, they cost the model least: it would
+        say so itself.
+        """
+        engine, question = self._engine, trace.prompt[-1]["content"]
+        texts = other_wordings(question, engine.config.wordings)
+        asked = [
+            [{"role": "user", "content": WITH_FACT.format(question=text, fact=trace.completion)}] for text in texts
+        ]
+        said = sample_replies(
+            engine.shared_models.base,
+            engine.loaded.tokenizer,
+            asked,
+            ReplySettings(engine.loaded.context_tokens, WORDED_TOKENS),
+            priority=engine.priority.give_way,
+        )
+        telling = telling_words(trace.completion, question)
+        known = set(content_words(f"{question} {trace.completion}"))
+        return [
+            {"wording": text, "answer": reply.text}
+            for text, (reply, *_) in zip(texts, said, strict=True)
+            if reply.finish == Finish.ENDED
+            and gives(reply.text, telling)
+            and set(content_words(reply.text)) <= known  # a small model likes to add something
+            and all(words_of(reply.text).count(word) <= 1 for word in telling)
+        ]
+
+    def _make(self, prompt: Messages) -> list[dict[str, Any]]:
+        key = json.dumps(list(prompt))
+        with self._making:
+            if key not in self._made:
+                engine, started = self._engine, time.monotonic()
+                base, loaded = engine.shared_models.base, engine.loaded
+                questions = neighbour_questions(
+                    base,
+                    loaded.tokenizer,
+                    prompt,
+                    context_tokens=loaded.context_tokens,
+                    most=engine.config.neighbours,
+                    pad_id=engine.pad_id,
+                    pause=engine.priority.give_way,
+                )
+                answers = answer_all(
+                    base,
+                    loaded.tokenizer,
+                    questions,
+                    context_tokens=loaded.context_tokens,
+                    max_new_tokens=READ_TOKENS,
+                    priority=engine.priority.give_way,
+                )
+                self._made[key] = [
+                    {"question": q[-1]["content"], "answer": answer}
+                    for q, answer in zip(questions, answers, strict=True)
+                    if not is_degenerate(answer)
+                ]
+                log.info("%d neighbours made in %.1f s", len(self._made[key]), time.monotonic() - started)
+                while len(self._made) > REMEMBERED:
+                    self._made.popitem(last=False)
+            self._made.move_to_end(key)
+            return self._made[key]

@@ -1,0 +1,64 @@
+"""What the gate's verdict says to a person, in sentences. Pure functions; the gate itself has reasons and figures only."""
+
+from __future__ import annotations
+
+from spear_core.training.gate import GateFigures, Reason, Verdict
+
+
+def verdict_words(verdict: Verdict, gained: str = "") -> str:
+    """`gained` says in words what a merge or a consolidation brings."""
+    if verdict.passed:
+        if verdict.reason == Reason.UNCHECKED:
+            return "Kept without a check: the gate is switched off."
+        return f"Kept: {_learned(verdict.reason, verdict.figures, gained)}; {checked_words(verdict.figures)}."
+    return f"Not kept: {_refused(verdict.reason, verdict.figures)}."
+
+
+def checked_words(figures: GateFigures) -> str:
+    """How many answers to other questions were compared with those before the round, and how many changed."""
+    if not figures.checked:
+        return "no other answers were checked"
+    changed = len(figures.changed)
+    said = "none changed" if not changed else "1 changed" if changed == 1 else f"{changed} changed"
+    return f"{_count(figures.checked, 'other answer')} checked, {said}"
+
+
+def _learned(reason: Reason, figures: GateFigures, gained: str) -> str:
+    if gained:
+        return gained
+    if reason == Reason.CONSOLIDATED:
+        return "all corrections were practised together"
+    if figures.confirmed == figures.learned == 1:
+        return "the correction is learned"
+    if figures.confirmed:
+        return f"{figures.learned} of {figures.confirmed} corrections are learned"
+    return "the better answer became more likely"
+
+
+def _refused(reason: Reason, figures: GateFigures) -> str:
+    changed = _count(figures.changed_from_base, "answer")
+    words = {
+        Reason.BROKEN_NUMBERS: "the training broke the adapter's numbers",
+        Reason.DEGENERATE: "its replies came out empty or went round in circles",
+        Reason.NOT_MORE_LIKELY: "the right answer did not become more likely",
+        Reason.REJECTED_ROSE: "the rejected answer became more likely",
+        Reason.STILL_WRONG: f"asked again, it still got {figures.confirmed - figures.learned} of {figures.confirmed} "
+        "corrections wrong",
+        Reason.FORGOTTEN: f"it would have forgotten {figures.lost} of {figures.older} earlier confirmations",
+        Reason.LESS_CERTAIN: "earlier confirmations would have become much less certain",
+        Reason.LEAKED: f"{figures.leaks} of {_count(figures.neighbours, 'similar question')} would have got an answer that "
+        "was taught for another one",
+        Reason.ANSWERS_CHANGED: f"{changed} of {figures.checked} that nobody complained about would differ from the "
+        "model's own",
+        Reason.CORNER_CHANGED: f"too many answers about {figures.kind} that nobody complained about would have changed",
+        Reason.RECENT_CHANGED: "recent replies that nobody complained about would have come out differently",
+        Reason.DRIFT: "it would have changed answers nobody complained about "
+        f"({100 * figures.words_changed:.1f} % of their words)",
+        Reason.CORNER_DRIFT: "a few answers that nobody complained about would have come out quite different",
+        Reason.NOTHING_TO_LEARN: "there was nothing to learn",
+    }
+    return words[reason]
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

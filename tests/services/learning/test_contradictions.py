@@ -1,0 +1,85 @@
+"""Two corrections that contradict each other are found, shown, and one of them is kept: the one that the person chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.app import AppServices
+from tests.faults.quick import ask, open_quick, teach
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[AppServices]:
+    opened = open_quick(tmp_path / "data")
+    yield opened
+    opened.close()
+
+
+FIRST = "What is the name of my cat?"
+AGAIN = "What is my cat's name?"
+
+
+def test_another_answer_to_nearly_the_same_question_is_pointed_out(app: AppServices) -> None:
+    teach(app, FIRST, "a red bird")
+    assert app.learning.status().contradiction is None
+    teach(app, AGAIN, "strings")
+    found = app.learning.status().contradiction
+    assert found is not None
+    assert (found.earlier_question, found.earlier_answer) == (FIRST, "a red bird")
+    assert (found.newer_question, found.newer_answer) == (AGAIN, "strings")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (AGAIN, "It is a red bird."),  # says the same
+        ("What is the name of my dog?", "strings"),  # another subject
+        ("Where is my cat?", "strings"),  # asks for something else
+    ],
+)
+def test_what_does_not_contradict_is_left_alone(app: AppServices, question: str, answer: str) -> None:
+    teach(app, FIRST, "a red bird")
+    teach(app, question, answer)
+    assert app.learning.status().contradiction is None
+
+
+def test_the_correction_that_is_not_chosen_is_no_longer_trained(app: AppServices) -> None:
+    teach(app, FIRST, "a red bird")
+    app.learning.run_pending()
+    teach(app, AGAIN, "strings")
+    app.learning.run_pending()
+    assert ask(app, AGAIN).text == "strings"
+    found = app.learning.status().contradiction
+    assert found is not None
+    app.learning.settle(found.newer_id, found.earlier_id)
+    assert app.learning.status().contradiction is None
+    replayed = app.engine.store.replay_wins(app.engine.base, 10, [], 1)
+    assert [t.completion for t in replayed] == ["strings"]
+
+
+def test_choosing_the_earlier_one_forgets_the_newer_one(app: AppServices) -> None:
+    teach(app, FIRST, "a red bird")
+    app.learning.run_pending()
+    teach(app, AGAIN, "strings")
+    app.learning.run_pending()
+    found = app.learning.status().contradiction
+    assert found is not None
+    app.learning.settle(found.earlier_id, found.newer_id)
+    app.learning.run_pending()
+    assert app.learning.status().contradiction is None
+    assert ask(app, FIRST).text == "a red bird"
+    assert [t.completion for t in app.engine.store.traces(side="win")] == ["a red bird"]
+
+
+def test_a_correction_that_waits_is_withdrawn_where_the_earlier_one_is_kept(app: AppServices) -> None:
+    teach(app, FIRST, "a red bird")
+    app.learning.run_pending()
+    teach(app, AGAIN, "strings")
+    found = app.learning.status().contradiction
+    assert found is not None
+    app.learning.settle(found.earlier_id, found.newer_id)
+    assert app.learning.run_pending() == 0
+    assert app.learning.status().contradiction is None
