@@ -18,6 +18,7 @@ from feedback_store.transfer import STATUSES, Wanted
 from services.accounts import users_file as accounts
 from services.accounts.renewal import renew
 from services.data import backups
+from services.data.backup_contents import backup_views, erase_from_backups
 from services.data.feedback_files import FORMATS, export_lines
 from services.data.feedback_import import import_file
 from services.data.trl_rows import moment
@@ -99,6 +100,10 @@ def data(argv: list[str], settings_from: SettingsFrom) -> None:
         ("restore", "put everything back from such a file"),
     ):
         commands.add_parser(name, help=does).add_argument("file", type=Path)
+    commands.add_parser("backups", help="list the backups in the data folder, and what they hold that was erased since")
+    commands.add_parser(
+        "erase-from-backups", help="make a new backup, and delete those that hold what was erased since"
+    )
     assign = commands.add_parser("assign", help="give what was said before there were users to one of them")
     assign.add_argument("name")
     first = commands.add_parser(
@@ -119,6 +124,8 @@ def data(argv: list[str], settings_from: SettingsFrom) -> None:
         "import": _import,
         "backup": _back_up,
         "restore": _restore,
+        "backups": _list_backups,
+        "erase-from-backups": _erase_from_backups,
         "assign": _assign,
         "erase": _erase,
         "first-adapter": _first_adapter,
@@ -206,6 +213,20 @@ def _restore(asked: argparse.Namespace, settings: Settings) -> None:
     ):
         before = backups.restore(store, settings.data_folder, asked.file, lambda change: change())
     print(f"Restored. What was there before is in {before}.")
+
+
+def _list_backups(asked: argparse.Namespace, settings: Settings) -> None:
+    with _store(settings) as store:
+        for view in backup_views(store, settings.data_folder):
+            erased = f"{view.erased_conversations} conversation(s), {view.erased_feedback} feedback record(s)"
+            holds = f"holds what was erased since: {erased}" if view.holds_erased else "holds nothing that was erased"
+            print(f"{view.file}\t{view.made_at_utc}\t{view.bytes} bytes\t{holds}")
+
+
+def _erase_from_backups(asked: argparse.Namespace, settings: Settings) -> None:
+    with _store(settings) as store:
+        deleted = erase_from_backups(store, settings.data_folder)
+    print(f"A new backup was made; {', '.join(deleted)} deleted." if deleted else "No backup holds what was erased.")
 
 
 def _assign(asked: argparse.Namespace, settings: Settings) -> None:

@@ -163,6 +163,7 @@ class Adapters(Rounds):
         with self._transaction(write=True):
             self._forget_words_of_rounds(base, subject_ids)
             for subject in subject_ids:
+                self._erase_proofs("subject_id = ?", [subject])
                 self._execute("DELETE FROM traces WHERE subject_id = ?", [subject])
                 about = [
                     subject,

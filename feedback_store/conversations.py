@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from feedback_store.database import Connection, new_id, now_utc, to_json, to_record
@@ -95,6 +96,8 @@ class Conversations(Connection):
         """
         with self._transaction(write=True):
             self.conversation(conversation_id)
+            about = "conversation_id = ? OR subject_id IN (SELECT id FROM messages WHERE conversation_id = ?)"
+            self._erase_proofs(about, [conversation_id, conversation_id])
             self._execute(
                 "UPDATE traces SET status = 'withdrawn' WHERE status != 'trained' AND (conversation_id = ? "
                 "OR subject_id IN (SELECT id FROM messages WHERE conversation_id = ?))",
@@ -105,6 +108,15 @@ class Conversations(Connection):
                 [conversation_id],
             )
             self._execute("DELETE FROM conversations WHERE id = ?", [conversation_id])
+
+    def _erase_proofs(self, traces: str, params: Sequence[object]) -> None:
+        """Erase what rounds showed as proof (a question, two answers) where it is about the traces that `traces` selects."""
+        self._execute(
+            "UPDATE rounds SET proof = 'null' WHERE proof != 'null' AND ("
+            f"id IN (SELECT round_id FROM traces WHERE {traces}) OR json_extract(proof, '$.prompt') IN "
+            f"(SELECT json_extract(prompt, '$[#-1].content') FROM traces WHERE {traces}))",
+            [*params, *params],
+        )
 
     def add_message(
         self,

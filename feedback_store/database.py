@@ -21,7 +21,7 @@ from typing import Any, Self, TypeVar
 from sqlite_utils import Database
 
 from feedback_store.errors import StoreCorrupt, StoreError, StoreUnavailable, UnknownRecord
-from feedback_store.migrations import MIGRATIONS, known_names
+from feedback_store.migrations import MIGRATIONS, OVERWRITES_DELETED, known_names
 from feedback_store.write_ahead_log import WriteAheadLog
 
 R = TypeVar("R")
@@ -197,6 +197,7 @@ class Connection:
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute("PRAGMA wal_autocheckpoint=0")  # write_ahead_log.py does it, and holds up nobody
         self._db.execute("PRAGMA foreign_keys=ON")
+        self._db.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, not only marked as free
 
     def _check(self) -> None:
         verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -212,7 +213,10 @@ class Connection:
     def _migrate(self) -> None:
         if MIGRATIONS.pending(self._db):
             with self._transaction(write=True):  # the second of two first openers waits here and finds nothing to do
+                before = {migration.name for migration in MIGRATIONS.applied(self._db)}
                 MIGRATIONS.apply(self._db)
+            if before and OVERWRITES_DELETED not in before:
+                self._db.execute("VACUUM")  # what earlier versions deleted is still in the file's free pages
 
     def close(self) -> None:
         """Close the file, once those who read are done. Harmless when closed; any later call raises StoreUnavailable."""

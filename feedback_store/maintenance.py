@@ -29,6 +29,9 @@ TABLES = (
 )
 
 
+IDS = {"conversations": "SELECT id FROM conversations", "feedback": "SELECT id FROM traces"}
+
+
 class Upkeep(Sessions):
     """The part of the store that backups, erasing and figures about the whole need."""
 
@@ -49,6 +52,11 @@ class Upkeep(Sessions):
                 rows = self._rows(f"SELECT {columns}count(*) AS n FROM {table} {f'GROUP BY {by}' if by else ''}")
                 found[name] = {tuple(str(v) for k, v in row.items() if k != "n"): row["n"] for row in rows}
         return found
+
+    def ids(self) -> dict[str, set[str]]:
+        """Of all `conversations`, and of all `feedback` that may be or was trained on."""
+        with self._transaction(write=False):
+            return {name: {row["id"] for row in self._rows(sql)} for name, sql in IDS.items()}
 
     def assign_conversations(self, user: str) -> int:
         """Make the conversations that are nobody's, from before there were logins, a user's. Returns their number."""

@@ -297,6 +297,23 @@ def m011_search(db: Database) -> None:
     """)
 
 
+@MIGRATIONS()
+def m012_words_erased(db: Database) -> None:
+    """Hints that stand for all questions are named by the message they are in, and no more copied into figures.
+
+    That there were some still counts, so a mark stays in their place. Since this migration, what is deleted is
+    overwritten.
+    """
+    for table in ("rounds", "adapters"):
+        db.execute(
+            f"UPDATE {table} SET figures = json_set(figures, '$.wishes', json('[\"\"]')) "
+            "WHERE json_array_length(figures, '$.wishes') > 0"
+        )
+
+
+OVERWRITES_DELETED = "m012_words_erased"
+
+
 def known_names() -> frozenset[str]:
     """Every migration of this version: on an empty database, all are pending."""
     with Database(memory=True, execute_plugins=False) as empty:

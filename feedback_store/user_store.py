@@ -164,12 +164,6 @@ class UserStore(Store):
             )
             return bool(rows) and all(row["mine"] for row in rows)
 
-    def gave_hint(self, text: str) -> bool:
-        """Whether these are the user's own words about some reply."""
-        with self._transaction(write=False):
-            sql = f"SELECT 1 FROM messages WHERE conversation_id IN ({MINE}) AND trim(hint) = ? LIMIT 1"
-            return self._value(sql, [self.user, text.strip()]) is not None
-
     # -- exports and imports ---------------------------------------------------------------------------------
 
     def exported_traces(self, wanted: Wanted) -> Iterator[Trace]:

@@ -15,6 +15,7 @@ from services.demo import DemoService
 from services.engine import Engine, ModelParts
 from services.learning.adapter_files import AdapterFiles
 from services.learning.comparison import ComparisonService
+from services.learning.old_words import erase_from_manifests
 from services.learning.progress import ProgressService
 from services.learning.rounds import LearningService
 from services.learning.self_play import SelfPlayService
@@ -39,6 +40,7 @@ class AppServices:
     def __init__(self, engine: Engine, settings: Settings, *, start_jobs: bool = True) -> None:
         self.engine = engine
         engine.store.end_unfinished_replies()  # once: later ones are being written
+        erase_from_manifests(engine.store, engine.data_folder)
         self.learning = LearningService(engine)
         self.feedback = FeedbackService(engine, self.learning.kick)
         self.chat = ChatService(engine, self.feedback)

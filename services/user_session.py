@@ -82,9 +82,17 @@ class UserLearning:
                 changes["changed"] = tuple(c for c in status.changed if c.kind not in (Kind.NEIGHBOUR, Kind.RECENT))
             if status.proof and not self._store.proof_is_mine(last.id, status.proof.prompt):
                 changes["proof"] = None
-            if not all(self._store.gave_hint(wish) for wish in last.figures.get("wishes", [])):
-                changes["detail"] = status.detail.replace(card.wished(last), "").strip()
+            if not all(map(self._is_mine, last.figures.get("wishes", []))):
+                words = self._learning.wished(last)
+                changes["detail"] = status.detail.replace(words, "").strip() if words else status.detail
         return dataclasses.replace(status, **changes)  # type: ignore[arg-type]
+
+    def _is_mine(self, message_id: str) -> bool:
+        try:
+            self._store.message(message_id)
+        except UnknownRecord:
+            return False
+        return True
 
     def settle(self, keep_id: str, drop_id: str) -> None:
         """Of two of one's own corrections that contradict each other, keep one. Raises UnknownRecord for others'."""

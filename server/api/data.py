@@ -18,6 +18,7 @@ from starlette.responses import StreamingResponse
 from feedback_store.transfer import Wanted
 from server.api.asking import Asker, Session, Whole
 from services.data import backups
+from services.data.backup_contents import backup_views, erase_from_backups
 from services.data.feedback_files import check_format, export_lines
 from services.data.feedback_import import import_file
 from services.data.trl_rows import moment
@@ -87,7 +88,16 @@ def back_up(whole: Whole) -> dict[str, Any]:
 
 @router.get("/backups")
 def list_backups(whole: Whole) -> dict[str, Any]:
-    return {"object": "list", "data": [_view(path) for path in backups.backups(whole.engine.data_folder)]}
+    """Newest first, each with how much it holds that was forgotten or deleted since."""
+    views = backup_views(whole.engine.store, whole.engine.data_folder)
+    return {"object": "list", "data": [{"object": "backup", **asdict(view)} for view in views]}
+
+
+@router.delete("/backups")
+def erase_from_backups_too(whole: Whole) -> dict[str, Any]:
+    """Make a new backup, then delete those that hold what was forgotten or deleted since."""
+    deleted = erase_from_backups(whole.engine.store, whole.engine.data_folder)
+    return {"object": "backups.deleted", "deleted": deleted}
 
 
 @router.post("/restore")

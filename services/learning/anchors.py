@@ -33,6 +33,7 @@ class HeldAnswers:
         self._engine = engine
         # encoding all of them takes 60 ms of Python at the beginning of every round, which a reply under way would feel
         self._plain = lru_cache(maxsize=ENCODINGS_KEPT)(self._encode)
+        self._said_in: dict[str, str] = {}  # hint -> the message that it led to, whose user's words it is
         self._wished: dict[tuple[tuple[str, ...], str], tuple[list[tuple[str, str | None]], str]] = {}
 
     def style_preferences(self, before_utc: str | None = None) -> list[str]:
@@ -50,8 +51,13 @@ class HeldAnswers:
             with suppress(UnknownRecord):
                 if t.subject_id and t.message_id:
                     said, hint = store.message(t.subject_id).text, store.message(t.message_id).hint or ""
+                    self._said_in[hint.strip()] = t.message_id
                     granted.append(GrantedPreference(t.prompt[-1]["content"], said, hint, t.completion))
         return standing_preferences(granted)
+
+    def said_in(self, style_preferences: Sequence[str]) -> list[str]:
+        """The messages in which these stand: what is stored of them, so that forgetting one leaves no copy."""
+        return [self._said_in[words] for words in style_preferences]
 
     def probes(
         self, style_preferences: Sequence[str] = (), before_utc: str | None = None, corrected: Collection[str] = ()

@@ -27,11 +27,13 @@ def resting(
     note: str,
     rests: bool = False,
     undone: int = 0,
+    wished: str = "",
 ) -> tuple[str, str, str]:
     """Phase, headline and detail while no round is under way.
 
     `rebuilds` is how many rounds wait to be trained again after a forgetting, `note` what went wrong lately, `rests` that
-    it keeps what waits from being learned for a while, `undone` the newest version where it was taken back.
+    it keeps what waits from being learned for a while, `undone` the newest version where it was taken back, `wished` what the last
+    round found to stand for all answers.
     """
     if paused:
         again = f"{_number(rebuilds, 'round')} will be trained again without what you forgot" if rebuilds else ""
@@ -56,7 +58,7 @@ def resting(
         now = f"v{version} answers" if version else "The base model answers"
         return "undone", f"Undone: v{undone} is no longer used.", f"{now} now. Restore v{undone} to use it again."
     if last and last.status == "promoted" and version == last.adapter_version:
-        return "live", f"Learned: adapter v{version} is live.", f"{last.verdict} {wished(last)}".strip()
+        return "live", f"Learned: adapter v{version} is live.", f"{last.verdict} {wished}".strip()
     if version:
         return "live", f"Adapter v{version} is live.", "Correct a reply to teach it more."
     return (
@@ -66,9 +68,9 @@ def resting(
     )
 
 
-def wished(last: Round) -> str:
+def wished(hints: Sequence[str]) -> str:
     """What goes for all answers by now (services/learning/style_preferences.py)."""
-    style_preferences = [f"“{wish}”" for wish in last.figures.get("wishes", [])]
+    style_preferences = [f"“{hint}”" for hint in hints]
     return f"Your wish {' and '.join(style_preferences)} now goes for all answers." if style_preferences else ""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from feedback_store import Adapter
 from services.engine import Engine
 from services.learning.lineage import Lineage
+from services.peers.published_update import withdraw
 from services.views import Forgotten
 
 REBUILD = "rebuild_queue"
@@ -42,6 +43,7 @@ class Forgetting:
                 self._store.forget(base, subjects, serves, [a.version for a in line[first:]])
             self._store.set_setting(REBUILD, queue + self._store.setting(REBUILD, []))
         self._lineage.delete_versions(undone)
+        withdraw(self._engine.data_folder, {adapter.base for adapter in undone})
         self._lineage.serve_active()
         base = self._engine.base
         return Forgotten(

@@ -8,11 +8,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from feedback_store import Round, StoreError, StoreUnavailable, Trace, TracesWithdrawn
+from feedback_store import Round, StoreError, StoreUnavailable, Trace, TracesWithdrawn, UnknownRecord
 from services.chat.conversation_tree import root_id
 from services.engine import Engine
 from services.learning import card, labels
@@ -130,9 +130,18 @@ class LearningService:
             paused=self.paused,
             note=self._note,
             rests=rests,
+            wished=self.wished(last) if last else "",
             undone=common["undone"],
         )
         return LearningStatus(phase, headline, detail, **common)
+
+    def wished(self, last: Round) -> str:
+        """What a round found to stand for all answers, in words; nothing of what was forgotten or deleted since."""
+        hints = []
+        for message_id in last.figures.get("wishes", []):
+            with suppress(UnknownRecord):
+                hints.append(self._store.message(message_id).hint or "")
+        return card.wished([hint.strip() for hint in hints if hint.strip()])
 
     @property
     def paused(self) -> bool:
@@ -498,7 +507,7 @@ class LearningService:
         trained = [t for t in taught if t.side == "win" or result.report.lose_loss > 0]
         if not {t.id for t in trained} <= standing:
             raise TracesWithdrawn("a vote was withdrawn during training")
-        figures = {**result.figures(), "wishes": style_preferences}
+        figures = {**result.figures(), "wishes": self._held.said_in(style_preferences)}
         if not result.verdict.passed or result.state is None:
             self._store.finish_round(
                 round_.id,

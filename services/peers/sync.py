@@ -33,13 +33,12 @@ from feedback_store import Peer, StoreError
 from services.engine import Engine
 from services.learning.rounds import LearningService, RoundUnderWay
 from services.peers.merging import MergeOutcome, Merging
-from services.peers.published_update import PublishedUpdate
+from services.peers.published_update import FOLDER, PUBLISHED_FOLDER, PublishedUpdate
 from services.peers.settings import FederationSettings
 from services.peers.views import CircleView, JoinRequestView, MergeView, PeerView
 from spear_core.errors import SpearError
 
 log = logging.getLogger(__name__)
-FOLDER = "federation"
 MERGES, ATTEMPTED = "peer_merges", "peer_merge_attempted"
 MERGES_KEPT = 20
 MOST_ATTEMPTS = 3  # at a merge that ends in a kill each time, say for want of memory
@@ -85,7 +84,7 @@ class SyncService:
         self._taken = folder / "taken" / engine.base
         self._make_folders()
         self._published_update = PublishedUpdate(
-            engine.store, self.identity, folder / "outbox" / engine.base, engine.base, engine.config.lora_alpha
+            engine.store, self.identity, folder / PUBLISHED_FOLDER / engine.base, engine.base, engine.config.lora_alpha
         )
 
     # -- PeerHost: asked by the server on every request --------------------------------------------------------

@@ -49,6 +49,7 @@ TABLE: dict[tuple[str, str], tuple[str, str, str]] = {
     ("POST", "/v1/data/import"): OWNERS,
     ("POST", "/v1/data/backup"): OWNERS,
     ("GET", "/v1/data/backups"): OWNERS,
+    ("DELETE", "/v1/data/backups"): OWNERS,
     ("POST", "/v1/data/restore"): OWNERS,
     ("DELETE", "/v1/data"): OWNERS,
     **{(method, "/v1/{path:path}"): USERS for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")},

@@ -23,7 +23,8 @@ POLL_INTERVAL_SECONDS = 2.0  # only while the tab is open
 FORGET_DIALOG = (
     '<dialog aria-labelledby="forget-title"><h3 id="forget-title">Forget this?</h3><blockquote></blockquote>'
     "<p>The feedback is erased. Versions that learned from it are deleted, the newest version that never saw it answers "
-    "instead, and later corrections are trained again. Peers that already downloaded a version keep it.</p>"
+    "instead, and later corrections are trained again. Peers that already downloaded a version keep it, and so "
+    "do backups, until an owner erases it from them too.</p>"
     '<div class="buttons"><button type="button" class="sm warn" data-do="forget">Forget</button>'
     '<button type="button" class="sm" data-do="keep" autofocus>Keep</button></div></dialog>'
 )
