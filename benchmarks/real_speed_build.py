@@ -58,7 +58,7 @@ class Build:
         self.models = self.engine.twins if old else self.engine.shared_models
         self.priority = self.engine.pace if old else self.engine.priority
         self.tokenizer = self.engine.loaded.tokenizer
-        self.models.publish(self.models.initial, 1)  # an adapter serves, as after the first correction
+        self.app.learning.lineage.adopt(self.models.initial, {})  # an adapter serves, as after the first correction
         self._facts = random.Random(seed).sample(list(itertools.product(range(10, 100), THINGS)), 400)
         self._stop = threading.Event()
         self._training: threading.Thread | None = None

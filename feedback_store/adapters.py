@@ -126,6 +126,28 @@ class Adapters(Rounds):
             self._activate(base, target)
             return target
 
+    def restore(self, base: str, version: int) -> None:
+        """Make a version that was taken back active again, with what it stands on.
+
+        What answered until now and does not stand under it is taken back instead. Raises UnknownRecord, and StoreError
+        for a version that was not taken back.
+        """
+        with self._transaction(write=True):
+            if self.adapter(base, version).status != "rolled_back":
+                raise StoreError(f"adapter v{version} was not taken back")
+            kept = {adapter.version for adapter in self._lineage(base, version)}
+            for adapter in self._lineage(base, self.active_version(base)):
+                if adapter.version not in kept:
+                    self._execute(
+                        "UPDATE traces SET status = 'rolled_back' WHERE round_id = ? AND status = 'trained'",
+                        [adapter.round_id],
+                    )
+                    self._execute(
+                        "UPDATE adapters SET status = 'rolled_back' WHERE base = ? AND version = ? AND status = 'kept'",
+                        [base, adapter.version],
+                    )
+            self.set_active(base, version)
+
     def lineage(self, base: str, version: int) -> list[Adapter]:
         """An adapter, its parent, and so on down to the first one, which stands on the base model."""
         with self._transaction(write=False):

@@ -39,7 +39,7 @@ class Branches(Connection):
     def end_unfinished_replies(self) -> int:
         """At a start and in a backup: what was being written then is over. Returns the number of such replies."""
         with self._transaction(write=True):
-            return self._execute("UPDATE messages SET complete = 1 WHERE complete = 0")
+            return self._execute("UPDATE messages SET complete = 1, ending = 'lost' WHERE complete = 0")
 
     def conversations_saying(self, words: str, user: str | None = None) -> set[str]:
         """Ids of the newest conversations, of one user or of all, whose title or messages contain `words`, whatever

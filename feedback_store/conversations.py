@@ -6,7 +6,7 @@ from typing import Any
 
 from feedback_store.database import Connection, new_id, now_utc, to_json, to_record
 from feedback_store.errors import StoreError
-from feedback_store.records import KINDS, ROLES, VERDICTS, Conversation, Event, Hint, Message, require
+from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, Conversation, Event, Hint, Message, require
 from feedback_store.sampling import LAST_KEY, WINDOW, content_key, first_key, shuffled
 
 # The condition of the index messages_bare, term for term: the bare model's finished replies to what came first
@@ -161,13 +161,15 @@ class Conversations(Connection):
         text: str | None = None,
         complete: bool | None = None,
         adapter_version: int | None = None,
+        ending: str | None = None,
     ) -> Message:
-        """Change what is given and leave the rest. Raises UnknownRecord."""
+        """Change what is given and leave the rest. Raises UnknownRecord, and StoreError for an unknown ending."""
+        require("ending", ending, (None, *ENDINGS))
         with self._transaction(write=True):
             self._execute(
                 "UPDATE messages SET text = coalesce(?, text), complete = coalesce(?, complete), "
-                "adapter_version = coalesce(?, adapter_version) WHERE id = ?",
-                [text, None if complete is None else int(complete), adapter_version, message_id],
+                "adapter_version = coalesce(?, adapter_version), ending = coalesce(?, ending) WHERE id = ?",
+                [text, None if complete is None else int(complete), adapter_version, ending, message_id],
             )
             message = self.message(message_id)
             if text is not None and message.role == "user":

@@ -273,6 +273,15 @@ def m009_neighbours(db: Database) -> None:
     """)
 
 
+@MIGRATIONS()
+def m010_reply_endings(db: Database) -> None:
+    """How a reply of the model ended: `ended`, `length`, `stopped` or `lost` (records.ENDINGS).
+
+    Null for what the model did not write, and for replies that were stored before this column.
+    """
+    db.execute("ALTER TABLE messages ADD COLUMN ending TEXT")
+
+
 def known_names() -> frozenset[str]:
     """Every migration of this version: on an empty database, all are pending."""
     with Database(memory=True, execute_plugins=False) as empty:

@@ -10,6 +10,9 @@ from feedback_store.errors import StoreError
 ROLES = ("system", "user", "assistant")
 KINDS = ("message", "revision", "edit")
 VERDICTS = ("better", "still_wrong")
+# How a reply ended: by the model's own end token, at the longest reply allowed, stopped by the reader, or with its stream
+# (the reader's connection broke, the process ended, or the computation failed)
+ENDINGS = ("ended", "length", "stopped", "lost")
 SIDES = ("win", "lose")
 SOURCES = ("liked", "confirmed", "edited", "unfixed", "no_hint", "judged", "relapse")
 ROUND_ENDS = ("promoted", "discarded", "skipped", "interrupted")
@@ -55,6 +58,12 @@ class Message:
     adapter_version: int  # 0: the base model without any adapter; -1: not said here, it came with a history
     complete: bool  # False while the reply streams
     created_at_utc: str
+    ending: str | None = None  # one of ENDINGS; None where it is not known, or nothing of the model's
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the reply did not end by itself: its last word is no end that anybody may learn."""
+        return self.ending is not None and self.ending != "ended"
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,29 @@ class Traces(Connection):
             counts = {row["side"]: row["n"] for row in rows}
             return counts.get("win", 0), counts.get("lose", 0)
 
+    def queued_wins(self, base: str, limit: int) -> list[Trace]:
+        """The right answers of the round under way, then those that wait for the next one, oldest first."""
+        with self._transaction(write=False):
+            claimed = self._records(
+                Trace,
+                "SELECT * FROM traces WHERE base = ? AND status = 'claimed' AND +side = 'win' ORDER BY seq LIMIT ?",
+                [base, limit],
+            )
+            return claimed + self._records(
+                Trace, f"SELECT * FROM {WAITING} AND side = 'win' ORDER BY seq LIMIT ?", [base, limit - len(claimed)]
+            )
+
+    def refused_corrections(self, conversation_id: str) -> dict[str, str]:
+        """Corrected replies of a conversation whose right answer did not pass its checks -> the verdict."""
+        with self._transaction(write=False):
+            rows = self._rows(
+                "SELECT t.subject_id, r.verdict FROM traces t JOIN rounds r ON r.id = t.round_id "
+                "WHERE t.conversation_id = ? AND +t.side = 'win' AND +t.status = 'skipped' "
+                "AND r.status = 'discarded' AND t.subject_id IS NOT NULL ORDER BY t.seq",
+                [conversation_id],
+            )
+            return {row["subject_id"]: row["verdict"] for row in rows}
+
     def still_claimed(self, round_id: int) -> list[Trace]:
         """The traces that this running round may still train on, oldest first."""
         with self._transaction(write=False):

@@ -12,7 +12,7 @@ from typing import Any
 from feedback_store.conversations import Conversations
 from feedback_store.database import clean, now_utc, to_json, to_record
 from feedback_store.errors import RecordRefused, StoreCorrupt, StoreError, StoreUnavailable
-from feedback_store.records import KINDS, ROLES, VERDICTS, NewTrace, Trace, require
+from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, NewTrace, Trace, require
 from feedback_store.sampling import content_key
 from feedback_store.traces import Traces
 
@@ -201,16 +201,22 @@ class Transfer(Conversations, Traces):
             status = HERE.get(row["status"], row["status"])
             if status == "pending" and not row["completion"].strip():
                 status = "skipped"  # an earlier version's: an empty answer teaches nothing
+            if row["side"] == "win" and self._is_cut(row["message_id"]):
+                status = "withdrawn"  # a model must not learn to end where that reply was cut off
             row = {**row, "status": status, "prompt_key": key, "may_train": learn}
         if kind == "message":
             require("role", row["role"], ROLES)
             require("kind", row["kind"], KINDS)
             require("verdict", row["verdict"], (None, *VERDICTS))
+            require("ending", row.get("ending"), (None, *ENDINGS))
             parent = self._rows("SELECT role, text FROM messages WHERE id = ?", [row["parent_id"]])
             is_question = bool(parent) and parent[0]["role"] == "user"
             row = {**row, "question_key": content_key(parent[0]["text"]) if is_question else None}
             row["complete"] = 1  # nobody here is writing what was being written there
         self._add_row(RECORDS[kind][0], row)
+
+    def _is_cut(self, message_id: str | None) -> bool:
+        return self._value("SELECT ending FROM messages WHERE id = ?", [message_id]) not in (None, "ended")
 
     def _check_references(self, kind: str, row: dict[str, Any]) -> None:
         """What a row names lies in its own conversation, and a message follows what it answers: so no record reaches

@@ -145,6 +145,9 @@ class UserStore(Store):
             mine = {row["id"] for row in self._rows(MINE, [self.user])}
             return [trace for trace in super().traces(**wanted) if trace.conversation_id in mine][:limit]
 
+    def refused_corrections(self, conversation_id: str) -> dict[str, str]:
+        return super().refused_corrections(conversation_id) if self._is_mine(conversation_id) else {}
+
     def latest_feedback(self, base: str, limit: int) -> list[Trace]:
         mine = f" AND t.conversation_id IN ({MINE})"
         found = self._latest_feedback(base, limit, mine, [self.user])
@@ -207,6 +210,9 @@ class UserStore(Store):
         raise self._refusal()
 
     def still_claimed(self, round_id: int) -> list[Trace]:
+        raise self._refusal()
+
+    def queued_wins(self, base: str, limit: int) -> list[Trace]:
         raise self._refusal()
 
     def claim_round(

@@ -74,6 +74,7 @@ def write_settings(folder: Path) -> None:
         "revise_with_hint": REVISE_WITH_HINT,
         "revise_without_hint": REVISE_WITHOUT_HINT,
         "max_new_tokens": 64,
+        "sampling": {"temperature": 0.0, "no_repeat_ngram": 0},
         "examples": list(EXAMPLES),
         "anchor_prompts": anchors,
         "anchor_revisions": starter_revisions(),

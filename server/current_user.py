@@ -6,6 +6,7 @@ every access, and to nobody's where there is no request.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +15,7 @@ import gradio as gr
 from gradio.context import LocalContext
 from starlette.requests import HTTPConnection
 
+from feedback_store import Store
 from services.accounts.known_browsers import KnownBrowsers
 from services.accounts.login_sessions import LoginSessions
 from services.accounts.users_file import LOCAL, NOBODY, Accounts, User
@@ -24,7 +26,9 @@ from ui.events import QUIET
 if TYPE_CHECKING:
     from services.app import AppServices
 
-COOKIE = "spear-session"
+COOKIE = "spear-session"  # followed by the instance: a browser keeps one jar for all ports of a host
+BROWSER = "spear-browser"  # the cookie by which a browser is known again; it opens nothing
+INSTANCE = "instance"  # key of the store's settings
 
 
 class Access:
@@ -34,8 +38,14 @@ class Access:
         self.app_services = app_services
         self.accounts = accounts
         self.sessions = LoginSessions(app_services.engine.store, accounts) if accounts else None
+        instance = _instance(app_services.engine.store) if accounts else ""
+        self.cookie, self.browser_cookie = f"{COOKIE}-{instance}", f"{BROWSER}-{instance}"
         self.browsers = KnownBrowsers(app_services.engine.store)
-        self._sessions = UserSessions(app_services)
+        self._sessions = UserSessions(app_services, self._name_of)
+
+    def _name_of(self, user_id: str) -> str:
+        user = self.accounts.by_id(user_id) if self.accounts and user_id else None
+        return user.name if user else "a user who was removed" if user_id else ""
 
     def session(self, user: User) -> UserSession:
         return self._sessions.of(user)
@@ -47,7 +57,7 @@ class Access:
         kind, _, key = request.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return self.accounts.by_key(key.strip())
-        return self.sessions.user_of(request.cookies.get(COOKIE, ""))
+        return self.sessions.user_of(request.cookies.get(self.cookie, ""))
 
     def signed_in(self) -> User:
         """Whose event of the page is being handled; NOBODY where none is, as while the page is built."""
@@ -77,6 +87,16 @@ class Access:
             f'<form class="who" method="post" action="logout" data-role="{user.role}">'
             f"{escape(user.name)} ({user.role}) · <button>Log out</button></form>"
         )
+
+
+def _instance(store: Store) -> str:
+    """A name for this data folder, made once, that keeps the cookies of two instances on one host apart."""
+    with store.transaction():
+        name = store.setting(INSTANCE)
+        if not name:
+            name = secrets.token_hex(4)
+            store.set_setting(INSTANCE, name)
+        return str(name)
 
 
 class _VisitorSession:

@@ -11,12 +11,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from server.current_user import COOKIE, Access
+from server.current_user import Access
 from server.login_tries import LoginTries, counted_under
 from services.accounts.known_browsers import BROWSER_SECONDS
 from services.accounts.login_sessions import SESSION_SECONDS
 
-BROWSER = "spear-browser"  # the cookie by which a browser is known again; it opens nothing
 AT_ONCE = 2  # passwords hashed at the same time: each takes 64 MB
 MOST_WAITING = 16  # to be hashed; more are turned away at once
 MAX_FORM_BYTES = 8192
@@ -45,7 +44,7 @@ def login_routes(access: Access) -> list[Route]:
 
     async def take(request: Request) -> Response:
         name, password = await _fields(request)
-        asked, browser = accounts.user(name), request.cookies.get(BROWSER, "")
+        asked, browser = accounts.user(name), request.cookies.get(access.browser_cookie, "")
         is_known = access.browsers.knows(browser, asked.id if asked else None)
         limits = counted_under(name, request.client.host if request.client else "", browser if is_known else "")
         if hashing.statistics().tasks_waiting >= MOST_WAITING:
@@ -56,11 +55,11 @@ def login_routes(access: Access) -> list[Route]:
         if user is None:
             return HTMLResponse(_form(name, "That name and password do not belong together."), 401)
         tries.was_right(limits)
-        await run_in_threadpool(sessions.end, request.cookies.get(COOKIE, ""))  # the browser's earlier one
+        await run_in_threadpool(sessions.end, request.cookies.get(access.cookie, ""))  # the browser's earlier one
         response = RedirectResponse("/", 303)
         for cookie, value, seconds in (
-            (COOKIE, await run_in_threadpool(sessions.begin, user), SESSION_SECONDS),
-            (BROWSER, await run_in_threadpool(access.browsers.remember, browser, user), BROWSER_SECONDS),
+            (access.cookie, await run_in_threadpool(sessions.begin, user), SESSION_SECONDS),
+            (access.browser_cookie, await run_in_threadpool(access.browsers.remember, browser, user), BROWSER_SECONDS),
         ):
             secure = request.url.scheme == "https"
             response.set_cookie(cookie, value, max_age=seconds, httponly=True, samesite="lax", secure=secure)
@@ -70,9 +69,9 @@ def login_routes(access: Access) -> list[Route]:
         return HTMLResponse(_page(LOGOUT_FORM)) if request.state.user else RedirectResponse("/login", 303)
 
     async def leave(request: Request) -> Response:
-        await run_in_threadpool(sessions.end, request.cookies.get(COOKIE, ""))
+        await run_in_threadpool(sessions.end, request.cookies.get(access.cookie, ""))
         response = RedirectResponse("/login", 303)
-        response.delete_cookie(COOKIE)
+        response.delete_cookie(access.cookie)
         return response
 
     return [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,15 @@ from services.learning.progress import ProgressService
 from services.learning.rounds import LearningService
 from services.peers.sync import SyncService
 from services.peers.views import CircleView, without_addresses
-from services.views import AdapterView, ContradictionView, LearnedView, LearningStatus, ModelView
+from services.views import (
+    AdapterView,
+    ContradictionView,
+    Forgotten,
+    LearnedView,
+    LearningStatus,
+    ModelView,
+    QueuedCorrection,
+)
 from spear_core.errors import SpearError
 from spear_core.training.probes import Kind
 
@@ -40,21 +48,32 @@ def require_owner(user: User, what: str) -> None:
         raise NotAllowed(f"Only an owner may {what}; ask one of them.")
 
 
+def _without_words(queued: QueuedCorrection) -> QueuedCorrection:
+    return dataclasses.replace(queued, message_id="", question="", right="")
+
+
 class UserLearning:
     """What one user sees of the learning, and may do to it. Raises NotAllowed where an owner is needed."""
 
-    def __init__(self, learning: LearningService, engine: Engine, user: User) -> None:
+    def __init__(
+        self, learning: LearningService, engine: Engine, user: User, name_of: Callable[[str], str] = str
+    ) -> None:
         self._learning = learning
         self._base = engine.base
         self._store = UserStore(engine.store, user.id)
         self._everybodys = engine.store
+        self._name_of = name_of
         self._user = user
 
     def status(self) -> LearningStatus:
         """As the service says it, without the words of others: their question in the proof, their hint in a wish."""
         status = self._learning.status()
         last = self._everybodys.last_round(self._base)
-        changes: dict[str, object] = {"can_roll_back": status.can_roll_back and self._user.is_owner}
+        changes: dict[str, object] = {
+            "can_roll_back": status.can_roll_back and self._user.is_owner,
+            "undone": status.undone if self._user.is_owner else 0,
+            "queue": tuple(one if self._knows(one.message_id) else _without_words(one) for one in status.queue),
+        }
         if status.contradiction and not self._are_mine(status.contradiction):
             changes["contradiction"] = None
         if last is not None:
@@ -97,13 +116,18 @@ class UserLearning:
         require_owner(self._user, "undo an adapter")
         return self._learning.roll_back()
 
+    def restore(self, version: int) -> int:
+        require_owner(self._user, "restore an adapter")
+        return self._learning.restore(version)
+
     def pin(self, version: int, pinned: bool = True) -> None:
         require_owner(self._user, "pin an adapter")
         self._learning.pin(version, pinned)
 
     def learned(self, limit: int = 200) -> list[LearnedView]:
         """What this user said about replies, newest first."""
-        return card.learned_views(self._store.latest_feedback(self._base, limit), limit)
+        made = {adapter.round_id: adapter.version for adapter in self._everybodys.adapters(self._base)}
+        return card.learned_views(self._store.latest_feedback(self._base, limit), limit, made)
 
     def learned_by_others(self, limit: int = 200) -> list[LearnedView]:
         """Where others gave feedback and what became of it, without a word or a vote of theirs: so that it can be
@@ -111,12 +135,30 @@ class UserLearning:
         require_owner(self._user, "see what others taught")
         own = {view.message_id for view in self.learned(limit)}
         return [
-            dataclasses.replace(view, question="", right="", wrong="", source="", confidence=0.0)
+            dataclasses.replace(
+                view, question="", right="", wrong="", source="", confidence=0.0, user=self._author(view.message_id)
+            )
             for view in self._learning.learned(limit)
             if view.message_id not in own
         ]
 
-    def forget(self, message_ids: Collection[str]) -> int:
+    @property
+    def sees_others(self) -> bool:
+        """Whether `learned_by_others` may be asked."""
+        return self._user.is_owner
+
+    def _author(self, message_id: str) -> str:
+        store = self._everybodys
+        return self._name_of(store.conversation(store.message(message_id).conversation_id).user)
+
+    def _knows(self, message_id: str) -> bool:
+        try:
+            self._store.message(message_id)
+        except UnknownRecord:
+            return False
+        return True
+
+    def forget(self, message_ids: Collection[str]) -> Forgotten:
         """One's own; an owner also others'. Raises UnknownRecord for what the user may not know of."""
         if not self._user.is_owner:
             for message_id in message_ids:
@@ -199,8 +241,10 @@ class UserSession:
 class UserSessions:
     """One session object for each user of the app. Chats are kept by user: a second window may stop the first one's reply."""
 
-    def __init__(self, app_services: AppServices) -> None:
+    def __init__(self, app_services: AppServices, name_of: Callable[[str], str] = str) -> None:
+        """`name_of` turns the id of a user, as conversations have it, into their name."""
         self._app_services = app_services
+        self._name_of = name_of
         self._lock = threading.Lock()
         self._chats: dict[str, tuple[Engine, UserStore, ChatService, FeedbackService]] = {}
 
@@ -215,7 +259,7 @@ class UserSessions:
             for engine, *_ in self._chats.values():  # of everybody, or idle users would keep an earlier model in memory
                 engine.model = app.engine.model
             _, store, chat, feedback = self._chats[user.id]
-        learning = UserLearning(app.learning, app.engine, user)
+        learning = UserLearning(app.learning, app.engine, user, self._name_of)
         return UserSession(
             user,
             store,

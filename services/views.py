@@ -29,20 +29,44 @@ class MessageView:
     can_be_judged: bool = False  # show Better / Still wrong under it
     can_be_hinted: bool = False  # it is wrong so far, and the model may try once more
     can_be_written: bool = False  # it is wrong so far: the person may write the right answer
+    note: str = ""  # what became of the correction, where the person should know: a sentence
     adapter_version: int = 0  # 0: the base model without any adapter
     complete: bool = True  # False while the reply streams
+    ending: str = ""  # ended | length | stopped | lost; empty where it is not known, or nothing of the model's
+    can_go_on: bool = False  # it was cut off, and is the last reply shown
     versions: tuple[str, ...] = ()  # ids of all versions of this question or reply, oldest first, itself included
 
 
 @dataclass(frozen=True)
+class QueuedCorrection:
+    """A right answer that is being trained, or waits for it. Without words where it is another user's."""
+
+    message_id: str  # the reply that it is about
+    question: str
+    right: str
+    is_training: bool = False
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What a forgetting did to the present base model."""
+
+    undone: tuple[int, ...] = ()  # versions that had learned from the feedback, or stood on one that had
+    version: int = 0  # what answers now
+    rounds: int = 0  # that are trained again without the feedback
+
+
+@dataclass(frozen=True)
 class Proof:
-    """The corrected prompt answered by the adapter before the round and by the one after it, both greedy."""
+    """The corrected prompt: the reply that the person saw, and the greedy answer of the adapter after the round."""
 
     prompt: str
     before: str
     after: str
     before_version: int
     after_version: int
+    conversation_id: str = ""  # where it was corrected
+    was_seen: bool = False  # `before` is the reply that was corrected; else the greedy answer of the version before
 
 
 @dataclass(frozen=True)
@@ -88,6 +112,10 @@ class LearningStatus:
     checked: int = 0  # answers to other questions that the last round's check compared with those before it
     changed: tuple[ChangedAnswerView, ...] = ()  # those of them that came out otherwise
     contradiction: ContradictionView | None = None  # two corrections of which the person should choose one
+    queue: tuple[QueuedCorrection, ...] = ()  # what is being learned and what waits, in this order
+    seconds_left: float | None = None  # until the queue is learned, by what trainings took on this machine
+    progress: float | None = None  # share of the round under way that is over
+    undone: int = 0  # the newest version, where it was taken back and may be restored
 
 
 @dataclass(frozen=True)
@@ -99,9 +127,11 @@ class LearnedView:
     right: str  # the confirmed answer; empty where only a rejected one is known
     wrong: str  # the rejected answer; empty for a liked reply
     source: str  # liked | confirmed | edited | unfixed | no_hint | judged | relapse
-    status: str  # waiting | learned | undone | not kept | withdrawn
+    status: str  # waiting | learned | undone | not kept | withdrawn | no answer
     confidence: float
     created_at_utc: str
+    version: int = 0  # of the adapter that learned it; 0: none
+    user: str = ""  # who gave it, where that is not the one who looks
 
 
 @dataclass(frozen=True)
@@ -180,7 +210,8 @@ class RoundView:
 class ProgressView:
     """Did it learn anything? Replies and rounds, oldest first."""
 
-    first_try: tuple[bool, ...] = ()  # of each first reply: nobody objected to it
+    first_try: tuple[bool, ...] = ()  # of each first reply that was judged: it was right
+    replies: int = 0  # judged or not
     revised: tuple[bool, ...] = ()  # of each reply for which a revision was asked: one was confirmed
     rounds: tuple[RoundView, ...] = ()
     learned: int = 0  # corrections that are part of the adapter that answers

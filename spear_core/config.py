@@ -28,7 +28,8 @@ class SpearConfig:
     lora_dropout: float = 0.0
     # What the adapter answers: everything, or what is near to a taught question; the base model answers the rest.
     scope: Literal["always", "near"] = "always"
-    scope_similarity: float = 0.38  # cosine of whitened features (spear_core/inference/scope.py) that counts as near
+    scope_similarity: float = 0.32  # cosine of whitened features (spear_core/inference/scope.py) that counts as near
+    scope_gain: float = 1.6  # nats by which the taught question and answer must make a near question's words likelier
     # Optimiser: AdamW without weight decay.
     learning_rate: float = 1e-3
     adam_beta2: float = 0.999
@@ -52,6 +53,9 @@ class SpearConfig:
     prompt_dropout: float = 0.2  # share of the question's tokens left out at random in each step
     wordings: int = 0  # other wordings of each confirmed question that are trained on (training/wordings.py)
     wordings_a_step: int = 2  # of them, for each new win; a replayed win comes in one of its wordings
+    # Consolidation: all corrections together in mini-batches, in the background; each round practises its own first.
+    consolidate_every: int = 0  # rounds between two; 0: never
+    consolidation_steps: int = 12
     # Batches.
     wins_a_step: int = 16
     loses_a_step: int = 16
@@ -102,6 +106,7 @@ class SpearConfig:
         rules: list[tuple[str, bool, str]] = [
             ("lora_layers", self.lora_layers in LORA_LAYERS, ", ".join(LORA_LAYERS)),
             ("scope", self.scope in ("always", "near"), "always or near"),
+            ("scope_gain", -100 <= self.scope_gain <= 100, "in [-100, 100]"),
             ("scope_similarity", -1 <= self.scope_similarity <= 1, "in [-1, 1]"),
             ("lora_rank", self.lora_rank >= 1, "at least 1"),
             ("lora_alpha", self.lora_alpha >= 1, "at least 1"),
@@ -125,6 +130,8 @@ class SpearConfig:
             ("prompt_dropout", 0 <= self.prompt_dropout < 1, "in [0, 1)"),
             ("wordings", self.wordings >= 0, "at least 0"),
             ("wordings_a_step", self.wordings_a_step >= 0, "at least 0"),
+            ("consolidate_every", self.consolidate_every >= 0, "at least 0 (0: never)"),
+            ("consolidation_steps", self.consolidation_steps >= 1, "at least 1"),
             ("wins_a_step", self.wins_a_step >= 1, "at least 1"),
             ("loses_a_step", self.loses_a_step >= 1, "at least 1"),
             ("replay_wins", self.replay_wins >= 0, "at least 0"),
@@ -183,13 +190,18 @@ PRESETS: dict[str, SpearConfig] = {
         adam_beta2=0.95,
         max_steps=24,
         settle_steps=4,
+        settle_drift=0.5,
         prompt_dropout=0.0,
         wordings=8,
-        replay_wins=3,
-        anchors_a_step=3,
+        replay_wins=5,
+        anchors_a_step=4,
         anchor_tokens=8,
-        neighbours=16,
+        neighbours=4,  # for the gate; held in training they cost the other wordings (docs/LEARNING.md)
         neighbour_tokens=6,
+        neighbours_a_step=0,
+        earlier_neighbours_a_step=0,
+        neighbour_weight=1.5,
+        taught_weight=0.5,
         gate_max_changed=0.15,
         gate_max_changed_of_a_kind=0.34,
         recent_probes=8,

@@ -82,5 +82,7 @@ def build_page(app_services: AppServices) -> gr.Blocks:
                 opened[name] = shown.select
         chat.wire(page)
         timers = {name: tab.wire(opened[name]) for name, tab in tabs.items() if not isinstance(tab, ChatTab)}
+        for changed in learning.lists.changed:  # what was forgotten in the Learning tab shows in the chat too
+            chat.refresh_after(changed)
         tick_where_seen(list(opened.values()), timers)
     return page

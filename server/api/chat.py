@@ -146,5 +146,5 @@ def _events(
         yield event(error_body(status_of(error), str(error)))
     finally:
         if head:  # where the client went away, the reply ends, and keeps what it has
-            session.chat.stop(head["conversation_id"])
+            session.chat.stop(head["conversation_id"], is_reader_lost=True)
         source.close()

@@ -20,7 +20,7 @@ from server.api.asking import AnsweredIn, Session, Whole, each, reply_slot
 from server.api.errors import error_body, status_of
 from server.api.openai_fields import Drawing, MaxTokens, StreamOptions
 from services.app import AppServices
-from services.chat.replies import Sampling
+from services.chat.sampling import Sampling
 from services.chat.text_completion import continue_text, count_tokens
 from services.user_session import UserSession
 from spear_core.errors import SpearError

@@ -59,6 +59,12 @@ def roll_back(session: Session) -> dict[str, Any]:
     return {"object": "adapters.rollback", "active_version": session.learning.roll_back()}
 
 
+@router.post("/v1/adapters/{version}/restore")
+def restore(version: int, session: Session) -> dict[str, Any]:
+    """Owners: a version that was taken back answers again, with the corrections it had learned."""
+    return {"object": "adapters.restore", "active_version": session.learning.restore(version)}
+
+
 @router.post("/v1/adapters/{version}/pin")
 def pin(version: int, asked: Pin, session: Session) -> dict[str, Any]:
     """Owners: keep a version from being deleted when there are many, or no longer."""
@@ -96,7 +102,7 @@ def learned(session: Session, limit: Limit = 200) -> dict[str, Any]:
 @router.get("/v1/learned/others")
 def learned_by_others(session: Session, limit: Limit = 200) -> dict[str, Any]:
     """Owners: where others gave feedback, without a word or vote of theirs."""
-    shown = ("message_id", "status", "created_at_utc")
+    shown = ("message_id", "user", "version", "status", "created_at_utc")
     views = [{key: getattr(view, key) for key in shown} for view in session.learning.learned_by_others(limit)]
     return {"object": "list", "data": [{"object": "learned", **view} for view in views]}
 
@@ -104,5 +110,12 @@ def learned_by_others(session: Session, limit: Limit = 200) -> dict[str, Any]:
 @router.delete("/v1/learned/{message_id}")
 def forget(message_id: str, session: Session) -> dict[str, Any]:
     """Forget what was said about a reply: one's own, and, for owners, anybody's."""
-    rounds = session.learning.forget([message_id])
-    return {"object": "learned.deleted", "message_id": message_id, "deleted": True, "rounds_trained_again": rounds}
+    done = session.learning.forget([message_id])
+    return {
+        "object": "learned.deleted",
+        "message_id": message_id,
+        "deleted": True,
+        "rounds_trained_again": done.rounds,
+        "versions_removed": done.undone,
+        "active_version": done.version,
+    }

@@ -236,7 +236,7 @@ class _Answer:
             yield say("error", code=said["code"], message=said["message"], param=None)
         finally:
             if conversation_id:  # where the client went away, the reply ends, and keeps what it has
-                self._session.chat.stop(conversation_id)
+                self._session.chat.stop(conversation_id, is_reader_lost=True)
             source.close()
 
     def _opened(self, view: MessageView, place: dict[str, Any], say: Callable[..., str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from feedback_store import Conversation, Message, StoreError
@@ -18,7 +19,8 @@ from services.chat.conversation_tree import (
     system_prompt,
 )
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
-from services.chat.replies import Replies, Sampling, Writing
+from services.chat.replies import Replies, Writing
+from services.chat.sampling import Sampling, usual_sampling
 from services.engine import Engine
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
@@ -67,8 +69,12 @@ class ChatService:
         self._store.delete_conversation(conversation_id)
         self._engine.batching.prefixes.drop(conversation_id)
 
+    def usual_sampling(self) -> Sampling:
+        """How replies of the present model are drawn where a conversation chooses nothing."""
+        return usual_sampling(self._engine.loaded)
+
     def sampling(self, conversation_id: str) -> Sampling:
-        return Sampling(**self._store.sampling(conversation_id))
+        return replace(self.usual_sampling(), **self._store.sampling(conversation_id))
 
     def set_sampling(self, conversation_id: str, sampling: Sampling) -> None:
         self._store.set_sampling(conversation_id, asdict(sampling))
@@ -91,8 +97,10 @@ class ChatService:
         last_try = {m.revises_id: m.id for m in messages if m.kind == "revision"}
         versions = siblings(messages)
         disliked = {message_id for message_id, vote in votes.items() if vote < 0}
+        refused = self._store.refused_corrections(conversation_id)
         unsettled = open_corrections(messages, disliked, self._engine.config.num_revisions)
-        shown = {m.id for m in shown_path(messages, self._store.leaf(conversation_id))}
+        path = shown_path(messages, self._store.leaf(conversation_id))
+        shown, last_shown = {m.id for m in path}, path[-1].id if path else ""
         return [
             _message_view(
                 m,
@@ -100,7 +108,9 @@ class ChatService:
                 can_be_judged=last_try.get(m.revises_id) == m.id,
                 versions=versions.get(m.id, ()),
                 can_be_hinted=unsettled.get(m.id, False),
-                can_be_written=m.id in unsettled,
+                can_be_written=m.id in unsettled or m.id in refused,
+                note=_refusal(refused[m.id]) if m.id in refused else "",
+                can_go_on=m.is_cut and root_id(m) == last_shown,
             )
             for m in messages
             if m.id in shown or m.revises_id in shown
@@ -179,6 +189,33 @@ class ChatService:
             writing = self._answer(reply, messages, sampling)
         yield from self._read(writing)
 
+    def go_on(self, message_id: str) -> Iterator[MessageView]:
+        """Continue a reply or revision that was cut off, in the same message. Raises as `reply`.
+
+        What was said about it counts as soon as it has ended by itself (FeedbackService.continued).
+        """
+        message = self._store.message(message_id)
+        if message.role != "assistant" or not message.is_cut:
+            raise SpearError("Only a reply that was cut off can be continued.")
+        with self._replies.alone(message.conversation_id):
+            writing = self._go_on(self._store.message(message_id))
+        yield from self._read(writing)
+
+    def _go_on(self, message: Message) -> Writing:
+        messages = self._store.messages(message.conversation_id)
+        first = next(m for m in messages if m.id == root_id(message))
+        assert first.parent_id is not None  # a first reply always answers a question
+        path = shown_path(messages, self._store.leaf(message.conversation_id))
+        if path[-1:] != [first]:
+            raise SpearError("Only the last reply of a conversation can be continued.")
+        prompt, sampling = prompt_up_to(messages, first.parent_id), self.sampling(message.conversation_id)
+        if message.kind == "revision":
+            tried = attempts([m for m in messages if m.position <= message.position], first.id)
+            prompt, sampling = revision_messages(prompt, tried, self._engine.loaded.settings), Sampling()
+        self._store.update_message(message.id, complete=False)
+        heard = partial(self._feedback.continued, message.id)
+        return self._replies.begin(message, prompt, sampling, begun=message.text, once_stored=heard)
+
     def revise(self, message_id: str, hint: str) -> Iterator[MessageView]:
         """Thumbs-down with a hint (may be empty): stream a revision of the reply as a new message.
 
@@ -233,9 +270,12 @@ class ChatService:
             raise SpearError("Only a reply of the model can be compared.")
         return prompt_up_to(self._store.messages(first.conversation_id), first.parent_id)
 
-    def stop(self, conversation_id: str) -> None:
-        """End the reply being written, which keeps what it has. Nothing happens when none is."""
-        self._replies.stop(conversation_id)
+    def stop(self, conversation_id: str, *, is_reader_lost: bool = False) -> None:
+        """End the reply being written, which keeps what it has. Nothing happens when none is.
+
+        `is_reader_lost`: nobody asked for that; the connection to its only reader broke.
+        """
+        self._replies.stop(conversation_id, is_reader_lost=is_reader_lost)
 
     def close(self) -> None:
         """End every reply being written, and wait until what they have is stored."""
@@ -270,7 +310,9 @@ class ChatService:
         for text in writing.read():
             yield _message_view(replace(message, adapter_version=writing.serving.version), 0, text=text)
         done = self._store.message(message.id)
-        yield _message_view(done, self._store.vote(done.id), can_be_judged=done.kind == "revision")
+        yield _message_view(
+            done, self._store.vote(done.id), can_be_judged=done.kind == "revision", can_go_on=done.is_cut
+        )
 
 
 def _checked(text: str) -> str:
@@ -280,6 +322,11 @@ def _checked(text: str) -> str:
     if len(text) > MAX_MESSAGE_CHARACTERS:
         raise SpearError(f"That message is too long: {len(text):,} characters; {MAX_MESSAGE_CHARACTERS:,} are allowed.")
     return text
+
+
+def _refusal(verdict: str) -> str:
+    reason = verdict.removeprefix("Not kept: ").rstrip(".")
+    return f"This correction was not learned: {reason}. Write the right answer in other words, or correct another question."
 
 
 def _title(text: str) -> str:
@@ -306,5 +353,6 @@ def _message_view(m: Message, vote: int, *, text: str | None = None, **more: Any
         can_be_judged=can_be_judged and m.kind == "revision" and m.verdict is None and m.complete,
         adapter_version=m.adapter_version,
         complete=m.complete if text is None else False,
+        ending=(m.ending or "") if text is None else "",
         **more,
     )

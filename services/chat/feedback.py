@@ -108,6 +108,16 @@ class FeedbackService:
         tried = sum(m.kind == "revision" for m in self._store.revisions_of(first.id))
         return max(0, self._engine.config.num_revisions - tried)
 
+    def continued(self, message_id: str) -> None:
+        """A reply that had been cut off has ended by itself: what was said about it counts from now on."""
+        message = self._store.message(message_id)
+        if message.is_cut or message.role != "assistant":
+            return
+        if message.kind == "revision" and message.verdict == "better":
+            self.better(message.id)
+        elif message.kind == "message" and self._store.vote(message.id) > 0:
+            self.like(message.id)
+
     def edit(self, message_id: str, text: str) -> MessageView:
         """The reply edited into what the person wanted: their words are the win. Returns the edited message.
 

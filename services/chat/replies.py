@@ -6,15 +6,14 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from feedback_store import Conversation, Message, StoreError, UnknownRecord
+from services.chat.sampling import Sampling
 from services.engine import Engine
 from spear_core.errors import SpearError
-from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import Finish
-from spear_core.inference.penalties import penalty_hook
 from spear_core.inference.refused_answers import least_certain_prefix
 from spear_core.models.shared_base import Serving
 from spear_core.training.traces import Messages
@@ -25,43 +24,6 @@ MOST_REPEATS = 3  # times a revision that repeats a refused answer is written ag
 BUSY = "A reply is still being written in this conversation; wait for it or stop it."
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How first replies are drawn. Raises SpearError for a value that is not allowed."""
-
-    temperature: float = 0.0  # 0: always the most likely token
-    top_p: float = 0.95
-    max_new_tokens: int = 0  # 0: as many as the model's settings say
-    seed: int | None = None  # of drawing; None: another draw each time
-    stop: tuple[str, ...] = ()  # texts that end the reply, and are not part of it
-    frequency_penalty: float = 0.0  # each time a token was said in the reply
-    presence_penalty: float = 0.0  # once for a token that was said in it
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", tuple(self.stop))  # the store has lists
-        if not 0 <= self.temperature <= 2:
-            raise SpearError(f"The temperature must be from 0 to 2, not {self.temperature}.")
-        if not 0 < self.top_p <= 1:
-            raise SpearError(f"Top-p must be above 0 and at most 1, not {self.top_p}.")
-        if not 0 <= self.max_new_tokens <= 100_000:
-            raise SpearError("The longest reply must be 0 (as the model says) or a number of tokens above it.")
-        if not all(-2 <= p <= 2 for p in (self.frequency_penalty, self.presence_penalty)):
-            raise SpearError("The frequency and presence penalties must be from -2 to 2.")
-
-    def settings(self, engine: Engine, banned: Sequence[list[int]] = ()) -> ReplySettings:
-        """What the decoding engine is asked for, with the model that serves."""
-        return ReplySettings(
-            engine.loaded.context_tokens,
-            self.max_new_tokens or engine.max_new_tokens,
-            self.temperature,
-            self.top_p,
-            banned,
-            self.seed,
-            stop_strings=self.stop,
-            hook=penalty_hook(self.frequency_penalty, self.presence_penalty),
-        )
-
-
 class Writing:
     """One reply under way. `read` yields it as it grows, to any number of readers; `stop` ends it early."""
 
@@ -70,10 +32,18 @@ class Writing:
         self.serving = serving
         self.stop = threading.Event()
         self.text = ""  # the whole reply so far
+        self.is_reader_lost = False  # what is stopped then was not stopped by a person
         self.is_over = False
         self.finish: Finish | None = None  # why the model stopped, once it is over
         self._changed = threading.Condition()
         self._error: BaseException | None = None
+
+    @property
+    def ending(self) -> str:
+        """How it ended: one of feedback_store's ENDINGS."""
+        if self.finish is None or (self.finish is Finish.STOPPED and self.is_reader_lost):
+            return "lost"
+        return self.finish.value
 
     def start(self, write: Callable[[Writing], None]) -> None:
         def work() -> None:
@@ -135,8 +105,20 @@ class Replies:
                 raise SpearError(BUSY)
             yield self._store.conversation(conversation_id)
 
-    def begin(self, message: Message, prompt: Messages, sampling: Sampling, refused: Collection[str] = ()) -> Writing:
-        """Write one reply, inside `alone`. What repeats a `refused` answer is written again in its place."""
+    def begin(
+        self,
+        message: Message,
+        prompt: Messages,
+        sampling: Sampling,
+        refused: Collection[str] = (),
+        begun: str = "",
+        once_stored: Callable[[], None] = lambda: None,
+    ) -> Writing:
+        """Write one reply, inside `alone`. What repeats a `refused` answer is written again in its place.
+
+        `begun` is what stands of it already: the reply goes on from there. `once_stored` is called in the writer's thread
+        when the end of the reply is stored.
+        """
         engine = replace(self._engine)
 
         def write(writing: Writing) -> None:
@@ -145,7 +127,7 @@ class Replies:
                 with engine.priority.foreground(), ExitStack() as until_its_first_text:
                     until_its_first_text.enter_context(engine.priority.urgent())
                     for _ in range(1 + MOST_REPEATS):
-                        for text in growing(writing, engine, prompt, sampling, banned, message.conversation_id):
+                        for text in growing(writing, engine, prompt, sampling, banned, message.conversation_id, begun):
                             writing.grow(text)
                             until_its_first_text.close()
                         if writing.stop.is_set() or writing.text not in refused:
@@ -155,17 +137,20 @@ class Replies:
                             banned.append(way)
             finally:
                 self._store_end(message.conversation_id, writing)
+            once_stored()
 
         writing = self._running[message.conversation_id] = Writing(message.id, engine.shared_models.serving)
+        writing.text = begun
         writing.start(write)
         return writing
 
     def of(self, conversation_id: str) -> Writing | None:
         return self._running.get(conversation_id)
 
-    def stop(self, conversation_id: str) -> None:
+    def stop(self, conversation_id: str, *, is_reader_lost: bool = False) -> None:
         with self._lock:  # also one that is just being asked for
             if writing := self._running.get(conversation_id):
+                writing.is_reader_lost = is_reader_lost
                 writing.stop.set()
 
     def close(self) -> None:
@@ -191,7 +176,11 @@ class Replies:
                 return
             try:
                 self._store.update_message(
-                    writing.message_id, text=writing.text, complete=True, adapter_version=writing.serving.version
+                    writing.message_id,
+                    text=writing.text,
+                    complete=True,
+                    adapter_version=writing.serving.version,
+                    ending=writing.ending,
                 )
             except UnknownRecord:
                 log.info("conversation %s was deleted while its reply was being written", conversation_id)
@@ -205,6 +194,7 @@ def growing(
     sampling: Sampling,
     banned: Sequence[list[int]],
     conversation_id: str,
+    begun: str = "",
 ) -> Iterator[str]:
     """The reply as it grows, by what serves when its turn has come: it may have waited over a swap.
 
@@ -218,6 +208,6 @@ def growing(
     def finished(finish: Finish) -> None:
         writing.finish = finish
 
-    settings = sampling.settings(engine, banned)
+    settings = sampling.settings(engine, banned, begun)
     stop = writing.stop
     yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, stop, conversation_id, finished)

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS
-from services.chat.replies import Sampling
+from services.chat.sampling import Sampling
 from services.engine import Engine
 from spear_core.errors import SpearError
 from spear_core.inference.generate import ReplySettings

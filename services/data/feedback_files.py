@@ -6,7 +6,8 @@
 - events: everything about whole conversations, a line a record: conversation, message, vote, hint, event, trace.
 
 Beside what trainers read, a line of the first two carries `spear`: source, confidence, status and time, which an import
-keeps. What was learned there is waiting here.
+keeps. What was learned there is waiting here. Where a line, or the message in it, says by OpenAI's `finish_reason` that
+an answer was cut off (`length`), that answer is not learned as a right one.
 """
 
 from __future__ import annotations

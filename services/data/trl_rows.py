@@ -41,6 +41,7 @@ def moment(text: str) -> str:
 def preference(row: Row) -> list[Example]:
     """Raises RowRefused, or SpearError for a prompt that does not end with a question."""
     chosen, rejected = _answer(row, "chosen"), _answer(row, "rejected")
+    _refuse_cut(row, "chosen")
     prompt = _prompt(row, "chosen", "rejected")
     if prompt is not None:
         prompt, chosen = _split(prompt, chosen, "chosen")
@@ -74,6 +75,8 @@ def unpaired(row: Row) -> list[Example]:
     label = row["label"]
     if not isinstance(label, bool | int | float) or label not in (0, 1):
         raise RowRefused("label must be true or false, or 1 or 0")
+    if label:
+        _refuse_cut(row, "completion")
     prompt = _prompt(row, "completion")
     if prompt is None:
         prompt, said = said[:-1], said[-1:]
@@ -102,6 +105,15 @@ def _answer(row: Row, name: str) -> list[Said]:
     if not said:
         raise RowRefused(f"{name} is empty")
     return said
+
+
+def _refuse_cut(row: Row, name: str) -> None:
+    """A right answer that did not end by itself would teach the model to end there: OpenAI's `finish_reason` says so,
+    in the row or in the answer's last message."""
+    said = row[name][-1] if isinstance(row[name], list) else {}
+    reason = said.get("finish_reason", row.get("finish_reason"))
+    if reason not in (None, "stop", "ended"):
+        raise RowRefused(f"{name} was cut off (finish_reason {str(reason)[:40]!r}), and a cut answer is never learned as right")
 
 
 def _prompt(row: Row, *answers: str) -> list[Said] | None:

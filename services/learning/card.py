@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from feedback_store import Round, Trace
 from services.views import ChangedAnswerView, LearnedView, Proof
 from spear_core.training.round import RoundResult
 
-QUEUED = "queued", "Your correction is queued.", "Training starts in a moment."
+QUEUED = "queued", "A correction is queued.", "Training starts in a moment."
 
 
 def _number(count: int, thing: str) -> str:
@@ -26,11 +26,12 @@ def resting(
     paused: bool,
     note: str,
     rests: bool = False,
+    undone: int = 0,
 ) -> tuple[str, str, str]:
     """Phase, headline and detail while no round is under way.
 
     `rebuilds` is how many rounds wait to be trained again after a forgetting, `note` what went wrong lately, `rests` that
-    it keeps what waits from being learned for a while.
+    it keeps what waits from being learned for a while, `undone` the newest version where it was taken back.
     """
     if paused:
         again = f"{_number(rebuilds, 'round')} will be trained again without what you forgot" if rebuilds else ""
@@ -49,8 +50,11 @@ def resting(
         return "not_kept", "Not kept.", last.verdict.removeprefix("Not kept: ")
     if loses:
         noted = f"{_number(loses, 'rejected answer')} noted."
-        how = "Nothing trains until one answer is confirmed: press Better on a revision, or edit the reply."
+        how = "Nothing trains until one answer is confirmed: press Better under a revision, or Write it myself."
         return "waiting", "Waiting for one right answer.", f"{noted} {how}"
+    if undone > version:
+        now = f"v{version} answers" if version else "The base model answers"
+        return "undone", f"Undone: v{undone} is no longer used.", f"{now} now. Restore v{undone} to use it again."
     if last and last.status == "promoted" and version == last.adapter_version:
         return "live", f"Learned: adapter v{version} is live.", f"{last.verdict} {wished(last)}".strip()
     if version:
@@ -75,12 +79,20 @@ def counted(claimed: Sequence[Trace], replayed: int) -> str:
     return f"{said}, {replayed} earlier to keep in mind." if replayed else f"{said}."
 
 
-def proof_record(result: RoundResult) -> dict[str, Any] | None:
-    """The proof as the store keeps it."""
+def proof_record(result: RoundResult, taught: Sequence[Trace]) -> dict[str, Any] | None:
+    """The proof as the store keeps it: before is the reply that the person rejected, where there is one."""
     if result.proof is None:
         return None
     prompt, before, after = result.proof
-    return {"prompt": prompt[-1]["content"], "before": before, "after": after}
+    about = [t for t in taught if t.prompt == list(prompt)]
+    seen = [t.completion for t in about if t.side == "lose"]
+    return {
+        "prompt": prompt[-1]["content"],
+        "before": seen[-1] if seen else before,
+        "after": after,
+        "was_seen": bool(seen),
+        "conversation_id": next((t.conversation_id for t in about if t.conversation_id), ""),
+    }
 
 
 def proof_of(last: Round | None, version: int) -> Proof | None:
@@ -100,6 +112,7 @@ def checked_of(last: Round | None) -> tuple[int, tuple[ChangedAnswerView, ...]]:
     return gate.get("checked", 0), changed
 
 
+NO_ANSWER = "no answer"
 _STATUS = {
     "pending": "waiting",
     "claimed": "waiting",
@@ -115,8 +128,14 @@ def _refused(completion: str, since: Sequence[Trace]) -> bool:
     return any(t.side == "lose" and t.completion == completion for t in since)
 
 
-def learned_views(traces: Sequence[Trace], limit: int) -> list[LearnedView]:
-    """The latest word on each reply, newest first; withdrawn feedback only where nothing followed it."""
+def learned_views(
+    traces: Sequence[Trace], limit: int, made: Mapping[int | None, int] | None = None
+) -> list[LearnedView]:
+    """The latest word on each reply, newest first; withdrawn feedback only where nothing followed it.
+
+    `made` names the version that each round made. A rejected reply teaches nothing by itself, so that one without a right
+    answer is never "learned", whatever became of its trace.
+    """
     by_subject: dict[str, list[Trace]] = {}
     for trace in traces:
         if trace.subject_id is not None:
@@ -134,9 +153,10 @@ def learned_views(traces: Sequence[Trace], limit: int) -> list[LearnedView]:
                 wins[-1].completion if wins else "",
                 loses[-1].completion if loses else "",
                 last.source,
-                _STATUS[last.status],
+                _STATUS[last.status] if wins or last.status == "withdrawn" else NO_ANSWER,
                 last.confidence,
                 last.created_at_utc,
+                (made or {}).get(last.round_id, 0) if wins and last.status in ("trained", "rolled_back") else 0,
             )
         )
     return sorted(views, key=lambda v: v.created_at_utc, reverse=True)[:limit]

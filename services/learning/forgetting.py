@@ -11,6 +11,7 @@ from typing import Any
 from feedback_store import Adapter
 from services.engine import Engine
 from services.learning.lineage import Lineage
+from services.views import Forgotten
 
 REBUILD = "rebuild_queue"
 
@@ -23,10 +24,10 @@ class Forgetting:
         self._store = engine.store
         self._lineage = lineage
 
-    def forget(self, subjects: Collection[str]) -> int:
+    def forget(self, subjects: Collection[str]) -> Forgotten:
         """Erase all feedback about some replies, and serve the newest version that never saw it.
 
-        So for every base model that was taught it. Returns how many rounds of the present one are to be trained again.
+        So for every base model that was taught it. Returns what that did to the present one.
         """
         trained = [t for s in subjects for t in self._store.traces(status="trained", subject_id=s)]
         undone: list[Adapter] = []
@@ -42,7 +43,12 @@ class Forgetting:
             self._store.set_setting(REBUILD, queue + self._store.setting(REBUILD, []))
         self._lineage.delete_versions(undone)
         self._lineage.serve_active()
-        return sum(item["base"] == self._engine.base for item in queue)
+        base = self._engine.base
+        return Forgotten(
+            tuple(adapter.version for adapter in undone if adapter.base == base),
+            self._lineage.version,
+            sum(item["base"] == base for item in queue),
+        )
 
     def _item(self, adapter: Adapter, forgotten: Collection[str]) -> dict[str, Any] | None:
         """What a round taught besides the forgotten, to be taught again; None where no win is left of it."""

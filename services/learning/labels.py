@@ -31,7 +31,9 @@ def _trace(
 
 
 def liked(base: str, prompt: Prompt, reply: Message) -> list[NewTrace]:
-    return [_trace("win", base, prompt, reply, reply, CONFIRMED, "liked")] if reply.text.strip() else []
+    """A reply that was cut off makes no win: the model would learn to end in the middle of a sentence."""
+    is_whole = bool(reply.text.strip()) and not reply.is_cut
+    return [_trace("win", base, prompt, reply, reply, CONFIRMED, "liked")] if is_whole else []
 
 
 def disliked(base: str, prompt: Prompt, reply: Message, source: str = "no_hint") -> list[NewTrace]:
@@ -40,7 +42,12 @@ def disliked(base: str, prompt: Prompt, reply: Message, source: str = "no_hint")
 
 
 def replaced(base: str, prompt: Prompt, first: Message, right: Message, source: str) -> list[NewTrace]:
-    """A reply replaced by a confirmed revision (`confirmed`) or by the person's own words (`edited`)."""
+    """A reply replaced by a confirmed revision (`confirmed`) or by the person's own words (`edited`).
+
+    A revision that was cut off makes no win, and without one the first reply counts as never fixed.
+    """
+    if right.is_cut:
+        return disliked(base, prompt, first, "unfixed")
     traces = [_trace("win", base, prompt, right, first, CONFIRMED, source)]
     if first.text.strip() and normalised(first.text) != normalised(right.text):
         traces.append(_trace("lose", base, prompt, first, first, CONFIRMED, source))

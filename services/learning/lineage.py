@@ -133,6 +133,25 @@ class Lineage:
         self.serve_active()
         return self.version
 
+    def restore(self, version: int) -> int:
+        """Serve a version again that was taken back. Raises SpearError where its files are gone, UnknownRecord."""
+        status = self._store.adapter(self._engine.base, version).status
+        if status != "rolled_back":
+            raise SpearError(
+                f"v{version} cannot be restored: it was {'deleted' if status == 'pruned' else 'not undone'}."
+            )
+        self.read(version)  # before anything changes
+        self._store.restore(self._engine.base, version)
+        self.serve_active()
+        return self.version
+
+    def undone(self) -> int:
+        """The newest version, where it was taken back and is still stored; else 0."""
+        newest = self._store.next_version(self._engine.base) - 1
+        if not newest or self._store.adapter(self._engine.base, newest).status != "rolled_back":
+            return 0
+        return newest
+
     def pin(self, version: int, pinned: bool) -> None:
         """A pinned version is never pruned."""
         self._store.set_pinned(self._engine.base, version, pinned)

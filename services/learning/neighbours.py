@@ -8,16 +8,31 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from feedback_store import Trace, UnknownRecord
 from services.engine import Engine
-from spear_core.inference.rollout import answer_all
-from spear_core.training.neighbours import Neighbour, Neighbours, neighbour_questions, split
+from spear_core.inference.generate import ReplySettings
+from spear_core.inference.generation import Finish
+from spear_core.inference.rollout import answer_all, sample_replies
+from spear_core.training.neighbours import (
+    Neighbour,
+    Neighbours,
+    content_words,
+    gives,
+    neighbour_questions,
+    split,
+    telling_words,
+    words_of,
+)
 from spear_core.training.probes import READ_TOKENS, is_degenerate
 from spear_core.training.traces import Messages
+from spear_core.training.wordings import other_wordings
 
 log = logging.getLogger(__name__)
+WORDED_TOKENS = 32  # of an answer to another wording; a longer one is not kept
+WITH_FACT = "Question: {question}\nFact: {fact}\nAnswer the question with the fact."
 REMEMBERED = 64  # questions whose neighbours were made before their correction was confirmed
 PRAISE = ("liked",)  # a liked reply teaches nothing new that could spread
 
@@ -43,7 +58,7 @@ class NeighbourService:
         kept = store.kept_neighbours([t.id for t in (*wins, *older)])
         for trace in wins:
             if trace.id not in kept and trace.side == "win" and trace.source not in PRAISE:
-                kept[trace.id] = self._make(trace.prompt)
+                kept[trace.id] = [*self._make(trace.prompt), *self._word(trace)]
                 try:
                     store.keep_neighbours(trace.id, kept[trace.id])
                 except UnknownRecord:  # forgotten meanwhile; the round will notice
@@ -58,10 +73,41 @@ class NeighbourService:
 
     def _view(self, prompt: Messages, made: Sequence[dict[str, Any]]) -> Neighbours:
         history = list(prompt[:-1])
-        return split(
-            [Neighbour([*history, {"role": "user", "content": m["question"]}], m["answer"]) for m in made],
-            self._engine.config.neighbour_probes,
+
+        def those(kind: str) -> list[Neighbour]:
+            return [Neighbour([*history, {"role": "user", "content": m[kind]}], m["answer"]) for m in made if kind in m]
+
+        parts = split(those("question"), self._engine.config.neighbour_probes)
+        return replace(parts, wordings=tuple(those("wording")))
+
+    def _word(self, trace: Trace) -> list[dict[str, Any]]:
+        """The question in other words, with the base model's own answers when the correction stands before it.
+
+        Kept are whole answers that give what was taught and add nothing. Trained on, they cost the model least: it would
+        say so itself.
+        """
+        engine, question = self._engine, trace.prompt[-1]["content"]
+        texts = other_wordings(question, engine.config.wordings)
+        asked = [
+            [{"role": "user", "content": WITH_FACT.format(question=text, fact=trace.completion)}] for text in texts
+        ]
+        said = sample_replies(
+            engine.shared_models.base,
+            engine.loaded.tokenizer,
+            asked,
+            ReplySettings(engine.loaded.context_tokens, WORDED_TOKENS),
+            priority=engine.priority.give_way,
         )
+        telling = telling_words(trace.completion, question)
+        known = set(content_words(f"{question} {trace.completion}"))
+        return [
+            {"wording": text, "answer": reply.text}
+            for text, (reply, *_) in zip(texts, said, strict=True)
+            if reply.finish == Finish.ENDED
+            and gives(reply.text, telling)
+            and set(content_words(reply.text)) <= known  # a small model likes to add something
+            and all(words_of(reply.text).count(word) <= 1 for word in telling)
+        ]
 
     def _make(self, prompt: Messages) -> list[dict[str, Any]]:
         key = json.dumps(list(prompt))

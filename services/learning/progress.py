@@ -22,7 +22,8 @@ class ProgressService:
         rounds = [r for r in reversed(store.rounds(base, ROUNDS)) if r.status in ("promoted", "discarded")]
         version = store.active_version(base)
         return ProgressView(
-            first_try=tuple(reply.vote >= 0 for reply in replies),
+            first_try=tuple(reply.vote > 0 for reply in replies if reply.vote),
+            replies=len(replies),
             revised=tuple(reply.fixed for reply in replies if reply.tried),
             rounds=tuple(map(_round_view, rounds)),
             learned=store.count_learned(base),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -20,10 +21,13 @@ from services.learning.contradictions import LOOKED_AT, STANDING, contradictions
 from services.learning.forgetting import Forgetting
 from services.learning.lineage import Lineage
 from services.learning.neighbours import NeighbourService
+from services.learning.queue import LearningQueue
+from services.learning.scope import CONSOLIDATED
 from services.learning.verdict_words import verdict_words
 from services.priority import Closing
-from services.views import AdapterView, ContradictionView, LearnedView, LearningStatus
-from spear_core.errors import AdapterUnwritable, SpearError, is_out_of_memory
+from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus
+from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed, is_out_of_memory
+from spear_core.inference.scope import Taught
 from spear_core.models.shared_base import AdapterState
 from spear_core.training import traces as core
 from spear_core.training.material import Anchors
@@ -45,6 +49,7 @@ DISK_REST_SECONDS = 60.0
 # That one round takes: it asks all its wins again after every few steps, so a burst of a thousand thumbs-up would keep
 # the next correction waiting for the better part of an hour
 MOST_TRACES = 64
+MIN_CONSOLIDATED = 2  # corrections that are worth practising together
 PREPARED_AHEAD = 2  # rejected replies whose neighbours are made before their correction is confirmed
 LONG_STEPS = 20  # a round of so many gives memory back on the way too: its rows' shapes leave holes in the heap
 
@@ -67,6 +72,7 @@ class LearningService:
         self._held = HeldAnswers(engine)
         self._neighbours = NeighbourService(engine)
         self._contradictions: tuple[tuple[Any, ...], list[ContradictionView]] = ((), [])
+        self._consolidated = 0  # the version after which all corrections were last practised together
         self._settled = 0  # contradictions about which somebody decided
         self._live: dict[str, Any] = {}  # phase, headline, detail, step, max_steps of the round under way
         self._note = ""  # what went wrong at start or in the last round, for the card
@@ -79,6 +85,7 @@ class LearningService:
             log.info("%d interrupted round(s) released; their corrections will be learned again", released)
         self.lineage = Lineage(engine)
         self._forgetting = Forgetting(engine, self.lineage)
+        self._queue = LearningQueue(engine)
         self.lineage.delete_unknown_files()
         self.lineage.serve_active()
         self._note = self.lineage.complaint
@@ -104,8 +111,14 @@ class LearningService:
             "changed": changed,
             "contradiction": next(iter(self.contradictions()), None),
             "seconds": last.figures.get("seconds_to_live") if last else None,
+            "undone": self.lineage.undone(),
+            "queue": self._queue.waiting() if wins or live or (last and last.status == "running") else (),
         }
+        if not self.paused:
+            rounds_waiting = math.ceil(wins / MOST_TRACES) + len(self._forgetting.waiting())
+            common["seconds_left"] = self._queue.seconds_left(last, rounds_waiting)
         if live:
+            common["progress"] = self._queue.progress(last, live["step"], live["max_steps"])
             return LearningStatus(**live, **common)
         rests = time.monotonic() < self._rests_until
         phase, headline, detail = card.resting(
@@ -117,6 +130,7 @@ class LearningService:
             paused=self.paused,
             note=self._note,
             rests=rests,
+            undone=common["undone"],
         )
         return LearningStatus(phase, headline, detail, **common)
 
@@ -143,7 +157,17 @@ class LearningService:
 
     def learned(self, limit: int = 200) -> list[LearnedView]:
         """What people said about replies and what became of it, newest first."""
-        return card.learned_views(self._store.latest_feedback(self._engine.base, limit), limit)
+        base = self._engine.base
+        made = {adapter.round_id: adapter.version for adapter in self._store.adapters(base)}
+        return card.learned_views(self._store.latest_feedback(base, limit), limit, made)
+
+    @property
+    def sees_others(self) -> bool:
+        """Whether there is anybody's feedback beside one's own to be listed: here all of it is in `learned`."""
+        return False
+
+    def learned_by_others(self, limit: int = 200) -> list[LearnedView]:
+        return []
 
     def contradictions(self) -> list[ContradictionView]:
         """Recent corrections that contradict an earlier one by which somebody still stands, newest first."""
@@ -188,12 +212,20 @@ class LearningService:
         with self.between_rounds():
             return self.lineage.roll_back()
 
+    def restore(self, version: int) -> int:
+        """Serve a version again that was undone, with its corrections. Returns its version.
+
+        Raises SpearError where it was not undone or is deleted, or a round does not end in time, UnknownRecord.
+        """
+        with self.between_rounds():
+            return self.lineage.restore(version)
+
     def pin(self, version: int, pinned: bool = True) -> None:
         """Keep a version from being pruned, or no longer."""
         self.lineage.pin(version, pinned)
 
-    def forget(self, message_ids: Collection[str]) -> int:
-        """Erase all feedback about some replies and rebuild without it. Returns how many rounds are trained again.
+    def forget(self, message_ids: Collection[str]) -> Forgotten:
+        """Erase all feedback about some replies and rebuild without it. Returns what that did to the model.
 
         The newest version that never saw the feedback serves at once; the rounds after it are trained again without
         it, and the result is bit-equal to never having had it. Other base models that were taught it are rebuilt when
@@ -201,10 +233,10 @@ class LearningService:
         """
         subjects = {root_id(self._store.message(m)) for m in message_ids}
         with self.between_rounds():
-            rounds = self._forgetting.forget(subjects)
+            done = self._forgetting.forget(subjects)
             self._drop_kept_texts()
         self.kick()
-        return rounds
+        return done
 
     def _drop_kept_texts(self) -> None:
         """What is kept in memory of texts goes, except of the starter questions: anybody's words may be among them."""
@@ -230,10 +262,12 @@ class LearningService:
 
     def prepare(self) -> None:
         """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
+        self._engine.scope.prepare(self._engine)
         with self._round_lock:
             learner = self._ready_learner()
             for held in (learner.probes.anchors, learner.anchors):
                 held.warm(self._engine.shared_models.training, self._engine.pad_id, self._engine.priority.give_way)
+            self._engine.scope.covering(self._engine, [])  # fits the features that questions are compared by
 
     def run_pending(self) -> int:
         """Learn everything that waits, round after round. Returns how many rounds were run.
@@ -264,13 +298,49 @@ class LearningService:
                 # After each: where people go on correcting, the last one never comes
                 self.lineage.prune()
                 self._give_back_memory()
-            if not done and not self._wanted:
+            if not self._wanted and not self.paused and time.monotonic() >= self._rests_until:
                 self._prepare_neighbours()
+                self._consolidate()
         return done
+
+    def _consolidate(self) -> None:
+        """After every `consolidate_every` rounds practise all corrections together, when nothing else waits."""
+        engine, base = self._engine, self._engine.base
+        every = engine.config.consolidate_every
+        line = self._store.lineage(base, self.lineage.version)[:every] if every else []
+        if not every or len(line) < every or any(a.round_id is None for a in line):
+            return
+        seed = self.lineage.seed(self.lineage.version)
+        replay = self._store.replay_wins(base, REPLAY_SAMPLE, [], seed)
+        if len(replay) < MIN_CONSOLIDATED or self.lineage.version == self._consolidated:
+            return
+        self._consolidated = self.lineage.version  # whatever comes of it, once a version is enough
+        style = self._held.style_preferences()
+        learner = self.learner(seed, style, None, [t.prompt[-1]["content"] for t in replay])
+        words = "All your corrections are practised together."
+        try:
+            with self.telling("training", "Practising what was learned.", words):
+                result = learner.consolidate(
+                    self.lineage.state,
+                    [core_trace(t) for t in replay],
+                    seed,
+                    self._on_step,
+                    self._neighbours.of([], replay),
+                    (lambda question: True) if style else engine.scope.covering(engine, []),
+                )
+            if result.state is not None:
+                figures = {
+                    **result.figures(),
+                    "source": CONSOLIDATED,
+                    "merge": {"words": verdict_words(result.verdict)},
+                }
+                self.lineage.adopt(result.state, figures)
+        except (TrainingFailed, *DISK_FAULTS) as e:  # nothing was lost: the version before it goes on serving
+            log.error("practising all corrections together failed: %s", e)
 
     def _prepare_neighbours(self) -> None:
         """Of replies that were just rejected, while the person reads the revision: its confirmation need not wait then."""
-        if self.paused or not self._engine.config.neighbours:
+        if not self._engine.config.neighbours:
             return
         waiting = self._store.traces(
             base=self._engine.base, status="pending", side="lose", limit=PREPARED_AHEAD, newest_first=True
@@ -351,7 +421,8 @@ class LearningService:
 
     def _run(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         try:
-            self._tell("queued", "Your correction is queued.", "Preparing the training.")
+            self._queue.begin()
+            self._tell("queued", "A correction is queued.", "Preparing the training.")
             self._learn(round_, claimed, anchors_before_utc)
         except TracesWithdrawn:
             # what was taken back must not go live; the rest is trained again
@@ -373,6 +444,7 @@ class LearningService:
             status = "interrupted" if self._split(claimed, anchors_before_utc) else "discarded"
             self._end(round_, status, f"Not kept: {self._note}")
         finally:
+            self._queue.end()
             with self._status_lock:
                 self._live = {}
         if anchors_before_utc is not None and self._store.round(round_.id).status in ("promoted", "discarded"):
@@ -401,12 +473,12 @@ class LearningService:
         learner = self.learner(seed, style_preferences, anchors_before_utc, corrected)
         self._tell(
             "training",
-            "Training on your correction.",
+            "Training.",
             card.counted(taught, len(replay)),
             max_steps=engine.config.max_steps,
         )
         near = self._neighbours.of(taught, replay)
-        asked = [t.prompt[-1]["content"] for t in taught if t.side == "win"]
+        asked = [Taught(t.prompt[-1]["content"], t.completion) for t in taught if t.side == "win"]
         # a preference of style is meant for every answer
         covers = (lambda question: True) if style_preferences else engine.scope.covering(engine, asked)
         result = learner.run_round(
@@ -433,7 +505,7 @@ class LearningService:
                 "interrupted" if self._split(claimed, anchors_before_utc) else "discarded",
                 verdict=verdict_words(result.verdict),
                 figures=figures,
-                proof=card.proof_record(result),
+                proof=card.proof_record(result, taught),
                 replayed=len(replay),
             )
             return
@@ -445,7 +517,7 @@ class LearningService:
             result.state,
             figures,
             verdict=verdict_words(result.verdict),
-            proof=card.proof_record(result),
+            proof=card.proof_record(result, taught),
             replayed=len(replay),
         )
         log.info("adapter v%d is live after %.1f s", version, figures["seconds_to_live"])

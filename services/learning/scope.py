@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from spear_core.inference.scope import QuestionFeatures, Scope
+from spear_core.inference.scope import QuestionFeatures, Scope, SubjectTest, Taught
 from spear_core.models.shared_base import Serving
 from spear_core.training.scoring import layers_of
 from spear_core.training.traces import Messages
@@ -15,6 +15,7 @@ from spear_core.training.traces import Messages
 if TYPE_CHECKING:
     from services.engine import Engine
 
+CONSOLIDATED = "consolidated"  # source of a version in which one's own corrections were practised together
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +37,7 @@ class AdapterScope:
             covered = scope is None or scope.covers(prompt[-1]["content"])
         return serving if covered else Serving(engine.shared_models.base, 0)
 
-    def covering(self, engine: Engine, taught: Sequence[str]) -> Callable[[str], bool]:
+    def covering(self, engine: Engine, taught: Sequence[Taught]) -> Callable[[str], bool]:
         """Of a question: will the next adapter answer it, once `taught` questions are learned besides the present ones?"""
         if engine.config.scope == "always":
             return _everything
@@ -46,7 +47,13 @@ class AdapterScope:
             features = self._of_model(engine)
             if features is None:
                 return _everything
-            return Scope(features, [*_learned(engine), *taught], engine.config.scope_similarity).covers
+            return _scope(engine, features, [*_learned(engine), *taught]).covers
+
+    def prepare(self, engine: Engine) -> None:
+        """Make what is the same for every version of this base model, so that the first reply need not wait for it."""
+        if engine.config.scope != "always":
+            with self._lock:
+                self._of_model(engine)
 
     def forget(self) -> None:
         """Drop what is kept in memory of people's questions."""
@@ -68,7 +75,7 @@ class AdapterScope:
         features = self._of_model(engine)
         if features is None:
             return None
-        return Scope(features, _learned(engine), engine.config.scope_similarity)
+        return _scope(engine, features, _learned(engine))
 
     def _of_model(self, engine: Engine) -> QuestionFeatures | None:
         """None for a model whose layers cannot be told apart."""
@@ -88,13 +95,23 @@ def _everything(question: str) -> bool:
     return True
 
 
-def _learned(engine: Engine) -> list[str]:
-    """The questions whose right answers were trained, each once."""
+def _scope(engine: Engine, features: QuestionFeatures, taught: Sequence[Taught]) -> Scope:
+    config = engine.config
+    subject = SubjectTest(engine.shared_models.base, engine.loaded.tokenizer)
+    return Scope(features, taught, config.scope_similarity, subject, config.scope_gain)
+
+
+def _learned(engine: Engine) -> list[Taught]:
+    """The questions whose right answers were trained, each once, with the latest answer."""
     wins = engine.store.traces(base=engine.base, status="trained", side="win")
-    return list(dict.fromkeys(trace.prompt[-1]["content"] for trace in wins))
+    latest = {trace.prompt[-1]["content"]: trace.completion for trace in wins}
+    return [Taught(question, answer) for question, answer in latest.items()]
 
 
 def _is_meant_for_everything(engine: Engine, version: int) -> bool:
     """A preference of style concerns all replies, and what peers taught is known to them alone."""
     lineage = engine.store.lineage(engine.base, version)
-    return any(adapter.round_id is None or adapter.figures.get("wishes") for adapter in lineage)
+    return any(
+        (adapter.round_id is None and adapter.figures.get("source") != CONSOLIDATED) or adapter.figures.get("wishes")
+        for adapter in lineage
+    )

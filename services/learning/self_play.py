@@ -154,7 +154,14 @@ class SelfPlayService:
             tries = [m for m in messages if m.revises_id == trace.subject_id]
             last = tries[-1] if tries else None
             # the last word may be an edit, which has no hint
-            if last is None or last.verdict is not None or not last.complete or not last.hint or last.id in done:
+            if (
+                last is None
+                or last.verdict is not None
+                or not last.complete
+                or last.is_cut
+                or not last.hint
+                or last.id in done
+            ):
                 continue
             if not self._moved_on(messages, last) or self._store.is_settled(trace):
                 continue

@@ -29,7 +29,7 @@ def _learned(reason: Reason, figures: GateFigures, gained: str) -> str:
     if reason == Reason.CONSOLIDATED:
         return "all corrections were practised together"
     if figures.confirmed == figures.learned == 1:
-        return "your correction is learned"
+        return "the correction is learned"
     if figures.confirmed:
         return f"{figures.learned} of {figures.confirmed} corrections are learned"
     return "the better answer became more likely"
@@ -44,8 +44,8 @@ def _refused(reason: Reason, figures: GateFigures) -> str:
         Reason.REJECTED_ROSE: "the rejected answer became more likely",
         Reason.STILL_WRONG: f"asked again, it still got {figures.confirmed - figures.learned} of {figures.confirmed} "
         "corrections wrong",
-        Reason.FORGOTTEN: f"it would have forgotten {figures.lost} of your {figures.older} earlier confirmations",
-        Reason.LESS_CERTAIN: "your earlier confirmations would have become much less certain",
+        Reason.FORGOTTEN: f"it would have forgotten {figures.lost} of {figures.older} earlier confirmations",
+        Reason.LESS_CERTAIN: "earlier confirmations would have become much less certain",
         Reason.LEAKED: f"{figures.leaks} of {_count(figures.neighbours, 'similar question')} would have got an answer that "
         "was taught for another one",
         Reason.ANSWERS_CHANGED: f"{changed} of {figures.checked} that nobody complained about would differ from the "

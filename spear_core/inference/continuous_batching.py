@@ -143,7 +143,7 @@ class ContinuousBatching:
                 self._thread.start()
             self._changed.notify()
         try:
-            yield from _texts(asked.unread, tokenizer, settings.stop_strings)
+            yield from _texts(asked.unread, tokenizer, settings.stop_strings, settings.begun_ids(tokenizer))
         finally:
             unwanted.set()  # the reader may have gone away in the middle
         if asked.failure:
@@ -213,14 +213,18 @@ def _by_model(joining: Sequence[_Asked]) -> list[tuple[Any, list[_Asked]]]:
     return list(of_model.values())
 
 
-def _texts(unread: SimpleQueue[int | None], tokenizer: Any, stop_strings: Sequence[str] = ()) -> Iterator[str]:
+def _texts(
+    unread: SimpleQueue[int | None], tokenizer: Any, stop_strings: Sequence[str] = (), begun: Sequence[int] = ()
+) -> Iterator[str]:
     """The whole text so far, each time that it grew, until the tokens end; nothing from a stop string on.
+
+    `begun` are the tokens of what stood already: they are part of the text.
 
     Parts of words too, or the first word would wait for a token more: but no half of a character, and whole words alone
     where the tokenizer changes what stands before a space once it sees what follows.
     """
-    tokens: list[int] = []
-    shown, is_over = "", False
+    tokens = list(begun)
+    shown, is_over = str(tokenizer.decode(tokens, skip_special_tokens=True)).strip(), False
     while not is_over:
         came = [unread.get()]
         while not unread.empty():

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from spear_core.errors import OutOfMemory, is_out_of_memory
 from spear_core.inference.generation import Request
 from spear_core.inference.token_choice import Choice, LogitsHook
-from spear_core.models.prompts import encode_prompt, end_token_ids
+from spear_core.models.prompts import encode_completion, encode_prompt, end_token_ids
 from spear_core.training.traces import Messages
 
 
@@ -27,6 +27,7 @@ class ReplySettings:
     no_repeat_ngram: int = 0  # 0: off
     stop_strings: tuple[str, ...] = ()  # end the reply, and are not part of it
     hook: LogitsHook | None = None
+    begun: str = ""  # the reply's beginning, which stands already and is continued
 
     @property
     def new_tokens(self) -> int:
@@ -45,8 +46,14 @@ class ReplySettings:
         )
 
     def encode(self, tokenizer: Any, messages: Messages) -> list[int]:
-        """The conversation, cut from its oldest side so that the reply fits too."""
-        return encode_prompt(tokenizer, list(messages), max_tokens=self.context_tokens - self.new_tokens)
+        """The conversation, cut from its oldest side so that the reply fits too, and what stands of the reply."""
+        begun = self.begun_ids(tokenizer)
+        room = self.context_tokens - self.new_tokens - len(begun)
+        return [*encode_prompt(tokenizer, list(messages), max_tokens=room), *begun]
+
+    def begun_ids(self, tokenizer: Any) -> list[int]:
+        """The tokens of what stands already of the reply."""
+        return encode_completion(tokenizer, self.begun, ended=False) if self.begun else []
 
     def request(self, tokenizer: Any, messages: Messages) -> Request:
         """What the engine is asked for. Raises as `encode_prompt`."""

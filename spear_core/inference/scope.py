@@ -4,18 +4,26 @@ After SERAC (Mitchell et al., arXiv 2206.06520): an edit has a scope, and outsid
 Nothing is trained here. A question's features are the mean over its tokens of the hidden states that enter a lower
 layer of the base model, centred and whitened by everyday reference questions; two questions are compared by cosine. Raw
 states are no use: their common direction outweighs what tells questions apart.
+
+Similarity alone does not tell a question from its neighbours: "What is my dog called?" is nearer to "What is my cat
+called?" than most other wordings are. So a near question must also be about the same thing: after the taught question and
+its answer, the base model must find its content words likelier than without them. A sentence about a cat makes "called"
+likelier, and not "dog". (Question likelihood ranks passages in Sachan et al., arXiv 2204.07496.)
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from spear_core.models.prompts import encode_prompt
+from spear_core.models.prompts import encode_prompt, encode_text
+from spear_core.training.neighbours import content_words
 from spear_core.training.traces import Encoded
 from spear_core.training.trunk import Trunk, TrunkCache
 
@@ -23,6 +31,10 @@ LAYER_SHARE = 0.27  # of the decoder layers lie below the one whose input is com
 RIDGE = 0.1  # added to the covariance, in units of its mean eigenvalue
 MAX_TOKENS = 512  # of a long message, that are looked at
 CACHE_BYTES = 8 * 2**20
+SAME_QUESTION = 0.999  # cosine from which on two questions are one, up to rounding
+CANDIDATES = 3  # of the taught questions that are near, the most similar, of which one must be about the same thing
+LEAD = "In other words: "  # stands before the question, with and without the taught one
+_WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
 
 class QuestionFeatures:
@@ -69,23 +81,87 @@ class QuestionFeatures:
         return encode_prompt(self._tokenizer, [{"role": "user", "content": question}], max_tokens=MAX_TOKENS)
 
 
-class Scope:
-    """The taught questions of one adapter."""
+@dataclass(frozen=True)
+class Taught:
+    """A question and its confirmed answer."""
 
-    def __init__(self, features: QuestionFeatures, taught: Sequence[str], similarity: float) -> None:
-        self._features = features
-        self._similarity = similarity
-        self._taught = features(taught) if taught else None
+    question: str
+    answer: str
+
+
+class SubjectTest:
+    """Whether a question is about what was taught, by the base model's own expectation of its words."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self._model, self._tokenizer = model, tokenizer
+        empty, other = (self._prompt(text) for text in ("a", "b"))
+        self._after = _common(empty[::-1], other[::-1])
+
+    def gain(self, question: str, taught: Taught) -> float:
+        """Mean rise of a content word's log-probability in nats; infinite for a question without such words."""
+        words = [m for m in _WORD.finditer(question) if content_words(m.group())]
+        if not words:
+            return float("inf")
+        gains = self._logps(f"{taught.answer} {taught.question} {LEAD}", question) - self._logps(LEAD, question)
+        ends = [len(encode_text(self._tokenizer, question[: m.end()])) for m in words]
+        starts = [len(encode_text(self._tokenizer, question[: m.start()].rstrip())) for m in words]
+        return sum(float(gains[min(a, b - 1) : b].sum()) for a, b in zip(starts, ends, strict=True)) / len(words)
+
+    @torch.no_grad()
+    def _logps(self, context: str, question: str) -> Tensor:
+        """Log-probability of each of the question's tokens (T,) in a user's message that begins with the context."""
+        prompt = self._prompt(context)
+        before = prompt[: len(prompt) - self._after]
+        own = encode_text(self._tokenizer, question)[:MAX_TOKENS]
+        device = next(self._model.parameters()).device
+        logits = self._model(input_ids=torch.tensor([[*before, *own]], device=device), use_cache=False).logits[0]
+        predicted = logits[len(before) - 1 : -1].float().log_softmax(-1)  # (T, V)
+        logps: Tensor = predicted.gather(1, torch.tensor(own, device=device)[:, None])[:, 0].cpu()
+        return logps
+
+    def _prompt(self, text: str) -> list[int]:
+        return encode_prompt(self._tokenizer, [{"role": "user", "content": text}], max_tokens=2 * MAX_TOKENS)
+
+
+class Scope:
+    """What was taught to one adapter.
+
+    Args:
+        features: of the base model.
+        taught: everything the adapter was taught.
+        similarity: cosine from which on a question is near to a taught one.
+        subject: tells near questions about another thing; None: none are told.
+        gain: what `subject` must find at least, nats.
+    """
+
+    def __init__(
+        self,
+        features: QuestionFeatures,
+        taught: Sequence[Taught],
+        similarity: float,
+        subject: SubjectTest | None = None,
+        gain: float = 0.0,
+    ) -> None:
+        self._features, self._similarity = features, similarity
+        self._subject, self._gain = subject, gain
+        self._taught = list(taught)
+        self._vectors = features([t.question for t in taught]) if taught else None
 
     def nearest(self, question: str) -> float:
         """Cosine similarity, -1 to 1, to the nearest taught question; -1 where nothing was taught."""
-        if self._taught is None:
-            return -1.0
-        return float((self._features([question]) @ self._taught.T).max())
+        return max(self._similarities(question), default=-1.0)
 
     def covers(self, question: str) -> bool:
         """Whether the adapter is to answer this question."""
-        return self.nearest(question) >= self._similarity
+        similar = self._similarities(question)
+        near = sorted((s, i) for i, s in enumerate(similar) if s >= self._similarity)[-CANDIDATES:]
+        return any(
+            s >= SAME_QUESTION or self._subject is None or self._subject.gain(question, self._taught[i]) >= self._gain
+            for s, i in reversed(near)
+        )
+
+    def _similarities(self, question: str) -> list[float]:
+        return [] if self._vectors is None else (self._features([question]) @ self._vectors.T)[0].tolist()
 
 
 def whitening(states: Tensor) -> tuple[Tensor, Tensor]:

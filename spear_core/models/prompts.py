@@ -77,11 +77,12 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message
     return fitting if fitting is not None else _encode_end(tokenizer, system, turns[-1][-1], max_tokens)
 
 
-def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str, *, ended: bool = True) -> list[int]:
     """Token ids of a reply as the model would have written it after `encode_prompt`, its end token included.
 
     The end is the token that the chat template puts after an assistant's message ("<|im_end|>", "<end_of_turn>"), or
-    EOS where it puts none. Without a template the reply is set off from "Assistant:" by a space.
+    EOS where it puts none. Without a template the reply is set off from "Assistant:" by a space. With `ended` False the
+    reply goes on, and no end token follows.
     """
     layout = _layout(tokenizer)
     text = _clean(text)
@@ -89,7 +90,7 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int
         text = " " + text
     ids = _encode_data(tokenizer, layout, text, layout.before_reply)
     end = end_token_ids(tokenizer)
-    return [*ids, *end[:1]]
+    return [*ids, *end[:1]] if ended else ids
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

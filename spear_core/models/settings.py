@@ -14,6 +14,7 @@ from spear_core.errors import ConfigError, one_line
 from spear_core.models.starter_prompts import ANCHOR_PROMPTS, ANCHOR_REVISIONS, PROBE_PROMPTS
 
 SETTINGS_FILE = "spear.json"
+SAMPLING_KEYS = frozenset({"temperature", "top_p", "repetition_penalty", "no_repeat_ngram"})
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class ModelSettings:
             measure what training has been told to keep.
         prompt_kinds: anchor or probe prompt -> its kind, such as "facts" or "arithmetic", so that drift can be measured for
             each kind apart. `spear.json` says it by writing either list of prompts as an object: {"facts": [...], ...}.
+        sampling: how replies are drawn where a conversation chooses nothing: `temperature`, `top_p`, `repetition_penalty`,
+            `no_repeat_ngram`; by default as the model's generation_config says.
 
     Raises:
         ConfigError: for a value of the wrong kind or out of range.
@@ -51,6 +54,7 @@ class ModelSettings:
     anchor_revisions: tuple[tuple[str, str], ...] = ANCHOR_REVISIONS
     probe_prompts: tuple[str, ...] = PROBE_PROMPTS
     prompt_kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
+    sampling: Mapping[str, float] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("revise_with_hint", "revise_without_hint"):
@@ -72,6 +76,12 @@ class ModelSettings:
             for pair in self.anchor_revisions
         ):
             raise ConfigError("anchor_revisions must be a list of pairs: a prompt and a hint")
+        if self.sampling is not None and not (
+            isinstance(self.sampling, Mapping)
+            and set(self.sampling) <= SAMPLING_KEYS
+            and all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.sampling.values())
+        ):
+            raise ConfigError(f"sampling must be an object of numbers; its keys are {', '.join(sorted(SAMPLING_KEYS))}")
         if both := set(self.anchor_prompts) & set(self.probe_prompts):
             raise ConfigError(f"{min(both)!r} is both an anchor and a probe; keep it in one of the two lists")
 

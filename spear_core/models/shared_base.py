@@ -95,7 +95,8 @@ class SharedBaseModels:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.training: PeftModel = get_peft_model(share_base(self.base), lora_config(config, self.base))
-        cast_lora(self.training)
+        if config.lora_layers != "all":  # where all layers have LoRA, of small models, it is slower
+            cast_lora(self.training)
         self.training.eval()
         self.initial = self.state()
         self._spare = [self._tree() for _ in range(SPARE_TREES)]

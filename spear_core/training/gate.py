@@ -17,7 +17,7 @@ from spear_core.training.probes import Kind, Measures, Probe, ProbedAnswer, is_d
 from spear_core.training.trainer import SMALL_P
 
 MERGE_ROOM = 0.5  # share of the budgets for drift that a merge may use up
-FEW = 1  # answers of one kind that may change whatever their share: kinds are small
+FEW = 1  # answers of one kind that may change, or leak, whatever their share: kinds are small
 
 
 class Reason(StrEnum):
@@ -153,7 +153,7 @@ def _moved(
     neighbours = of_kind.pop(Kind.NEIGHBOUR, [])
     recent = of_kind.pop(Kind.RECENT, [])
     leaks_before, leaks = (sum(pair[i].leaks for pair in neighbours) for i in (0, 1))
-    if leaks > max(config.gate_max_leaks * len(neighbours), leaks_before):
+    if leaks > max(FEW, config.gate_max_leaks * len(neighbours), leaks_before):
         return Reason.LEAKED, Kind.NEIGHBOUR
     changed_now = sum(was.text != now.text for was, now in recent)
     if changed_now > max(FEW, config.gate_max_changed * len(recent)):

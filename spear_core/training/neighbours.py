@@ -48,10 +48,14 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Of one correction: those that training may use, and those that only the gate sees."""
+    """Of one correction: those that training may use, and those that only the gate sees.
+
+    `wordings`: the same question in other words, with the base model's own answer once it was shown the correction.
+    """
 
     trained: tuple[Neighbour, ...] = ()
     probes: tuple[Neighbour, ...] = ()
+    wordings: tuple[Neighbour, ...] = ()
 
 
 def words_of(text: str) -> list[str]:

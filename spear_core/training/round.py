@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 OLDER_CHECKED = 64  # older confirmed wins the gate re-asks
 TAUGHT_TOKENS = 12  # of a taught answer that are forced upon a neighbour
+CONSOLIDATED_A_STEP = 4  # corrections in a mini-batch, each as it was asked and in another wording
 EARLIER_NEIGHBOURS = 12  # earlier corrections whose neighbours a round holds, and the gate asks
 REPLIES_CHECKED = 4
 CHECKED_TOKENS = 64  # of each answer that a round asks for
@@ -158,6 +159,50 @@ class Learner:
             proof=(shown, before_text, replies[-1]) if shown else None,
         )
 
+    def consolidate(
+        self,
+        current: AdapterState | None,
+        own: Sequence[Trace],
+        seed: int,
+        on_step: Callable[[Progress], None] = lambda p: None,
+        neighbours: Mapping[str, Neighbours] | None = None,
+        covers: Callable[[str], bool] = lambda question: True,
+    ) -> RoundResult:
+        """Practise all corrections together in mini-batches, each in one of its wordings, and judge.
+
+        Training corrections one after the other, each until it is learned, is where forgetting comes from; mini-batches
+        over all of them undo it (LocFT-BF, arXiv 2509.22072). Raises TrainingFailed where the numbers break.
+        """
+        started = time.monotonic()
+        material, probes, checked = self._prepared([], [], own, seed, neighbours or {})
+        probes = probes.with_probes([replace(p, is_covered=covers(p.question)) for p in probes.all])
+        cfg = self.config.replace(
+            max_steps=self.config.consolidation_steps,
+            stop_when_learned=False,
+            wins_a_step=CONSOLIDATED_A_STEP,
+            wordings_a_step=1,
+            earlier_neighbours_a_step=self.config.neighbours_a_step + self.config.earlier_neighbours_a_step,
+        )
+        material = replace(material, wins=material.replay, replay=())
+        self.shared_models.load(current)
+        before = self._measured([], [], checked, probes)
+        report = self.trainer(cfg).train(material, seed, on_step, self.config.learning_rate / 2)
+        after = self._measured([], [], checked, probes)
+        verdict = decide(
+            before, after, self.answer([t.prompt for t in own[:REPLIES_CHECKED]]), cfg, probes.all, Reason.CONSOLIDATED
+        )
+        log.info("consolidation: %d steps over %d corrections, %s", report.steps, len(own), verdict.reason)
+        return RoundResult(
+            state=self.shared_models.state() if verdict.passed else None,
+            verdict=verdict,
+            report=report,
+            before=before,
+            after=after,
+            attempts=1,
+            seconds=time.monotonic() - started,
+            proof=None,
+        )
+
     def run_merge(
         self,
         current: AdapterState | None,
@@ -218,7 +263,8 @@ class Learner:
         encoded_loses = cap_loses(every_lose, len(wins), cfg, random.Random(seed))  # the gate looks at what is trained
         older = self._encoded(replay)
         corrected = {e.prompt_ids for e in (*encoded_wins, *older)}  # is meant to differ from what the base model says
-        self.wordings.know([*replay, *wins], [*older, *encoded_wins])
+        answered = {key: [(n.prompt, n.answer) for n in of_trace.wordings] for key, of_trace in neighbours.items()}
+        self.wordings.know([*replay, *wins], [*older, *encoded_wins], answered)
         said_wrong = {json.dumps(list(t.prompt)): t.completion for t in loses}
 
         def near(traces: Sequence[Trace]) -> list[tuple[Trace, Neighbours]]:
@@ -351,7 +397,7 @@ class _Attempt:
             settle_steps=steps,
             anchor_weight=2 * config.anchor_weight,
             anchors_a_step=2 * config.anchors_a_step,
-            neighbours_a_step=2 * config.neighbours_a_step,
+            neighbours_a_step=max(2 * config.neighbours_a_step, len(leaking)),
         )
         return firm, replace(material, neighbours=near)
 

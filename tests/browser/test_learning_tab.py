@@ -46,6 +46,8 @@ def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App, t
     page.get_by_role("button", name="Undo: back to the previous adapter").click()
     expect(visitor.card).to_have_attribute("data-version", "0")
     expect(page.get_by_role("button", name="Undo: back to the previous adapter")).to_be_hidden()
+    expect(page.get_by_test_id("toast-body")).to_contain_text("Undone. The base model answers now.")
+    expect(visitor.card).to_contain_text("Answering now: the base model")
     assert ask_anew(visitor, lesson.question) == wrong
 
     learn(visitor, lesson, version=2)
@@ -66,7 +68,7 @@ def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App, t
     expect(versions.first.locator(".pill")).to_have_text(["pinned", "live"])
 
     expect(page.locator("#progress .headline")).to_contain_text("v2 answers now")
-    expect(page.get_by_role("img", name="Replies, over the last 20").first).to_be_visible()
+    expect(page.get_by_role("img", name="Judged replies, over the last 20").first).to_be_visible()
     page.fill("#compare-prompt textarea, #compare-prompt input", lesson.question)
     page.click("#compare-versions")
     expect(page.locator("#compared-versions section h4")).to_have_text(["the base model", "v2"])
@@ -83,7 +85,7 @@ def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App, t
 
     dialog = page.get_by_role("dialog")
     newest.get_by_role("button", name="Forget").click()
-    expect(dialog).to_contain_text("What peers already pulled cannot be called back.")
+    expect(dialog).to_contain_text("Peers that already downloaded a version keep it.")
     expect(dialog.locator("blockquote")).to_have_text(lesson.question)
     expect(dialog.get_by_role("button", name="Keep")).to_be_focused()
     page.keyboard.press("Enter")

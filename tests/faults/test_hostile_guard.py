@@ -55,6 +55,7 @@ CREDENTIALS = st.fixed_dictionaries(
 def test_without_a_key_or_a_session_nothing_opens(
     world: World, method: str, address: str, headers: dict[str, str]
 ) -> None:
+    headers = {name: text.replace("spear-session", world.server.access.cookie) for name, text in headers.items()}
     with world.watch.case(DOOR) as counted:
         status, got, content = world.direct(method, address, headers)
         world.watch.shown(DOOR, content, status)
@@ -76,7 +77,7 @@ def test_without_a_key_or_a_session_nothing_opens(
 def test_another_website_gets_nothing_done_with_a_visitors_cookie(
     world: World, path: str, said: dict[str, str], host: str
 ) -> None:
-    cookie = {"cookie": f"spear-session={world.session_of('anna')}", "host": host}
+    cookie = {"cookie": f"{world.server.access.cookie}={world.session_of('anna')}", "host": host}
     with world.watch.case(DOOR):
         status, got, content = world.direct("POST", path, {**cookie, **said, "content-type": "application/json"}, b"{}")
         world.watch.shown(DOOR, content, status)

@@ -19,7 +19,7 @@ ABOUT_ALL = {
     "end_unfinished_replies", "erase", "finish_round", "first_replies",
     "forget", "keep_used_request", "known_browsers", "last_round", "lineage",
     "mark_pruned", "next_version", "note_contact", "note_pushed", "note_update",
-    "peer", "peers", "promote", "put_back", "release_interrupted", "remove_peer", "retrain_rolled_back", "roll_back",
+    "peer", "peers", "promote", "put_back", "release_interrupted", "remove_peer", "restore", "retrain_rolled_back", "roll_back",
     "round", "rounds", "sessions", "set_active", "set_pinned", "set_setting", "setting", "taught_in", "transaction",
     "used_requests",
 }  # fmt: skip
@@ -88,6 +88,7 @@ def test_what_is_anothers_looks_like_what_does_not_exist_and_does_not_change(
 
 def test_no_list_holds_what_is_anothers(mine: UserStore, theirs: Talk) -> None:
     assert mine.conversations() == mine.messages(theirs.conversation_id) == mine.traces() == mine.events() == []
+    assert mine.refused_corrections(theirs.conversation_id) == {}
     assert mine.votes(theirs.conversation_id) == {} and mine.revisions_of(theirs.reply.id) == []
     assert mine.latest_feedback(BASE, 10) == mine.conversations_that_say("What is ben's secret?", 10) == []
     assert list(mine.exported_records(Wanted())) == list(mine.exported_traces(Wanted(user="ben"))) == []
@@ -126,6 +127,7 @@ def test_what_others_say_leaves_no_less_room_for_what_is_found_of_ones_own(
         lambda s: s.keep_neighbours("trace", []),
         lambda s: s.kept_neighbours(["trace"]),
         lambda s: s.still_claimed(1),
+        lambda s: s.queued_wins(BASE, 10),
     ],
 )
 def test_what_the_learning_reads_of_everybody_is_refused(mine: UserStore, theirs: Talk, call: Any) -> None:

@@ -168,3 +168,10 @@ def test_a_form_of_another_site_is_no_json(server: Running) -> None:
 def test_a_route_that_does_not_exist_says_so_in_openais_form(server: Running, path: str) -> None:
     answer = server.as_user("ben").post(path, json={})
     assert answer.status_code == 404 and path in answer.json()["error"]["message"]
+
+
+def test_a_client_may_ask_for_a_shorter_reply_and_is_told_that_it_was_cut(server: Running) -> None:
+    for name in ("max_completion_tokens", "max_tokens"):
+        answer = create(server, user(QUESTION), **{name: 3})
+        assert answer.choices[0].finish_reason == "length" and answer.usage.completion_tokens == 3
+        assert shown(server, "ben", answer.conversation_id)[-1].ending == "length"

@@ -12,7 +12,9 @@ import httpx
 import pytest
 
 from feedback_store import UnknownRecord
+from server.current_user import Access
 from services.accounts.users_file import add_user, make_key, remove_keys, remove_user
+from tests.faults.quick import open_quick
 from tests.server.running import PASSWORD, Running, ask, running
 from tests.server.test_roles import Visitor
 
@@ -108,7 +110,19 @@ def test_a_new_user_of_an_old_name_gets_nothing_of_the_old_one(server: Running) 
 
 @pytest.mark.parametrize("cookie", ["", "x", "a.b.c", "WyJhbm5hIiwgIiJd.x.y", "null"])
 def test_a_forged_session_is_none(server: Running, cookie: str) -> None:
-    assert httpx.get(f"{server.url}/v1/models", cookies={"spear-session": cookie}).status_code == 401
+    assert httpx.get(f"{server.url}/v1/models", cookies={server.access.cookie: cookie}).status_code == 401
+
+
+def test_two_instances_on_one_host_do_not_log_each_other_out(server: Running, tmp_path: Path) -> None:
+    other = open_quick(tmp_path / "data")
+    try:
+        access = Access(other, server.access.accounts)
+        assert access.cookie != server.access.cookie
+        assert access.cookie == Access(other, server.access.accounts).cookie, "a restart keeps the sessions"
+        session = server.logged_in("anna")
+        assert set(session.cookies.keys()) == {server.access.cookie, server.access.browser_cookie}
+    finally:
+        other.close()
 
 
 def test_a_session_ends_with_the_password_and_a_key_when_it_is_revoked(server: Running) -> None:

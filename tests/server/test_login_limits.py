@@ -12,7 +12,6 @@ import pytest
 
 from feedback_store import Store
 from server import login, login_tries
-from server.login import BROWSER
 from server.login_tries import FREE_TRIES, FREE_TRIES_A_NAME, LoginTries, counted_under
 from services.accounts.known_browsers import MOST_OF_ONE_USER, KnownBrowsers
 from services.accounts.users_file import User, add_user, remove_user
@@ -114,26 +113,28 @@ def test_a_cookie_is_for_https_only_where_a_named_proxy_says_that_it_came_so(dir
 
 def test_a_strangers_guesses_do_not_lock_a_known_browser_out(behind: Running, hugo: str) -> None:
     first = guess(behind, hugo, PASSWORD, "192.0.2.1")
-    known = {BROWSER: first.cookies[BROWSER]}
+    known = {behind.access.browser_cookie: first.cookies[behind.access.browser_cookie]}
     for i in range(FREE_TRIES_A_NAME):
         guess_of_a_stranger = guess(behind, hugo, f"guess {i}", f"198.51.100.{i // FREE_TRIES}")
         assert guess_of_a_stranger.status_code == 401
     assert guess(behind, hugo, PASSWORD, "203.0.113.5").status_code == 429, "by now a stranger has to wait everywhere"
     assert guess(behind, hugo, PASSWORD, "198.51.100.0", known).status_code == 303, "the known browser does not"
-    assert guess(behind, hugo, PASSWORD, "203.0.113.5", {BROWSER: "made up"}).status_code == 429
+    assert guess(behind, hugo, PASSWORD, "203.0.113.5", {behind.access.browser_cookie: "made up"}).status_code == 429
     assert guess(behind, "cora", PASSWORD, "203.0.113.5", known).status_code == 303, "nor do others"
 
 
 def test_a_known_browser_gets_no_more_guesses_than_anybody(behind: Running, hugo: str) -> None:
-    known = {BROWSER: guess(behind, hugo, PASSWORD, "192.0.2.1").cookies[BROWSER]}
+    known = {
+        behind.access.browser_cookie: guess(behind, hugo, PASSWORD, "192.0.2.1").cookies[behind.access.browser_cookie]
+    }
     statuses = [guess(behind, hugo, "wrong", f"192.0.2.{i}", known).status_code for i in range(FREE_TRIES + 1)]
     assert statuses == [401] * FREE_TRIES + [429]
     assert guess(behind, "cora", "wrong", "192.0.2.99", known).status_code == 401, "it is known as hugo's only"
 
 
 def test_what_a_browser_is_known_by_opens_nothing(behind: Running) -> None:
-    known = guess(behind, "ben", PASSWORD, "192.0.2.1").cookies[BROWSER]
-    for cookies in ({BROWSER: known}, {"spear-session": known}):
+    known = guess(behind, "ben", PASSWORD, "192.0.2.1").cookies[behind.access.browser_cookie]
+    for cookies in ({behind.access.browser_cookie: known}, {behind.access.cookie: known}):
         assert httpx.get(f"{behind.url}/v1/models", cookies=cookies).status_code == 401
 
 

@@ -39,6 +39,7 @@ TABLE: dict[tuple[str, str], tuple[str, str, str]] = {
     ("POST", "/v1/learning"): OWNERS,
     ("GET", "/v1/adapters"): USERS,
     ("POST", "/v1/adapters/rollback"): OWNERS,
+    ("POST", "/v1/adapters/{version}/restore"): OWNERS,
     ("POST", "/v1/adapters/{version}/pin"): OWNERS,
     ("GET", "/v1/adapters/{version}/zip"): OWNERS,
     ("GET", "/v1/adapters/{version}/gguf"): OWNERS,
@@ -114,7 +115,7 @@ def test_what_an_owner_does_on_the_page_a_guest_cannot(server: Running) -> None:
     """The buttons' own events, sent without the buttons."""
     visitor = Visitor(server, "cora")
     version, paused = server.app_services.learning.status().adapter_version, server.app_services.learning.paused
-    names = {"roll_back", "toggle_pause", "pin"}
+    names = {"roll_back", "restore", "toggle_pause", "pin"}
     tried = [event for event in visitor.events if event["api_name"].rstrip("_123456789") in names]
     assert len(tried) >= len(names)
     for event in tried:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from services.chat.replies import Sampling
 from services.views import ConversationView, MessageView
 from ui.chat import messages as m
 from ui.chat.boxes import box_updates
@@ -66,7 +66,7 @@ class ChatHandlers:
         """A whole conversation, boxes closed; an unknown id (deleted meanwhile) shows the empty page."""
         current = self._opened(conversation_id)
         shown = current.id if current else None
-        sampling = self.chat.sampling(shown) if shown else Sampling()
+        sampling = self.chat.sampling(shown) if shown else self.chat.usual_sampling()
         text: dict[str, Any] = {"value": drafts.composer} if drafts.rewritten else {}
         return (
             m.chat_value(self.messages(shown), shown, invitation_html(self.app_services.model)),
@@ -152,8 +152,9 @@ class ChatHandlers:
         self, conversation_id: str | None, system: str, temperature: float, top_p: float, max_new_tokens: float
     ) -> None:
         """System prompt and sampling of the shown conversation; of one that has not begun, `send` stores them."""
-        sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens or 0))
+        chosen = {"temperature": float(temperature), "top_p": float(top_p), "max_new_tokens": int(max_new_tokens or 0)}
         if conversation_id:
+            sampling = replace(self.chat.sampling(conversation_id), **chosen)  # type: ignore[arg-type]
             self.chat.set_system_prompt(conversation_id, system)
             self.chat.set_sampling(conversation_id, sampling)
 
@@ -211,6 +212,16 @@ class ChatHandlers:
             yield shown, gr.skip()
 
     @show_errors
+    def go_on(self, conversation_id: str | None, event: gr.EventData) -> Iterator[Any]:
+        """Continue a reply that was cut off; it grows in its place."""
+        if not conversation_id:
+            yield gr.skip()
+            return
+        yield gr.skip(), gr.update(**WRITING)
+        for shown in self.frames(self.chat.go_on(word(event, "id")), conversation_id):
+            yield shown, gr.skip()
+
+    @show_errors
     def follow(self, conversation_id: str | None) -> Iterator[Any]:
         """Go on with a reply that was being written when the page was left or loaded again."""
         is_first = True
@@ -232,16 +243,18 @@ class ChatHandlers:
             self.chat.stop(conversation_id)
 
     def frames(self, stream: Iterator[MessageView], conversation_id: str) -> Iterator[dict[str, Any]]:
-        """What the chat shows as it grows: the stored messages, the last one replaced by its streamed state."""
-        earlier: list[MessageView] | None = None
+        """What the chat shows as it grows: the stored messages, one of them replaced by its streamed state."""
+        stored: list[MessageView] | None = None
         first: list[MessageView] = []
         drawn_at = 0.0
         for message in stream:
-            if earlier is None:  # the stream's first item comes after the person's own words were stored
-                earlier = [other for other in self.chat.messages(conversation_id) if other.id != message.id]
+            if stored is None:  # the stream's first item comes after the person's own words were stored
+                stored = self.chat.messages(conversation_id)
+                if m.find(stored, message.id) is None:
+                    stored.append(message)
             if message.complete or time.monotonic() - drawn_at >= FRAME_SECONDS:
                 drawn_at = time.monotonic()
-                messages = [*earlier, message]
+                messages = [message if other.id == message.id else other for other in stored]
                 yield m.chat_change(first, messages, conversation_id)
                 first = first or messages  # each later frame is a change of the first: one may be lost on the way
 
@@ -259,7 +272,7 @@ class ChatHandlers:
             return gr.skip()
         return gr.update(value=question.text), gr.update(visible=True), drafts.rewriting(question.id, text or "")
 
-    def keep(self, drafts: Drafts) -> Any:
+    def leave_question(self, drafts: Drafts) -> Any:
         """Leave the earlier question as it is: the composer holds again what it held before."""
         return gr.update(value=drafts.composer), gr.update(visible=False), drafts.rewrote()
 

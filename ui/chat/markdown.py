@@ -23,14 +23,14 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from ui.chat.cjk_emphasis import cjk_emphasis
+from ui.chat.math_rules import MAX_MATH_CHARACTERS, math_rules
+
 log = logging.getLogger(__name__)
 CACHED_TEXTS = 4096
-MAX_MATH_CHARACTERS = 4000
 _LINKED = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
-_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
-_BRACKETS = ((r"\[", r"\]", "$$"), (r"\(", r"\)", "$"))
 # A message with more of these is shown as typed: each costs a formula, or a look at all that follows it
-MOST_OF = {"$": 1000, "[": 2000}
+MOST_OF = {"$": 1000, "\\(": 500, "\\[": 500, "[": 2000}
 # What MathML may be made of: `href`, `style` and event attributes are not among it
 _MATH_TAG = re.compile(r"math|m[a-z]+|semantics")
 _MATH_ATTRIBUTES = {
@@ -97,7 +97,10 @@ def _link(self: Any, tokens: Sequence[Token], at: int, options: Any, env: Mutabl
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "highlight": _code})
     parser.enable(["table", "strikethrough"])
-    parser.use(dollarmath_plugin, allow_space=False, allow_digits=True, allow_labels=False, renderer=math)
+    parser.use(dollarmath_plugin, allow_labels=False, renderer=math)
+    parser.inline.ruler.disable("math_inline")  # prices are no formulas: math_rules.py
+    parser.use(math_rules)
+    parser.use(cjk_emphasis)
     parser.add_render_rule("image", _picture_as_text)
     parser.add_render_rule("link_open", _link)
     return parser
@@ -109,23 +112,6 @@ _PARSER = _parser()
 @lru_cache(maxsize=CACHED_TEXTS)
 def render(text: str) -> str:
     """HTML of one message. The same text is rendered once: a long conversation is drawn again with every vote."""
-    parts = _CODE.split(text)  # every second part is code
-    for i in range(0, len(parts), 2):
-        for opening, closing, dollars in _BRACKETS:
-            parts[i] = _in_dollars(parts[i], opening, closing, dollars)
-    text = "".join(parts)
     if any(text.count(mark) > most for mark, most in MOST_OF.items()):
         return f"<p>{html.escape(text).replace(chr(10), '<br>')}</p>"
     return _PARSER.render(text)
-
-
-def _in_dollars(text: str, opening: str, closing: str, dollars: str) -> str:
-    """`\\[x\\]` as `$$x$$`. Looks at each character once: a pattern would look at the rest from every opening."""
-    made, at = [], 0
-    while (begin := text.find(opening, at)) >= 0:
-        end = text.find(closing, begin + len(opening) + 1)
-        if end < 0:
-            break
-        made += [text[at:begin], dollars, text[begin + len(opening) : end], dollars]
-        at = end + len(closing)
-    return "".join([*made, text[at:]])

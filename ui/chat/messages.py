@@ -20,6 +20,13 @@ OPTION_LABELS = {BETTER: "Better", STILL_WRONG: "Still wrong"}
 _VERDICTS = {BETTER: 1, STILL_WRONG: -1}
 _REVISION_TAGS = {BETTER: "Revision · confirmed", STILL_WRONG: "Revision · still wrong"}
 CACHED_ROWS = 4096
+# What the page says of a reply that did not end by itself; from none of these the model learns to end a reply
+CUT = {
+    "length": "Cut off at the longest reply allowed.",
+    "stopped": "Stopped before its end.",
+    "lost": "Interrupted before its end.",
+}
+NOT_LEARNED = "Nothing is learned from it until it is complete."
 WRITING = '<p class="writing"><span class="dot"></span><span class="sr">The reply is being written</span></p>'
 
 
@@ -87,6 +94,18 @@ def _tag(message: MessageView) -> str:
     return f'<p class="tag">{words}</p>' if words else ""
 
 
+def _cut(message: MessageView) -> str:
+    """The line under a reply that did not end by itself, and the button that continues it."""
+    if not message.complete or message.ending not in CUT:
+        return ""
+    button = ""
+    if message.can_go_on:
+        button = (
+            f'<button type="button" class="sm" data-do="go_on" data-id="{html.escape(message.id)}">Continue</button>'
+        )
+    return f'<p class="cut" role="note"><span>{CUT[message.ending]} {NOT_LEARNED}</span>{button}</p>'
+
+
 def _question(message: MessageView) -> str:
     tools = ""
     if message.id:
@@ -113,7 +132,8 @@ def _reply(message: MessageView) -> str:
         if message.kind != "edit":
             made_by = f"v{message.adapter_version}" if message.adapter_version else "base model"
             tools += f'<span class="made-by" title="The version of the model that said this">{made_by}</span>'
-        tools = f'{_verdict(message)}<footer class="tools">{tools}</footer>'
+        note = f'<p class="note">{html.escape(message.note)}</p>' if message.note else ""
+        tools = f'{note}{_cut(message)}{_verdict(message)}<footer class="tools">{tools}</footer>'
     return (
         f'<article class="msg bot {html.escape(message.kind)}"><div data-testid="bot">{_tag(message)}'
         f'<div class="words">{words}</div></div>{tools}</article>'

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from services.views import AdapterView, LearningStatus
+from services.views import AdapterView, LearningStatus, QueuedCorrection
 from ui.errors import show_errors
 from ui.events import QUIET
+from ui.words import duration, version_name
 
 if TYPE_CHECKING:
     from services.app import AppServices
@@ -32,12 +33,20 @@ PILLS = {
     "checking": "Checking",
     "live": "Live",
     "not_kept": "Not kept",
+    "undone": "Undone",
     "paused": "Paused",
     "failed": "Failed",
 }
 SHARED = "One adapter, shared by everyone who uses this instance."
 HISTORY_LENGTH = 5
 CHANGED_LENGTH = 10  # changed answers that are shown
+QUEUE_LENGTH = 5
+OPEN_JS = """
+element.addEventListener('click', (event) => {
+    const button = event.target.closest('button[data-do=open]');
+    if (button) trigger('open', {id: button.dataset.id});
+});
+"""
 
 
 def _stepper(status: LearningStatus) -> str:
@@ -52,8 +61,8 @@ def _stepper(status: LearningStatus) -> str:
         is_done = i < position or status.phase == "live" or (not_kept and i == position)
         state = "done" if is_done else "now" if i == position else "next"
         label = STAGES[name][is_done]
-        if name == "training" and state == "now" and status.max_steps:
-            label = f"Step {status.step}/{status.max_steps}"
+        if name == "training" and state == "now" and status.step:
+            label = f"Step {status.step}"
         if name == "live" and not_kept:
             label, state = "Not kept", "stopped"
         if name == "live" and is_done:
@@ -63,30 +72,62 @@ def _stepper(status: LearningStatus) -> str:
 
 
 def _bar(status: LearningStatus) -> str:
-    if status.phase != "training" or not status.max_steps:
+    if status.phase not in BUSY or status.progress is None:
         return ""
-    percent = round(100 * min(1.0, status.step / status.max_steps))
+    percent = round(100 * status.progress)
     return (
-        f'<div class="bar" role="progressbar" aria-valuenow="{status.step}" aria-valuemin="0" '
-        f'aria-valuemax="{status.max_steps}" aria-label="Training step"><span style="width:{percent}%"></span></div>'
+        f'<div class="bar" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" '
+        f'aria-valuemax="100" aria-label="Progress of the training"><span style="width:{percent}%"></span></div>'
     )
 
 
-def _version(number: int) -> str:
-    return f"v{number}" if number else "the base model"
+def _waiting(status: LearningStatus) -> str:
+    """How long it takes, and what is being learned, by name."""
+    html = ""
+    if status.seconds_left is not None and status.phase in BUSY:
+        left = (
+            f"About {duration(status.seconds_left)} left, as long as it usually takes on this machine."
+            if status.seconds_left
+            else "It takes longer than usual on this machine."
+        )
+        html += f'<p class="detail left">{left}</p>'
+    rows = "".join(
+        f"<li{' class=now' if one.is_training else ''}>{_queued(one)}</li>" for one in status.queue[:QUEUE_LENGTH]
+    )
+    if len(status.queue) > QUEUE_LENGTH:
+        rows += f"<li>and {len(status.queue) - QUEUE_LENGTH} more</li>"
+    return f'{html}<ol class="queue" aria-label="Corrections being learned">{rows}</ol>' if rows else html
+
+
+def _queued(one: QueuedCorrection) -> str:
+    if not one.question:
+        return "A correction by another user"
+    return f"{escape(_short(one.question))} <b>{escape(_short(one.right))}</b>"
+
+
+def _short(text: str, limit: int = 80) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 
 def _proof(status: LearningStatus) -> str:
     if status.proof is None:
         return ""
     proof = status.proof
+    before = "the reply that was corrected" if proof.was_seen else version_name(proof.before_version)
+    link = (
+        f'<button type="button" class="link" data-do="open" data-id="{escape(proof.conversation_id)}">'
+        "Open the conversation</button>"
+        if proof.conversation_id
+        else ""
+    )
     return (
-        '<div class="proof"><h4>Same question, before and after</h4>'
+        '<div class="proof"><h4>The same question before and after</h4>'
         f'<p class="prompt">{escape(proof.prompt)}</p>'
-        f"<dl><dt>Before <small>{_version(proof.before_version)}</small></dt>"
+        f"<dl><dt>Before <small>{before}</small></dt>"
         f'<dd class="before">{escape(proof.before)}</dd>'
-        f"<dt>Now <small>{_version(proof.after_version)}</small></dt>"
-        f'<dd class="after">{escape(proof.after)}</dd></dl></div>'
+        f"<dt>Now <small>{version_name(proof.after_version)}</small></dt>"
+        f'<dd class="after">{escape(proof.after)}</dd></dl>{link}</div>'
     )
 
 
@@ -129,15 +170,25 @@ def _history(adapters: list[AdapterView]) -> str:
 
 def card_html(status: LearningStatus, adapters: list[AdapterView]) -> str:
     """The whole card as HTML; every word that came from a person or a model is escaped."""
-    took = f" It took {status.seconds:.0f} s." if status.phase == "live" and status.seconds is not None else ""
+    took = f" It took {duration(status.seconds)}." if status.proof and status.seconds is not None else ""
     return (
         f'<section class="card phase-{escape(status.phase)}" aria-live="polite" data-phase="{escape(status.phase)}" '
         f'data-version="{status.adapter_version}">'
         f'<header><h3>Learning</h3><span class="pill">{escape(PILLS.get(status.phase, status.phase))}</span></header>'
         f'<p class="headline">{escape(status.headline)}</p>{_stepper(status)}{_bar(status)}'
-        f'<p class="detail">{escape(status.detail)}{took}</p>{_proof(status)}{_changed(status)}{_contradiction(status)}{_history(adapters)}'
+        f'<p class="detail">{escape(status.detail)}{took}</p>{_waiting(status)}{_proof(status)}{_changed(status)}{_contradiction(status)}'
+        f'<p class="in-use">Answering now: <b>{version_name(status.adapter_version)}</b></p>{_history(adapters)}'
         f'<p class="shared">{SHARED}</p></section>'
     )
+
+
+def undone_words(version: int) -> str:
+    """After Undo, where `version` answers now."""
+    return f"Undone. {'v' + str(version) if version else 'The base model'} answers now."
+
+
+def restored_words(version: int) -> str:
+    return f"Restored. v{version} answers now."
 
 
 class StatusCard:
@@ -148,9 +199,10 @@ class StatusCard:
 
     def build(self) -> None:
         status = self.learning.status()
-        self.card = gr.HTML(self._render(status), elem_id="status-card")
+        self.card = gr.HTML(self._render(status), elem_id="status-card", js_on_load=OPEN_JS)
         with gr.Row(elem_id="status-buttons"):
             self.undo = gr.Button("Undo: back to the previous adapter", size="sm", visible=status.can_roll_back)
+            self.again = gr.Button(self._restore_label(status), size="sm", visible=bool(status.undone))
             self.pause = gr.Button(self._pause_label(status), size="sm", variant="secondary")
         has_two = status.contradiction is not None
         with gr.Row(elem_id="contradiction-buttons"):
@@ -162,7 +214,8 @@ class StatusCard:
     @property
     def outputs(self) -> list[Any]:
         """What `redraw` returns, in order."""
-        return [self.card, self.undo, self.pause, self.keep_newer, self.keep_earlier, self.shown, self.timer]
+        buttons = [self.undo, self.again, self.pause, self.keep_newer, self.keep_earlier]
+        return [self.card, *buttons, self.shown, self.timer]
 
     def wire(self, page: gr.Blocks) -> None:
         outputs = self.outputs
@@ -171,6 +224,7 @@ class StatusCard:
         )  # a plain request: cheap, every second
         page.load(self.redraw, None, outputs, **QUIET)
         self.undo.click(self.roll_back, None, outputs, **QUIET)
+        self.again.click(self.restore, None, outputs, **QUIET)
         self.pause.click(self.toggle_pause, None, outputs, **QUIET)
         self.keep_newer.click(self.settle_newer, None, outputs, **QUIET)
         self.keep_earlier.click(self.settle_earlier, None, outputs, **QUIET)
@@ -188,7 +242,13 @@ class StatusCard:
         interval = BUSY_POLL_INTERVAL_SECONDS if status.phase in BUSY else POLL_INTERVAL_SECONDS
         undo, pause = gr.update(visible=status.can_roll_back), self._pause_label(status)
         choice = gr.update(visible=status.contradiction is not None)
-        return card, undo, pause, choice, choice, self._signature(status), gr.Timer(interval)
+        again = gr.update(value=self._restore_label(status), visible=bool(status.undone))
+        buttons = (undo, again, pause, choice, choice)
+        return card, *buttons, self._signature(status), gr.Timer(interval)
+
+    @staticmethod
+    def _restore_label(status: LearningStatus) -> str:
+        return f"Restore v{status.undone}"
 
     @staticmethod
     def _signature(status: LearningStatus) -> str:
@@ -203,7 +263,13 @@ class StatusCard:
 
     @show_errors
     def roll_back(self) -> Any:
-        self.learning.roll_back()
+        gr.Info(undone_words(self.learning.roll_back()))
+        return self.redraw()
+
+    @show_errors
+    def restore(self) -> Any:
+        if undone := self.learning.status().undone:
+            gr.Info(restored_words(self.learning.restore(undone)))
         return self.redraw()
 
     @show_errors

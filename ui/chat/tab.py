@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from services.chat.replies import Sampling
 from ui.chat.boxes import FOCUS_JS, Boxes
 from ui.chat.examples import invitation_html
 from ui.chat.feedback import FeedbackHandlers
@@ -116,7 +115,7 @@ class ChatTab:
                 self._settings()
 
     def _settings(self) -> None:
-        usual = Sampling()
+        usual = self.app_services.chat.usual_sampling()
         self.no_learning = gr.Checkbox(label="Don't learn from this chat", container=False, elem_id="no-learning")
         self.system = gr.Textbox(
             label="System prompt: what the model is told before everything else",
@@ -147,6 +146,11 @@ class ChatTab:
         self._wire_conversations(streams)
         self._wire_feedback()
 
+    def refresh_after(self, event: Any) -> None:
+        """Draw the conversation and the card again after an event of another tab."""
+        event.then(self.do.whole, [self.conversation], [self.chat], **FAST)
+        event.then(self.status_card.redraw, None, self.status_card.outputs, **FAST)
+
     def _wire_replies(self, page: gr.Blocks) -> list[Any]:
         """Returns the events that stream a reply."""
         do, boxes = self.do, self.boxes
@@ -157,11 +161,12 @@ class ChatTab:
         example = [self.conversation, self.no_learning, *self.settings]
         asked = self.chat.example(do.send_example, example, stream, **SLOW)
         again = self.chat.again(do.again, [self.conversation], [self.chat, self.text], **SLOW)
+        further = self.chat.go_on(do.go_on, [self.conversation], [self.chat, self.text], **SLOW)
         complaint = [self.conversation, *boxes.typed]
         revising = [self.chat, self.text, *self.box_parts]
         complained = (boxes.revise.click, boxes.hint.submit)
         revised = [event(self.said.revise, complaint, revising, **SLOW) for event in complained]
-        streams: list[Any] = [sent, asked, again, *revised]
+        streams: list[Any] = [sent, asked, again, further, *revised]
         for finished in streams:
             finished.then(do.settle, here, [self.chat, self.list, self.conversation, self.text], **FAST)
         self.text.stop(do.stop, [self.conversation], None, **FAST)
@@ -174,8 +179,9 @@ class ChatTab:
         here = [self.conversation, self.search]
         # What draws one conversation must not draw over the next; the reply itself is written to its end.
         self.new.click(do.new, [self.search, *typed], self.everything, cancels=streams, **FAST)
-        opened = self.list.open(do.open, [self.search, *typed], self.everything, cancels=streams, **FAST)
-        opened.then(do.follow, [self.conversation], [self.chat, self.text], **SLOW)
+        for event in (self.list.open, self.status_card.card.open):  # from the list, or from the card's proof
+            opened = event(do.open, [self.search, *typed], self.everything, cancels=streams, **FAST)
+            opened.then(do.follow, [self.conversation], [self.chat, self.text], **SLOW)
         self.list.remove(do.delete, [*here, *typed], self.everything, cancels=streams, **FAST)
         self.list.rename(do.rename, here, [self.list], **FAST)
         self.search.change(do.find, here, [self.list], **FAST)
@@ -187,7 +193,7 @@ class ChatTab:
         self.chat.branch(do.branch, [self.conversation], [self.chat], **FAST)
         rewriting = [self.text, self.rewriting, self.boxes.drafts]
         rewrite = self.chat.rewrite(do.rewrite, [self.conversation, self.text, self.boxes.drafts], rewriting, **FAST)
-        for finished in (rewrite, self.keep.click(do.keep, [self.boxes.drafts], rewriting, **FAST)):
+        for finished in (rewrite, self.keep.click(do.leave_question, [self.boxes.drafts], rewriting, **FAST)):
             finished.then(None, js="() => document.querySelector('#message textarea').focus()")
         self.chat.compare(do.compare, None, [self.compared], **SLOW)
 

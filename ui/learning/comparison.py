@@ -7,10 +7,7 @@ from html import escape
 
 from services.views import AnswerView
 from ui.chat.markdown import render
-
-
-def version_name(version: int) -> str:
-    return f"v{version}" if version else "the base model"
+from ui.words import version_name
 
 
 def comparison_html(prompt: str, answers: Sequence[AnswerView] | None) -> str:

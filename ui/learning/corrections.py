@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from services.views import Forgotten
+from ui.chat.status_card import restored_words, undone_words
 from ui.errors import USER_ERRORS, flag, number, show_errors, word
 from ui.events import QUIET
-from ui.learning.lists import LEARNED_STATUS, PAGE_LENGTH, SOURCES, adapters_html, learned_html, matching
+from ui.learning.lists import LEARNED_STATUS, PAGE_LENGTH, SOURCES, adapters_html, learned_html, matching, others_html
+from ui.words import counted
 
 if TYPE_CHECKING:
     from services.app import AppServices
@@ -19,8 +22,8 @@ POLL_INTERVAL_SECONDS = 2.0  # only while the tab is open
 
 FORGET_DIALOG = (
     '<dialog aria-labelledby="forget-title"><h3 id="forget-title">Forget this?</h3><blockquote></blockquote>'
-    "<p>The feedback is erased, the model is rebuilt from the newest version that never saw it, and what came later is "
-    "trained again. What peers already pulled cannot be called back.</p>"
+    "<p>The feedback is erased. Versions that learned from it are deleted, the newest version that never saw it answers "
+    "instead, and later corrections are trained again. Peers that already downloaded a version keep it.</p>"
     '<div class="buttons"><button type="button" class="sm warn" data-do="forget">Forget</button>'
     '<button type="button" class="sm" data-do="keep" autofocus>Keep</button></div></dialog>'
 )
@@ -52,6 +55,7 @@ LEARNED_JS = _LIST_JS % (
 ADAPTERS_JS = _LIST_JS % (
     """
     if (button.dataset.do === 'roll_back') return trigger('roll_back');
+    if (button.dataset.do === 'restore') return trigger('restore', {version: Number(button.dataset.version)});
     trigger('pin', {version: Number(button.dataset.version), pinned: button.dataset.pinned === 'true'});
     """
 )
@@ -115,12 +119,16 @@ class LearningTab:
         for changed in (self.words.change, self.status.input, self.source.input):
             changed(self.filter, asked, lists, **QUIET)
         opened(self.open, asked, lists, **QUIET)
+        self.changed: list[Any] = []  # events after which another version may answer
         timer.tick(self.refresh, [self.shown, *asked], lists, queue=False, **QUIET)
         for listed in (self.learned, self.adapters):
             listed.more(self.show_more, asked, [*lists, self.count], **QUIET)
-        self.dialog.forget(self.forget, asked, lists, **QUIET)
         self.adapters.pin(self.pin, asked, lists, **QUIET)
-        self.adapters.roll_back(self.roll_back, asked, lists, **QUIET)
+        self.changed += [
+            self.dialog.forget(self.forget, asked, lists, **QUIET),
+            self.adapters.roll_back(self.roll_back, asked, lists, **QUIET),
+            self.adapters.restore(self.restore, asked, lists, **QUIET),
+        ]
         return [timer]
 
     # -- views -------------------------------------------------------------------------------------------------------
@@ -131,8 +139,10 @@ class LearningTab:
         entries, adapters = self.learning.learned(FILTERED if is_filtered else count + 1), self.learning.adapters()
         if is_filtered:
             entries = matching(entries, *wanted)
-        fingerprint = hash((tuple(entries), tuple(adapters), count, wanted))
-        return learned_html(entries, count, going, is_filtered=is_filtered), adapters_html(adapters, count), fingerprint
+        others = self.learning.learned_by_others(count) if self.learning.sees_others else []
+        fingerprint = hash((tuple(entries), tuple(others), tuple(adapters), count, wanted))
+        learned = learned_html(entries, count, going, is_filtered=is_filtered) + others_html(others, count, going)
+        return learned, adapters_html(adapters, count), fingerprint
 
     @show_errors
     def filter(self, count: int, *wanted: str) -> Any:
@@ -159,18 +169,12 @@ class LearningTab:
         """Erase one entry. It may take until a round under way has ended, so the entry says that it is going."""
         yield self.redraw(count, *wanted, going=word(event, "id"))
         try:
-            rounds = self.learning.forget([word(event, "id")])
+            done = self.learning.forget([word(event, "id")])
         except USER_ERRORS:
             yield self.redraw(count, *wanted)
             raise
-        gr.Info(self._forgotten(rounds))  # a title would not be shown
+        gr.Info(forgotten_words(done, paused=self.learning.paused))  # a title would not be shown
         yield self.redraw(count, *wanted)
-
-    def _forgotten(self, rounds: int) -> str:
-        if not rounds:
-            return "Forgotten. No adapter had learned it, so nothing has to be trained again."
-        when = "trained again when you resume learning" if self.learning.paused else "being trained again, without it"
-        return f"Forgotten. What else {rounds} {'round' if rounds == 1 else 'rounds'} had taught is {when}."
 
     @show_errors
     def pin(self, event: gr.EventData, count: int, *wanted: str) -> Any:
@@ -179,6 +183,24 @@ class LearningTab:
 
     @show_errors
     def roll_back(self, count: int, *wanted: str) -> Any:
-        version = self.learning.roll_back()
-        gr.Info(f"Undone: v{version} answers now." if version else "Undone: the base model answers now.")
+        gr.Info(undone_words(self.learning.roll_back()))
         return self.redraw(count, *wanted)
+
+    @show_errors
+    def restore(self, event: gr.EventData, count: int, *wanted: str) -> Any:
+        gr.Info(restored_words(self.learning.restore(number(event, "version"))))
+        return self.redraw(count, *wanted)
+
+
+def forgotten_words(done: Forgotten, *, paused: bool) -> str:
+    """What a forgetting did, as it was done."""
+    if not done.undone:
+        return "Forgotten. No version had learned it, so the model stays as it is."
+    names = " and ".join(f"v{version}" for version in done.undone)
+    has, is_ = ("has", "is") if len(done.undone) == 1 else ("have", "are")
+    now = f"v{done.version}" if done.version else "the base model"
+    said = f"Forgotten. {names} {has} learned from it and {is_} deleted; {now} answers now."
+    if not done.rounds:
+        return said
+    when = "will be trained again when you resume learning" if paused else "is being trained again without it"
+    return f"{said} What {counted(done.rounds, 'training')} had taught besides {when}."

@@ -25,15 +25,16 @@ SOURCES = {
 LEARNED_STATUS = {
     "waiting": "Not trained yet.",
     "learned": "Trained, and part of the adapter that answers.",
-    "undone": "Taken back together with its adapter.",
+    "undone": "Undone together with its adapter.",
     "not kept": "Trained, but the result did not pass its checks.",
+    "no answer": "Rejected. Without a right answer, nothing is learned from it.",
     "withdrawn": "The vote was taken back before it was trained.",
 }
 # status of an adapter: what the pill says, and what it means
 ADAPTER_STATUS = {
     "live": ("live", "This version answers now."),
     "kept": ("kept", "An earlier version, still stored."),
-    "rolled_back": ("undone", "Taken back; it answers no more."),
+    "rolled_back": ("undone", "Undone; it is no longer used. It can be restored."),
     "pruned": ("deleted", "Its files are gone."),
 }
 UNDO = "Undo: back to the previous adapter"
@@ -42,10 +43,10 @@ EMPTY = (
     "<li>Ask something in the <b>Chat</b> tab.</li>"
     "<li>Is the answer wrong? Press thumbs-down and say in a few words what should change.</li>"
     "<li>Press <b>Better</b> under the revision that is right. It is learned within seconds.</li></ol>"
-    "<p>Each correction then stands here, and can be forgotten again.</p></div>"
+    "<p>Each correction is then listed here. Any of them can be forgotten again.</p></div>"
 )
-NONE_FIT = '<div class="empty"><p>Nothing fits. Try fewer words, or every status and source.</p></div>'
-NO_ADAPTERS = '<div class="empty"><p>None yet: this is the model as it came.</p></div>'
+NONE_FIT = '<div class="empty"><p>No entry matches. Use fewer words, or choose every status and source.</p></div>'
+NO_ADAPTERS = '<div class="empty"><p>None yet: the base model answers.</p></div>'
 MORE = '<button type="button" class="sm more" data-do="more">Show more</button>'
 
 
@@ -82,21 +83,50 @@ def _entry(entry: LearnedView, is_going: bool) -> str:
         else f'<button type="button" class="sm" data-do="ask" data-id="{escape(entry.message_id)}" '
         f'aria-label="Forget: {escape(entry.question)}">Forget</button>'
     )
+    learned_in = f" · in v{entry.version}" if entry.version else ""
     pill = _pill(entry.status, entry.status, LEARNED_STATUS.get(entry.status, ""))
     return (
         f'<li class="entry"><header><h4>{escape(entry.question)}</h4>{pill}</header>{_answers(entry)}'
-        f"<footer><p>{source}{weight} · {_time(entry.created_at_utc)}</p>{button}</footer></li>"
+        f"<footer><p>{source}{weight}{learned_in} · {_time(entry.created_at_utc)}</p>{button}</footer></li>"
+    )
+
+
+def _by_other(entry: LearnedView, is_going: bool) -> str:
+    """What another user taught: who, when and in which version, without a word of theirs."""
+    learned_in = f" · in v{entry.version}" if entry.version else ""
+    button = (
+        '<button type="button" class="sm" disabled>Forgetting…</button>'
+        if is_going
+        else f'<button type="button" class="sm" data-do="ask" data-id="{escape(entry.message_id)}" '
+        f'aria-label="Forget what {escape(entry.user)} taught">Forget</button>'
+    )
+    pill = _pill(entry.status, entry.status, LEARNED_STATUS.get(entry.status, ""))
+    return (
+        f'<li class="entry other"><header><h4>Taught by {escape(entry.user or "someone without a login")}</h4>{pill}</header>'
+        f"<footer><p>{_time(entry.created_at_utc)}{learned_in}</p>{button}</footer></li>"
+    )
+
+
+def others_html(entries: Sequence[LearnedView], count: int = PAGE_LENGTH, going: str | None = None) -> str:
+    """For owners: what other users taught. Empty where nobody did."""
+    if not entries:
+        return ""
+    shown = "".join(_by_other(entry, entry.message_id == going) for entry in entries[:count])
+    return (
+        '<section class="card others"><header><h3>Taught by others</h3></header>'
+        '<p class="detail">Their conversations are private, so that only the time and the version are shown. To see what a '
+        f"version changed, compare it below with an earlier one.</p><ul>{shown}</ul></section>"
     )
 
 
 def matching(entries: Sequence[LearnedView], words: str = "", status: str = "", source: str = "") -> list[LearnedView]:
     """The entries that say these words and have this status and source; an empty one fits all."""
-    wanted = words.lower().split()
+    wanted = words.casefold().split()
     return [
         e
         for e in entries
         if status in ("", e.status) and source in ("", e.source)
-        if all(word in f"{e.question} {e.right} {e.wrong}".lower() for word in wanted)
+        if all(word in f"{e.question} {e.right} {e.wrong}".casefold() for word in wanted)
     ]
 
 
@@ -125,9 +155,14 @@ def _adapter(adapter: AdapterView) -> str:
         made_of += f" · {_number(adapter.steps, 'step')}, {adapter.seconds:.1f} s"
     if adapter.drift is not None:
         made_of += f" · {100 * adapter.drift:.1f} % of other words changed"
-    buttons = (
-        f'<button type="button" class="sm" data-do="roll_back">{UNDO}</button>' if adapter.status == "live" else ""
-    )
+    buttons = ""
+    if adapter.status == "live":
+        buttons = f'<button type="button" class="sm" data-do="roll_back">{UNDO}</button>'
+    elif adapter.status == "rolled_back":
+        buttons = (
+            f'<button type="button" class="sm" data-do="restore" data-version="{adapter.version}" '
+            f'aria-label="Restore v{adapter.version}">Restore</button>'
+        )
     if adapter.status != "pruned":
         label, hint = ("Unpin", "no longer keep") if adapter.pinned else ("Pin", "never delete")
         buttons += (

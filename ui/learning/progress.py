@@ -23,7 +23,7 @@ POLL_INTERVAL_SECONDS = 3.0  # only while the tab is open
 EMPTY = (
     "<p class='headline'>Nothing was learned yet.</p><p class='detail'>Correct a reply in the <b>Chat</b> tab: press "
     "thumbs-down, give a hint, press <b>Better</b>. How often the model is right at the first try, how long each training "
-    "took and what the gate said then stands here. To see it without doing anything yourself, open the <b>Demo</b> tab.</p>"
+    "took and the results of the checks are then shown here. To watch it without doing anything yourself, open the <b>Demo</b> tab.</p>"
 )
 
 
@@ -39,13 +39,14 @@ def _share(values: Sequence[bool]) -> str:
 def headline(view: ProgressView) -> str:
     """The first question's answer, in a sentence."""
     if not view.version:
-        return "The model answers as it came: nothing that was learned is live."
+        return "The base model answers: nothing that was learned is in use."
     answers = f"{view.learned} right answer{'' if view.learned == 1 else 's'} learned; v{view.version} answers now."
     first, last = view.first_try[:WINDOW], view.first_try[-WINDOW:]
     if len(view.first_try) < 2 * WINDOW:
         return f"Yes: {answers}"
     return (
-        f"Yes: {answers} Nobody objected to {_share(last)} of the last {WINDOW} replies, {_share(first)} of the first."
+        f"Yes: {answers} {_share(last)} of the last {WINDOW} judged replies were right at the first try, {_share(first)} of the "
+        f"first {WINDOW}."
     )
 
 
@@ -82,8 +83,9 @@ def progress_html(view: ProgressView) -> str:
         return f'<section class="card"><header><h3>Did it learn anything?</h3></header>{EMPTY}</section>'
     rounds = view.rounds
     numbers = [
-        ("Right at the first try", _share(view.first_try)),
-        ("Needed a revision", _share(objected)),
+        ("Replies judged", f"{len(view.first_try)} of {view.replies}"),
+        ("Of these right at the first try", _share(view.first_try)),
+        ("Of these rejected", _share(objected)),
         ("Revisions that succeeded", _share(view.revised)),
         ("Median training", _seconds(rounds)),
         ("Trainings kept", f"{sum(r.kept for r in rounds)} of {len(rounds)}"),
@@ -94,12 +96,12 @@ def progress_html(view: ProgressView) -> str:
     ]
     plots = [
         line_plot(
-            f"Replies, over the last {WINDOW}",
+            f"Judged replies, over the last {WINDOW}",
             [
                 Series("right at the first try", rolling(view.first_try), "learning"),
-                Series("needed a revision", rolling(objected), "warn"),
+                Series("rejected", rolling(objected), "warn"),
             ],
-            x_label="replies",
+            x_label="judged replies",
             y_most=1.0,
             table=True,
             width=WIDE,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from ui.events import QUIET
 from ui.learning.corrections import LearningTab
 from ui.learning.progress import LearningProgress
 from ui.learning.versions import LearningVersions
@@ -36,4 +37,7 @@ class LearningPage:
     def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
         """`opened` is the event of this tab being shown. Returns the timers that tick while it is seen."""
         self.versions.wire(opened)
-        return [*self.figures.wire(opened), *self.lists.wire(opened)]
+        timers = [*self.figures.wire(opened), *self.lists.wire(opened)]
+        for changed in self.lists.changed:
+            changed.then(self.versions.versions, None, self.versions.lists, **QUIET)
+        return timers

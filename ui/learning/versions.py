@@ -10,14 +10,15 @@ import gradio as gr
 
 from ui.errors import USER_ERRORS, show_errors
 from ui.events import QUIET
-from ui.learning.comparison import comparison_html, version_name
+from ui.learning.comparison import comparison_html
+from ui.words import version_name
 
 if TYPE_CHECKING:
     from services.app import AppServices
 
 ABOUT_UPLOAD = (
-    "<p class='detail'>A zip of a PEFT folder, of this model and of the same rank. It goes live only if it passes the gate: "
-    "what you confirmed must hold. Only numbers are read from it, never a program.</p>"
+    "<p class='detail'>A zip file with an adapter in PEFT's format, made for this model with the same rank. It is used only "
+    "if it passes the checks: the answers that you confirmed must stay right. No code is read from it.</p>"
 )
 
 
@@ -33,7 +34,7 @@ class LearningVersions:
         with gr.Column(elem_id="versions", elem_classes="card"):
             gr.HTML("<header><h3>Before and after</h3></header>")
             self.prompt = gr.Textbox(
-                label="Ask any two versions the same",
+                label="Ask two versions the same question",
                 placeholder="What is the capital of Norway?",
                 elem_id="compare-prompt",
             )
@@ -43,7 +44,7 @@ class LearningVersions:
             self.compare = gr.Button("Compare", size="sm", variant="primary", elem_id="compare-versions")
             self.compared = gr.HTML(elem_id="compared-versions", elem_classes="compared", apply_default_css=False)
         with gr.Column(elem_id="files", elem_classes="card"):
-            gr.HTML("<header><h3>Take along, bring in</h3></header>")
+            gr.HTML("<header><h3>Export / import</h3></header>")
             with gr.Row(elem_id="download-row"):
                 self.version = gr.Dropdown([], label="Version", elem_id="download-version")
                 self.download = gr.Button("Download", size="sm", visible=False, elem_id="download-zip")
@@ -52,15 +53,19 @@ class LearningVersions:
             self.uploaded = gr.HTML(elem_id="uploaded", apply_default_css=False)
 
     def wire(self, opened: Callable[..., Any]) -> None:
-        lists = [self.before, self.after, self.version]
         asking = [self.prompt, self.before, self.after]
-        opened(self.versions, None, [*lists, self.download], **QUIET)
+        opened(self.versions, None, self.lists, **QUIET)
         for event in (self.compare.click, self.prompt.submit):
             event(self.ask, asking, [self.compared], **QUIET)
         self.version.input(self.link, [self.version], [self.download], **QUIET)
         self.upload.upload(self.take_over, [self.upload], [self.uploaded], **QUIET).then(
-            self.versions, None, [*lists, self.download], **QUIET
+            self.versions, None, self.lists, **QUIET
         )
+
+    @property
+    def lists(self) -> list[Any]:
+        """What `versions` returns, in order."""
+        return [self.before, self.after, self.version, self.download]
 
     @show_errors
     def versions(self) -> tuple[Any, ...]:
@@ -93,7 +98,7 @@ class LearningVersions:
 
     @show_errors
     def take_over(self, file: str) -> Iterator[Any]:
-        yield '<p class="detail" role="status">Checking it at the gate…</p>'
+        yield '<p class="detail" role="status">Checking the adapter…</p>'
         try:
             version = self.files.upload(Path(file))
         except USER_ERRORS:
@@ -101,7 +106,7 @@ class LearningVersions:
             raise
         finally:
             Path(file).unlink(missing_ok=True)
-        yield f'<p class="detail" role="status">Taken over: v{version} answers now. Undo takes it back.</p>'
+        yield f'<p class="detail" role="status">Imported: v{version} answers now. Undo removes it.</p>'
 
 
 def download_button(version: int | None) -> gr.Button:

@@ -9,7 +9,7 @@ import pytest
 
 from feedback_store import Store
 from services.app import AppServices
-from services.chat.replies import Sampling
+from services.chat.sampling import Sampling
 from spear_core.errors import SpearError
 from tests.services.harness import ask
 

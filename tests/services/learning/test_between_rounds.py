@@ -133,7 +133,7 @@ def test_what_remains_of_a_forgetting_waits_for_its_own_base_model(tmp_path: Pat
     teach(app, HARP, "strings")
     app.learning.run_pending()
     app.learning.pause()
-    assert app.learning.forget([owl]) == 1
+    assert app.learning.forget([owl]).rounds == 1
     assert "1 round will be trained again" in app.learning.status().detail
     app.close()
     other = open_quick(tmp_path / "data", kind="llama3")
@@ -156,7 +156,7 @@ def test_a_forgetting_reaches_every_base_model_that_was_taught(tmp_path: Path) -
     app.close()
     other = open_quick(tmp_path / "data", kind="llama3")
     other.feedback.dislike(owl)
-    assert other.learning.forget([owl]) == 0
+    assert other.learning.forget([owl]).rounds == 0
     other.close()
     assert not adapter.exists()
     app = open_quick(tmp_path / "data")

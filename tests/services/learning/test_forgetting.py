@@ -10,6 +10,7 @@ import torch
 
 from services.app import AppServices
 from services.learning import self_play as selfplay
+from services.views import Forgotten
 from spear_core.models.shared_base import AdapterState
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask, correct, wrong_task
@@ -38,7 +39,7 @@ def test_forgetting_is_bit_equal_to_never_having_had_the_feedback(
             replies.append(correct(app, task)[0])
             assert learn_all(app) == 1
         if with_second:
-            assert app.learning.forget([replies[1].id]) == 1, "the third round is trained again"
+            assert app.learning.forget([replies[1].id]) == Forgotten((2, 3), 1, 1), "the third round is trained again"
             assert app.learning.status().adapter_version == 1, "the version that never saw it serves meanwhile"
             learn_all(app)
             assert tasks[0].verdict(ask(app, tasks[0].question).text)
@@ -165,5 +166,5 @@ def test_a_liked_and_learned_reply_that_is_then_refused_is_shown_as_refused_and_
     learn_all(app)
     app.feedback.dislike(reply.id)
     [shown] = app.learning.learned()
-    assert (shown.right, shown.wrong, shown.status) == ("", reply.text, "waiting")
+    assert (shown.right, shown.wrong, shown.status) == ("", reply.text, "no answer")
     assert app.engine.store.replay_wins(app.engine.base, 10, [], 0) == []

@@ -14,7 +14,9 @@ from services.app import AppServices
 from services.demo import DemoService
 from spear_core.errors import AdapterInvalid, ModelUnavailable, SpearError
 from spear_core.models.adapters import WEIGHTS
+from tests.services.conftest import OpenBench
 from tests.services.harness import ask
+from tests.tiny_models import tiny_folder
 
 OWL = "What kind of thing is an owl?"
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "data" / "model"
@@ -48,6 +50,20 @@ def test_the_demonstration_learns_on_scratch_and_touches_nothing_real(app: AppSe
     assert demo.view().phase == "idle"
     with pytest.raises(SpearError, match="speed"):
         demo.set_speed("ludicrous")
+
+
+def test_the_demonstration_plays_the_pocket_model_whatever_model_serves(open_app: OpenBench, tmp_path: Path) -> None:
+    app = open_app(model=str(tiny_folder("qwen2", tmp_path / "other")))
+    demo = DemoService(app.engine, facts=1, meetings=1)
+    demo.speed = "fast"
+    demo.start(seed=3)
+    deadline = time.monotonic() + DEMO_SECONDS
+    while demo.view().phase not in ("done", "failed") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    view = demo.view()
+    assert view.phase == "done", view.now
+    assert view.turns[0].frozen.isprintable() and view.turns[0].frozen.endswith("."), "a sentence, not a random model's"
+    assert app.model.name == "other" and app.learning.adapters() == []
 
 
 def test_an_adapter_leaves_as_a_zip_and_comes_back_through_the_gate(app: AppServices, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spear_core.inference.scope import RIDGE, QuestionFeatures, Scope, whitening
+from spear_core.inference.scope import RIDGE, QuestionFeatures, Scope, SubjectTest, Taught, whitening
 from spear_core.models.loading import load_model
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,7 +38,7 @@ def test_features_have_unit_length_and_do_not_depend_on_what_else_is_asked(featu
 
 def test_a_taught_question_is_in_scope_and_nothing_is_where_nothing_was_taught(features: QuestionFeatures) -> None:
     taught = "What is the capital of Peru?"
-    scope = Scope(features, [taught, "Who painted this?"], 0.9)
+    scope = Scope(features, [Taught(taught, "Lima."), Taught("Who painted this?", "I did.")], 0.9)
     assert scope.nearest(taught) == pytest.approx(1.0, abs=1e-4)
     assert scope.covers(taught)
     assert not scope.covers("Add nine to seven and tell me the sum, please.")
@@ -46,7 +46,7 @@ def test_a_taught_question_is_in_scope_and_nothing_is_where_nothing_was_taught(f
 
 
 def test_nearer_wordings_are_more_similar(features: QuestionFeatures) -> None:
-    scope = Scope(features, ["What is the capital of Peru?"], 0.5)
+    scope = Scope(features, [Taught("What is the capital of Peru?", "Lima.")], 0.5)
     assert scope.nearest("Which city is the capital of Peru?") > scope.nearest("How do I boil an egg?")
 
 
@@ -58,3 +58,49 @@ def test_reference_questions_are_needed() -> None:
     loaded = load_model(str(ROOT / "assets" / "pocket-model"))
     with pytest.raises(ValueError, match="no reference questions"):
         QuestionFeatures(loaded.model.base_model, loaded.tokenizer, 6, [])
+
+
+class _Subject(SubjectTest):
+    """Gains from a table."""
+
+    def __init__(self, gains: dict[str, float]) -> None:
+        self.gains = gains
+
+    def gain(self, question: str, taught: Taught) -> float:
+        return self.gains[question]
+
+
+def test_a_near_question_about_another_thing_is_out_of_scope(features: QuestionFeatures) -> None:
+    taught = Taught("What is the capital of Peru?", "Lima.")
+    subject = _Subject({"What is the capital of Chile?": -4.0, "Which city is the capital of Peru?": 1.0})
+    scope = Scope(features, [taught], -1.0, subject, 0.0)
+    assert scope.covers("Which city is the capital of Peru?")
+    assert not scope.covers("What is the capital of Chile?")
+    assert scope.covers(taught.question), "the taught question itself needs no test"
+
+
+def test_words_that_the_taught_question_has_gain_more_than_words_it_does_not_have() -> None:
+    loaded = load_model(str(ROOT / "assets" / "pocket-model"))
+    subject = SubjectTest(loaded.model, loaded.tokenizer)
+    taught = Taught("What is the capital of Peru?", "The capital of Peru is Lima.")
+    logps = subject._logps("", taught.question)
+    assert logps.shape[0] > 0 and bool((logps <= 0).all())
+    assert subject.gain("of it?", taught) == float("inf")
+    assert subject.gain(taught.question, taught) == subject.gain(taught.question, taught)
+
+
+def test_the_gain_is_the_mean_over_the_content_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model(str(ROOT / "assets" / "pocket-model"))
+    subject = SubjectTest(loaded.model, loaded.tokenizer)
+    question = "capital Peru"
+    first = len(subject._tokenizer.encode("capital", add_special_tokens=False))
+    count = len(subject._logps("", question))
+    gains = torch.tensor([0.5] * first + [-0.25] * (count - first))
+
+    def logps(context: str, asked: str) -> torch.Tensor:
+        return gains if context.startswith("answer") else torch.zeros(count)
+
+    monkeypatch.setattr(subject, "_logps", logps)
+    # "capital" gains .5 a token; "Peru" loses .25 a token
+    wanted = (0.5 * first - 0.25 * (count - first)) / 2
+    assert subject.gain(question, Taught("question", "answer")) == pytest.approx(wanted)

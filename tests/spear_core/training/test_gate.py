@@ -27,13 +27,13 @@ def after(**changes: Any) -> Measures:
 def test_a_round_that_learned_and_forgot_nothing_is_kept_and_says_so() -> None:
     verdict = decide(BEFORE, AFTER, ["A hammer is a tool."], CONFIG)
     assert verdict.passed and verdict.reason == Reason.LEARNED
-    assert verdict_words(verdict) == "Kept: your correction is learned; no other answers were checked."
+    assert verdict_words(verdict) == "Kept: the correction is learned; no other answers were checked."
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"held": (False,) * 6 + (True,) * 34}, "it would have forgotten 6 of your 40 earlier confirmations"),
+        ({"held": (False,) * 6 + (True,) * 34}, "it would have forgotten 6 of 40 earlier confirmations"),
         ({"win_logp": -3.5, "learned": (False,)}, "did not become more likely"),
         ({"rejected_p": 0.9}, "the rejected answer became more likely"),
         ({"learned": (False,)}, "still got 1 of 1 corrections wrong"),
@@ -68,9 +68,9 @@ def test_unchanged_is_said_only_where_every_checked_answer_came_out_the_same() -
     asked = probes("facts", 10)
     before = dataclasses.replace(BEFORE, answers=answers(0, 10))
     same = decide(before, after(answers=answers(0, 10)), [], CONFIG, asked)
-    assert verdict_words(same) == "Kept: your correction is learned; 10 other answers checked, none changed."
+    assert verdict_words(same) == "Kept: the correction is learned; 10 other answers checked, none changed."
     one = decide(before, after(answers=answers(1, 10)), [], CONFIG, asked)
-    assert one.passed and verdict_words(one) == "Kept: your correction is learned; 10 other answers checked, 1 changed."
+    assert one.passed and verdict_words(one) == "Kept: the correction is learned; 10 other answers checked, 1 changed."
     (changed,) = one.figures.changed
     assert (changed.question, changed.before, changed.after) == ("facts 0?", "same", "other")
 

@@ -129,19 +129,39 @@ def test_a_round_asks_its_probes_of_neighbours_and_repairs_a_leak(loaded: Loaded
     models = SharedBaseModels(loaded.model, preset("live", **changes), seed=3)
     encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
     learner = Learner(models, encoder, models.config, Anchors([]), Probes([]), pad_id=0)
-    dog = Neighbour([{"role": "user", "content": "What is the name of my dog?"}], "no idea")
+    dog, son = (
+        Neighbour([{"role": "user", "content": f"What is the name of my {who}?"}], "no idea") for who in ("dog", "son")
+    )
     win = Trace("win", PROMPT, "Luna", key="t1")
     unguarded = learner.run_round(None, [win], [], [], seed=1)
     assert unguarded.verdict.passed and unguarded.verdict.figures.neighbours == 0
-    result = learner.run_round(None, [win], [], [], seed=1, neighbours={"t1": Neighbours((), (dog,))})
+    result = learner.run_round(None, [win], [], [], seed=1, neighbours={"t1": Neighbours((), (dog, son))})
     assert result.attempts > 1, "without any held neighbour a tiny model answers both alike"
-    assert result.verdict.figures.neighbours == 1
+    assert result.verdict.figures.neighbours == 2
     assert result.verdict.passed or result.verdict.reason in (Reason.LEAKED, Reason.STILL_WRONG)
     if result.verdict.passed:
-        assert not result.after.answers[-1].leaks
+        assert sum(a.leaks for a in result.after.answers) <= 1
     assert Kind.NEIGHBOUR == "neighbour"
 
 
 def test_only_the_beginning_of_a_long_answer_is_held(loaded: LoadedModel, tmp_path: Path) -> None:
     long = Encoder(loaded.tokenizer, loaded.context_tokens).plain(PROMPT, "a bird " * 20)
     assert len(cut(long, 8).completion_ids) == len(cut(long, 8).mask) == 8 and cut(long, 0) is long
+
+
+def test_a_question_is_rephrased_by_grammar_and_keeps_its_content() -> None:
+    made = other_wordings("Where do I keep the spare key?", 8)
+    assert any(text.startswith(("Where is", "Where can I find", "I am looking for", "Tell me where")) for text in made)
+    assert all("key" in text.lower() for text in made)
+
+
+def test_wordings_with_the_models_own_answers_take_the_place_of_those_made_here(loaded: LoadedModel) -> None:
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    trace = Trace("win", PROMPT, "Luna", key="t1")
+    encoded, wordings = encoder.trace(trace), Wordings(encoder, 4)
+    asked = [{"role": "user", "content": "What is my cat called?"}]
+    wordings.know([trace], [encoded], {"t1": [(asked, "It is called Luna.")]})
+    (worded,) = wordings.of(encoded)
+    assert worded == encoder.plain(asked, "It is called Luna.", key="t1")
+    wordings.know([trace], [encoded], {"t1": []})
+    assert len(wordings.of(encoded)) == 4

@@ -156,7 +156,7 @@ def test_cancelling_a_changed_question_gives_the_composer_back_its_words(app: Ap
     for before in ("", "half a question"):
         text, _, drafts = do.rewrite(reply.conversation_id, before, Drafts(), event)
         assert text["value"] == QUESTION
-        text, line, drafts = do.keep(drafts)
+        text, line, drafts = do.leave_question(drafts)
         assert (text["value"], line["visible"], drafts) == (before, False, Drafts())
 
 

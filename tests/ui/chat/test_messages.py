@@ -93,3 +93,16 @@ def test_where_rows_came_or_went_everything_is_sent() -> None:
 def test_the_quote_is_escaped_and_shortened() -> None:
     assert m.quote("<b>") == "<blockquote>&lt;b&gt;</blockquote>"
     assert m.quote("word " * 100).endswith("…</blockquote>")
+
+
+@pytest.mark.parametrize(
+    ("ending", "sentence"),
+    [("length", "Cut off at the longest reply"), ("stopped", "Stopped before"), ("lost", "Interrupted before")],
+)
+def test_a_reply_that_did_not_end_by_itself_says_so_and_can_be_continued(ending: str, sentence: str) -> None:
+    row = m.row(message("a", ending=ending, can_go_on=True))
+    assert sentence in row and "Nothing is learned from it until it is complete." in row
+    assert "go_on" in re.findall(r'data-do="([a-z_]+)"', row)
+    assert "go_on" not in m.row(message("a", ending=ending)), "only where it is the last reply"
+    assert 'class="cut"' not in m.row(message("a", ending="ended"))
+    assert 'class="cut"' not in m.row(message("a", ending=ending, can_go_on=True, complete=False))

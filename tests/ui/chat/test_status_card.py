@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from services.views import AdapterView, LearningStatus, Proof
+from services.views import AdapterView, LearningStatus, Proof, QueuedCorrection
 from ui.chat.status_card import PILLS, SHARED, StatusCard, card_html
 
 PROOF = Proof("What is <b>it</b>?", "a bird", "a tool", 0, 1)
@@ -17,15 +17,47 @@ def stages(card: str) -> list[tuple[str, str]]:
 
 
 def test_training_shows_the_step_and_how_far_it_is() -> None:
-    card = card_html(LearningStatus("training", "Training.", "", step=3, max_steps=12), [])
-    assert stages(card) == [("done", "Queued"), ("now", "Step 3/12"), ("next", "Checking"), ("next", "Live")]
+    card = card_html(LearningStatus("training", "Training.", "", step=3, max_steps=12, progress=0.25), [])
+    assert stages(card) == [("done", "Queued"), ("now", "Step 3"), ("next", "Checking"), ("next", "Live")]
     assert "width:25%" in card
+
+
+def test_before_the_first_step_the_bar_moves_and_no_step_is_counted() -> None:
+    card = card_html(LearningStatus("training", "Training.", "", step=0, max_steps=80, progress=0.1), [])
+    assert "0/80" not in card and ("now", "Training") in stages(card) and "width:10%" in card
+
+
+def test_waiting_says_how_long_by_this_machines_history_and_names_what_waits() -> None:
+    queue = (
+        QueuedCorrection("a", "What is <b>an owl</b>?", "A bird.", is_training=True),
+        QueuedCorrection("", "", ""),
+        *(QueuedCorrection(str(i), f"Question {i}?", "Yes.") for i in range(5)),
+    )
+    card = card_html(LearningStatus("training", "Training.", "", queue=queue, seconds_left=130.0), [])
+    assert "About 2 minutes left" in card
+    assert "What is &lt;b&gt;an owl&lt;/b&gt;?" in card and "A correction by another user" in card
+    assert "Question 2?" in card and "Question 3?" not in card and "and 2 more" in card
+    assert "left" not in card_html(LearningStatus("idle", "Nothing.", "", seconds_left=130.0), [])
+    late = card_html(LearningStatus("training", "Training.", "", seconds_left=0.0), [])
+    assert "longer than usual" in late
+
+
+@pytest.mark.parametrize("phase", sorted(PILLS))
+def test_the_version_in_use_is_shown_in_every_phase(phase: str) -> None:
+    assert "Answering now: <b>v7</b>" in card_html(LearningStatus(phase, "", "", adapter_version=7), [])
+    assert "Answering now: <b>the base model</b>" in card_html(LearningStatus(phase, "", ""), [])
+
+
+def test_before_is_the_reply_that_was_corrected_and_leads_to_its_conversation() -> None:
+    seen = Proof("Q?", "a bird", "a tool", 0, 1, "c-1", was_seen=True)
+    card = card_html(LearningStatus("live", "Live.", "", adapter_version=1, proof=seen), [])
+    assert "the reply that was corrected" in card and 'data-do="open" data-id="c-1"' in card
 
 
 def test_a_live_adapter_has_passed_every_stage_and_shows_its_proof() -> None:
     card = card_html(LearningStatus("live", "Live.", "Kept.", adapter_version=12, seconds=6.4, proof=PROOF), [])
     assert [state for state, _ in stages(card)] == ["done"] * 4
-    assert "Live v12" in card and "It took 6 s." in card
+    assert "Live v12" in card and "It took a few seconds." in card
     assert "the base model" in card and "a bird" in card and "a tool" in card
 
 

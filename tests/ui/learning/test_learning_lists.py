@@ -16,7 +16,7 @@ TIME = "2026-03-04T05:06:07.000008+00:00"
 ENTRY = LearnedView(
     "id-1", "What is an owl?", "An owl is a bird.", "An owl is a tool.", "confirmed", "learned", 1.0, TIME
 )
-ADAPTER = AdapterView(3, 2, "live", TIME, "Kept: your correction is learned.", 1, 2)
+ADAPTER = AdapterView(3, 2, "live", TIME, "Kept: the correction is learned.", 1, 2)
 
 
 def entries(count: int) -> list[LearnedView]:
@@ -62,7 +62,7 @@ def test_the_words_of_the_gate_are_escaped() -> None:
 def test_nothing_learned_yet_says_how_to_begin() -> None:
     said = words(learned_html([]))
     assert "thumbs-down" in said and "Better" in said and "Forget" not in said
-    assert "as it came" in words(adapters_html([]))
+    assert "the base model answers" in words(adapters_html([]))
 
 
 def test_a_long_list_shows_its_newest_and_offers_more() -> None:
@@ -89,7 +89,7 @@ def test_a_status_of_two_words_is_one_css_class(status: str) -> None:
 
 def test_an_adapter_says_what_it_stands_on_what_it_learned_and_what_the_gate_said() -> None:
     said = words(adapters_html([ADAPTER, dataclasses.replace(ADAPTER, version=1, parent_version=0, status="kept")]))
-    assert "v3 live Kept: your correction is learned." in said
+    assert "v3 live Kept: the correction is learned." in said
     assert "1 right answer, 2 rejected · on top of v2" in said
     assert "on top of the base model" in said
 
@@ -98,6 +98,8 @@ def test_only_the_live_adapter_can_be_undone_and_a_deleted_one_not_even_pinned()
     kept, deleted = (dataclasses.replace(ADAPTER, status=status) for status in ("kept", "pruned"))
     assert buttons(adapters_html([ADAPTER])) == [UNDO, "Pin"]
     assert buttons(adapters_html([kept])) == ["Pin"]
+    undone = dataclasses.replace(ADAPTER, status="rolled_back")
+    assert buttons(adapters_html([undone])) == ["Restore", "Pin"]
     assert buttons(adapters_html([deleted])) == []
 
 

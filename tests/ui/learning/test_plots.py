@@ -39,17 +39,19 @@ def test_shares_are_taken_over_the_last_ones() -> None:
 
 
 def test_the_first_question_is_answered_in_a_sentence() -> None:
-    assert "as it came" in headline(ProgressView())
+    assert "The base model answers" in headline(ProgressView())
     learned = ProgressView(first_try=(False,) * 20 + (True,) * 20, learned=7, version=7)
     assert headline(learned) == (
-        "Yes: 7 right answers learned; v7 answers now. Nobody objected to 100 % of the last 20 replies, 0 % of the first."
+        "Yes: 7 right answers learned; v7 answers now. 100 % of the last 20 judged replies were right at the first try, 0 % of "
+        "the first 20."
     )
 
 
 def test_figures_are_shown_once_there_is_something_and_explained_before() -> None:
     assert "Nothing was learned yet" in progress_html(ProgressView(first_try=(True,)))
     round_ = RoundView(1, False, "Not kept: <b>why</b>", 2.0, None, 3, 0.5, 0.0, 0.01)
-    html = progress_html(ProgressView(first_try=(False,), revised=(True,), rounds=(round_,)))
+    html = progress_html(ProgressView(first_try=(False,), replies=30, revised=(True,), rounds=(round_,)))
+    assert "<dt>Replies judged</dt><dd>1 of 30</dd>" in html
     assert "0 of 1" in html and "&lt;b&gt;why&lt;/b&gt;" in html and "refused" in html
 
 

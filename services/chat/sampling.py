@@ -1,0 +1,87 @@
+"""How replies are drawn: what a conversation chose, and what is usual for a model. No decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from services.engine import Engine
+from spear_core.errors import SpearError
+from spear_core.inference.generate import ReplySettings
+from spear_core.inference.penalties import penalty_hook
+from spear_core.models.loading import LoadedModel
+
+# Small models fall into loops when they always take the most likely token. A run of so many tokens is not said twice
+# in a reply, where the model itself names no rule; shorter runs recur in good replies (lists, code).
+NO_REPEAT_NGRAM = 12
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How first replies are drawn. Raises SpearError for a value that is not allowed."""
+
+    temperature: float = 0.0  # 0: always the most likely token
+    top_p: float = 0.95
+    max_new_tokens: int = 0  # 0: as many as the model's settings say
+    seed: int | None = None  # of drawing; None: another draw each time
+    stop: tuple[str, ...] = ()  # texts that end the reply, and are not part of it
+    frequency_penalty: float = 0.0  # each time a token was said in the reply
+    presence_penalty: float = 0.0  # once for a token that was said in it
+    repetition_penalty: float = 1.0  # for tokens of the prompt and the reply; 1: none
+    no_repeat_ngram: int = 0  # a run of so many tokens is not said twice in a reply; 0: off
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", tuple(self.stop))  # the store has lists
+        if not 0 <= self.temperature <= 2:
+            raise SpearError(f"The temperature must be from 0 to 2, not {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise SpearError(f"Top-p must be above 0 and at most 1, not {self.top_p}.")
+        if not 0 <= self.max_new_tokens <= 100_000:
+            raise SpearError("The longest reply must be 0 (as the model says) or a number of tokens above it.")
+        if not all(-2 <= p <= 2 for p in (self.frequency_penalty, self.presence_penalty)):
+            raise SpearError("The frequency and presence penalties must be from -2 to 2.")
+        if not 1 <= self.repetition_penalty <= 2:
+            raise SpearError(f"The repetition penalty must be from 1 (none) to 2, not {self.repetition_penalty}.")
+        if not 0 <= self.no_repeat_ngram <= 100:
+            raise SpearError(f"A run that is not repeated must have 0 (off) to 100 tokens, not {self.no_repeat_ngram}.")
+
+    def settings(self, engine: Engine, banned: Sequence[list[int]] = (), begun: str = "") -> ReplySettings:
+        """What the decoding engine is asked for, with the model that serves. `begun`: the reply's beginning, kept."""
+        return ReplySettings(
+            engine.loaded.context_tokens,
+            self.max_new_tokens or engine.max_new_tokens,
+            self.temperature,
+            self.top_p,
+            banned,
+            self.seed,
+            self.repetition_penalty,
+            self.no_repeat_ngram,
+            self.stop,
+            penalty_hook(self.frequency_penalty, self.presence_penalty),
+            begun,
+        )
+
+
+def usual_sampling(loaded: LoadedModel) -> Sampling:
+    """What the model's `spear.json` says, else its generation_config, else greedy without long repetitions.
+
+    Values out of range in a generation_config are left out, not refused: its author wrote them for other programs.
+    """
+    if loaded.settings.sampling is not None:
+        return Sampling(**loaded.settings.sampling)  # type: ignore[arg-type]
+    usual, said = Sampling(), loaded.model.generation_config
+    found: dict[str, Any] = {}
+    if said is not None:
+        found = {"repetition_penalty": said.repetition_penalty, "no_repeat_ngram": said.no_repeat_ngram_size}
+        if said.do_sample:
+            found |= {"temperature": said.temperature, "top_p": said.top_p}
+    for name, value in found.items():
+        if value is None:
+            continue
+        try:
+            usual = replace(usual, **{name: value})
+        except (SpearError, TypeError):
+            continue
+    has_rule = usual.repetition_penalty > 1 or usual.no_repeat_ngram > 0
+    return usual if has_rule else replace(usual, no_repeat_ngram=NO_REPEAT_NGRAM)

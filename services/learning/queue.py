@@ -1,0 +1,75 @@
+"""What waits to be learned, by name, and how long that takes on this machine. Reads the store; trains nothing."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from statistics import median
+
+from feedback_store import Round
+from services.engine import Engine
+from services.views import QueuedCorrection
+
+LISTED = 20  # corrections that are named
+RECENT_ROUNDS = 20  # that the usual duration is taken from
+MOST_SHARE = 0.95  # of the bar, before a round has ended
+
+
+def usual_seconds(rounds: Sequence[Round]) -> float | None:
+    """How long a training takes: the median of those that ended by themselves; None where there was none."""
+    took = [float(r.figures["round_seconds"]) for r in rounds if r.figures.get("round_seconds")]
+    return median(took) if took else None
+
+
+def coarse(seconds: float) -> float:
+    """In steps that a person tells apart: 5 s up to a minute, then 15 s."""
+    step = 5 if seconds <= 60 else 15
+    return float(step * math.ceil(seconds / step))
+
+
+class LearningQueue:
+    """For the status card. `begin` and `end` tell it of the round under way."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._began: float | None = None
+        self._usual: tuple[int, float | None] = (-1, None)  # by the newest round
+
+    def begin(self) -> None:
+        self._began = time.monotonic()
+
+    def end(self) -> None:
+        self._began = None
+
+    def waiting(self) -> tuple[QueuedCorrection, ...]:
+        """The right answers that are being trained or wait for it, in their order, at most LISTED."""
+        traces = self._engine.store.queued_wins(self._engine.base, LISTED)
+        return tuple(
+            QueuedCorrection(t.subject_id or "", t.prompt[-1]["content"], t.completion, t.status == "claimed")
+            for t in traces
+        )
+
+    def seconds_left(self, last: Round | None, rounds_waiting: int) -> float | None:
+        """Until all that waits is learned, by what trainings took here; None where none ended yet."""
+        usual = self._usual_now(last)
+        if usual is None or (self._began is None and not rounds_waiting):
+            return None
+        elapsed = time.monotonic() - self._began if self._began is not None else 0.0
+        under_way = max(0.0, usual - elapsed) if self._began is not None else 0.0
+        return coarse(under_way + usual * rounds_waiting)
+
+    def progress(self, last: Round | None, step: int, max_steps: int) -> float | None:
+        """The share of the round under way that is over, by its steps or its time, whichever is further."""
+        if self._began is None:
+            return None
+        by_steps = step / max_steps if max_steps else 0.0
+        usual = self._usual_now(last)
+        by_time = (time.monotonic() - self._began) / usual if usual else 0.0
+        return round(min(MOST_SHARE, max(by_steps, by_time)), 2)
+
+    def _usual_now(self, last: Round | None) -> float | None:
+        newest = last.id if last else 0
+        if self._usual[0] != newest:
+            self._usual = newest, usual_seconds(self._engine.store.rounds(self._engine.base, RECENT_ROUNDS))
+        return self._usual[1]

@@ -1,0 +1,165 @@
+"""What the page is told about learning is what was done: undone and restored versions, refusals, waiting, judged replies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.accounts.users_file import LOCAL, User
+from services.app import AppServices
+from services.learning.queue import coarse
+from services.user_session import NotAllowed, UserSessions
+from services.views import Forgotten
+from spear_core.errors import SpearError
+from tests.faults.quick import open_quick, teach
+from tests.services.harness import ask
+
+OWL, HARP = "What is an owl?", "What is a harp?"
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[AppServices]:
+    services = open_quick(tmp_path / "data")
+    yield services
+    services.close()
+
+
+def learn(app: AppServices, question: str, answer: str) -> str:
+    reply = teach(app, question, answer)
+    assert app.learning.run_pending() == 1
+    return reply
+
+
+def test_an_undone_version_is_named_and_can_be_restored_with_its_corrections(app: AppServices) -> None:
+    learn(app, OWL, "a bird")
+    taught = ask(app, OWL).text
+    app.learning.roll_back()
+    status = app.learning.status()
+    assert (status.phase, status.undone, status.adapter_version) == ("undone", 1, 0)
+    assert status.headline == "Undone: v1 is no longer used."
+    [shown] = app.learning.learned()
+    assert shown.status == "undone"
+    assert app.learning.restore(1) == 1
+    assert ask(app, OWL).text == taught
+    assert app.learning.status().undone == 0
+    assert [view.status for view in app.learning.learned()] == ["learned"]
+
+
+def test_restoring_takes_back_what_was_learned_beside_it(app: AppServices) -> None:
+    learn(app, OWL, "a bird")
+    app.learning.roll_back()
+    learn(app, HARP, "a tool")
+    app.learning.restore(1)
+    assert {view.question: view.status for view in app.learning.learned()} == {OWL: "learned", HARP: "undone"}
+    assert {a.version: a.status for a in app.learning.adapters()} == {1: "live", 2: "rolled_back"}
+
+
+def test_what_was_not_undone_or_is_deleted_cannot_be_restored(app: AppServices) -> None:
+    reply = learn(app, OWL, "a bird")
+    with pytest.raises(SpearError, match="it was not undone"):
+        app.learning.restore(1)
+    assert app.learning.forget([reply]) == Forgotten((1,), 0, 0)
+    assert app.learning.status().undone == 0
+    with pytest.raises(SpearError, match="it was deleted"):
+        app.learning.restore(1)
+
+
+def test_forgetting_what_no_version_had_learned_changes_no_version(app: AppServices) -> None:
+    learn(app, OWL, "a bird")
+    waiting = teach(app, HARP, "a tool")
+    assert app.learning.forget([waiting]) == Forgotten((), 1, 0)
+
+
+def test_the_proof_shows_the_reply_that_was_corrected_and_where(app: AppServices) -> None:
+    conversation = app.chat.new_conversation()
+    app.chat.set_sampling(conversation.id, app.chat.sampling(conversation.id))
+    reply = ask(app, OWL, conversation.id)
+    app.feedback.edit(reply.id, "a bird")
+    app.learning.run_pending()
+    proof = app.learning.status().proof
+    assert proof is not None and proof.was_seen
+    assert (proof.before, proof.conversation_id) == (reply.text, conversation.id)
+
+
+def test_a_rejected_reply_without_a_right_answer_is_never_called_learned(app: AppServices) -> None:
+    rejected = ask(app, HARP)
+    app.feedback.dislike(rejected.id)
+    learn(app, OWL, "a bird")
+    assert {view.question: view.status for view in app.learning.learned()} == {HARP: "no answer", OWL: "learned"}
+    assert {view.question: view.version for view in app.learning.learned()} == {HARP: 0, OWL: 1}
+
+
+def test_only_judged_replies_count_as_right_at_the_first_try(app: AppServices) -> None:
+    replies = [ask(app, OWL) for _ in range(4)]
+    app.feedback.like(replies[0].id)
+    app.feedback.dislike(replies[1].id)
+    view = app.progress.view()
+    assert (view.first_try, view.replies) == ((True, False), 4)
+
+
+def test_a_refused_correction_says_on_its_own_message_what_to_do_next(
+    app: AppServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = teach(app, OWL, "a bird")
+    waiting = teach(app, HARP, "a tool")
+    store = app.engine.store
+    mine = [t.id for t in store.traces(subject_id=refused)]
+    claimed = store.claim_round(app.engine.base, 0, only=mine)
+    assert claimed is not None
+    store.finish_round(claimed[0].id, "discarded", verdict="Not kept: the right answer did not become more likely.")
+    by_id = {m.id: m for r in (refused, waiting) for m in app.chat.messages(store.message(r).conversation_id)}
+    assert by_id[refused].note == (
+        "This correction was not learned: the right answer did not become more likely. Write the right answer in other "
+        "words, or correct another question."
+    )
+    assert by_id[refused].can_be_written
+    assert by_id[waiting].note == ""
+    app.feedback.edit(refused, "It is a bird.")
+    assert not any(m.note for m in app.chat.messages(store.message(refused).conversation_id))
+
+
+def test_what_waits_is_named_and_the_time_comes_from_earlier_trainings(
+    app: AppServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach(app, OWL, "a bird")
+    status = app.learning.status()
+    assert [(one.question, one.right, one.is_training) for one in status.queue] == [(OWL, "a bird", False)]
+    assert status.seconds_left is None, "nothing was trained here yet"
+    app.learning.run_pending()
+    assert app.learning.status().queue == ()
+    monkeypatch.setattr("services.learning.queue.usual_seconds", lambda rounds: 42.0)
+    app.learning._queue._usual = (-1, None)
+    teach(app, HARP, "a tool")
+    assert app.learning.status().seconds_left == 45.0
+    seen = []
+    on_step = app.learning._on_step
+    monkeypatch.setattr(app.learning, "_on_step", lambda step: (on_step(step), seen.append(app.learning.status())))
+    app.learning.run_pending()
+    assert seen and all(one.progress is not None and one.progress > 0 for one in seen)
+    assert [one.is_training for one in seen[0].queue] == [True]
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0, 0.0), (3.2, 5.0), (41.0, 45.0), (61.0, 75.0)])
+def test_times_are_shown_in_steps_that_a_person_tells_apart(seconds: float, shown: float) -> None:
+    assert coarse(seconds) == shown
+
+
+def test_a_guest_teaches_and_the_owner_sees_who_and_where_but_no_word(app: AppServices) -> None:
+    sessions = UserSessions(app, {"g1": "gil"}.get)  # type: ignore[arg-type]
+    gil = User("gil", "guest", "g1")
+    guest, owner = sessions.of(gil), sessions.of(LOCAL)
+    conversation = guest.chat.new_conversation()
+    reply = list(guest.chat.reply(conversation.id, OWL))[-1]
+    guest.feedback.edit(reply.id, "a bird")
+    assert [one.question for one in guest.learning.status().queue] == [OWL]
+    assert [(one.question, one.right) for one in owner.learning.status().queue] == [("", "")]
+    assert "your" not in owner.learning.status().headline.lower()
+    app.learning.run_pending()
+    [theirs] = owner.learning.learned_by_others()
+    assert (theirs.user, theirs.version, theirs.status, theirs.question) == ("gil", 1, "learned", "")
+    assert not guest.learning.sees_others and guest.learning.status().undone == 0
+    with pytest.raises(NotAllowed):
+        guest.learning.restore(1)
+    assert owner.learning.forget([theirs.message_id]) == Forgotten((1,), 0, 0)
