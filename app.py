@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 COMMANDS = ("users", "data", "mcp")
 FAILED_TO_START = 2
+INTERRUPTED = 130
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -162,9 +163,13 @@ def main(argv: list[str] | None = None) -> int:
         print(sentence[:1].upper() + sentence[1:], file=sys.stderr)
         return FAILED_TO_START
     except KeyboardInterrupt:
-        return 130
+        print("Stopped.", file=sys.stderr, flush=True)
+        return INTERRUPTED
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code == INTERRUPTED:  # at once: threads that still load the model would end with tracebacks
+        os._exit(code)
+    sys.exit(code)

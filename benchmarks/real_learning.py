@@ -1,6 +1,6 @@
 """A hundred corrections of a real language model, through the services the page uses: do they stick, do they spread?
 
-`python -m benchmarks.real_learning --data ../shared/data/qaedit_dev.json --corrections N --seed S --json`
+`python -m benchmarks.real_learning --data QAEDIT.json --corrections N --seed S --json`
 `python -m benchmarks.real_learning --corrections 60 --seed S --json` (the project's own personal facts)
 
 The person is simulated: they ask, say what is wrong as people type it, confirm a revision that has the answer, and write

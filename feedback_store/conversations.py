@@ -6,6 +6,7 @@ from typing import Any
 
 from feedback_store.database import Connection, new_id, now_utc, to_json, to_record
 from feedback_store.errors import StoreError
+from feedback_store.folding import folded
 from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, Conversation, Event, Hint, Message, require
 from feedback_store.sampling import LAST_KEY, WINDOW, content_key, first_key, shuffled
 
@@ -45,6 +46,7 @@ class Conversations(Connection):
                 {
                     "id": conversation_id,
                     "title": title,
+                    "folded": folded(title),
                     "learn": int(learn),
                     "created_at_utc": now_utc(),
                     "user": user,
@@ -65,7 +67,9 @@ class Conversations(Connection):
     def rename_conversation(self, conversation_id: str, title: str) -> Conversation:
         """Raises UnknownRecord."""
         with self._transaction(write=True):
-            self._execute("UPDATE conversations SET title = ? WHERE id = ?", [title, conversation_id])
+            self._execute(
+                "UPDATE conversations SET title = ?, folded = ? WHERE id = ?", [title, folded(title), conversation_id]
+            )
             return self.conversation(conversation_id)
 
     def set_learn(self, conversation_id: str, learn: bool) -> Conversation:
@@ -149,6 +153,7 @@ class Conversations(Connection):
                 "created_at_utc": now_utc(),
                 "question_key": content_key(question.text) if question and question.role == "user" else None,
             }
+            row["folded"] = folded(text)
             self._insert("messages", row)
             if kind == "edit":
                 self.add_event("edit", message_id, {"revises_id": revises_id, "text": text})
@@ -172,6 +177,8 @@ class Conversations(Connection):
                 [text, None if complete is None else int(complete), adapter_version, ending, message_id],
             )
             message = self.message(message_id)
+            if text is not None:
+                self._execute("UPDATE messages SET folded = ? WHERE id = ?", [folded(text), message_id])
             if text is not None and message.role == "user":
                 self._execute(
                     "UPDATE messages SET question_key = ? WHERE parent_id = ?", [content_key(message.text), message_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
+from feedback_store.folding import folded
 from feedback_store.sampling import content_key
 
 MIGRATIONS = Migrations("feedback_store")
@@ -280,6 +281,20 @@ def m010_reply_endings(db: Database) -> None:
     Null for what the model did not write, and for replies that were stored before this column.
     """
     db.execute("ALTER TABLE messages ADD COLUMN ending TEXT")
+
+
+@MIGRATIONS()
+def m011_search(db: Database) -> None:
+    """Case-folded forms of titles and messages that are not plain ASCII, for search (folding.folded)."""
+    db.executescript("""
+        ALTER TABLE conversations ADD COLUMN folded TEXT;
+        ALTER TABLE messages ADD COLUMN folded TEXT;
+    """)
+    db.conn.create_function("folded", 1, folded, deterministic=True)
+    db.executescript("""
+        UPDATE conversations SET folded = folded(title) WHERE folded(title) IS NOT NULL;
+        UPDATE messages SET folded = folded(text) WHERE folded(text) IS NOT NULL;
+    """)
 
 
 def known_names() -> frozenset[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from feedback_store.conversations import Conversations
 from feedback_store.database import clean, now_utc, to_json, to_record
 from feedback_store.errors import RecordRefused, StoreCorrupt, StoreError, StoreUnavailable
+from feedback_store.folding import folded
 from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, NewTrace, Trace, require
 from feedback_store.sampling import content_key
 from feedback_store.traces import Traces
@@ -25,7 +26,7 @@ VERDICT_OF = {"confirmed": "better"}
 REPLIED_BY = {"edited": "edit"}  # source -> kind of the message that says the right answer; else a revision
 # Tables of a conversation, in the order in which rows refer to each other, and the columns that are not exported
 RECORDS: dict[str, tuple[str, frozenset[str]]] = {
-    "message": ("messages", frozenset({"question_key", "objected"})),
+    "message": ("messages", frozenset({"question_key", "objected", "folded"})),
     "vote": ("votes", frozenset()),
     "hint": ("hints", frozenset({"id"})),
     "event": ("events", frozenset({"id"})),
@@ -168,6 +169,7 @@ class Transfer(Conversations, Traces):
                     row = {key: value for key, value in record.items() if key != "type"}
                     if record["type"] == "conversation":
                         if self._value("SELECT 1 FROM conversations WHERE id = ?", [row["id"]]) is None:
+                            row = {**row, "folded": folded(row["title"])}
                             self._add_row("conversations", row if user is None else {**row, "user": user})
                             added.add(row["id"])
                     elif self._belongs(record["type"], row, added):
@@ -211,6 +213,7 @@ class Transfer(Conversations, Traces):
             require("ending", row.get("ending"), (None, *ENDINGS))
             parent = self._rows("SELECT role, text FROM messages WHERE id = ?", [row["parent_id"]])
             is_question = bool(parent) and parent[0]["role"] == "user"
+            row = {**row, "folded": folded(row["text"])}
             row = {**row, "question_key": content_key(parent[0]["text"]) if is_question else None}
             row["complete"] = 1  # nobody here is writing what was being written there
         self._add_row(RECORDS[kind][0], row)

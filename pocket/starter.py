@@ -73,6 +73,7 @@ def write_settings(folder: Path) -> None:
     settings = {
         "revise_with_hint": REVISE_WITH_HINT,
         "revise_without_hint": REVISE_WITHOUT_HINT,
+        "revise_by_request_only": True,
         "max_new_tokens": 64,
         "sampling": {"temperature": 0.0, "no_repeat_ngram": 0},
         "examples": list(EXAMPLES),

@@ -20,12 +20,12 @@ from services.chat.conversation_tree import (
 )
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
 from services.chat.replies import Replies, Writing
+from services.chat.revisions import Revision
 from services.chat.sampling import Sampling, usual_sampling
 from services.engine import Engine
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish
-from spear_core.models.prompts import revision_messages
 from spear_core.training.traces import Messages
 
 TITLE_CHARACTERS = 48
@@ -211,7 +211,7 @@ class ChatService:
         prompt, sampling = prompt_up_to(messages, first.parent_id), self.sampling(message.conversation_id)
         if message.kind == "revision":
             tried = attempts([m for m in messages if m.position <= message.position], first.id)
-            prompt, sampling = revision_messages(prompt, tried, self._engine.loaded.settings), Sampling()
+            prompt, sampling = Revision(prompt, tried, self._engine.loaded.settings).request, Sampling()
         self._store.update_message(message.id, complete=False)
         heard = partial(self._feedback.continued, message.id)
         return self._replies.begin(message, prompt, sampling, begun=message.text, once_stored=heard)
@@ -254,9 +254,9 @@ class ChatService:
             adapter_version=self._engine.shared_models.serving.version,
             complete=False,
         )
-        asked = revision_messages(prompt, history, self._engine.loaded.settings)
-        refused = {m.text for m in (first, *tried)}
-        return self._replies.begin(revision, asked, Sampling(REVISION_TEMPERATURE if tried else 0.0), refused)
+        asked = Revision(prompt, history, self._engine.loaded.settings)
+        sampling = Sampling(REVISION_TEMPERATURE if tried else 0.0)
+        return self._replies.begin(revision, asked.request, sampling, asked)
 
     def follow(self, conversation_id: str) -> Iterator[MessageView]:
         """The reply that is being written in a conversation, to its end; nothing where none is."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from feedback_store import Conversation, Message, StoreError, UnknownRecord
+from services.chat.revisions import Revision
 from services.chat.sampling import Sampling
 from services.engine import Engine
 from spear_core.errors import SpearError
@@ -110,11 +111,11 @@ class Replies:
         message: Message,
         prompt: Messages,
         sampling: Sampling,
-        refused: Collection[str] = (),
+        revision: Revision | None = None,
         begun: str = "",
         once_stored: Callable[[], None] = lambda: None,
     ) -> Writing:
-        """Write one reply, inside `alone`. What repeats a `refused` answer is written again in its place.
+        """Write one reply, inside `alone`. A revision that repeats a refused answer is written again in its place.
 
         `begun` is what stands of it already: the reply goes on from there. `once_stored` is called in the writer's thread
         when the end of the reply is stored.
@@ -126,14 +127,21 @@ class Replies:
             try:
                 with engine.priority.foreground(), ExitStack() as until_its_first_text:
                     until_its_first_text.enter_context(engine.priority.urgent())
-                    for _ in range(1 + MOST_REPEATS):
+                    if found := self._stated(engine, writing, revision) if revision else "":
+                        writing.grow(found)
+                    for _ in range(0 if found else 1 + MOST_REPEATS):
+                        text = ""
                         for text in growing(writing, engine, prompt, sampling, banned, message.conversation_id, begun):
-                            writing.grow(text)
-                            until_its_first_text.close()
-                        if writing.stop.is_set() or writing.text not in refused:
+                            if shown := revision.shown(text) if revision else text:
+                                writing.grow(shown)
+                                until_its_first_text.close()
+                        if revision is None:
+                            break
+                        writing.grow(revision.shown(text, is_over=True))
+                        if writing.stop.is_set() or not revision.repeats(writing.text):
                             break
                         model = writing.serving.model
-                        if way := least_certain_prefix(model, engine.encoder, engine.pad_id, prompt, writing.text):
+                        if way := least_certain_prefix(model, engine.encoder, engine.pad_id, prompt, text):
                             banned.append(way)
             finally:
                 self._store_end(message.conversation_id, writing)
@@ -143,6 +151,15 @@ class Replies:
         writing.text = begun
         writing.start(write)
         return writing
+
+    def _stated(self, engine: Engine, writing: Writing, revision: Revision) -> str:
+        """The best sentence that says what the hint states; empty where there is none."""
+        writing.serving = engine.scope.serving(engine, revision.prompt)
+        found = revision.candidates(writing.serving.model, engine.encoder, writing.stop.is_set)
+        if not found or writing.stop.is_set():
+            return ""
+        writing.finish = Finish.ENDED
+        return found[0].text
 
     def of(self, conversation_id: str) -> Writing | None:
         return self._running.get(conversation_id)

@@ -77,7 +77,11 @@ class NeighbourService:
         def those(kind: str) -> list[Neighbour]:
             return [Neighbour([*history, {"role": "user", "content": m[kind]}], m["answer"]) for m in made if kind in m]
 
-        parts = split(those("question"), self._engine.config.neighbour_probes)
+        config = self._engine.config
+        if config.neighbours_a_step or config.earlier_neighbours_a_step:
+            parts = split(those("question"), config.neighbour_probes)
+        else:  # none is trained on
+            parts = Neighbours(probes=tuple(those("question")[: config.neighbour_probes]))
         return replace(parts, wordings=tuple(those("wording")))
 
     def _word(self, trace: Trace) -> list[dict[str, Any]]:

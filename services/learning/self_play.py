@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from feedback_store import Message, Trace
 from services.chat.conversation_tree import attempts, prompt_up_to
+from services.chat.revisions import Revision
 from services.engine import Engine
 from services.learning import labels
 from services.learning.rounds import core_trace
@@ -229,7 +230,10 @@ class SelfPlayService:
         return 0
 
     def _best_try(self, case: Case, refused: set[str]) -> Case | None:
-        """Of TRIES sampled revisions the one that the base model is surest of; none that was refused."""
+        """Of TRIES sampled revisions, and sentences that say what the hints state, the one that the base model is surest of.
+
+        None that was refused.
+        """
         engine = self._engine
         ((*sampled,),) = replies(
             engine.shared_models.serving.model,
@@ -241,6 +245,8 @@ class SelfPlayService:
             samples=TRIES,
             priority=engine.priority.give_way,
         )
+        asked = Revision(list(case.prompt), case.attempts, engine.loaded.settings)
+        sampled += [c.text for c in asked.candidates(engine.shared_models.serving.model, engine.encoder)]
         different = {normalised(text): dataclasses.replace(case, revision=text) for text in sampled}
         cases = [c for key, c in different.items() if key not in refused and is_clean(c, engine.loaded.settings)]
         surest = zip(self._score(cases), cases, strict=True)

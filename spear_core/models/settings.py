@@ -24,6 +24,8 @@ class ModelSettings:
     Attributes:
         revise_with_hint: what the user's turn says when a revision is asked for; must contain `{hint}`.
         revise_without_hint: the same when there is no hint.
+        revise_by_request_only: whether revisions are always asked for with these two requests and answered once, for a
+            model that was trained on them; else a hint's words are read (spear_core/inference/stated_answers.py).
         max_new_tokens: the longest reply, in tokens.
         preset: how this model learns (spear_core/config.py); empty: by its depth.
         examples: questions that an empty chat offers.
@@ -43,6 +45,7 @@ class ModelSettings:
 
     revise_with_hint: str = "Please improve your answer. Hint: {hint}\nReply with the improved answer only."
     revise_without_hint: str = "Please improve your answer.\nReply with the improved answer only."
+    revise_by_request_only: bool = False
     max_new_tokens: int = 512
     preset: str = ""
     examples: tuple[str, ...] = (
@@ -63,6 +66,8 @@ class ModelSettings:
                 raise ConfigError(f"{name} must be a text that is not empty")
         if "{hint}" not in self.revise_with_hint:
             raise ConfigError("revise_with_hint must contain {hint}, the place where the hint goes")
+        if type(self.revise_by_request_only) is not bool:
+            raise ConfigError("revise_by_request_only must be true or false")
         if type(self.max_new_tokens) is not int or self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens must be a whole number from 1 up, not {self.max_new_tokens!r}")
         if self.preset not in ("", *PRESETS):

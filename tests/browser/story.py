@@ -1,4 +1,4 @@
-"""The facts that the simulated person of the browser tests teaches, and what they say."""
+"""What the simulated person of the browser tests teaches: facts of the pocket world, and of a life for a real model."""
 
 from __future__ import annotations
 
@@ -30,6 +30,38 @@ class Lesson:
     @property
     def hint(self) -> str:
         return open_answer(self.fact, self.fact.truth)
+
+
+@dataclass(frozen=True)
+class PersonalLesson:
+    """A fact of the person's own life, which no model can know."""
+
+    question: str
+    hint: str
+    answer: str
+    other_wording: str
+    unrelated: str
+
+
+PERSONAL = PersonalLesson(
+    question="What is the name of my dog?",
+    hint="no, my dog is called Bruno",
+    answer="Bruno",
+    other_wording="How is my dog called?",
+    unrelated="How many legs does a spider have?",
+)
+
+
+def teach_personal(visitor: Visitor, lesson: PersonalLesson, box_is_open: bool = False) -> str:
+    """Thumbs-down and hint, and once more if the revision is still wrong. Returns the revision, not confirmed yet."""
+    if not box_is_open:
+        visitor.thumbs_down()
+    revision = visitor.give_hint(lesson.hint)
+    if not says(revision, lesson.answer):
+        visitor.still_wrong()
+        revision = visitor.give_hint(lesson.hint)
+    assert says(revision, lesson.answer), f"no right revision of {lesson.question!r}: {revision!r}"
+    return revision
 
 
 def lessons(seed: int = 7) -> list[Lesson]:

@@ -183,7 +183,7 @@ def test_conversations_are_renamed_and_found_by_what_was_said(visitor: Visitor) 
     page.fill("#search :is(input, textarea)", "heron")
     expect(page.locator("#conversations li")).to_have_count(1)
     page.fill("#search :is(input, textarea)", "no such words")
-    expect(page.locator("#conversations .none")).to_contain_text("Nothing was said like that")
+    expect(page.locator("#conversations .none")).to_contain_text("No conversation contains these words")
 
 
 def test_a_reload_in_the_middle_of_a_reply_loses_nothing(visitor: Visitor) -> None:

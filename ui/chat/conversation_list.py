@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 from html import escape
+from itertools import groupby
 
 from services.views import ConversationView
 from ui.theme.icons import icon
 
-NONE_YET = '<p class="none">Your conversations will stand here.</p>'
-NONE_FOUND = '<p class="none">Nothing was said like that. Try fewer or other words.</p>'
+NONE_YET = '<p class="none">Your conversations will appear here.</p>'
+NONE_FOUND = '<p class="none">No conversation contains these words. Use fewer or other words.</p>'
 
 
-def list_html(conversations: Sequence[ConversationView], shown: str | None, search: str = "") -> str:
-    """Newest first, the shown one marked."""
+def list_html(
+    conversations: Sequence[ConversationView], shown: str | None, search: str = "", today: date | None = None
+) -> str:
+    """Newest first under headings of days, the shown one marked. `today` is the server's day unless given."""
     if not conversations:
         return NONE_FOUND if search.strip() else NONE_YET
-    return f"<ul>{''.join(_item(c, c.id == shown) for c in conversations)}</ul>"
+    day = today or datetime.now().date()
+    return "".join(
+        f"<h3>{heading}</h3><ul>{''.join(_item(c, c.id == shown) for c in group)}</ul>"
+        for heading, group in groupby(conversations, lambda c: _heading(c.created_at_utc, day))
+    )
+
+
+def _heading(created_at_utc: str, today: date) -> str:
+    moment = datetime.fromisoformat(created_at_utc)
+    day = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone().date()
+    if day >= today:
+        return "Today"
+    if day == today - timedelta(days=1):
+        return "Yesterday"
+    if day > today - timedelta(days=7):
+        return "Last 7 days"
+    if day > today - timedelta(days=30):
+        return "Last 30 days"
+    return f"{day:%B %Y}"
 
 
 def _item(conversation: ConversationView, is_shown: bool) -> str:

@@ -1,6 +1,10 @@
-"""What a revision says: never again what was refused, on the real pocket model."""
+"""What a revision says: never again what was refused, on the real pocket model; and what a hint states."""
 
 from __future__ import annotations
+
+import dataclasses
+
+import pytest
 
 from services.app import AppServices
 from spear_core.inference.generate import ReplySettings
@@ -54,3 +58,39 @@ def test_a_stopped_revision_is_not_written_anew(app: AppServices) -> None:
         views.append(view)
         app.chat.stop(reply.conversation_id)
     assert views[-1].complete and reply.text.startswith(views[-1].text)
+
+
+@pytest.fixture
+def reading(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> AppServices:
+    """The app as it is with other models: the hint is read."""
+    settings = dataclasses.replace(app.engine.loaded.settings, revise_by_request_only=False)
+    monkeypatch.setattr(app.engine, "model", dataclasses.replace(
+        app.engine.model, loaded=dataclasses.replace(app.engine.loaded, settings=settings)
+    ))  # fmt: skip
+    return app
+
+
+def test_a_revision_says_what_the_hint_states_in_a_sentence_of_its_own(reading: AppServices) -> None:
+    reply = ask(reading, "What is the name of my sister?")
+    views = list(reading.chat.revise(reply.id, "that's wrong, my sister is called Ana"))
+    assert "Ana" in views[-1].text and "my sister" not in views[-1].text
+    assert views[-1].complete and views[-1].can_be_judged and views[-1].hint == "that's wrong, my sister is called Ana"
+
+
+def test_the_hint_is_in_no_trace_whatever_the_revision_was_made_of(reading: AppServices) -> None:
+    reply = ask(reading, "What is the name of my sister?")
+    revision = list(reading.chat.revise(reply.id, "zebra crossing, not ours"))[-1]
+    reading.feedback.better(revision.id)
+    traces = reading.engine.store.traces(base=reading.engine.base)
+    assert traces and all([m["content"] for m in t.prompt] == ["What is the name of my sister?"] for t in traces)
+
+
+def test_after_still_wrong_the_same_hint_gives_another_sentence(reading: AppServices) -> None:
+    reply = ask(reading, "What is the capital of Norway?")
+    first = list(reading.chat.revise(reply.id, "no, Oslo"))[-1]
+    second = list(reading.chat.revise(first.id, "no"))[-1]
+    assert "Oslo" in first.text and first.text != second.text != reply.text
+
+
+def test_the_pocket_model_is_asked_as_it_was_trained_to_be(app: AppServices) -> None:
+    assert app.engine.loaded.settings.revise_by_request_only

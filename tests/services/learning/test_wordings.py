@@ -42,3 +42,13 @@ def test_only_whole_answers_that_give_what_was_taught_and_add_nothing_are_kept(
     assert [m["answer"] for m in kept if "wording" in m] == ["The name of your cat is Pixel."]
     assert len(near.trained) + len(near.probes) == len(kept) - 1
     app.close()
+
+
+def test_where_training_holds_no_neighbours_all_of_them_are_probes(tmp_path: Path) -> None:
+    app = open_quick(tmp_path / "data", neighbours=4, neighbours_a_step=0, earlier_neighbours_a_step=0)
+    teach(app, QUESTION, ANSWER)
+    (win,) = app.engine.store.traces(side="win")
+    near = app.learning._neighbours.of([win], [])[win.id]
+    made = app.engine.store.kept_neighbours([win.id])[win.id]
+    assert near.trained == () and len(near.probes) == len(made) > 1
+    app.close()

@@ -1,0 +1,51 @@
+"""One revision: what is asked for, and which of the sentences that say the stated answer is shown. No threads, no storage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from spear_core.inference.hints import Hint
+from spear_core.inference.revision_requests import request_messages, stated, without_introduction
+from spear_core.inference.stated_answers import Asked, Candidate, stated_revisions
+from spear_core.models.settings import ModelSettings
+from spear_core.training.judge import normalised
+from spear_core.training.traces import Encoder, Messages
+
+
+@dataclass(frozen=True)
+class Revision:
+    """`attempts`: each refused reply with the hint on it, oldest first, as the person gave them."""
+
+    prompt: Messages
+    attempts: Sequence[tuple[str, str]]
+    settings: ModelSettings
+
+    @property
+    def request(self) -> list[dict[str, str]]:
+        """What the model is asked where no sentence for a stated answer was found."""
+        return request_messages(self.prompt, self.attempts, self.settings)
+
+    @cached_property
+    def hint(self) -> Hint | None:
+        """The hint that states the answer; None where none does, or where this model's revisions go by request only."""
+        if self.settings.revise_by_request_only:
+            return None
+        return stated(self.attempts, self.prompt[-1]["content"])
+
+    def candidates(self, model: Any, encoder: Encoder, is_unwanted: Any = lambda: False) -> list[Candidate]:
+        """Sentences that say the stated answer, the best first; none where no hint states one."""
+        if self.hint is None:
+            return []
+        asked = Asked(self.prompt, [reply for reply, _ in self.attempts])
+        return stated_revisions(model, encoder, asked, self.hint, is_unwanted=is_unwanted)
+
+    def shown(self, text: str, *, is_over: bool = False) -> str:
+        """What is shown of the reply to the request, as far as it has come."""
+        return text if self.settings.revise_by_request_only else without_introduction(text, is_over=is_over)
+
+    def repeats(self, text: str) -> bool:
+        """Whether the text is a refused reply once more."""
+        return normalised(text) in {normalised(reply) for reply, _ in self.attempts}

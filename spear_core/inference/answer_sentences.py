@@ -1,0 +1,143 @@
+"""Sentences that say a stated answer: in place of the wrong one, in the question's own words, or bare. Text only.
+
+A revision becomes what the model is trained to say, so it is to be a short sentence that answers the question and ends.
+Where a sentence of the refused reply holds a wrong answer, the right one takes its place; what follows is cut off. Which
+of the sentences is one that a person would say is left to the model (revisions.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from spear_core.inference.hint_words import AUXILIARIES, content_words, plain_words, stem
+from spear_core.inference.hints import capitalised
+
+MOST_ADDED_WORDS = 2  # of a sentence about the answer: words that neither the question nor the answer has
+LONGEST_SENTENCE = 45  # words
+LONG_REPLY_WORDS = 40
+_SENTENCE_END = re.compile(r"(?<=[\w\"')\]])[.!?](?=\s+[A-Z\"(]|\s*$)")
+_YOU = {
+    "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "i'm": "you are", "i've": "you have",
+    "we": "you", "us": "you", "our": "your", "ours": "yours", "we're": "you are", "we've": "you have",
+}  # fmt: skip
+_TO_BE = {"am": "are", "was": "were"}  # after "I"
+_IS_QUESTION = re.compile(
+    r"^(?:what|who|where|when|which\s+[\w' -]{1,40}?|what\s+[\w' -]{1,40}?)\s*(?:'s|’s|\s(is|was|are|were))\s+(.+)$",
+    re.IGNORECASE | re.DOTALL,
+)
+_PARTICIPLE = re.compile(r"(?:ed|born|en|held|built|made|found|won|sent|sold|kept)$")
+_SUBJECT_QUESTION = re.compile(r"^(?:who|which\s+\w+|what\s+\w+)\s+(\w+)\s+(.+)$", re.IGNORECASE | re.DOTALL)
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a reply, or what of it is short enough to build on."""
+    line = next((line.strip() for line in text.split("\n") if line.strip()), "")
+    end = _SENTENCE_END.search(line)
+    return " ".join((line[: end.end()] if end else line).split()[:LONGEST_SENTENCE])
+
+
+def to_you(text: str) -> str:
+    """What a person says about themselves, as it is said to them: "my sister" becomes "your sister"."""
+    words = text.split(" ")
+    out: list[str] = []
+    for i, word in enumerate(words):
+        core = word.strip(",.;:!?\"'()")
+        said = core.lower().replace("’", "'")
+        # a roman numeral or an initial is no "I": at the start, or before a word in small letters, it is one
+        is_numeral = core == "I" and i > 0 and not words[min(i + 1, len(words) - 1)][:1].islower()
+        if said in _YOU and not is_numeral and core != "US":
+            new = _YOU[said]
+        elif said in _TO_BE and i and words[i - 1].lower() == "i":
+            new = _TO_BE[said]
+        else:
+            out.append(word)
+            continue
+        out.append(word.replace(core, capitalised(new) if core[:1].isupper() and (core != "I" or i == 0) else new))
+    return " ".join(out)
+
+
+def sentence_with(answer: str, text: str) -> str:
+    """The sentence of a text in which the answer stands first."""
+    at = text.lower().find(answer.rstrip(".").lower())
+    before = [end.end() for end in _SENTENCE_END.finditer(text, 0, max(at, 0))] if at > 0 else []
+    return sentence(first_sentence(text[before[-1] :] if before else text))
+
+
+def added_words(sentence: str, *known: str) -> list[str]:
+    """Content words of a sentence that none of the known texts has in any form."""
+    stems = {stem(word) for text in known for word in plain_words(text)}
+    return [word for word in content_words(sentence) if stem(word) not in stems]
+
+
+def sentence(text: str) -> str:
+    """With a capital at its beginning and a full stop at its end."""
+    text = text.strip().rstrip(" ,;:")
+    return capitalised(text) if text[-1:] in (".", "!", "?") else capitalised(text) + "."
+
+
+def bare(answer: str) -> str:
+    return sentence(answer)
+
+
+def in_place_of(rejected: str, answer: str, reply: str) -> str | None:
+    """The reply with what the hint calls wrong replaced by the answer, wherever it stands; None where it does not."""
+    pattern = re.compile(rf"(?<!\w){re.escape(rejected)}(?!\w)", re.IGNORECASE) if rejected else None
+    if pattern is None or not pattern.search(reply):
+        return None
+    return capitalised(pattern.sub(lambda _: answer.rstrip("."), reply.strip()))
+
+
+def endings(reply: str, question: str) -> list[str]:
+    """Beginnings of the reply's first sentence after which the answer may come, that say little beyond the question."""
+    words = first_sentence(reply).split()
+    found = []
+    for count in range(2, len(words) + 1):
+        head = " ".join(words[:count]).rstrip(",;:.!?")
+        if len(added_words(head, question)) > MOST_ADDED_WORDS:
+            break
+        if content_words(head) and not words[count - 1].endswith((",", ";")):
+            found.append(head)
+    return found
+
+
+def with_other_subject(reply: str, answer: str, question: str) -> str | None:
+    """The first sentence with the answer for its subject ("Lope wrote Don Quixote"), if the rest is the question's."""
+    words = first_sentence(reply).split()
+    asked = {stem(word) for word in plain_words(question)}
+    at = next((i for i, w in enumerate(words) if {stem(p) for p in plain_words(w)} & asked), len(words))
+    if not 0 < at < len(words) - 1 or not added_words(" ".join(words[:at]), question):
+        return None
+    rest = " ".join(words[at:])
+    return sentence(f"{answer.rstrip('.')} {rest}") if len(added_words(rest, question)) <= MOST_ADDED_WORDS else None
+
+
+def from_question(question: str, answer: str) -> list[str]:
+    """Sentences out of a simple question's own words: "What is my sister's name?" gives "Your sister's name is Ana."."""
+    asked = last_question(question).rstrip("?!. ")
+    found: list[str] = []
+    if (match := _IS_QUESTION.match(asked)) and match.group(2).split()[0].lower() not in ("there", "it"):
+        verb = (match.group(1) or "is").lower()
+        subject = to_you(match.group(2)).strip()
+        words = subject.split()
+        if len(words) > 1 and _PARTICIPLE.search(words[-1]):  # "was Marie Curie born": it goes behind the verb
+            passive = f"{' '.join(words[:-1])} {verb} {words[-1]}"
+            found += [f"{passive} {answer}", *(f"{passive} {link} {answer}" for link in ("in", "on", "by"))]
+        else:
+            found += [f"{subject} {verb} {answer}", f"{answer.rstrip('.')} {verb} {subject}"]
+    elif (match := _SUBJECT_QUESTION.match(asked)) and match.group(1).lower() not in AUXILIARIES:
+        verb = match.group(1)
+        found.append(f"{answer.rstrip('.')} {verb} {to_you(match.group(2))}")
+    return [sentence(text) for text in found if len(text.split()) <= LONGEST_SENTENCE]
+
+
+def last_question(text: str) -> str:
+    """The last sentence of what was asked that ends in a question mark; of other texts the whole."""
+    line = " ".join(text.split())
+    asked = re.findall(r"[^.?!]*\?", line)
+    return asked[-1].strip() if asked else line
+
+
+def differing(candidates: Sequence[str]) -> Iterator[str]:
+    """The candidates without repetitions, in their order."""
+    yield from dict.fromkeys(c for c in candidates if c)

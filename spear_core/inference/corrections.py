@@ -1,0 +1,128 @@
+"""Is a message in a conversation a correction of the reply before it? Cues in the words, and the model's own judgement.
+
+"no, it's Oslo" is one; "no, thanks", "it's raining here" and "I'd rather learn Italian" are not. Precision comes first: a
+correction that is missed can still be made with a thumb, a question taken for one answers past the person.
+
+The cues give a strong or a weak sign, or none. A weak one ("the unicorn", "swedish krona") counts where the model finds
+that the message answers the question: log pi(message | question) - log pi(message | a greeting), in nats per token, the
+pointwise information of the question about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from spear_core.inference import correction_words as words_of
+from spear_core.inference.answer_sentences import last_question
+from spear_core.inference.hint_words import KINDS_OF_THING, SMALL_WORDS, known_word, plain_words, stem
+from spear_core.inference.hints import HintKind, read_hint
+from spear_core.models.prompts import padding_token_id
+from spear_core.training.scoring import score_rows
+from spear_core.training.traces import Encoder, Messages
+
+MIN_INFORMATION = 1.5  # nats a token, from which on a weak sign counts
+MOST_WORDS = 25  # of a correction; who writes more says more than that
+MOST_PHRASE_WORDS = 4  # of a phrase without a verb that may be an answer
+MOST_SURPRISED_WORDS = 3  # after "no way"
+GREETING = "Hello."
+
+
+class Sign(IntEnum):
+    NONE = 0
+    WEAK = 1  # might be an answer to the question
+    STRONG = 2
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """A message, the question before it and the reply to that."""
+
+    question: str
+    reply: str
+    message: str
+
+
+def cue(follow_up: FollowUp) -> Sign:
+    """What the words alone say."""
+    message = " ".join(follow_up.message.split())
+    words = [known_word(w) for w in plain_words(message)]
+    if not words or len(words) > MOST_WORDS or message.endswith("?") or follow_up.reply.rstrip().endswith("?"):
+        return Sign.NONE
+    explicit = words_of.begins_with(words, words_of.EXPLICIT_OBJECTIONS)
+    if (words_of.begins_with(words, words_of.NOT_A_CORRECTION) and not explicit) or "?" in message:
+        return Sign.NONE
+    objection = words_of.begins_with(words, words_of.OBJECTIONS)
+    hint = read_hint(message, follow_up.question)
+    if hint.kind in (HintKind.ASKS, HintKind.POINTS):
+        return Sign.NONE
+    if hint.kind is HintKind.OBJECTS:
+        if len(words) == 1 and words[0] in words_of.BARE_NO or words_of.begins_with(words, words_of.SURPRISE):
+            return Sign.NONE  # an answer to what was offered, or surprise
+        return Sign.STRONG if objection or _wrong_kind(words) else Sign.NONE
+    if {*words} & words_of.OPINIONS or (
+        words_of.begins_with(words, words_of.PERSONAL) and not explicit | bool(hint.statement)
+    ):
+        return Sign.NONE
+    if words_of.begins_with(words, words_of.SURPRISE) and len(plain_words(hint.answer)) > MOST_SURPRISED_WORDS:
+        return Sign.NONE
+    sign = _of_answer(follow_up, words, hint.answer, hint.rejected, bool(hint.statement), objection, hint.announced)
+    return sign if sign is not Sign.WEAK or _may_be_answered(follow_up, hint.answer) else Sign.NONE
+
+
+def _may_be_answered(follow_up: FollowUp, answer: str) -> bool:
+    """The question has one answer, the reply gave one, and the message could be another."""
+    question, reply = plain_words(last_question(follow_up.question)), plain_words(follow_up.reply)
+    if not words_of.asks_for_a_fact(question) or words_of.begins_with(reply, words_of.HEDGES):
+        return False
+    return plain_words(answer)[0] not in words_of.PREPOSITIONS or bool({*question} & {"where", "when", "which"})
+
+
+def _wrong_kind(words: list[str]) -> bool:
+    """ "wrong city", "you got the year wrong"."""
+    said = {*words} - SMALL_WORDS
+    return bool(said & {"wrong", "incorrect", "mistaken"}) and said <= KINDS_OF_THING | words_of.ABOUT_THE_REPLY
+
+
+def _of_answer(
+    follow_up: FollowUp, words: list[str], answer: str, rejected: str, statement: bool, objection: bool, announced: bool
+) -> Sign:
+    """The sign of a message that states something: is it another answer to the same question?"""
+    said = {stem(w) for w in plain_words(answer)} - {stem(w) for w in SMALL_WORDS}
+    known = {stem(w) for w in plain_words(follow_up.reply)}
+    asked = {stem(w) for w in plain_words(follow_up.question)} - {stem(w) for w in SMALL_WORDS}
+    if not said - known or (said <= asked and not objection):
+        return Sign.NONE  # nothing that the reply has not said
+    if rejected and {stem(w) for w in plain_words(rejected)} & known:
+        return Sign.STRONG
+    content = {stem(w) for w in words if w not in SMALL_WORDS}
+    is_about = bool(content & asked) or bool(content & (known - {stem(w) for w in SMALL_WORDS}))
+    if words_of.begins_with(words, words_of.EXPLICIT_OBJECTIONS):
+        return Sign.STRONG
+    if objection:
+        is_certain = words_of.asks_for_a_fact(plain_words(last_question(follow_up.question)))
+        return Sign.STRONG if is_certain and (words_of.is_flat(words) or is_about) else Sign.WEAK
+    if statement:
+        return Sign.WEAK
+    if not words_of.is_about_others(words):
+        return Sign.NONE
+    if announced and len(plain_words(answer)) <= MOST_PHRASE_WORDS:
+        return Sign.WEAK
+    if is_about:
+        return Sign.WEAK
+    return Sign.WEAK if len(words) <= MOST_PHRASE_WORDS and not {*words} & words_of.REACTIONS else Sign.NONE
+
+
+def information(model: Any, encoder: Encoder, follow_up: FollowUp) -> float:
+    """What the question says about the message's answer, in nats per token: how much it reads as an answer to it."""
+    answer = read_hint(follow_up.message, follow_up.question).answer or follow_up.message
+    asked: list[Messages] = [[{"role": "user", "content": text}] for text in (follow_up.question, GREETING)]
+    rows = score_rows(model, [encoder.plain(m, answer) for m in asked], padding_token_id(encoder.tokenizer), 2)
+    return rows[0].mean_logp - rows[1].mean_logp
+
+
+def is_correction(model: Any, encoder: Encoder, follow_up: FollowUp, least: float = MIN_INFORMATION) -> bool:
+    """Strong cues alone; weak ones where the model agrees. The model is not asked where there is no cue."""
+    sign = cue(follow_up)
+    return sign is Sign.STRONG or (sign is Sign.WEAK and information(model, encoder, follow_up) >= least)

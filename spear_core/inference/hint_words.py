@@ -1,0 +1,152 @@
+"""The English words and phrases by which a hint is read, and typing mistakes in them. Data and lookups; no reading.
+
+Hints in other languages are read as what they are without these phrases: a statement of the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_LONGEST_TYPO = 12
+
+Phrases = frozenset[tuple[str, ...]]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def phrases(*patterns: str) -> Phrases:
+    """Word sequences from patterns such as "(that's|this is) (wrong|false)"; an empty alternative is allowed."""
+    found = set()
+    for pattern in patterns:
+        parts = [
+            group.split("|") if group else [word] for group, word in re.findall(r"\(([^)]*)\)|([^()\s]+)", pattern)
+        ]
+        found |= {tuple(" ".join(chosen).split()) for chosen in product(*parts)}
+    return frozenset(found - {()})
+
+
+# Openings that say that something is wrong, or nothing at all.
+OBJECTIONS = phrases(
+    "(no|nope|nah|wrong|incorrect|false|sorry|actually|well|hmm|hm|oh|hey|but|ok|okay|and|so|please|hint|fact|correction)",
+    "(that's|thats|that is|this is|it's|its|it is|) (wrong|incorrect|false|mistaken|not right|not true|not correct|not it)",
+    "(i don't think|i dont think|i do not think) (that's|thats|that is|it's|it is|so|) (right|correct|true|)",
+    "(you're|youre|you are) (wrong|mistaken|incorrect|not right)",
+    "(not quite|not really|not at all|no no|no way|in fact|of course|obviously|clearly|really|rather|sorry but)",
+    "(please|) (correct|fix|change) (this|that|it) (please|) (to|)",
+    "(think|try) again",
+    "you (got|have) (it|that|this) wrong",
+    "(i|i'm|im|i am) (think|believe|know|guess|sure|pretty sure|quite sure|certain) (that|)",
+    "as far as i know",
+    "remember (that|)",
+)
+# Openings that the answer follows.
+ANNOUNCEMENTS = phrases(
+    "(it|that|this|there) (is|was|must be|should be|would be|has to be|should say|ought to be) (called|actually|really|)",
+    "(it's|its|that's|thats|there's) (called|actually|really|)",
+    "(these|those|there) (are|were|should be) (called|actually|)",
+    "(he|she) (is|was) (called|actually|)",
+    "(he's|she's|they're|they are|they were) (called|actually|)",
+    "(must|should|would) (be|have been)",
+    "(you|i|you must) (mean|meant)",
+    "i (was|am) looking for",
+    "(the|) (right|correct) (one|name|word|number|date|year|place|person) (is|was)",
+    "(the|his|her|its|their) (name|word|number|date|year|place) (is|was)",
+    "(the|my|your|) (right|correct|real|actual|true|proper|) (answer|solution|response) "
+    "(to this question|to that|to it|) (is|was|should be|would be|must be|should have been|)",
+    "(the|) (right|correct|real|true) (answer|solution) (here|) (is|would be)",
+    "(just|) say",
+)
+# Endings that say no more than that the rest is right.
+ENDINGS = phrases(
+    "(is|was|would be) (the|) (right|correct|real|true|actual) (answer|one|name|solution|response|)",
+    "(you know|i think|i believe|please|of course|obviously|actually|thanks|thank you|instead|mate|im sure|i'm sure)",
+    "is what i (meant|wanted)",
+)
+INSTEAD = phrases("(and|but|) not", "(instead of|rather than)")  # before what is wrong: "Oslo, not Bergen"
+NAMED = phrases("(called|named|actually|really)")
+IT_IS = phrases("(it's|its|it is|that's|thats|that is)")
+
+# Words that begin or make up a request for another form or content.
+REQUEST_STARTS = _words("""make be use write rewrite rephrase reword say explain translate give tell add mention include remove leave
+    drop keep avoid skip put begin start end finish list describe summarise summarize shorten expand elaborate simplify sound
+    answer reply respond speak show provide check consider don't dont do stop try let focus stick count look read cut
+    convert format spell call address name compare talk think""")
+POLITE_STARTS = _words(
+    "please can could would will you just a bit little much way even i want need it to be that should something"
+)
+COMPARATIVES = _words("""shorter longer simpler clearer nicer politer friendlier warmer funnier kinder softer briefer better worse easier
+    harder stronger lighter happier sadder cheaper newer older smaller bigger more less fewer too""")
+STYLES = _words("""short long brief simple clear nice polite friendly formal informal casual concise precise exact detailed funny
+    serious professional personal specific vague wordy verbose boring rude generic complicated technical repetitive
+    dry cold harsh stiff childish confusing unclear incomplete outdated""")
+LANGUAGES = _words("""english french german spanish italian portuguese dutch polish russian ukrainian turkish greek latin arabic hebrew
+    hindi chinese japanese korean swedish danish norwegian finnish czech hungarian romanian""")
+FORMS = _words("""sentence sentences word words paragraph paragraphs line lines bullet bullets point points list table tone style
+    rhyme verse prose steps step example examples emoji emojis jargon detail details short brief lowercase uppercase
+    capitals quotes numbers markdown html code""")
+# Words of a hint that points at the answer without stating it: "a word of five letters", "it starts with O".
+POINTERS = phrases(
+    "(starts|begins|ends|start|begin|end|starting|ending|rhymes|beginning) with",
+    "(letter|letters|syllables|syllable|rhymes|vowel|vowels)",
+    "think (of|about)",
+    "(similar to|close to|related to|known for|famous for|something like|kind of|type of|sort of)",
+)
+KINDS_OF_THING = _words("""answer city town country continent place location name person man woman author singer actor player team year date
+    day month time century age number figure amount price unit language word spelling order colour color animal
+    category subject topic title book film movie song state capital river mountain company product model
+    version gender sex direction format way method question thing one part""")
+COMPLAINED_OF = (
+    _words("""forgot missed misspelled misspelt misread misunderstood spelled spelt mixed confused made repeated ignored invented
+    skipped left got wrote said keep didn't didnt don't dont still already just always were are""")
+)  # what "you ..." did, in a complaint
+SMALL_WORDS = _words("""a an the is was are were be been it its it's this that of in on at to for from by with and or not no he she they you
+    i my your his her their our we do does did has have had as so but""")
+AUXILIARIES = _words("is was are were am did do does has have had can could will would should may might")
+YES_NO_QUESTIONS = AUXILIARIES | _words("isn't aren't doesn't don't didn't won't can't")  # their first words
+PRONOUNS = _words("it he she they we you i this that")
+SUBJECT_ENDS = _words("is was are were has had in by be on called")
+
+LONGEST_PHRASE = max(len(phrase) for phrase in OBJECTIONS | ANNOUNCEMENTS | ENDINGS)
+_KNOWN = frozenset(word for phrase in OBJECTIONS | ANNOUNCEMENTS | ENDINGS for word in phrase)
+_TYPED = [*sorted(word for word in _KNOWN if len(word) >= 5 and "'" not in word), "the"]
+
+
+def plain_words(text: str) -> list[str]:
+    """The words of a text in lower case with straight apostrophes."""
+    return [plain(match.group()) for match in _WORD.finditer(text)]
+
+
+def plain(word: str) -> str:
+    return word.lower().replace("’", "'")
+
+
+def content_words(text: str) -> list[str]:
+    """The words of a text that say something, in lower case, in their order."""
+    return [word for word in plain_words(text) if word not in SMALL_WORDS]
+
+
+def stem(word: str) -> str:
+    """Words that differ in an ending alone have the same one: "capitals" and "capital", "norway's" and "norways"."""
+    return word.removesuffix("'s").rstrip("s")[:6]
+
+
+def known_word(word: str) -> str:
+    """The word of the phrases that this one is, but for one letter typed wrongly; else the word itself."""
+    if word in _KNOWN or not 3 <= len(word) <= _LONGEST_TYPO or not word.isalpha():
+        return word
+    return next((known for known in _TYPED if _is_typo(word, known)), word)
+
+
+def _is_typo(word: str, known: str) -> bool:
+    """One letter missing or too many, or two neighbours exchanged; in a word of three letters only the latter."""
+    if len(word) == len(known):
+        at = [i for i, (a, b) in enumerate(zip(word, known, strict=True)) if a != b]
+        return len(at) == 2 and at[1] == at[0] + 1 and word[at[0]] + word[at[1]] == known[at[1]] + known[at[0]]
+    if len(known) < 5 or abs(len(word) - len(known)) != 1:
+        return False
+    short, long = sorted((word, known), key=len)
+    return any(long[:i] + long[i + 1 :] == short for i in range(len(long)))

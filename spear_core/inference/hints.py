@@ -1,0 +1,248 @@
+"""What a person's hint on a reply says: states the answer, points at it, asks for a change, or objects. No model.
+
+Read from the words alone. Typing mistakes, small letters and missing punctuation must not matter: "teh answer is oslo",
+"its Oslo not Bergen", "no, oslo". What is left when such openings and endings are taken off is the answer in the
+person's own words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from spear_core.inference.hint_words import (
+    ANNOUNCEMENTS,
+    COMPARATIVES,
+    COMPLAINED_OF,
+    ENDINGS,
+    FORMS,
+    INSTEAD,
+    IT_IS,
+    KINDS_OF_THING,
+    LANGUAGES,
+    LONGEST_PHRASE,
+    NAMED,
+    OBJECTIONS,
+    POINTERS,
+    POLITE_STARTS,
+    PRONOUNS,
+    REQUEST_STARTS,
+    SMALL_WORDS,
+    STYLES,
+    SUBJECT_ENDS,
+    YES_NO_QUESTIONS,
+    Phrases,
+    known_word,
+    plain,
+    plain_words,
+    stem,
+)
+
+MOST_HINT_CHARACTERS = 2000  # of a longer hint the beginning is read
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_PARTICIPLE = re.compile(r"\w{3}(?:ed|en|ought|aught)$")
+_LONGEST_SUBJECT = 20  # words
+
+
+class HintKind(StrEnum):
+    STATES = "states"  # the answer, or a part of it, is in the hint
+    POINTS = "points"  # at the answer without saying it: "it starts with O", "a word of five letters"
+    ASKS = "asks"  # for another form or content: "shorter", "in French please", "mention the date"
+    OBJECTS = "objects"  # only says that something is wrong: "no", "wrong city"
+
+
+@dataclass(frozen=True)
+class Hint:
+    """`answer`: what the hint states, in its own words; empty unless it states one. `rejected`: what it calls wrong.
+
+    `statement`: the whole sentence about the question that the answer was taken from, where it was one. `announced`: the
+    answer follows an opening such as "no," or "it's", or stands before an ending such as "is correct".
+    """
+
+    kind: HintKind
+    answer: str = ""
+    rejected: str = ""
+    statement: str = ""
+    announced: bool = False
+
+
+@dataclass(frozen=True)
+class _Token:
+    word: str  # lower case, straight apostrophes, without a typing mistake
+    start: int
+    end: int
+
+
+def read_hint(hint: str, question: str = "") -> Hint:
+    """What the hint says. `question` tells a sentence about the question ("Norway's capital is Oslo") from an answer."""
+    text = " ".join(hint[:MOST_HINT_CHARACTERS].split())
+    tokens = [_Token(known_word(plain(m.group())), m.start(), m.end()) for m in _WORD.finditer(text)]
+    if not tokens:  # an answer may be a sign
+        return Hint(HintKind.STATES, text) if text.strip("!?.…-– ") else Hint(HintKind.OBJECTS)
+    words = [token.word for token in tokens]
+    first, rejected = _after_rejection(text, tokens)
+    if not first and not _is_yes_or_no(question, words):
+        first = _after(words, 0, OBJECTIONS)
+    begin = _after_announcements(words, first)
+    announced = begin > first or bool(rejected)
+    if _only_objects(words, begin):
+        return Hint(HintKind.OBJECTS, rejected=rejected)
+    if any(_after(words, place, POINTERS, most=1) > place for place in range(begin, len(words))):
+        return Hint(HintKind.POINTS, rejected=rejected)
+    if _asks(words, begin, announced):
+        return Hint(HintKind.ASKS, rejected=rejected)
+    if not announced:
+        begin = _after_subject(words, first, question)
+    end, instead_of = _before_ending(text, tokens, begin)
+    sentence = _cut(text, tokens, first, end) if begin > first and not announced else ""
+    if begin == first and end == len(words):
+        end = _before_subject(words, begin, question)
+        sentence = _cut(text, tokens, first, len(words)) if end < len(words) else ""
+    answer = _cut(text, tokens, begin, end)
+    if not answer:
+        return Hint(HintKind.OBJECTS, rejected=rejected or instead_of)
+    return Hint(HintKind.STATES, answer, rejected or instead_of, sentence, announced=begin > 0 or end < len(words))
+
+
+def case_variants(answer: str) -> list[str]:
+    """The answer as typed and, where it is all small or all capital letters, as a name is written."""
+    letters = [c for c in answer if c.isalpha()]
+    if any(c.isdigit() or c in "@_/\\" for c in answer):
+        return [answer]  # a code, an address, a date
+    shouted = len(letters) > 4 and answer.upper() == answer
+    if not letters or not (shouted or answer.lower() == answer):
+        return [answer]
+    pieces = answer.lower().split(" ")
+    named = " ".join(p if p in SMALL_WORDS and i else capitalised(p) for i, p in enumerate(pieces))
+    return list(dict.fromkeys([answer, named, *([answer.lower()] if shouted else [])]))
+
+
+def capitalised(text: str) -> str:
+    """The text with its first letter as a capital, unless its first word is a code or an address ("bluewhale42")."""
+    at = next((i for i, c in enumerate(text) if c.isalnum()), None)
+    if at is None or any(c.isdigit() or c in "@_/\\" for c in text.split()[0]):
+        return text
+    return text[:at] + text[at].upper() + text[at + 1 :]
+
+
+# -- the parts of a hint -------------------------------------------------------------------------------------
+
+
+def _after(words: Sequence[str], at: int, phrases: Phrases, most: int = 8) -> int:
+    """The place after as many of the phrases as stand here, one after the other."""
+    for _ in range(most):
+        longest = min(LONGEST_PHRASE, len(words) - at)
+        length = next((n for n in range(longest, 0, -1) if tuple(words[at : at + n]) in phrases), 0)
+        if not length:
+            break
+        at += length
+    return at
+
+
+def _after_announcements(words: Sequence[str], at: int) -> int:
+    """The place after "it's" or "you mean it's", but not after what begins a sentence of its own: "it was founded by"."""
+    for _ in range(2):
+        after = _after(words, at, ANNOUNCEMENTS, most=1)
+        if words[min(at, len(words) - 1)] in PRONOUNS and _PARTICIPLE.search(words[min(after, len(words) - 1)]):
+            break
+        at = after
+    return at
+
+
+def _is_yes_or_no(question: str, words: Sequence[str]) -> bool:
+    """The question is one of yes or no, and the hint begins with that and goes on: it is a part of the answer."""
+    asked = plain_words(question)
+    return bool(asked) and asked[0] in YES_NO_QUESTIONS and words[0] in ("yes", "no") and len(words) > 1
+
+
+def _after_rejection(text: str, tokens: Sequence[_Token]) -> tuple[int, str]:
+    """Of "not Bergen but Oslo" or "no not Bergen, Oslo": the place of "Oslo", and "Bergen". (0, "") of other hints."""
+    words = [token.word for token in tokens]
+    at = _after(words, 0, OBJECTIONS | IT_IS)
+    if at >= len(words) or words[at] != "not":
+        return 0, ""
+    for end in range(at + 2, len(words)):
+        if words[end] == "but" and end + 1 < len(words):
+            return end + 1, _cut(text, tokens, at + 1, end)
+        if re.search(r"[,;:.–—-]\s", text[tokens[end - 1].end : tokens[end].start]):
+            return end, _cut(text, tokens, at + 1, end)
+    return 0, ""
+
+
+def _only_objects(words: Sequence[str], begin: int) -> bool:
+    """Nothing is left but what kind of thing is wrong: "wrong city", "that's not the right year", "no!"."""
+    left = words[begin:]
+    if not left or (left[0] == "you" and len(left) > 1 and left[1] in COMPLAINED_OF):
+        return True
+    objection = {"wrong", "incorrect", "not", "false", "bad"} & {*words[:begin], *left[:2]}
+    said = set(left) - SMALL_WORDS - {"wrong", "right", "correct", "incorrect", "bad"}
+    return bool(objection) and said <= KINDS_OF_THING
+
+
+def _asks(words: Sequence[str], begin: int, announced: bool) -> bool:
+    rest = list(words[begin:])
+    while len(rest) > 1 and rest[0] in POLITE_STARTS:
+        rest.pop(0)
+    asked, start = set(rest[:6]), rest[0]
+    if start in COMPARATIVES or (start in STYLES and len(rest) <= 3):
+        return True
+    if start in ("very", "so", "not") and asked & (STYLES | COMPARATIVES):
+        return True
+    if start == "in" and asked & LANGUAGES:
+        return True
+    if start in ("in", "as", "with", "without", "only", "one", "two", "three", "no") and asked & FORMS:
+        return True
+    return not announced and start in REQUEST_STARTS
+
+
+def _after_subject(words: Sequence[str], begin: int, question: str) -> int:
+    """Of "the capital of norway is oslo", asked for Norway's capital, the place of "oslo"; else where it began."""
+    asked = {stem(word) for word in plain_words(question)}
+    for place in range(begin + 1, min(len(words) - 1, begin + _LONGEST_SUBJECT)):
+        if words[place] in SUBJECT_ENDS:
+            said = [word for word in words[begin:place] if word not in SMALL_WORDS]
+            if said and all(stem(word) in asked for word in said):
+                answer = _after(words, place + 1, NAMED, most=1)
+                return answer if answer < len(words) else place + 1
+    return begin
+
+
+def _before_subject(words: Sequence[str], begin: int, question: str) -> int:
+    """Of "oslo is the capital", asked for a capital, the place after "oslo"; else where it ends."""
+    asked = {stem(word) for word in plain_words(question)}
+    for place in range(begin + 1, min(len(words) - 1, begin + _LONGEST_SUBJECT)):
+        if words[place] in ("is", "was", "are", "were"):
+            said = [word for word in words[place + 1 :] if word not in SMALL_WORDS]
+            if said and all(stem(word) in asked for word in said):
+                return place
+    return len(words)
+
+
+def _before_ending(text: str, tokens: Sequence[_Token], begin: int) -> tuple[int, str]:
+    """Where the answer ends, and what the hint calls wrong after it ("Oslo, not Bergen")."""
+    words = [token.word for token in tokens]
+    end, rejected = len(words), ""
+    for place in range(begin + 1, end):
+        after = _after(words, place, INSTEAD, most=1)
+        if place < after < end:
+            rejected, end = _cut(text, tokens, after, end), place
+            break
+    for place in range(end - 1, begin, -1):
+        if tuple(words[place:end]) in ENDINGS:
+            end = place
+    return end, rejected
+
+
+def _cut(text: str, tokens: Sequence[_Token], first: int, last: int) -> str:
+    """The text of some words, with the marks that belong to them: "$5", "(1912-2005)", "'Oslo'"."""
+    if first >= last or first >= len(tokens):
+        return ""
+    start = tokens[first - 1].end if first else 0
+    end = tokens[last].start if last < len(tokens) else len(text)
+    piece = text[start:end].strip()
+    if first:  # what closed the opening: "no, ", "answer: ", "it is - "
+        piece = re.sub(r"^[\s,;:!?…)\]–—-]*(?:\.+\s)?[\s,;:!?–—-]*", "", piece)
+    piece = re.sub(r"[\s,;:!?…–—-]+$", "", piece)
+    return piece.removesuffix(".") if piece.count(".") == 1 and not piece[:-1].endswith(("Jr", "St")) else piece

@@ -1,0 +1,194 @@
+"""Revisions that say what the hint states: several sentences that hold the answer, the best of them first.
+
+The model writes one with the answer favoured token by token (copy_bias.py); others put the answer into the refused
+reply's sentence or the question's own words (answer_sentences.py). All are scored in one pass by the model that has been
+told the answer: how natural is the sentence? What adds claims of its own, repeats a refused answer or shows the request's
+wording is left out. The answer alone ("Oslo.") always remains.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from spear_core.inference import answer_sentences as sentences
+from spear_core.inference.copy_bias import CopyBias
+from spear_core.inference.generate import ReplySettings
+from spear_core.inference.generation import generate
+from spear_core.inference.hint_words import plain_words
+from spear_core.inference.hints import Hint, capitalised, case_variants
+from spear_core.models.prompts import encode_prompt, encode_text, padding_token_id
+from spear_core.training.judge import normalised
+from spear_core.training.scoring import score
+from spear_core.training.traces import Encoder, Messages
+
+TOLD = "Question: {question}\nFact: The answer is {answer}.\nAnswer the question with the fact."
+# Ways to begin that belong to the request, not to an answer.
+SCAFFOLDING = (
+    "The answer",
+    "Answer",
+    "The correct",
+    "The right",
+    "Fact",
+    "The fact",
+    "Question",
+    "The question",
+    "The original",
+    "Based on",
+)
+_SHOWS_REQUEST = re.compile(
+    r"^(?:the |my |your )?(?:\w+ )?(?:answer|fact|question|response|information)\b.{0,30}? (?:is|was)\b", re.I
+)
+HEADS_SCORED = 3  # places in the refused reply's sentence, of those where the model is readiest to say the answer
+ADDED_WORD = 0.15  # nats a token that a word beyond question and answer costs a sentence
+SURPRISE = -7.0  # nats: a sentence with a token less likely than this is not one that a person would say
+SUBJECT_COST = 0.3  # nats a token: "Oslo is the capital" where "The capital is Oslo" would do
+GOOD = -0.6  # nats a token: from here on the model need not write a sentence of its own
+DOUBTFUL = -3.0  # nats a token: below it, what was replaced in a long reply makes no sense there
+NO_CHARACTER = "\ufffd"  # what bytes decode to that are no character
+EXTRA_TOKENS = 40  # that the written sentence may have beyond the answer's own
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """`source`: replaced | reply | question | hint | written | bare. `score` in nats per token, higher is better."""
+
+    text: str
+    source: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be revised: the conversation up to the question, and the replies that were refused, oldest first."""
+
+    prompt: Messages
+    refused: Sequence[str]
+
+    @property
+    def question(self) -> str:
+        return self.prompt[-1]["content"]
+
+    def told(self, answer: str) -> Messages:
+        text = TOLD.replace("{question}", self.question).replace("{answer}", answer)
+        return [*self.prompt[:-1], {"role": "user", "content": text}]
+
+
+def stated_revisions(
+    model: Any,
+    encoder: Encoder,
+    asked: Asked,
+    hint: Hint,
+    *,
+    is_unwanted: Callable[[], bool] = lambda: False,
+) -> list[Candidate]:
+    """Revisions that say `hint.answer`, the best first; empty where nothing but refused answers is left.
+
+    `is_unwanted` is asked between the passes; True ends the work with what there is.
+    """
+    reply = asked.refused[-1]
+    answer = sentences.to_you(_as_written(model, encoder, asked, hint.answer))
+    found: dict[str, str] = {}
+    if (replaced := sentences.in_place_of(hint.rejected, answer, reply)) is not None:
+        (changed,) = _scored(model, encoder, asked, answer, {sentences.sentence_with(answer, replaced): "replaced"})
+        if len(replaced.split()) > sentences.LONG_REPLY_WORDS and changed.score > DOUBTFUL:
+            return [Candidate(replaced, "replaced", changed.score)]  # a long reply is kept but for what was wrong in it
+        found[changed.text] = "replaced"
+    for head in _best_heads(model, encoder, asked, answer):
+        found.setdefault(sentences.sentence(f"{head} {answer}"), "reply")
+    if (other := sentences.with_other_subject(reply, answer, asked.question)) is not None:
+        found.setdefault(other, "reply")
+    for text in sentences.from_question(asked.question, answer):
+        found.setdefault(text, "question")
+    if hint.statement:
+        found.setdefault(sentences.sentence(sentences.to_you(hint.statement)), "hint")
+    found.setdefault(sentences.bare(answer), "bare")
+
+    def fit(texts: dict[str, str]) -> dict[str, str]:
+        return {t: source for t, source in texts.items() if _is_fit(t, answer, hint.rejected, asked.refused)}
+
+    candidates = _scored(model, encoder, asked, answer, fit(found))
+    if not is_unwanted() and (not candidates or candidates[0].score < GOOD):
+        written = sentences.sentence(_written(model, encoder, asked, answer, is_unwanted))
+        if written not in found:
+            candidates += _scored(model, encoder, asked, answer, fit({written: "written"}))
+    return sorted(candidates, key=lambda c: c.score, reverse=True)
+
+
+@torch.inference_mode()
+def _as_written(model: Any, encoder: Encoder, asked: Asked, answer: str) -> str:
+    """The answer with the capital letters that the model itself would give it."""
+    variants = case_variants(answer)
+    if len(variants) == 1:
+        return answer
+    examples = [encoder.plain(asked.prompt, f"It is {variant}.") for variant in variants]
+    logps = score(model, examples, padding_token_id(encoder.tokenizer), every_token=True).logps
+    return variants[int(logps.sum(-1).argmax())]  # padding counts 0; of equals the one as typed
+
+
+@torch.inference_mode()
+def _best_heads(model: Any, encoder: Encoder, asked: Asked, answer: str) -> list[str]:
+    """Beginnings of the refused reply after which the model, told the answer, is readiest to say it."""
+    tokenizer = encoder.tokenizer
+    heads = sentences.endings(asked.refused[-1], asked.question)
+    if len(heads) <= HEADS_SCORED:
+        return heads
+    whole, first = encode_text(tokenizer, heads[-1]), encode_text(tokenizer, " " + answer)
+    room = encoder.context_tokens - len(whole)
+    prompt = encode_prompt(tokenizer, list(asked.told(answer)), max_tokens=room)
+    ids = torch.tensor([[*prompt, *whole]], device=next(model.parameters()).device)
+    logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(whole) + 1).logits[0]  # (1 + n, V)
+    ready = logits.float().log_softmax(-1)[:, first[0]]  # (1 + n,): of beginning the answer after so many tokens
+    places = {head: len(tokens) for head in heads if whole[: len(tokens := encode_text(tokenizer, head))] == tokens}
+    return sorted(places, key=lambda head: float(ready[places[head]]), reverse=True)[:HEADS_SCORED]
+
+
+def _written(model: Any, encoder: Encoder, asked: Asked, answer: str, is_unwanted: Callable[[], bool]) -> str:
+    """The model's own sentence; it does not begin with the answer, as that sentence is there already."""
+    tokenizer = encoder.tokenizer
+    bias = CopyBias(tokenizer, answer, [*SCAFFOLDING, answer, capitalised(answer)])
+    longest = EXTRA_TOKENS + len(encode_text(tokenizer, answer))
+    request = ReplySettings(encoder.context_tokens, longest, hook=bias).request(tokenizer, asked.told(answer))
+    (made,) = generate(model, [replace(request, is_unwanted=is_unwanted)])
+    return str(tokenizer.decode(made.tokens, skip_special_tokens=True)).strip()
+
+
+def _is_fit(text: str, answer: str, rejected: str, refused: Collection[str]) -> bool:
+    """Holds the answer, not what the hint calls wrong, is no refused answer again, and does not show the request."""
+    plain, wanted = " ".join(plain_words(text)), " ".join(plain_words(answer))
+    wrong = " ".join(plain_words(rejected))
+    return (
+        (f" {wanted} " in f" {plain} " if wanted else answer in text)
+        and not (wrong and f" {wrong} " in f" {plain} " and f" {wrong} " not in f" {wanted} ")
+        and normalised(text) not in {normalised(old) for old in refused}
+        and not text.startswith(SCAFFOLDING)
+        and not _SHOWS_REQUEST.match(text)
+        and "\n" not in text
+        and NO_CHARACTER not in text
+    )
+
+
+@torch.inference_mode()
+def _scored(model: Any, encoder: Encoder, asked: Asked, answer: str, fit: dict[str, str]) -> list[Candidate]:
+    texts = list(fit)
+    if not texts:
+        return []
+    examples = [encoder.plain(asked.told(answer), text) for text in texts]
+    scores = score(model, examples, padding_token_id(encoder.tokenizer), every_token=True)
+    candidates = []
+    for text, example, logps in zip(texts, examples, scores.logps, strict=True):
+        own = logps[: len(example.completion_ids)]
+        added = sentences.added_words(text, asked.question, answer)
+        cost = ADDED_WORD * len(added) * (fit[text] not in ("replaced", "hint"))
+        if fit[text] not in ("bare", "hint") and float(own.min()) < SURPRISE:
+            cost -= DOUBTFUL
+        elif fit[text] not in ("replaced", "hint") and len(added) > sentences.MOST_ADDED_WORDS:
+            continue
+        if fit[text] == "question" and text.lower().startswith(answer.lower()):
+            cost += SUBJECT_COST
+        candidates.append(Candidate(text, fit[text], float(own.mean()) - cost))
+    return sorted(candidates, key=lambda c: c.score, reverse=True)

@@ -1,0 +1,67 @@
+"""Sentences that say a stated answer: the words around it come from the reply or the question."""
+
+from __future__ import annotations
+
+import pytest
+
+from spear_core.inference import answer_sentences as sentences
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "expected"),
+    [
+        ("What is my sister's name?", "Ana", "Your sister's name is Ana."),
+        ("Who was the founder of the paper?", "Eddie Shah", "The founder of the paper was Eddie Shah."),
+        ("What colour is the sky?", "blue", "The sky is blue."),
+        ("Who wrote Hamlet?", "Shakespeare", "Shakespeare wrote Hamlet."),
+        ("When was Marie Curie born?", "1867", "Marie Curie was born in 1867."),
+        ("I am going to Norway. What is the capital?", "Oslo", "The capital is Oslo."),
+    ],
+)
+def test_a_simple_question_gives_the_sentence(question: str, answer: str, expected: str) -> None:
+    assert expected in sentences.from_question(question, answer)
+
+
+def test_what_a_person_says_of_themselves_is_said_to_them() -> None:
+    assert sentences.to_you("I am allergic to my cat") == "You are allergic to your cat"
+    assert sentences.to_you("our office moved") == "your office moved"
+    assert sentences.to_you("we're closed on Monday") == "you are closed on Monday"
+    assert sentences.to_you("Elizabeth I") == "Elizabeth I"
+    assert sentences.to_you("Class I Railroads") == "Class I Railroads"
+
+
+def test_what_the_hint_calls_wrong_is_replaced_wherever_it_stands() -> None:
+    reply = "Oslo is the capital of Sweden. Sweden's king lives in Oslo; Swedenborg did not."
+    changed = sentences.in_place_of("sweden", "Norway", reply)
+    assert changed == "Oslo is the capital of Norway. Norway's king lives in Oslo; Swedenborg did not."
+    assert sentences.in_place_of("Bergen", "Oslo", reply) is None
+    assert sentences.in_place_of("", "Oslo", reply) is None
+    assert sentences.in_place_of("(c) Sweden", r"\1", "It is (c) Sweden here.") == r"It is \1 here."
+
+
+def test_the_reply_is_cut_before_it_says_more_than_was_asked() -> None:
+    heads = sentences.endings(
+        "The capital of Norway is Bergen, a rainy town on the coast.", "What is the capital of Norway?"
+    )
+    assert "The capital of Norway is" in heads
+    assert not any("town" in head or "coast" in head for head in heads)
+    assert sentences.endings("", "What?") == []
+
+
+def test_the_subject_of_the_reply_may_be_what_was_wrong() -> None:
+    assert sentences.with_other_subject("Lope de Vega wrote Don Quixote.", "Cervantes", "Who wrote Don Quixote?") == (
+        "Cervantes wrote Don Quixote."
+    )
+    assert sentences.with_other_subject("The capital is Bergen.", "Oslo", "What is the capital?") is None
+
+
+def test_sentences_begin_with_a_capital_and_end_with_a_full_stop() -> None:
+    assert sentences.bare("oslo") == "Oslo."
+    assert sentences.bare("Carlos Alan Autry Jr.") == "Carlos Alan Autry Jr."
+    assert sentences.bare("bluewhale42") == "bluewhale42."
+
+
+def test_the_sentence_with_the_answer_is_the_one_it_stands_in() -> None:
+    text = "Oslo lies at a fjord. It is the capital of Norway. It rains."
+    assert sentences.sentence_with("Norway", text) == "It is the capital of Norway."
+    assert sentences.sentence_with("Oslo", text) == "Oslo lies at a fjord."

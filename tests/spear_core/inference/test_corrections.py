@@ -1,0 +1,68 @@
+"""Cues of a correction in conversation, and what the model decides of the weak ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spear_core.inference import corrections
+from spear_core.inference.corrections import FollowUp, Sign, cue, is_correction
+from spear_core.models.loading import load_model
+from spear_core.training.traces import Encoder
+from tests.tiny_models import tiny_folder
+
+ASKED = ("What is the capital of Norway?", "The capital of Norway is Bergen.")
+
+
+def said(message: str, question: str = ASKED[0], reply: str = ASKED[1]) -> Sign:
+    return cue(FollowUp(question, reply, message))
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["no, it's Oslo", "No. Oslo", "that's wrong", "that's wrong, it is oslo", "not bergen but oslo", "you mean oslo",
+     "it's Oslo, not Bergen", "wrong city", "teh answer is oslo", "I don't think that's right. It is Oslo."],
+)  # fmt: skip
+def test_an_objection_is_a_strong_sign(message: str) -> None:
+    assert said(message) is Sign.STRONG
+
+
+@pytest.mark.parametrize("message", ["Oslo", "it's oslo", "the capital of norway is oslo"])
+def test_another_answer_without_an_objection_is_a_weak_sign(message: str) -> None:
+    assert said(message) is Sign.WEAK
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["thanks!", "no, thanks", "no problem", "no", "no way!", "and of Sweden?", "no idea where that is", "make it shorter",
+     "actually, can you tell me about Sweden", "I'd rather go to Sweden", "I disagree, it's ugly", "Bergen", "wow", "",
+     "ok", "I saw Oslo last year", "the capital of Norway is Bergen", "word " * 60, "in French please"],
+)  # fmt: skip
+def test_what_else_people_say_is_no_sign(message: str) -> None:
+    assert said(message) is Sign.NONE
+
+
+def test_who_answers_a_question_of_the_model_does_not_correct_it() -> None:
+    assert said("it's about climate change", "Help me with my essay.", "Of course. What is it about?") is Sign.NONE
+
+
+def test_a_question_for_advice_has_no_one_answer_that_could_be_another() -> None:
+    assert said("tea", "What should I drink?", "You could drink coffee.") is Sign.NONE
+    assert said("it's snowing", "What is the weather?", "I cannot see the weather.") is Sign.NONE
+
+
+def test_the_model_decides_of_weak_signs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model(str(tiny_folder("qwen2", tmp_path / "m")))
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    weak, strong, none = (FollowUp(*ASKED, message) for message in ("Oslo", "no, it's Oslo", "thanks!"))
+    found = corrections.information(loaded.model, encoder, weak)
+    assert is_correction(loaded.model, encoder, weak, found) and not is_correction(
+        loaded.model, encoder, weak, found + 0.1
+    )
+
+    def never(*_: object) -> float:
+        raise AssertionError("the model was asked")
+
+    monkeypatch.setattr(corrections, "information", never)
+    assert is_correction(loaded.model, encoder, strong) and not is_correction(loaded.model, encoder, none)

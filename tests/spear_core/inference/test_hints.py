@@ -1,0 +1,96 @@
+"""What a hint says, as people type it."""
+
+from __future__ import annotations
+
+import pytest
+
+from spear_core.inference.hints import HintKind, case_variants, read_hint
+
+CAPITAL = "What is the capital of Norway?"
+
+
+@pytest.mark.parametrize(
+    ("hint", "answer", "rejected"),
+    [
+        ("no, oslo", "oslo", ""),
+        ("Oslo.", "Oslo", ""),
+        ("it's Oslo, not Bergen", "Oslo", "Bergen"),
+        ("its oslo not bergen", "oslo", "bergen"),
+        ("not bergen but oslo", "oslo", "bergen"),
+        ("no not bergen, oslo", "oslo", "bergen"),
+        ("Oslo instead of Bergen", "Oslo", "Bergen"),
+        ("teh answer is oslo", "oslo", ""),
+        ("it shoud be oslo", "oslo", ""),
+        ("That is wrong. The answer is Oslo.", "Oslo", ""),
+        ("The correct answer is Oslo, you know", "Oslo", ""),
+        ("Oslo is the right answer", "Oslo", ""),
+        ("oslo obviously!!", "oslo", ""),
+        ("the capital of norway is oslo", "oslo", ""),
+        ("norways capital is oslo", "oslo", ""),
+        ("Oslo is the capital", "Oslo", ""),
+        ("i think you mean oslo", "oslo", ""),
+        ("I don't think that's right. Oslo", "Oslo", ""),
+        ("no, 1976", "1976", ""),
+        ("James Callaghan (1912-2005)", "James Callaghan (1912-2005)", ""),
+        ("it's Carlos Alan Autry Jr.", "Carlos Alan Autry Jr.", ""),
+        ("$5", "$5", ""),
+        ("no, they were discovered by him", "they were discovered by him", ""),
+    ],
+)
+def test_a_stated_answer_is_found_in_the_persons_own_words(hint: str, answer: str, rejected: str) -> None:
+    found = read_hint(hint, CAPITAL)
+    assert (found.kind, found.answer, found.rejected) == (HintKind.STATES, answer, rejected)
+
+
+@pytest.mark.parametrize(
+    "hint",
+    ["no", "No!", "wrong city", "that's wrong", "that's not the right year", "nope", "you forgot the date", "..."],
+)
+def test_an_objection_states_nothing(hint: str) -> None:
+    assert read_hint(hint, CAPITAL).kind is HintKind.OBJECTS
+
+
+@pytest.mark.parametrize(
+    "hint",
+    ["shorter", "in French please", "make it more formal", "it's too long", "mention the deadline", "use simpler words",
+     "as a list", "without emojis", "a bit longer", "can you make it funnier?", "don't use jargon", "more details please"],
+)  # fmt: skip
+def test_a_wish_for_another_form_is_not_an_answer_to_copy(hint: str) -> None:
+    assert read_hint(hint, CAPITAL).kind is HintKind.ASKS
+
+
+@pytest.mark.parametrize(
+    "hint", ["it starts with O", "a word of 5 letters", "there is a letter f in it", "think of the fjord"]
+)
+def test_a_clue_is_not_an_answer_to_copy(hint: str) -> None:
+    assert read_hint(hint, CAPITAL).kind is HintKind.POINTS
+
+
+def test_a_sentence_about_the_question_is_kept_whole_beside_its_answer() -> None:
+    found = read_hint("that's wrong, my sister is called Ana", "What is my sister's name?")
+    assert (found.answer, found.statement) == ("Ana", "my sister is called Ana")
+    assert read_hint("no, oslo", CAPITAL).statement == ""
+
+
+def test_of_a_yes_or_no_question_the_no_belongs_to_the_answer() -> None:
+    assert read_hint("no, but they can mimic speech", "Can parrots talk?").answer == "no, but they can mimic speech"
+    assert read_hint("no, they can mimic speech", "What can parrots do?").answer == "they can mimic speech"
+
+
+@pytest.mark.parametrize(
+    ("typed", "written"),
+    [
+        ("eddie shah", ["eddie shah", "Eddie Shah"]),
+        ("YVONNE FLETCHER", ["YVONNE FLETCHER", "Yvonne Fletcher", "yvonne fletcher"]),
+        ("Eddie Shah", ["Eddie Shah"]),
+        ("bluewhale42", ["bluewhale42"]),  # a password is as it is
+        ("NASA", ["NASA"]),
+        ("1976", ["1976"]),
+    ],
+)
+def test_names_are_offered_as_names_are_written(typed: str, written: list[str]) -> None:
+    assert case_variants(typed) == written
+
+
+def test_a_very_long_hint_is_read_in_no_time() -> None:
+    assert read_hint("no, " * 50_000 + "oslo", CAPITAL).kind in HintKind

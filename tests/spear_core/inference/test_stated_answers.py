@@ -1,0 +1,60 @@
+"""Revisions that say the stated answer, on tiny random models of every kind: what holds whatever the model prefers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spear_core.inference.hints import read_hint
+from spear_core.inference.stated_answers import SCAFFOLDING, Asked, Candidate, stated_revisions
+from spear_core.models.loading import LoadedModel, load_model
+from spear_core.training.judge import normalised
+from spear_core.training.traces import Encoder
+from tests.tiny_models import KINDS, tiny_folder
+
+QUESTION = "What is the capital of Norway?"
+REPLY = "The capital of Norway is Bergen."
+LONG = "Norway is a country in the north. " * 6 + "Its capital is Bergen, by the sea. It rains a lot there."
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    folder: Path = tmp_path_factory.mktemp("model")
+    return load_model(str(tiny_folder(request.param, folder)))
+
+
+def revised(loaded: LoadedModel, hint: str, *refused: str, **how: Any) -> list[Candidate]:
+    asked = Asked([{"role": "user", "content": QUESTION}], refused or (REPLY,))
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    return stated_revisions(loaded.model, encoder, asked, read_hint(hint, QUESTION), **how)
+
+
+def test_every_sentence_says_the_answer_and_none_shows_the_request(loaded: LoadedModel) -> None:
+    found = revised(loaded, "no, Oslo")
+    assert found and [c.score for c in found] == sorted((c.score for c in found), reverse=True)
+    for candidate in found:
+        assert "oslo" in candidate.text.lower() and "\ufffd" not in candidate.text
+        assert not candidate.text.startswith(SCAFFOLDING) and candidate.text[-1] in ".!?"
+    assert {"reply", "question", "bare"} & {c.source for c in found} and "Oslo." in [c.text for c in found]
+
+
+def test_what_was_refused_is_not_said_again(loaded: LoadedModel) -> None:
+    refused = [REPLY]
+    for _ in range(3):
+        found = revised(loaded, "no, Oslo", *refused)
+        if not found:
+            break
+        assert normalised(found[0].text) not in {normalised(text) for text in refused}
+        refused.append(found[0].text)
+    assert len(refused) > 2
+
+
+def test_what_the_hint_calls_wrong_is_not_said(loaded: LoadedModel) -> None:
+    found = revised(loaded, "it's Oslo, not Bergen")
+    assert found and not any("bergen" in c.text.lower() for c in found)
+
+
+def test_nobody_waits_for_a_sentence_that_is_not_wanted_any_more(loaded: LoadedModel) -> None:
+    assert "written" not in {c.source for c in revised(loaded, "no, Oslo", is_unwanted=lambda: True)}
