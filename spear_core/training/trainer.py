@@ -158,7 +158,10 @@ class Trainer:
                         settled_enough = learned and settled >= cfg.settle_steps and drift <= cfg.settle_drift
                         out_of_patience = settled >= PATIENCE * cfg.settle_steps
                         if settled_enough and (out_of_patience or self._probability(rejected) <= highest):
-                            break
+                            # other wordings have other answers, which may have pulled this one away again
+                            if material.wordings is None or self._all_learned(confirmed):
+                                break
+                            learned, settled, settled_enough = False, 0, False
                         pressing = settled_enough
                         settled += learned
                     values = self._step(material, loses, draws, optimizer, parameters, rng, pressing)
