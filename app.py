@@ -101,13 +101,13 @@ def serve_until_signal(settings: Settings) -> None:
         from ui.serve import bind, serve
 
         listener = bind(settings.host, settings.port)
-        announce(settings)
         from server.current_user import Access
         from services.accounts.users_file import Accounts
         from services.app import keep_what_is_loaded, open_services
         from ui.page import build_page
 
         accounts = Accounts(settings.auth_file) if settings.auth_file else None
+        announce(settings)
         app_services = open_services(settings)
         access = Access(app_services, accounts)
         try:

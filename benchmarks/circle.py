@@ -29,7 +29,8 @@ from benchmarks.report import add_common_flags, print_table
 from benchmarks.spread import Circle, open_peer
 from federation.identity import open_identity
 from services.app import DATABASE
-from services.peers.sync import FOLDER, MERGES
+from services.peers.published_update import FOLDER
+from services.peers.sync import MERGES
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
 SYNC_EVERY = "5s"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from feedback_store.database import Connection, new_id, now_utc, to_json, to_record
+from feedback_store.database import new_id, now_utc, to_json, to_record
 from feedback_store.errors import StoreError
 from feedback_store.folding import folded
+from feedback_store.proofs import Proofs
 from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, Conversation, Event, Hint, Message, require
 from feedback_store.sampling import LAST_KEY, WINDOW, content_key, first_key, shuffled
 
@@ -36,7 +36,7 @@ UNOBJECTED = f"""
 """
 
 
-class Conversations(Connection):
+class Conversations(Proofs):
     """The part of the store that a chat page needs."""
 
     def create_conversation(self, title: str = "", learn: bool = True, user: str = "") -> Conversation:
@@ -108,15 +108,6 @@ class Conversations(Connection):
                 [conversation_id],
             )
             self._execute("DELETE FROM conversations WHERE id = ?", [conversation_id])
-
-    def _erase_proofs(self, traces: str, params: Sequence[object]) -> None:
-        """Erase what rounds showed as proof (a question, two answers) where it is about the traces that `traces` selects."""
-        self._execute(
-            "UPDATE rounds SET proof = 'null' WHERE proof != 'null' AND ("
-            f"id IN (SELECT round_id FROM traces WHERE {traces}) OR json_extract(proof, '$.prompt') IN "
-            f"(SELECT json_extract(prompt, '$[#-1].content') FROM traces WHERE {traces}))",
-            [*params, *params],
-        )
 
     def add_message(
         self,

@@ -311,6 +311,12 @@ def m012_words_erased(db: Database) -> None:
         )
 
 
+@MIGRATIONS()
+def m013_proofs_by_question(db: Database) -> None:
+    """Finds the rounds whose proof quotes a question, so that erasing a conversation reads no table as a whole."""
+    db.execute("CREATE INDEX rounds_proof_prompt ON rounds(json_extract(proof, '$.prompt'))")
+
+
 OVERWRITES_DELETED = "m012_words_erased"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from feedback_store.database import Connection, clean, new_id, now_utc, to_json, to_record
+from feedback_store.database import clean, new_id, now_utc, to_json, to_record
+from feedback_store.proofs import Proofs
 from feedback_store.records import NewTrace, Trace
 from feedback_store.sampling import WINDOW, content_key, first_key, shuffled
 
@@ -23,7 +24,7 @@ REPLAYED = (
 )
 
 
-class Traces(Connection):
+class Traces(Proofs):
     """The part of the store between feedback and training."""
 
     def add_traces(self, new: Sequence[NewTrace]) -> list[Trace]:

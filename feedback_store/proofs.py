@@ -1,0 +1,21 @@
+"""What rounds showed as proof of a correction: a question and two answers, erased with what they quote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from feedback_store.database import Connection
+
+
+class Proofs(Connection):
+    def _erase_proofs(self, traces: str, params: Sequence[object]) -> None:
+        """Erase what rounds showed as proof (a question, two answers) where it is about the traces that `traces` selects."""
+        self._execute(
+            f"UPDATE rounds SET proof = 'null' WHERE proof != 'null' AND id IN (SELECT round_id FROM traces WHERE {traces})",
+            params,
+        )
+        self._execute(
+            "UPDATE rounds SET proof = 'null' WHERE json_extract(proof, '$.prompt') IN "
+            f"(SELECT json_extract(prompt, '$[#-1].content') FROM traces WHERE {traces})",
+            params,
+        )
