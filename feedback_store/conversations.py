@@ -117,6 +117,13 @@ class Conversations(Connection):
             f"(SELECT json_extract(prompt, '$[#-1].content') FROM traces WHERE {traces}))",
             [*params, *params],
         )
+        # a round's check quotes questions from chats; whose they were is not known there
+        of_chats = "json_extract(value, '$.kind') IN ('neighbour', 'recent')"
+        self._execute(
+            "UPDATE rounds SET figures = json_set(figures, '$.gate.changed', json((SELECT json_group_array(json(value)) "
+            f"FROM json_each(figures, '$.gate.changed') WHERE NOT {of_chats}))) "
+            f"WHERE EXISTS (SELECT 1 FROM json_each(figures, '$.gate.changed') WHERE {of_chats})"
+        )
 
     def add_message(
         self,
