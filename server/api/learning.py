@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,11 +75,21 @@ def pin(version: int, asked: Pin, session: Session) -> dict[str, Any]:
 @router.get("/v1/adapters/{version}/zip")
 def download(version: int, session: Session) -> Response:
     """Owners: a version as a zipped PEFT folder."""
-    with tempfile.TemporaryDirectory(prefix="spear-zip-") as scratch:
-        file = session.adapter_files.download(version, Path(scratch))
+    return _file(session.adapter_files.download, version, "application/zip")
+
+
+@router.get("/v1/adapters/{version}/gguf")
+def download_gguf(version: int, session: Session) -> Response:
+    """Owners: a version as a GGUF file, which llama.cpp loads beside the base model's."""
+    return _file(session.adapter_files.download_gguf, version, "application/octet-stream")
+
+
+def _file(write: Callable[[int, Path], Path], version: int, media_type: str) -> Response:
+    with tempfile.TemporaryDirectory(prefix="spear-adapter-") as scratch:
+        file = write(version, Path(scratch))
         content, name = file.read_bytes(), file.name
     attached = {"Content-Disposition": f"attachment; filename*=utf-8''{quote(name)}"}
-    return Response(content, media_type="application/zip", headers=attached)
+    return Response(content, media_type=media_type, headers=attached)
 
 
 @router.get("/v1/learned")

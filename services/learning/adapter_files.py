@@ -14,8 +14,9 @@ from safetensors.torch import load
 from services.engine import Engine
 from services.learning.rounds import LearningService
 from spear_core.errors import AdapterInvalid, SpearError
-from spear_core.models.adapters import CONFIG, WEIGHTS
+from spear_core.models.adapters import CONFIG, WEIGHTS, load_adapter
 from spear_core.models.foreign_adapters import fit, read_config
+from spear_core.models.gguf_adapter import write_gguf_adapter
 from spear_core.models.shared_base import AdapterState
 
 MAX_CONFIG_BYTES = 100_000
@@ -30,15 +31,32 @@ class AdapterFiles:
 
     def download(self, version: int, folder: Path) -> Path:
         """Write a version as `<model>-v3.zip` into `folder`. Raises UnknownRecord, SpearError where its files are gone."""
-        adapter = self._engine.store.adapter(self._engine.base, version)
-        source = self._engine.data_folder / adapter.folder
-        if adapter.status == "pruned" or not source.is_dir():
-            raise SpearError(f"The files of v{version} are gone; choose another version.")
-        target = folder / f"{Path(self._engine.loaded.name).name}-v{version}.zip"
+        source = self._folder(version)
+        target = folder / f"{self._stem(version)}.zip"
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
             for file in sorted(source.iterdir()):
                 packed.write(file, f"v{version}/{file.name}")
         return target
+
+    def download_gguf(self, version: int, folder: Path) -> Path:
+        """Write a version as `<model>-v3.gguf` into `folder`, for llama.cpp. Raises as `download`, and AdapterInvalid for
+        an architecture that cannot be written."""
+        source, engine = self._folder(version), self._engine
+        adapter = engine.store.adapter(engine.base, version)
+        target = folder / f"{self._stem(version)}.gguf"
+        state, alpha = load_adapter(source, adapter.sha256), engine.config.lora_alpha
+        write_gguf_adapter(target, state, engine.loaded.model.config.get_text_config(), alpha)
+        return target
+
+    def _folder(self, version: int) -> Path:
+        adapter = self._engine.store.adapter(self._engine.base, version)
+        source = self._engine.data_folder / adapter.folder
+        if adapter.status == "pruned" or not source.is_dir():
+            raise SpearError(f"The files of v{version} are gone; choose another version.")
+        return source
+
+    def _stem(self, version: int) -> str:
+        return f"{Path(self._engine.loaded.name).name}-v{version}"
 
     def upload(self, path: Path) -> int:
         """Take over a zipped PEFT folder if it fits the model and passes the gate. Returns its new version.

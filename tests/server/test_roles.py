@@ -42,6 +42,7 @@ TABLE: dict[tuple[str, str], tuple[str, str, str]] = {
     ("POST", "/v1/adapters/{version}/restore"): OWNERS,
     ("POST", "/v1/adapters/{version}/pin"): OWNERS,
     ("GET", "/v1/adapters/{version}/zip"): OWNERS,
+    ("GET", "/v1/adapters/{version}/gguf"): OWNERS,
     ("GET", "/v1/learned"): USERS,
     ("GET", "/v1/learned/others"): OWNERS,
     ("DELETE", "/v1/learned/{message_id}"): USERS,

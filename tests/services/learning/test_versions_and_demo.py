@@ -69,6 +69,8 @@ def test_the_demonstration_plays_the_pocket_model_whatever_model_serves(open_app
 def test_an_adapter_leaves_as_a_zip_and_comes_back_through_the_gate(app: AppServices, tmp_path: Path) -> None:
     before = teach(app, "It is a lamp.")
     packed = app.adapter_files.download(1, tmp_path)
+    written = app.adapter_files.download_gguf(1, tmp_path)
+    assert written.name == "pocket-model-v1.gguf" and written.read_bytes()[:4] == b"GGUF"
     app.learning.roll_back()
     assert ask(app, OWL).text == before
     assert app.adapter_files.upload(packed) == 2
