@@ -313,8 +313,9 @@ def m012_words_erased(db: Database) -> None:
 
 @MIGRATIONS()
 def m013_proofs_by_question(db: Database) -> None:
-    """Finds the rounds whose proof quotes a question, so that erasing a conversation reads no table as a whole."""
+    """Finds the rounds that quote a question, so that erasing a conversation reads no table as a whole."""
     db.execute("CREATE INDEX rounds_proof_prompt ON rounds(json_extract(proof, '$.prompt'))")
+    db.execute("CREATE INDEX rounds_quoting ON rounds(json_array_length(figures, '$.gate.changed'))")
 
 
 OVERWRITES_DELETED = "m012_words_erased"

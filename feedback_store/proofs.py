@@ -19,3 +19,11 @@ class Proofs(Connection):
             f"(SELECT json_extract(prompt, '$[#-1].content') FROM traces WHERE {traces})",
             params,
         )
+        # a round's check quotes questions from chats; whose they were is not known there
+        of_chats = "json_extract(value, '$.kind') IN ('neighbour', 'recent')"
+        self._execute(
+            "UPDATE rounds SET figures = json_set(figures, '$.gate.changed', json((SELECT json_group_array(json(value)) "
+            f"FROM json_each(figures, '$.gate.changed') WHERE NOT {of_chats}))) "
+            "WHERE json_array_length(figures, '$.gate.changed') > 0 "
+            f"AND EXISTS (SELECT 1 FROM json_each(figures, '$.gate.changed') WHERE {of_chats})"
+        )

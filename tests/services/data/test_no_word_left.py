@@ -147,3 +147,17 @@ def test_what_earlier_versions_left_is_erased_at_the_first_start(tmp_path: Path,
     assert HINT not in app.learning.status().detail
     app.close()
     assert b"narwhaldeleted" not in (data / DATABASE).read_bytes()
+
+
+def test_what_a_rounds_check_quotes_of_chats_goes_with_any_deletion(tmp_path: Path) -> None:
+    app = open_quick(tmp_path / "data")
+    store, reply = app.engine.store, ask(app, "something")
+    app.feedback.edit(reply.id, "else")
+    round_, claimed = store.claim_round(app.engine.base, 0) or pytest.fail("nothing to learn")
+    quoted = [{"kind": kind, "question": f"{QUESTION} {kind}", "before": "", "after": ANSWER, "leaks": False}
+              for kind in ("recent", "neighbour", "general")]  # fmt: skip
+    store.finish_round(round_.id, "discarded", figures={"gate": {"checked": 3, "changed": quoted}})
+    app.chat.delete(reply.conversation_id)
+    left = store.round(round_.id).figures["gate"]
+    assert left == {"checked": 3, "changed": [quoted[2]]}, "starter questions are nobody's"
+    app.close()
