@@ -44,14 +44,14 @@ screenshots: $(VENV)/.installed-dev
 	$(RUN) -m tests.browser.screenshots
 
 # The stamps make a second start instant; they are older than the requirements only after these change.
-$(VENV)/.installed: requirements.lock requirements-torch.lock requirements-cuda.lock requirements-model.txt
+$(VENV)/.installed: requirements.lock requirements-torch-cpu.lock requirements-torch.lock requirements-cuda.lock requirements-model.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "SPEAR needs Python 3.11 or newer as $(PYTHON); install it, or name another: make chat PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "Python's venv module is missing; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@echo "Installing what the app needs into $(VENV); this happens once and takes a few minutes."
-	@$(LOCKED) -r requirements-torch.lock
+	@$(LOCKED) -r requirements-torch-cpu.lock 2>/dev/null || $(LOCKED) -r requirements-torch.lock
 	@$(LOCKED) -r requirements.lock
 	@if $(RUN) -c $(NEEDS_CUDA); then $(LOCKED) -r requirements-cuda.lock; fi
 	@$(LOCKED) -r requirements-model.txt || \

@@ -12,17 +12,22 @@ from tests.services.conftest import POCKET_MODEL, OpenBench
 from tests.services.harness import ask, correct, other_wordings, wrong_task
 
 
-def test_a_confirmed_correction_is_answered_right_by_the_next_adapter_also_in_other_words(app: AppServices) -> None:
-    task = wrong_task(app)
-    correct(app, task)
-    assert app.learning.status().phase == "queued"
-    assert app.learning.run_pending() == 1
-    status = app.learning.status()
-    assert (status.phase, status.adapter_version) == ("live", 1)
-    again = ask(app, task.question)
-    assert task.verdict(again.text) and again.adapter_version == 1
-    others = other_wordings(task)
-    assert sum(t.verdict(ask(app, t.question).text) for t in others) >= 2
+def test_confirmed_corrections_are_answered_right_by_the_next_adapters_also_in_other_words(app: AppServices) -> None:
+    """Three facts one after the other: single wordings hang on the machine's last bits, two thirds of nine do not."""
+    right = 0
+    for version in (1, 2, 3):
+        task = wrong_task(app)
+        correct(app, task)
+        assert app.learning.status().phase == "queued"
+        assert app.learning.run_pending() == 1
+        status = app.learning.status()
+        assert (status.phase, status.adapter_version) == ("live", version)
+        again = ask(app, task.question)
+        assert task.verdict(again.text) and again.adapter_version == version
+        others = other_wordings(task)
+        assert len(others) == 3
+        right += sum(t.verdict(ask(app, t.question).text) for t in others)
+    assert right >= 6
 
 
 def test_the_card_shows_the_same_prompt_answered_before_and_after(app: AppServices) -> None:

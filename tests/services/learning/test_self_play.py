@@ -311,7 +311,8 @@ def test_a_person_who_speaks_while_the_model_scores_has_the_last_word(
         if word == "deleted":
             app.chat.delete(conversation)
         else:
-            getattr(app.feedback, word)(revision)
+            # of a revision only the verdict is withdrawn, and there is none yet: everything said is withdrawn on the reply
+            getattr(app.feedback, word)(reply if word == "clear_vote" else revision)
         return found
 
     monkeypatch.setattr(selfplay, "scores", interrupted)
