@@ -125,6 +125,7 @@ class Visitor:
 
     def last_reply(self) -> str:
         """The words of the newest reply, without the line that marks a revision."""
+        expect(self.replies.last.locator("p").last).to_have_text(re.compile(r"\S"), timeout=REPLY_MS)
         return self.replies.last.locator("p").last.inner_text().strip()
 
     def ask(self, text: str) -> str:

@@ -22,4 +22,4 @@ def test_the_demonstration_asks_answers_pauses_and_leaves_no_trace(visitor: Visi
     page.wait_for_selector(".demo[data-phase=idle]")
     assert sorted(file.name for file in app.data_folder.rglob("*.safetensors")) == before
     visitor.open_tab("Learning")
-    expect(page.locator("#adapters .empty")).to_contain_text("as it came")
+    expect(page.locator("#adapters .empty")).to_contain_text("the base model answers")

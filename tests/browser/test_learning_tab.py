@@ -55,8 +55,8 @@ def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App, t
     expect(entries(visitor)).to_have_count(2)
     newest = entries(visitor).first
     expect(newest.locator("h4")).to_have_text(lesson.question)
-    expect(newest.locator(".before")).to_have_text(wrong)
-    expect(newest.locator(".after")).to_contain_text(lesson.fact.truth)
+    expect(newest.locator(".before").first).to_have_text(wrong)
+    expect(newest.locator(".after").first).to_contain_text(lesson.fact.truth)
     expect(newest.locator(".pill")).to_have_text("learned")
     expect(entries(visitor).nth(1).locator(".pill")).to_have_text("undone")
     versions = page.locator("#adapters .entry")
