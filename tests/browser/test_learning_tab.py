@@ -85,7 +85,7 @@ def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App, t
 
     dialog = page.get_by_role("dialog")
     newest.get_by_role("button", name="Forget").click()
-    expect(dialog).to_contain_text("Peers that already downloaded a version keep it.")
+    expect(dialog).to_contain_text("Peers that already downloaded a version keep it, and so do backups")
     expect(dialog.locator("blockquote")).to_have_text(lesson.question)
     expect(dialog.get_by_role("button", name="Keep")).to_be_focused()
     page.keyboard.press("Enter")
