@@ -31,7 +31,7 @@ def test_a_correction_goes_live_holds_in_other_words_and_survives_a_restart(
         assert visitor.wait_for_phase("live", "not_kept", "failed") == "live", visitor.card.inner_text()
         proof = visitor.card.locator(".proof")
         expect(proof.locator(".before").first).to_have_text(wrong)
-        assert says(proof.locator(".after").inner_text(), truth)
+        assert says(proof.locator(".after").first.inner_text(), truth)
 
         visitor.new_conversation()
         reply = visitor.ask(lesson.other_wording)
