@@ -21,7 +21,7 @@ FILES_KEPT = 2  # the last but one may be on its way
 
 
 def withdraw(data_folder: Path, bases: Collection[str]) -> None:
-    """Delete what is offered of these base models, so that nothing forgotten lies there; the next sync offers anew."""
+    """Delete what is offered of these base models, so that nothing forgotten lies there; the next sync offers again."""
     for base in bases:
         for path in (data_folder / FOLDER / PUBLISHED_FOLDER / base).glob("*"):
             path.unlink(missing_ok=True)

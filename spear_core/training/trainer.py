@@ -96,7 +96,7 @@ class _Draws:
         out = []
         for draw, (neighbours, count) in zip(self.of_neighbours, self.sets, strict=True):
             for i in draw.draw(count):
-                draw.drift.pop(i, None)  # both of its examples say anew how far they are
+                draw.drift.pop(i, None)  # both of its examples say again how far they are
                 out += [_Held(e, self.pool, draw, i, True) for e in (neighbours[i].own, neighbours[i].taught)]
         return out
 
