@@ -34,6 +34,7 @@ from benchmarks.report import print_table
 
 ROOT = Path(__file__).resolve().parent.parent
 OLD_REVISION = "f0ce84f"
+OWN_FILES = ("spear.json", "starter.json")
 BARS = {
     "to_live_ratio": 0.1,
     "seconds_to_live_p50": 10.0,
@@ -99,8 +100,20 @@ def worktree(revision: str) -> Iterator[Path]:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 
 
-def build(arguments: argparse.Namespace, tree: Path) -> Any:
-    given = {"model": arguments.model, "threads": arguments.threads, "seed": arguments.seed}
+@contextmanager
+def plain_model(folder: Path) -> Iterator[Path]:
+    """The model without what this project adds to it: an earlier revision cannot read today's files."""
+    with tempfile.TemporaryDirectory() as name:
+        plain = Path(name) / folder.name
+        plain.mkdir()
+        for file in folder.iterdir():
+            if file.name not in OWN_FILES:
+                (plain / file.name).symlink_to(file.resolve())
+        yield plain
+
+
+def build(arguments: argparse.Namespace, tree: Path, model: Path) -> Any:
+    given = {"model": str(model), "threads": arguments.threads, "seed": arguments.seed}
     script = Path(__file__).with_name("real_speed_build.py")
     return running([sys.executable, str(script), json.dumps(given)], tree)
 
@@ -229,8 +242,10 @@ def run(arguments: argparse.Namespace) -> Figures:
             except llama_cpp.Unavailable as e:
                 reason = str(e)
         figures["llama_cpp_reason"] = reason
-        old = enter(build(arguments, enter(worktree(arguments.old)))) if arguments.old else None
-        new = enter(build(arguments, ROOT))
+        model = Path(arguments.model)
+        plain = enter(plain_model(model))
+        old = enter(build(arguments, enter(worktree(arguments.old)), plain)) if arguments.old else None
+        new = enter(build(arguments, ROOT, model))
         # each part asks the processes and gives figures; a further one is a further line here
         if arguments.repeats:
             figures |= decoding(new, old, llama, arguments)

@@ -46,7 +46,7 @@ def test_every_line_has_hashes(file: str) -> None:
 
 def test_the_app_is_installed_from_the_lock_files_only() -> None:
     rule = (ROOT / "Makefile").read_text().partition("$(VENV)/.installed:")[2].partition("\n\n")[0]
-    assert "-r requirements.txt" not in rule and rule.count("$(LOCKED)") == 4
+    assert "-r requirements.txt" not in rule and rule.count("$(LOCKED)") == 5
     assert "--require-hashes --only-binary :all:" in (ROOT / "Makefile").read_text()
 
 

@@ -51,7 +51,8 @@ def test_the_proof_and_the_lists_of_one_user_are_not_shown_to_another(server: Ru
     wrong = ask(client, "What is the capital of Kenya?")
     say(client, wrong["message_id"], edit="The capital of Kenya is Nairobi.")
     wait_until(server, "ben", "live", "not_kept")
-    assert client.get("/v1/learned").json()["data"][0]["right"] == "The capital of Kenya is Nairobi."
+    mine = {entry["message_id"]: entry["right"] for entry in client.get("/v1/learned").json()["data"]}
+    assert mine[wrong["message_id"]] == "The capital of Kenya is Nairobi."
     for other in ("anna", "cora"):
         seen = server.as_user(other)
         assert "Kenya" not in seen.get("/v1/learning").text + seen.get("/v1/learned").text
