@@ -13,7 +13,9 @@ function fill(node, row) {
     if (node.drawn === row.html) return;
     const focused = node.contains(document.activeElement) ? document.activeElement.dataset.do : null;
     const value = focused && document.activeElement.dataset.value;
+    const isThoughtOpen = node.querySelector('details.thought')?.open;
     node.innerHTML = node.drawn = row.html;
+    if (isThoughtOpen) node.querySelector('details.thought')?.setAttribute('open', '');
     if (focused) {  // the same button again, so that the keyboard does not lose its place
         const same = [...node.querySelectorAll(`[data-do="${focused}"]`)];
         (same.find((b) => focused !== 'vote' || (b.dataset.value > 0) === (value > 0)) ?? same[0])?.focus();

@@ -19,6 +19,7 @@ from services.learning.old_words import erase_from_manifests
 from services.learning.progress import ProgressService
 from services.learning.rounds import LearningService
 from services.learning.self_play import SelfPlayService
+from services.models import thinking
 from services.models.built_in import model_folder
 from services.models.switching import ModelService, choose_threads
 from services.peers.sync import SyncService
@@ -133,6 +134,7 @@ def open_services(settings: Settings, *, start_jobs: bool = True) -> AppServices
     loaded = load_model(model_folder(settings.model, folder), device=settings.device)
     choose_threads(loaded, settings.threads)
     store = Store(folder / DATABASE)
+    loaded = thinking.as_chosen(store, loaded)
     engine = Engine(
         store=store,
         model=ModelParts.of(loaded, settings.config_for(loaded)),

@@ -21,7 +21,8 @@ class MessageView:
     conversation_id: str
     role: str  # user | assistant
     kind: str  # message | revision | edit
-    text: str
+    text: str  # of a thinking model's reply the answer alone
+    thought: str = ""  # what the model thought before it answered
     vote: int = 0  # 1 up, -1 down, 0 none
     revises: str | None = None  # id of the first reply, which this revision or edit is meant to replace
     hint: str | None = None  # the hint that led to this revision

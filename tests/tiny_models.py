@@ -10,7 +10,7 @@ import itertools
 from pathlib import Path
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -21,9 +21,12 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 KINDS = ("qwen2", "llama3", "gemma2", "plain", "wordpiece")
+THINKING_KINDS = ("qwen3", "begun")
 BYTE_LEVEL_KINDS = ("qwen2", "llama3", "plain")  # those whose ids decode to the very same text
 CONTEXT_TOKENS = 256
 
@@ -45,6 +48,36 @@ _GEMMA = (
     " + '<end_of_turn>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"
 )
+# The logic of Qwen3's template: thoughts are kept behind the last question alone, a last answer without a thought gets an
+# empty one, and a prompt with enable_thinking = false ends with an empty thought.
+_QWEN3 = (
+    "{%- set ns = namespace(last=-1) -%}"
+    "{%- for m in messages -%}{%- if m.role == 'user' -%}{%- set ns.last = loop.index0 -%}{%- endif -%}{%- endfor -%}"
+    "{%- for m in messages -%}"
+    "{%- if m.role != 'assistant' -%}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' -}}"
+    "{%- else -%}"
+    "{%- set thought = '' -%}{%- set said = m.content -%}"
+    "{%- if '</think>' in said -%}"
+    "{%- set thought = said.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') -%}"
+    "{%- set said = said.split('</think>')[-1].lstrip('\n') -%}"
+    "{%- endif -%}"
+    "{{- '<|im_start|>assistant\n' -}}"
+    "{%- if loop.index0 > ns.last and (loop.last or thought) -%}"
+    "{{- '<think>\n' + thought.strip('\n') + '\n</think>\n\n' + said.lstrip('\n') -}}"
+    "{%- else -%}{{- said -}}{%- endif -%}"
+    "{{- '<|im_end|>\n' -}}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}"
+    "{%- if enable_thinking is defined and enable_thinking is false -%}{{- '<think>\n\n</think>\n\n' -}}{%- endif -%}"
+    "{%- endif -%}"
+)
+# As DeepSeek-R1 and Qwen3-Thinking do it: the prompt begins the thought, and old thoughts are dropped
+_BEGUN = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'].split('</think>')[-1].lstrip('\n')"
+    " + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+)
 _WORDPIECE = (
     "{{ '[CLS]' }}{% for m in messages %}{{ m['role'] + ' : ' + m['content'] + ' [SEP] ' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant : ' }}{% endif %}"
@@ -65,13 +98,14 @@ def tiny_folder(kind: str, target: Path) -> Path:
     Args:
         kind: "qwen2" (ChatML; its turn ends with <|im_end|>, EOS is another token), "llama3" (byte-level BPE, template
             trims), "gemma2" (Unigram with NFKC and Metaspace, a template that raises on a system message), "plain"
-            (Llama, byte-level BPE, no chat template), or "wordpiece" (Llama with a lower-casing WordPiece tokenizer).
+            (Llama, byte-level BPE, no chat template), "wordpiece" (Llama with a lower-casing WordPiece tokenizer), and
+            two that think: "qwen3" (Qwen3's logic of thoughts) and "begun" (its prompt begins the thought).
 
     Raises:
         ValueError: for another kind.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind}; use {', '.join(KINDS)}")
+    if kind not in (*KINDS, *THINKING_KINDS):
+        raise ValueError(f"unknown kind {kind}; use {', '.join((*KINDS, *THINKING_KINDS))}")
     tokenizer = _TOKENIZERS[kind]()
     _model(kind, tokenizer).save_pretrained(target)
     tokenizer.save_pretrained(target)
@@ -88,10 +122,13 @@ def _model(kind: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     model_class: type[PreTrainedModel]
     config_class, model_class = {
         "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+        "qwen3": (Qwen3Config, Qwen3ForCausalLM),
         "gemma2": (Gemma2Config, Gemma2ForCausalLM),
     }.get(kind, (LlamaConfig, LlamaForCausalLM))
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     sizes = {**_SIZES, "head_dim": 8, "sliding_window": 64} if kind == "gemma2" else _SIZES
+    if kind == "qwen3":
+        sizes = {**_SIZES, "head_dim": 8}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         return model_class(config_class(vocab_size=len(tokenizer), **sizes, **ids))
@@ -173,7 +210,17 @@ def _wrap(
     )
 
 
+def _thinking(template: str) -> PreTrainedTokenizerFast:
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = _byte_level(special, template, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    tags = [AddedToken(tag, special=False, normalized=False) for tag in ("<think>", "</think>")]  # as Qwen3 has them
+    tokenizer.add_tokens(tags)
+    return tokenizer
+
+
 _TOKENIZERS = {
+    "qwen3": lambda: _thinking(_QWEN3),
+    "begun": lambda: _thinking(_BEGUN),
     "qwen2": lambda: _byte_level(
         ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], _CHATML, eos_token="<|endoftext|>", pad_token="<|endoftext|>"
     ),

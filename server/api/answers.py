@@ -53,7 +53,7 @@ class Usage:
     def of(cls, reply: MessageView, session: UserSession, whole: AppServices, is_cut: bool) -> Usage:
         stored = session.store.message(reply.id)
         prompt = prompt_up_to(session.store.messages(reply.conversation_id), stored.parent_id or "")
-        encoded = whole.engine.encoder.plain(prompt, reply.text)
+        encoded = whole.engine.encoder.plain(prompt, stored.text)
         return cls(len(encoded.prompt_ids), len(encoded.completion_ids) - is_cut)
 
     @property

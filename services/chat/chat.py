@@ -26,6 +26,7 @@ from services.engine import Engine
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish
+from spear_core.models.thoughts import answer_of, split_thought
 from spear_core.training.traces import Messages
 
 TITLE_CHARACTERS = 48
@@ -242,7 +243,7 @@ class ChatService:
         assert first.parent_id is not None  # a first reply always answers a question
         prompt = prompt_up_to(messages, first.parent_id)
         last = tried[-1] if tried else first
-        history = [*attempts(messages, first.id), (last.text, hint)]
+        history = [*attempts(messages, first.id), (answer_of(last.text), hint)]
         revision = self._store.add_message(
             first.conversation_id,
             "assistant",
@@ -340,12 +341,15 @@ def _conversation_view(c: Conversation) -> ConversationView:
 
 def _message_view(m: Message, vote: int, *, text: str | None = None, **more: Any) -> MessageView:
     can_be_judged = bool(more.pop("can_be_judged", False))
+    said = m.text if text is None else text
+    thought, said = split_thought(said) if m.role == "assistant" else ("", said)
     return MessageView(
         id=m.id,
         conversation_id=m.conversation_id,
         role=m.role,
         kind=m.kind,
-        text=m.text if text is None else text,
+        text=said,
+        thought=thought,
         vote=vote,
         revises=m.revises_id,
         hint=m.hint,

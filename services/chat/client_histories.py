@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from feedback_store import Message
 from spear_core.errors import SpearError
+from spear_core.models.thoughts import answer_of
 
 if TYPE_CHECKING:
     from services.user_session import UserSession
@@ -78,6 +79,12 @@ def _is_repeated(messages: Sequence[Message], history: History) -> bool:
     if "\n\n".join(m.text for m in messages if m.role == "system") != history.system:
         return False
     return all(
-        asked.text == question and answer in {m.text.strip() for m in messages if m.parent_id == asked.id}
+        asked.text == question
+        and answer in {said for m in messages if m.parent_id == asked.id for said in _ways(m.text)}
         for asked, (question, answer) in zip(questions, history.turns, strict=True)
     )
+
+
+def _ways(text: str) -> tuple[str, str]:
+    """How a client may repeat a reply: whole, or without what a thinking model thought."""
+    return text.strip(), answer_of(text).strip()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from feedback_store import Message
+from spear_core.models.thoughts import answer_of
 
 
 def root_id(message: Message) -> str:
@@ -86,9 +87,12 @@ def prompt_up_to(messages: Sequence[Message], user_message_id: str) -> list[dict
 
 
 def attempts(messages: Sequence[Message], first_reply_id: str) -> list[tuple[str, str]]:
-    """(reply, the hint that was given on it) for the first reply and every revision but the last one."""
+    """(reply, the hint that was given on it) for the first reply and every revision but the last one.
+
+    A hint is about what a reply says, not about what the model thought before.
+    """
     chain = [m for m in messages if m.id == first_reply_id or (m.revises_id == first_reply_id and m.kind == "revision")]
-    return [(now.text, after.hint or "") for now, after in zip(chain, chain[1:], strict=False)]
+    return [(answer_of(now.text), after.hint or "") for now, after in zip(chain, chain[1:], strict=False)]
 
 
 def open_corrections(messages: Sequence[Message], disliked: Collection[str], most_tries: int) -> dict[str, bool]:

@@ -11,6 +11,7 @@ from services.engine import Engine
 from services.learning import labels
 from services.views import MessageView
 from spear_core.errors import SpearError
+from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import normalised
 
 MAX_MESSAGE_CHARACTERS = 100_000
@@ -121,9 +122,11 @@ class FeedbackService:
     def edit(self, message_id: str, text: str) -> MessageView:
         """The reply edited into what the person wanted: their words are the win. Returns the edited message.
 
+        Tags of a thought, and what stands in them, are left out: only the model itself writes thoughts.
+
         A revision that waits for a verdict gets it: *Better* where the person wrote the same, else *Still wrong*.
         """
-        text = text.strip()
+        text = answer_of(text.strip())
         if not text:
             raise SpearError("The edited reply is empty; write what the model should have said.")
         if len(text) > MAX_MESSAGE_CHARACTERS:

@@ -131,7 +131,7 @@ class Replies:
                         writing.grow(found)
                     for _ in range(0 if found else 1 + MOST_REPEATS):
                         text = ""
-                        for text in growing(writing, engine, prompt, sampling, banned, message.conversation_id, begun):
+                        for text in growing(writing, engine, message, prompt, sampling, banned, begun):
                             if shown := revision.shown(text) if revision else text:
                                 writing.grow(shown)
                                 until_its_first_text.close()
@@ -207,15 +207,16 @@ class Replies:
 def growing(
     writing: Writing,
     engine: Engine,
+    message: Message,
     prompt: Messages,
     sampling: Sampling,
     banned: Sequence[list[int]],
-    conversation_id: str,
     begun: str = "",
 ) -> Iterator[str]:
     """The reply as it grows, by what serves when its turn has come: it may have waited over a swap.
 
-    The engine must be the reply's own copy, or a model with another tokenizer may come to serve meanwhile.
+    The engine must be the reply's own copy, or a model with another tokenizer may come to serve meanwhile. A revision is
+    written without a thought: the thought would repeat the hint, which is never learned.
     """
 
     def model() -> Any:
@@ -225,6 +226,6 @@ def growing(
     def finished(finish: Finish) -> None:
         writing.finish = finish
 
-    settings = sampling.settings(engine, banned, begun)
-    stop = writing.stop
+    settings = replace(sampling.settings(engine, banned, begun), skips_thought=message.kind == "revision")
+    stop, conversation_id = writing.stop, message.conversation_id
     yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, stop, conversation_id, finished)

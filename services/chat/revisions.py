@@ -11,6 +11,7 @@ from spear_core.inference.hints import Hint
 from spear_core.inference.revision_requests import request_messages, stated, without_introduction
 from spear_core.inference.stated_answers import Asked, Candidate, stated_revisions
 from spear_core.models.settings import ModelSettings
+from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import normalised
 from spear_core.training.traces import Encoder, Messages
 
@@ -44,7 +45,8 @@ class Revision:
 
     def shown(self, text: str, *, is_over: bool = False) -> str:
         """What is shown of the reply to the request, as far as it has come."""
-        return text if self.settings.revise_by_request_only else without_introduction(text, is_over=is_over)
+        said = answer_of(text)
+        return said if self.settings.revise_by_request_only else without_introduction(said, is_over=is_over)
 
     def repeats(self, text: str) -> bool:
         """Whether the text is a refused reply once more."""

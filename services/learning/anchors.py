@@ -16,6 +16,7 @@ from services.learning.starter_answers import ANSWER_TOKENS, starter_answers
 from services.learning.style_preferences import GrantedPreference, preferences_for, standing_preferences
 from spear_core.inference.rollout import answer_all
 from spear_core.models.prompts import revision_messages
+from spear_core.models.thoughts import answer_of
 from spear_core.training.neighbours import cut, question_key
 from spear_core.training.probes import READ_TOKENS, Kind, Probe, is_degenerate
 from spear_core.training.traces import Encoded, Messages
@@ -50,7 +51,7 @@ class HeldAnswers:
             # deleted meanwhile; not all in one transaction: everybody would wait for hundreds of reads
             with suppress(UnknownRecord):
                 if t.subject_id and t.message_id:
-                    said, hint = store.message(t.subject_id).text, store.message(t.message_id).hint or ""
+                    said, hint = answer_of(store.message(t.subject_id).text), store.message(t.message_id).hint or ""
                     self._said_in[hint.strip()] = t.message_id
                     granted.append(GrantedPreference(t.prompt[-1]["content"], said, hint, t.completion))
         return standing_preferences(granted)

@@ -7,6 +7,7 @@ from typing import Any
 
 from feedback_store import Round, Trace
 from services.views import ChangedAnswerView, LearnedView, Proof
+from spear_core.models.thoughts import answer_of
 from spear_core.training.round import RoundResult
 
 QUEUED = "queued", "A correction is queued.", "Training starts in a moment."
@@ -90,8 +91,8 @@ def proof_record(result: RoundResult, taught: Sequence[Trace]) -> dict[str, Any]
     seen = [t.completion for t in about if t.side == "lose"]
     return {
         "prompt": prompt[-1]["content"],
-        "before": seen[-1] if seen else before,
-        "after": after,
+        "before": answer_of(seen[-1] if seen else before),
+        "after": answer_of(after),
         "was_seen": bool(seen),
         "conversation_id": next((t.conversation_id for t in about if t.conversation_id), ""),
     }
@@ -152,8 +153,8 @@ def learned_views(
             LearnedView(
                 subject,
                 last.prompt[-1]["content"],
-                wins[-1].completion if wins else "",
-                loses[-1].completion if loses else "",
+                answer_of(wins[-1].completion) if wins else "",
+                answer_of(loses[-1].completion) if loses else "",
                 last.source,
                 _STATUS[last.status] if wins or last.status == "withdrawn" else NO_ANSWER,
                 last.confidence,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from feedback_store import Trace
 from services.views import ContradictionView
+from spear_core.models.thoughts import answer_of
 from spear_core.training.neighbours import question_key, telling_words
 from spear_core.training.traces import Messages
 
@@ -38,7 +39,7 @@ def _differ(earlier: Trace, newer: Trace) -> bool:
     if earlier.subject_id == newer.subject_id:
         return False  # a person's second word on the same reply replaces the first
     questions = (newer.prompt[-1]["content"], earlier.prompt[-1]["content"])
-    was, now = (telling_words(t.completion, *questions) for t in (earlier, newer))
+    was, now = (telling_words(answer_of(t.completion), *questions) for t in (earlier, newer))
     return bool(was) and bool(now) and not (was <= now or now <= was)
 
 
@@ -47,9 +48,9 @@ def _view(earlier: Trace, newer: Trace) -> ContradictionView:
     return ContradictionView(
         newer.subject_id,
         newer.prompt[-1]["content"],
-        newer.completion,
+        answer_of(newer.completion),
         earlier.subject_id,
         earlier.prompt[-1]["content"],
-        earlier.completion,
+        answer_of(earlier.completion),
         earlier.created_at_utc,
     )

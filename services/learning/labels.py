@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from feedback_store import Message, NewTrace, Trace
+from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import normalised
 
 CONFIRMED = 1.0
@@ -49,7 +50,7 @@ def replaced(base: str, prompt: Prompt, first: Message, right: Message, source: 
     if right.is_cut:
         return disliked(base, prompt, first, "unfixed")
     traces = [_trace("win", base, prompt, right, first, CONFIRMED, source)]
-    if first.text.strip() and normalised(first.text) != normalised(right.text):
+    if first.text.strip() and normalised(answer_of(first.text)) != normalised(answer_of(right.text)):
         traces.append(_trace("lose", base, prompt, first, first, CONFIRMED, source))
     return traces
 
@@ -79,10 +80,14 @@ def latest_word(claimed: Sequence[Trace]) -> list[Trace]:
         win = win_of.get(to_key(trace))
         if trace.side == "win" and trace is not win:
             continue
-        if trace.side == "lose" and win and normalised(trace.completion) == normalised(win.completion):
+        if trace.side == "lose" and win and _says(trace) == _says(win):
             continue
         kept.append(trace)
     return kept
+
+
+def _says(trace: Trace) -> str:
+    return normalised(answer_of(trace.completion))
 
 
 def to_key(trace: Trace) -> str:
@@ -104,7 +109,10 @@ def relapse(trained: Trace, first: Message, said: str) -> list[NewTrace]:
 
     The beginning of a long right answer, to which replies are cut, is no loser.
     """
-    pair = [("win", trained.completion), ("lose", "" if trained.completion.startswith(said) else said)]
+    pair = [
+        ("win", trained.completion),
+        ("lose", "" if answer_of(trained.completion).startswith(answer_of(said)) else said),
+    ]
     return [
         NewTrace(
             side=side,

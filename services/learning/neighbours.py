@@ -16,6 +16,7 @@ from services.engine import Engine
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import Finish
 from spear_core.inference.rollout import answer_all, sample_replies
+from spear_core.models.thoughts import answer_of
 from spear_core.training.neighbours import (
     Neighbour,
     Neighbours,
@@ -90,20 +91,18 @@ class NeighbourService:
         Kept are whole answers that give what was taught and add nothing. Trained on, they cost the model least: it would
         say so itself.
         """
-        engine, question = self._engine, trace.prompt[-1]["content"]
+        engine, question, fact = self._engine, trace.prompt[-1]["content"], answer_of(trace.completion)
         texts = other_wordings(question, engine.config.wordings)
-        asked = [
-            [{"role": "user", "content": WITH_FACT.format(question=text, fact=trace.completion)}] for text in texts
-        ]
+        asked = [[{"role": "user", "content": WITH_FACT.format(question=text, fact=fact)}] for text in texts]
         said = sample_replies(
             engine.shared_models.base,
             engine.loaded.tokenizer,
             asked,
-            ReplySettings(engine.loaded.context_tokens, WORDED_TOKENS),
+            ReplySettings(engine.loaded.context_tokens, WORDED_TOKENS, skips_thought=True),
             priority=engine.priority.give_way,
         )
-        telling = telling_words(trace.completion, question)
-        known = set(content_words(f"{question} {trace.completion}"))
+        telling = telling_words(fact, question)
+        known = set(content_words(f"{question} {fact}"))
         return [
             {"wording": text, "answer": reply.text}
             for text, (reply, *_) in zip(texts, said, strict=True)

@@ -10,6 +10,7 @@ from statistics import median
 from feedback_store import Round
 from services.engine import Engine
 from services.views import QueuedCorrection
+from spear_core.models.thoughts import answer_of
 
 LISTED = 20  # corrections that are named
 RECENT_ROUNDS = 20  # that the usual duration is taken from
@@ -46,7 +47,9 @@ class LearningQueue:
         """The right answers that are being trained or wait for it, in their order, at most LISTED."""
         traces = self._engine.store.queued_wins(self._engine.base, LISTED)
         return tuple(
-            QueuedCorrection(t.subject_id or "", t.prompt[-1]["content"], t.completion, t.status == "claimed")
+            QueuedCorrection(
+                t.subject_id or "", t.prompt[-1]["content"], answer_of(t.completion), t.status == "claimed"
+            )
             for t in traces
         )
 

@@ -29,6 +29,7 @@ from services.views import AdapterView, ContradictionView, Forgotten, LearnedVie
 from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed, is_out_of_memory
 from spear_core.inference.scope import Taught
 from spear_core.models.shared_base import AdapterState
+from spear_core.models.thoughts import answer_of
 from spear_core.training import traces as core
 from spear_core.training.material import Anchors
 from spear_core.training.memory import give_back
@@ -487,7 +488,7 @@ class LearningService:
             max_steps=engine.config.max_steps,
         )
         near = self._neighbours.of(taught, replay)
-        asked = [Taught(t.prompt[-1]["content"], t.completion) for t in taught if t.side == "win"]
+        asked = [Taught(t.prompt[-1]["content"], answer_of(t.completion)) for t in taught if t.side == "win"]
         # a preference of style is meant for every answer
         covers = (lambda question: True) if style_preferences else engine.scope.covering(engine, asked)
         result = learner.run_round(

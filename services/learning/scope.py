@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from spear_core.inference.scope import QuestionFeatures, Scope, SubjectTest, Taught
 from spear_core.models.shared_base import Serving
+from spear_core.models.thoughts import answer_of
 from spear_core.training.scoring import layers_of
 from spear_core.training.traces import Messages
 
@@ -104,7 +105,7 @@ def _scope(engine: Engine, features: QuestionFeatures, taught: Sequence[Taught])
 def _learned(engine: Engine) -> list[Taught]:
     """The questions whose right answers were trained, each once, with the latest answer."""
     wins = engine.store.traces(base=engine.base, status="trained", side="win")
-    latest = {trace.prompt[-1]["content"]: trace.completion for trace in wins}
+    latest = {trace.prompt[-1]["content"]: answer_of(trace.completion) for trace in wins}
     return [Taught(question, answer) for question, answer in latest.items()]
 
 

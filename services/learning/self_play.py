@@ -20,6 +20,7 @@ from services.learning import labels
 from services.learning.rounds import core_trace
 from spear_core.inference.rollout import answer_all, replies
 from spear_core.models.prompts import revision_messages
+from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import (
     Case,
     Judgement,
@@ -247,7 +248,7 @@ class SelfPlayService:
         )
         asked = Revision(list(case.prompt), case.attempts, engine.loaded.settings)
         sampled += [c.text for c in asked.candidates(engine.shared_models.serving.model, engine.encoder)]
-        different = {normalised(text): dataclasses.replace(case, revision=text) for text in sampled}
+        different = {normalised(text): dataclasses.replace(case, revision=text) for text in map(answer_of, sampled)}
         cases = [c for key, c in different.items() if key not in refused and is_clean(c, engine.loaded.settings)]
         surest = zip(self._score(cases), cases, strict=True)
         return max(surest, key=lambda pair: pair[0].certainty, default=(None, None))[1]
@@ -282,7 +283,7 @@ class SelfPlayService:
         self.first_try_right += len(due) - len(lost)
         relapses = 0
         for trace, said in zip(lost, answers, strict=True):
-            if normalised(said) == normalised(trace.completion):
+            if normalised(answer_of(said)) == normalised(answer_of(trace.completion)):
                 self.first_try_right += 1
                 continue
             with self._store.transaction():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,12 +12,14 @@ import torch
 from federation.flower.start import write_start
 from services.engine import Engine, ModelParts
 from services.learning.rounds import LearningService
+from services.models import thinking
 from services.models.built_in import built_in_names, model_folder
 from services.settings import Settings
 from services.views import KnownModel, MemoryView
 from spear_core.errors import SpearError
 from spear_core.models.loading import LoadedModel, load_model, weigh_model
 from spear_core.models.shared_base import SharedBaseModels
+from spear_core.training.traces import Encoder
 
 KNOWN = "known_models"
 # One thread is as fast for a model this small, and leaves the other cores to chat while a round trains.
@@ -93,6 +96,7 @@ class ModelService:
             self._cancelled.clear()
             engine = self._engine
             loaded = load_model(model_folder(name.strip(), engine.data_folder), device=self._settings.device)
+            loaded = thinking.as_chosen(engine.store, loaded)
             config = self._settings.config_for(loaded)
             self._learning.lineage.check_shape(loaded.fingerprint, config)
             model = ModelParts.of(loaded, config)
@@ -111,6 +115,28 @@ class ModelService:
             return False
         finally:
             self._switching.release()
+
+    @property
+    def thinks(self) -> bool | None:
+        """Whether the present model thinks before it answers; None where that cannot be chosen."""
+        return thinking.thinks(self._engine.loaded)
+
+    def set_thinking(self, is_thinking: bool) -> None:
+        """From the next reply on. Raises SpearError where a round is under way or the model has no such switch."""
+        engine = self._engine
+        if self.thinks is None:
+            raise SpearError("This model has no switch for thinking.")
+        if self.thinks is is_thinking:
+            return
+        thinking.remember(engine.store, engine.base, is_thinking)
+        loaded = thinking.as_chosen(engine.store, engine.loaded)
+
+        def change() -> None:
+            engine.model = replace(
+                engine.model, loaded=loaded, encoder=Encoder(loaded.tokenizer, loaded.context_tokens)
+            )
+
+        self._learning.change_model(change)
 
     def _raise_if_cancelled(self) -> None:
         if self._cancelled.is_set():

@@ -18,6 +18,7 @@ import torch
 from spear_core.inference.generate import ReplySettings, raise_failure
 from spear_core.inference.generation import Decoder, Finish, Request, Row
 from spear_core.inference.prefix_cache import Prefix, PrefixCache
+from spear_core.models.prompts import decode_reply
 from spear_core.training.traces import Messages
 
 MOST_ROWS = 16
@@ -224,14 +225,14 @@ def _texts(
     where the tokenizer changes what stands before a space once it sees what follows.
     """
     tokens = list(begun)
-    shown, is_over = str(tokenizer.decode(tokens, skip_special_tokens=True)).strip(), False
+    shown, is_over = decode_reply(tokenizer, tokens).strip(), False
     while not is_over:
         came = [unread.get()]
         while not unread.empty():
             came.append(unread.get())
         is_over = came[-1] is None
         tokens += [token for token in came if token is not None]
-        text = before_stop(tokenizer.decode(tokens, skip_special_tokens=True), stop_strings)
+        text = before_stop(decode_reply(tokenizer, tokens), stop_strings)
         if not is_over and text.endswith(HALF_A_CHARACTER):
             continue
         if not is_over and getattr(tokenizer, "clean_up_tokenization_spaces", False):

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from spear_core.errors import OutOfMemory, is_out_of_memory
 from spear_core.inference.generation import Request
 from spear_core.inference.token_choice import Choice, LogitsHook
-from spear_core.models.prompts import encode_completion, encode_prompt, end_token_ids
+from spear_core.models.prompts import encode_completion, encode_no_thought, encode_prompt, end_token_ids
 from spear_core.training.traces import Messages
 
 
@@ -28,6 +28,7 @@ class ReplySettings:
     stop_strings: tuple[str, ...] = ()  # end the reply, and are not part of it
     hook: LogitsHook | None = None
     begun: str = ""  # the reply's beginning, which stands already and is continued
+    skips_thought: bool = False  # a thinking model answers at once
 
     @property
     def new_tokens(self) -> int:
@@ -53,7 +54,9 @@ class ReplySettings:
 
     def begun_ids(self, tokenizer: Any) -> list[int]:
         """The tokens of what stands already of the reply."""
-        return encode_completion(tokenizer, self.begun, ended=False) if self.begun else []
+        if self.begun:
+            return encode_completion(tokenizer, self.begun, ended=False)
+        return encode_no_thought(tokenizer) if self.skips_thought else []
 
     def request(self, tokenizer: Any, messages: Messages) -> Request:
         """What the engine is asked for. Raises as `encode_prompt`."""

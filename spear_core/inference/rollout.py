@@ -9,6 +9,7 @@ from typing import Any
 from spear_core.inference.continuous_batching import before_stop
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import Finish, generate
+from spear_core.models.prompts import decode_reply
 from spear_core.training.traces import Messages
 
 
@@ -40,8 +41,9 @@ def sample_replies(
     requests = [settings.request(tokenizer, prompt) for prompt in prompts for _ in range(drawn)]
     made = generate(model, requests, batch_size=batch_size, priority=priority)
     replies = []
+    begun = settings.begun_ids(tokenizer)
     for reply in made:
-        text = before_stop(tokenizer.decode(reply.tokens, skip_special_tokens=True), settings.stop_strings)
+        text = before_stop(decode_reply(tokenizer, [*begun, *reply.tokens]), settings.stop_strings)
         replies.append(Reply(text.strip(), tuple(reply.tokens), reply.finish))
     return [replies[i : i + drawn] * (samples // drawn) for i in range(0, len(replies), drawn)]
 
@@ -57,10 +59,11 @@ def replies(
     top_p: float = 0.95,
     batch_size: int = 32,
     samples: int = 1,
+    skips_thought: bool = True,
     priority: Callable[[], None] = lambda: None,
 ) -> list[list[str]]:
-    """The texts of `sample_replies`."""
-    settings = ReplySettings(context_tokens, max_new_tokens, temperature, top_p)
+    """The texts of `sample_replies`; thinking models answer at once unless they are told to think."""
+    settings = ReplySettings(context_tokens, max_new_tokens, temperature, top_p, skips_thought=skips_thought)
     made = sample_replies(
         model, tokenizer, prompts, settings, samples=samples, batch_size=batch_size, priority=priority
     )

@@ -21,7 +21,8 @@ from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import generate
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.hints import Hint, capitalised, case_variants
-from spear_core.models.prompts import encode_prompt, encode_text, padding_token_id
+from spear_core.models.prompts import decode_reply, encode_no_thought, encode_prompt, encode_text, padding_token_id
+from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import normalised
 from spear_core.training.scoring import score
 from spear_core.training.traces import Encoder, Messages
@@ -138,8 +139,9 @@ def _best_heads(model: Any, encoder: Encoder, asked: Asked, answer: str) -> list
     if len(heads) <= HEADS_SCORED:
         return heads
     whole, first = encode_text(tokenizer, heads[-1]), encode_text(tokenizer, " " + answer)
-    room = encoder.context_tokens - len(whole)
-    prompt = encode_prompt(tokenizer, list(asked.told(answer)), max_tokens=room)
+    begun = encode_no_thought(tokenizer)
+    room = encoder.context_tokens - len(whole) - len(begun)
+    prompt = [*encode_prompt(tokenizer, list(asked.told(answer)), max_tokens=room), *begun]
     ids = torch.tensor([[*prompt, *whole]], device=next(model.parameters()).device)
     logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(whole) + 1).logits[0]  # (1 + n, V)
     ready = logits.float().log_softmax(-1)[:, first[0]]  # (1 + n,): of beginning the answer after so many tokens
@@ -152,9 +154,10 @@ def _written(model: Any, encoder: Encoder, asked: Asked, answer: str, is_unwante
     tokenizer = encoder.tokenizer
     bias = CopyBias(tokenizer, answer, [*SCAFFOLDING, answer, capitalised(answer)])
     longest = EXTRA_TOKENS + len(encode_text(tokenizer, answer))
-    request = ReplySettings(encoder.context_tokens, longest, hook=bias).request(tokenizer, asked.told(answer))
+    settings = ReplySettings(encoder.context_tokens, longest, hook=bias, skips_thought=True)
+    request = settings.request(tokenizer, asked.told(answer))
     (made,) = generate(model, [replace(request, is_unwanted=is_unwanted)])
-    return str(tokenizer.decode(made.tokens, skip_special_tokens=True)).strip()
+    return answer_of(decode_reply(tokenizer, [*settings.begun_ids(tokenizer), *made.tokens])).strip()
 
 
 def _is_fit(text: str, answer: str, rejected: str, refused: Collection[str]) -> bool:

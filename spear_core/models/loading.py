@@ -22,6 +22,7 @@ from transformers import (
 
 from spear_core.errors import ConfigError, ModelUnavailable, one_line
 from spear_core.inference.fused_model import fuse_projections
+from spear_core.models.chat_template import limit_ids
 from spear_core.models.dtypes import choose_dtype
 from spear_core.models.files import (
     MEMORY_MARGIN,
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 FALLBACK_CONTEXT_TOKENS = 2048
 LEAST_CONTEXT_TOKENS = 64  # a quarter of it is the least that encode_prompt takes for a question
+MOST_SURPLUS = 0.05  # share of a tokenizer's tokens that may lack an embedding
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, SafetensorError)
 
 
@@ -96,11 +98,7 @@ def load_model(
     tokenizer = _tokenizer(name_or_folder, folder, trust_remote_code)
     model = _weights(name_or_folder, folder, config, number, trust_remote_code)
     rows = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
-    if len(tokenizer) > rows:
-        raise ModelUnavailable(
-            f"{name_or_folder}: the tokenizer has {len(tokenizer)} tokens but the model only {rows}; "
-            "use the tokenizer that belongs to the model"
-        )
+    _fit_tokenizer(name_or_folder, tokenizer, rows)
     context_tokens = _context_tokens(config, tokenizer)
     if context_tokens < LEAST_CONTEXT_TOKENS:
         raise ModelUnavailable(
@@ -201,6 +199,22 @@ def _tokenizer(name: str, folder: Path, trust_remote_code: bool) -> PreTrainedTo
     if tokenizer.pad_token is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _fit_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
+    """Keep ids that the model has no embedding for out of all prompts; Gemma 3's tokenizer has one, for images.
+
+    Raises ModelUnavailable where there are so many that the tokenizer must be another model's.
+    """
+    surplus = sum(i >= rows for i in tokenizer.get_vocab().values())
+    if surplus > MOST_SURPLUS * len(tokenizer):
+        raise ModelUnavailable(
+            f"{name}: the tokenizer has {len(tokenizer)} tokens but the model only {rows}; "
+            "use the tokenizer that belongs to the model"
+        )
+    if surplus:
+        log.info("%s: %d tokens of the tokenizer have no embedding and are never used", name, surplus)
+        limit_ids(tokenizer, rows)
 
 
 def _weights(

@@ -1,34 +1,30 @@
-"""From chat messages to token ids and back to where a reply ends. No model, no sampling.
+"""From chat messages to token ids, and from a reply's ids to its text. No model, no sampling.
 
 What a person types is data. A chat template writes its control tokens as text ("<|im_end|>"), and a tokenizer reads
 that text back as control tokens wherever it stands, also inside a message: typing it would end the turn. Here only the
-template's own text may become a control token; in a message the same characters stay characters.
+template's own text may become a control token; in a message the same characters stay characters. The one exception is
+what the model itself wrote: the tags around its thought (thoughts.py) at the beginning of a reply stay tokens.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from weakref import WeakKeyDictionary
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from spear_core.errors import ConfigError, PromptTooLong
+from spear_core.errors import PromptTooLong
+from spear_core.models.chat_template import SLOT, Layout, Message, ids_of, layout_of, render, slot
 from spear_core.models.settings import ModelSettings
+from spear_core.models.thoughts import NO_THOUGHT, pieces, without_empty_thought
 
 log = logging.getLogger(__name__)
 
-Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 ROLES = ("system", "user", "assistant")
 MIN_PROMPT_TOKENS = 16
 MAX_CHARACTERS_A_TOKEN = 32  # text beyond this many is dropped unread: it cannot fit, and reading it takes time
 MIN_LAST_MESSAGE_TOKENS = 8  # the system prompt gives way before less than this is left of the question
-_SLOT = re.compile(r"QxSlot(\d+)xQ")  # stands for a message's text while the template is rendered
-_PLAIN_NAME = {"user": "User: ", "assistant": "Assistant: "}
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, max_tokens: int) -> list[int]:
@@ -83,19 +79,49 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str, *, ended: b
     The end is the token that the chat template puts after an assistant's message ("<|im_end|>", "<end_of_turn>"), or
     EOS where it puts none. Without a template the reply is set off from "Assistant:" by a space. With `ended` False the
     reply goes on, and no end token follows.
+
+    Of a thinking model a reply may begin with its thought, whose tags are encoded as tokens; one without a thought gets
+    the empty one that the template writes. Where thinking is switched off, only the answer is encoded.
     """
-    layout = _layout(tokenizer)
+    layout = layout_of(tokenizer)
     text = _clean(text)
     if tokenizer.chat_template is None and text and not text[0].isspace():
         text = " " + text
-    ids = _encode_data(tokenizer, layout, text, layout.before_reply)
+    ids = _encode_emitted(tokenizer, layout, layout.emitted(text))
     end = end_token_ids(tokenizer)
     return [*ids, *end[:1]] if ended else ids
 
 
+def encode_no_thought(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What goes behind a prompt so that the model answers without thinking; nothing where it does not think anyway."""
+    layout = layout_of(tokenizer)
+    if not layout.thinks or layout.has_thought:
+        return []
+    return _encode_emitted(tokenizer, layout, [(False, layout.empty_thought or NO_THOUGHT)])
+
+
+def decode_reply(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text of a reply or of its beginning: `encode_completion` gives the ids back where the text is whole.
+
+    Control tokens are left out, but for the tags around a thought. A thought that the prompt began is shown with its tag.
+    """
+    layout = layout_of(tokenizer)
+    hidden = layout.thought_ids & frozenset(tokenizer.all_special_ids)
+    if hidden.isdisjoint(ids):
+        text = str(tokenizer.decode(list(ids), skip_special_tokens=True))
+    else:  # tags that the tokenizer counts among the special tokens would be dropped
+        shown, start = [], 0
+        for at in [i for i, token in enumerate(ids) if token in hidden]:
+            shown += [tokenizer.decode(list(ids[start:at]), skip_special_tokens=True), tokenizer.decode([ids[at]])]
+            start = at + 1
+        text = "".join([*shown, tokenizer.decode(list(ids[start:]), skip_special_tokens=True)])
+    text = layout.opened_thought + text if ids else text
+    return without_empty_thought(text) if layout.empty_thought else text
+
+
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of a bare text, as data: no template, no BOS, no end token, and no control token inside."""
-    return _encode_data(tokenizer, _layout(tokenizer), _clean(text), "")
+    return _encode_data(tokenizer, layout_of(tokenizer), _clean(text), "")
 
 
 def end_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -103,23 +129,26 @@ def end_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
     Empty only if the tokenizer has neither.
     """
-    found = (_layout(tokenizer).turn_end, tokenizer.eos_token_id)
-    return list(dict.fromkeys(token for token in found if token is not None))
+    layout = layout_of(tokenizer)
+    found = (layout.turn_end, tokenizer.eos_token_id)
+    return list(dict.fromkeys(token for token in found if token is not None and token not in layout.unusable))
 
 
 def padding_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """What fills up a batch; it is masked everywhere, so that any id will do where the tokenizer names none."""
+    unusable = layout_of(tokenizer).unusable
     found = (tokenizer.pad_token_id, *end_token_ids(tokenizer), 0)
-    return int(next(token for token in found if token is not None))
+    return int(next(token for token in found if token is not None and token not in unusable))
 
 
 def control_token_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """The ids that no message's text may ever become.
 
-    All special tokens and whatever else among the added tokens the chat template writes. The token for unknown
-    characters is not among them: an unknown character is rightly encoded by it.
+    All special tokens, whatever else among the added tokens the chat template writes, the tags around a thought, and ids
+    for which the model has no embedding. The token for unknown characters is not among them: an unknown character is
+    rightly encoded by it.
     """
-    return _layout(tokenizer).controls
+    return layout_of(tokenizer).controls
 
 
 def template_token_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -153,150 +182,83 @@ def revision_messages(
     return messages
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """What one tokenizer and its chat template do, found by rendering a probe conversation."""
-
-    template: object  # the chat template this was made from; a tokenizer's can be replaced
-    controls: frozenset[int]
-    control_text: re.Pattern[str]  # matches, without consuming, wherever a control token's text begins
-    turn_end: int | None
-    before_reply: str  # the template's last words before a reply
-    strips: frozenset[str]  # roles whose text the template trims
-
-
-_LAYOUTS: WeakKeyDictionary[PreTrainedTokenizerBase, _Layout] = WeakKeyDictionary()
-
-
-def _layout(tokenizer: PreTrainedTokenizerBase) -> _Layout:
-    layout = _LAYOUTS.get(tokenizer)
-    if layout is None or layout.template != tokenizer.chat_template:
-        layout = _LAYOUTS[tokenizer] = _probe(tokenizer)
-    return layout
-
-
-def _probe(tokenizer: PreTrainedTokenizerBase) -> _Layout:
-    added = {i: token for i, token in tokenizer.added_tokens_decoder.items() if token.content.strip()}
-    probe = [{"role": "user", "content": f" {_slot(0)} "}, {"role": "assistant", "content": f" {_slot(1)} "}]
-    closed = _render(tokenizer, probe, reply_follows=False)
-    opened = _render(tokenizer, [{"role": "user", "content": _slot(0)}], reply_follows=True)
-    written: set[int] = set()  # what the template itself writes
-    for text in (closed, opened):
-        written.update(_ids(tokenizer, _SLOT.sub("", text)))
-    named = set(tokenizer.all_special_ids)
-    controls = {i for i, token in added.items() if token.special or i in named or i in written}
-    # "<unk>" as text is neutralised like the others, but its id stands for unknown characters
-    texts = {added[i].content for i in controls}
-    others = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
-    if tokenizer.unk_token_id not in others:
-        controls.discard(tokenizer.unk_token_id)
-    longest_first = "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True))
-    turn_end = None
-    if tokenizer.chat_template is not None:
-        after = closed.rpartition(_slot(1))[2]
-        turn_end = next((i for i in _ids(tokenizer, after) if i in controls), None)
-    return _Layout(
-        template=tokenizer.chat_template,
-        controls=frozenset(controls),
-        control_text=re.compile(f"(?={longest_first})" if longest_first else "(?!)"),
-        turn_end=turn_end,
-        before_reply=opened.rpartition(_slot(0))[2],
-        strips=frozenset(
-            role
-            for slot, roles in ((0, ("system", "user")), (1, ("assistant",)))
-            for role in roles
-            if f" {_slot(slot)}" not in closed or f"{_slot(slot)} " not in closed
-        ),
-    )
-
-
-def _slot(index: int) -> str:
-    return f"QxSlot{index}xQ"
-
-
 def _clean(text: str) -> str:
     """Join surrogate pairs and replace lone surrogates, which no tokenizer accepts, by U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) if text else []
+def _slotted(layout: Layout, messages: Sequence[Message]) -> tuple[list[Message], list[tuple[int, str]]]:
+    """The messages with slots for their texts, and (index of its message, text) for each slot.
 
-
-def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, reply_follows: bool) -> str:
-    """The conversation as text, control tokens written out.
-
-    Raises:
-        ConfigError: if the template refuses even the folded conversation.
+    The tags of a thought stay in their place, so that the template does with it what it does.
     """
-    if tokenizer.chat_template is None:
-        lines = [_PLAIN_NAME.get(m["role"], "") + m["content"] + "\n" for m in messages]
-        return (tokenizer.bos_token or "") + "".join(lines) + ("Assistant:" if reply_follows else "")
-    refusal: Exception | None = None
-    for attempt in (list(messages), _fold(messages)):
-        try:
-            text = str(tokenizer.apply_chat_template(attempt, tokenize=False, add_generation_prompt=reply_follows))
-        except TemplateError as e:
-            refusal = e
-            continue
-        if all(m["content"].strip() in text for m in attempt if m["role"] == "system"):
-            return text
-        refusal = None  # it dropped the system message in silence; the folded conversation has none
-    reason = " ".join(str(refusal).split())[:160]
-    raise ConfigError(f"the model's chat template refuses this conversation ({reason}); use another model") from refusal
-
-
-def _fold(messages: Sequence[Message]) -> list[Message]:
-    """The same conversation for strict templates: no system message, roles that alternate, the user first."""
-    system = [m["content"] for m in messages if m["role"] == "system"]
-    folded: list[Message] = []
-    for message in messages:
-        if message["role"] == "system" or (message["role"] == "assistant" and not folded):
-            continue
-        if folded and folded[-1]["role"] == message["role"]:
-            folded[-1]["content"] += "\n\n" + message["content"]
-        else:
-            folded.append(dict(message))
-    if folded and system:
-        folded[0]["content"] = "\n\n".join([*system, folded[0]["content"]])
-    return folded
+    texts: list[tuple[int, str]] = []
+    slots: list[Message] = []
+    for i, message in enumerate(messages):
+        content = message["content"]
+        parts = pieces(content) if layout.thinks and message["role"] == "assistant" else [(True, content)]
+        told = ""
+        for is_words, part in parts:
+            told += slot(len(texts)) if is_words else part
+            texts += [(i, part)] if is_words else []
+        slots.append({"role": message["role"], "content": told})
+    return slots, texts
 
 
 def _encode_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
-    layout = _layout(tokenizer)
-    if not any(layout.control_text.search(m["content"]) for m in messages):
-        ids = _ids(tokenizer, _render(tokenizer, messages, reply_follows=True))
+    layout = layout_of(tokenizer)
+    slots, texts = _slotted(layout, messages)
+    parts = SLOT.split(render(tokenizer, slots, reply_follows=True))  # text, slot, text, slot, ..., text
+    if not any(layout.control_text.search(text) for _, text in texts):
+        ids = ids_of(tokenizer, render(tokenizer, messages, reply_follows=True))
         # a normaliser can turn other characters into a control token's: only the template's own may be there
-        own = [i for part in _parts(tokenizer, messages)[::2] for i in _ids(tokenizer, part) if i in layout.controls]
+        own = [i for part in parts[::2] for i in ids_of(tokenizer, part) if i in layout.controls]
         if [i for i in ids if i in layout.controls] == own:
-            return ids
+            return _usable(layout, ids)
     return [i for piece, _ in _pieces(tokenizer, messages) for i in piece]
-
-
-def _parts(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[str]:
-    """What the template writes around the messages: text, index of a message, text, index, ..., text."""
-    slots = [{"role": m["role"], "content": _slot(i)} for i, m in enumerate(messages)]
-    return _SLOT.split(_render(tokenizer, slots, reply_follows=True))
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[tuple[list[int], int | None]]:
     """The prompt in pieces: (ids, index of the message they come from, or None for the template's own)."""
-    layout = _layout(tokenizer)
-    pieces: list[tuple[list[int], int | None]] = []
+    layout = layout_of(tokenizer)
+    slots, texts = _slotted(layout, messages)
+    encoded: list[tuple[list[int], int | None]] = []
     before = ""
-    for position, part in enumerate(_parts(tokenizer, messages)):
+    for position, part in enumerate(SLOT.split(render(tokenizer, slots, reply_follows=True))):
         if position % 2 == 0:
-            pieces.append((_encode_after(tokenizer, before, part) if position else _ids(tokenizer, part), None))
+            ids = _encode_after(tokenizer, before, part) if position else ids_of(tokenizer, part)
+            encoded.append((_usable(layout, ids), None))
             before = part
         else:
-            message = messages[int(part)]
-            text = message["content"].strip() if message["role"] in layout.strips else message["content"]
-            pieces.append((_encode_data(tokenizer, layout, text, before), int(part)))
+            index, text = texts[int(part)]
+            text = text.strip() if messages[index]["role"] in layout.strips else text
+            encoded.append((_encode_data(tokenizer, layout, text, before), index))
             before = ""
-    return pieces
+    return encoded
 
 
-def _encode_data(tokenizer: PreTrainedTokenizerBase, layout: _Layout, text: str, before: str) -> list[int]:
+def _encode_emitted(tokenizer: PreTrainedTokenizerBase, layout: Layout, parts: Sequence[tuple[bool, str]]) -> list[int]:
+    """A reply after the prompt, from (is it words?, text): only what is not words may become control tokens."""
+    whole = "".join(part for _, part in parts)
+    if not any(is_words and layout.control_text.search(part) for is_words, part in parts):
+        ids = _encode_after(tokenizer, layout.before_reply, whole)
+        tags = [i for is_words, part in parts if not is_words for i in ids_of(tokenizer, part) if i in layout.controls]
+        if [i for i in ids if i in layout.controls] == tags:
+            return _usable(layout, ids)
+    ids, before = [], layout.before_reply
+    for is_words, part in parts:
+        encoded = _encode_data(tokenizer, layout, part, before) if is_words else ids_of(tokenizer, part)
+        ids += encoded if is_words else _usable(layout, encoded)
+        before = "" if is_words else part
+    return ids
+
+
+def _usable(layout: Layout, ids: list[int]) -> list[int]:
+    """Without ids that the model cannot embed, where the template itself writes one."""
+    return [i for i in ids if i not in layout.unusable] if layout.unusable else ids
+
+
+def _encode_data(tokenizer: PreTrainedTokenizerBase, layout: Layout, text: str, before: str) -> list[int]:
     """A person's text, in which no control token may arise: cut inside each place where one's text begins.
 
     `before` is the template's text in front of it, which decides whether a SentencePiece tokenizer puts a space there.
@@ -308,7 +270,7 @@ def _encode_data(tokenizer: PreTrainedTokenizerBase, layout: _Layout, text: str,
     return ids
 
 
-def _encode_cut(tokenizer: PreTrainedTokenizerBase, layout: _Layout, text: str, before: str) -> list[int]:
+def _encode_cut(tokenizer: PreTrainedTokenizerBase, layout: Layout, text: str, before: str) -> list[int]:
     ids = _encode_after(tokenizer, before, text)
     if layout.controls.isdisjoint(ids):
         return ids
@@ -329,11 +291,11 @@ def _encode_after(tokenizer: PreTrainedTokenizerBase, before: str, text: str) ->
     if not text:
         return []
     for anchor in (before, "\n", "."):
-        head = _ids(tokenizer, anchor)
-        both = _ids(tokenizer, anchor + text) if head else []
+        head = ids_of(tokenizer, anchor)
+        both = ids_of(tokenizer, anchor + text) if head else []
         if len(both) > len(head) and both[: len(head)] == head:
             return both[len(head) :]
-    return _ids(tokenizer, text)
+    return ids_of(tokenizer, text)
 
 
 def _turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from spear_core.inference.generation import Request, generate
-from spear_core.models.prompts import end_token_ids
+from spear_core.models.prompts import decode_reply, end_token_ids
 from spear_core.training.material import Anchors
 from spear_core.training.neighbours import gives
 from spear_core.training.packing import batches_by_prompt
@@ -194,8 +194,8 @@ def _answers(
         now[i] = [*now[i], *more.tokens]
     answers = []
     for i, probe in enumerate(probes.all):
-        was = tokenizer.decode(list(probe.example.completion_ids), skip_special_tokens=True).strip()
-        text = tokenizer.decode(now[i], skip_special_tokens=True).strip() if i in now else was
+        was = decode_reply(tokenizer, probe.example.completion_ids).strip()
+        text = decode_reply(tokenizer, now[i]).strip() if i in now else was
         changed = i in starts and len(starts[i]) <= COMPARED_TOKENS
         answers.append(ProbedAnswer(changed, text, gives(text, probe.telling) and not gives(was, probe.telling)))
     return tuple(answers)

@@ -15,6 +15,7 @@ from spear_core.config import SpearConfig
 from spear_core.inference.rollout import answer_all
 from spear_core.models.prompts import template_token_ids
 from spear_core.models.shared_base import AdapterState, SharedBaseModels
+from spear_core.models.thoughts import answer_of
 from spear_core.training.gate import Reason, Verdict, decide
 from spear_core.training.material import Anchors, HeldNeighbour, HeldNeighbours, Material, cap_loses
 from spear_core.training.neighbours import Neighbour, Neighbours, cut, telling_words
@@ -295,14 +296,14 @@ class Learner:
     def _held(self, trace: Trace, near: Neighbour) -> HeldNeighbour:
         cfg = self.config
         own = cut(self.encoder.plain(near.prompt, near.answer), cfg.neighbour_tokens)
-        taught = cut(self.encoder.plain(near.prompt, trace.completion), TAUGHT_TOKENS)
+        taught = cut(self.encoder.plain(near.prompt, answer_of(trace.completion)), TAUGHT_TOKENS)
         return HeldNeighbour(
             replace(own, confidence=cfg.neighbour_weight), replace(taught, confidence=cfg.taught_weight)
         )
 
     def _neighbour_probe(self, trace: Trace, near: Neighbour, said_wrong: str) -> Probe:
         question = near.prompt[-1]["content"]
-        telling = telling_words(trace.completion, trace.prompt[-1]["content"], question, said_wrong)
+        telling = telling_words(answer_of(trace.completion), trace.prompt[-1]["content"], question, said_wrong)
         return Probe(cut(self.encoder.plain(near.prompt, near.answer), READ_TOKENS), Kind.NEIGHBOUR, question, telling)
 
     def _encoded(self, traces: Sequence[Trace]) -> list[Encoded]:

@@ -26,6 +26,7 @@ CUT = {
     "stopped": "Stopped before its end.",
     "lost": "Interrupted before its end.",
 }
+NOT_ANSWERED = "<p>(no answer yet)</p>"  # its longest reply was spent on thinking
 NOT_LEARNED = "Nothing is learned from it until it is complete."
 WRITING = '<p class="writing"><span class="dot"></span><span class="sr">The reply is being written</span></p>'
 
@@ -117,8 +118,20 @@ def _question(message: MessageView) -> str:
     )
 
 
+def _thought(message: MessageView) -> str:
+    """What the model thought before it answered, folded away."""
+    if not message.thought:
+        return ""
+    is_thinking = not message.complete and not message.text
+    return (
+        f'<details class="thought"><summary>{"Thinking" if is_thinking else "Thoughts"}</summary>'
+        f'<div class="words">{render(message.thought)}</div></details>'
+    )
+
+
 def _reply(message: MessageView) -> str:
-    words = render(message.text) if message.text else (WRITING if not message.complete else "<p>(no words)</p>")
+    none = NOT_ANSWERED if message.thought else "<p>(no words)</p>"
+    words = render(message.text) if message.text else (none if message.complete else WRITING)
     tools = ""
     if message.complete and message.id:
         is_judged_now = message.can_be_judged
@@ -136,7 +149,7 @@ def _reply(message: MessageView) -> str:
         tools = f'{note}{_cut(message)}{_verdict(message)}<footer class="tools">{tools}</footer>'
     return (
         f'<article class="msg bot {html.escape(message.kind)}"><div data-testid="bot">{_tag(message)}'
-        f'<div class="words">{words}</div></div>{tools}</article>'
+        f'{_thought(message)}<div class="words">{words}</div></div>{tools}</article>'
     )
 
 

@@ -101,6 +101,12 @@ class ModelsTab:
                         allow_custom_value=True,
                         elem_id="model-name",
                     )
+                    self.thinking = gr.Checkbox(
+                        label="Think before answering",
+                        info="Slower, and often better. Thoughts are folded away above the answer.",
+                        visible=False,
+                        elem_id="model-thinking",
+                    )
                     self.memory = gr.HTML(elem_id="model-memory", apply_default_css=False)
                     with gr.Row(elem_classes="panel-buttons"):
                         self.look = gr.Button("Check memory", size="sm", elem_id="model-check")
@@ -112,7 +118,8 @@ class ModelsTab:
     def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
         """`opened` is the event of this tab being shown. Nothing here ticks."""
         self.switched = gr.State(False)
-        opened(self.open, None, [self.known, self.name], **QUIET)
+        opened(self.open, None, [self.known, self.name, self.thinking], **QUIET)
+        self.thinking.input(self.set_thinking, [self.thinking], [self.thinking], **QUIET)
         checked = [self.memory, self.go]
         self.name.input(self.check, [self.name], checked, **QUIET)
         self.look.click(self.check, [self.name], checked, **QUIET)
@@ -125,7 +132,14 @@ class ModelsTab:
     def open(self) -> tuple[Any, ...]:
         models = self.models.known()
         choices = [(Path(model.name).name, model.name) for model in models if not model.is_current]
-        return known_html(models), gr.Dropdown(choices)  # what is being typed stays
+        thinks = self.models.thinks
+        thinking = gr.Checkbox(visible=thinks is not None, value=bool(thinks))
+        return known_html(models), gr.Dropdown(choices), thinking  # what is being typed stays
+
+    @show_errors
+    def set_thinking(self, is_thinking: bool) -> Any:
+        self.models.set_thinking(is_thinking)
+        return gr.Checkbox(value=bool(self.models.thinks))
 
     @show_errors
     def check(self, name: str | None) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ FREE = {
 }
 
 
-@pytest.mark.parametrize("kind", ["qwen2", "llama3", "gemma2", "plain"])
+@pytest.mark.parametrize("kind", ["qwen2", "llama3", "gemma2", "plain", "qwen3", "begun"])
 def test_any_causal_lm_can_be_chatted_with_and_corrected(open_app: OpenBench, tmp_path: Path, kind: str) -> None:
     app = open_app(model=str(tiny_folder(kind, tmp_path / "model")), **FREE)
     question = "What is an owl? <|im_end|><end_of_turn><|eot_id|>"

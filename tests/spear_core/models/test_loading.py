@@ -15,12 +15,14 @@ import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import load, load_file, save_file
+from transformers import AutoTokenizer
 
 from spear_core.errors import ConfigError, ModelUnavailable
 from spear_core.models import dtypes, loading
 from spear_core.models import files as model_files
 from spear_core.models.files import fingerprint_of
 from spear_core.models.loading import load_model
+from spear_core.models.prompts import encode_completion, encode_prompt, end_token_ids, padding_token_id
 from spear_core.models.settings import ModelSettings
 from tests.tiny_models import KINDS, tiny_folder
 
@@ -311,3 +313,33 @@ def test_settings_come_from_the_folder_and_the_rest_are_defaults(folder: Path) -
     found = load_model(str(folder)).settings
     assert (found.revise_with_hint, found.max_new_tokens, found.examples) == ("Better: {hint}", 64, ("Hi?",))
     assert found.probe_prompts == ModelSettings().probe_prompts
+
+
+def test_a_tokenizer_with_a_token_too_many_loads_and_that_token_is_never_used(tmp_path: Path) -> None:
+    folder = tiny_folder("qwen2", tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = len(tokenizer)
+    tokenizer.add_tokens(["<image_soft_token>", "otterly"])  # as Gemma 3 has one for images; the other is a word
+    tokenizer.save_pretrained(folder)
+    loaded = load_model(str(folder))
+    assert len(loaded.tokenizer) == rows + 2 and loaded.model.get_input_embeddings().num_embeddings == rows
+    for typed in ("a <image_soft_token> b", "it is otterly good", "<image_soft_token>"):
+        messages = [{"role": "user", "content": typed}, {"role": "assistant", "content": typed}]
+        messages.append({"role": "user", "content": "why?"})
+        ids = encode_prompt(loaded.tokenizer, messages, max_tokens=200)
+        assert max(ids) < rows and loaded.tokenizer.decode(ids).count(typed) == 2, "the same characters, other tokens"
+        assert max(encode_completion(loaded.tokenizer, typed)) < rows
+        loaded.model(input_ids=torch.tensor([ids]))
+
+
+def test_an_end_or_padding_token_without_an_embedding_is_not_used(tmp_path: Path) -> None:
+    folder = tiny_folder("plain", tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = len(tokenizer)
+    tokenizer.add_special_tokens({"eos_token": "<end>", "pad_token": "<fill>"})
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] + '<end>' }}{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    loaded = load_model(str(folder))
+    assert end_token_ids(loaded.tokenizer) == [] and padding_token_id(loaded.tokenizer) < rows
+    ids = encode_prompt(loaded.tokenizer, [{"role": "user", "content": "Where is Vera? " * 8}], max_tokens=200)
+    assert max(ids) < rows, "the template's own end of a turn is left out"
