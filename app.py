@@ -70,13 +70,15 @@ def settings_from(given: dict[str, Any]) -> Settings:
 
 
 def prepare_environment(model: str) -> None:
-    """Before the libraries are imported: no telemetry; for a model on this machine also no Hub and no progress bars."""
+    """Before the libraries are imported: no telemetry, and no progress bars for a model on this machine.
+
+    The Hub is asked only for a model that is not on this machine, and for a download that was asked for on the page.
+    """
     from services.models.built_in import SHORT_NAMES
 
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    if model in SHORT_NAMES or Path(model).is_dir():
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    if model in SHORT_NAMES or Path(model).exists():
         os.environ["TQDM_DISABLE"] = "1"
     warnings.filterwarnings("ignore", category=FutureWarning)  # of one library to another; nothing a user can act on
 

@@ -92,6 +92,7 @@ class AppServices:
         """End replies and rounds under way, then close the database. What a round was learning waits for the next start."""
         self.engine.priority.close()
         self.sync.close()
+        self.models.close()
         self.demo.close()
         self.chat.close()
         self._jobs.stop()

@@ -278,7 +278,7 @@ class UserSessions:
             app.comparison,
             app.progress,
             OwnersOnly(app.adapter_files, user, "carry adapters in and out", ()),
-            OwnersOnly(app.models, user, "change the model", ("known",)),
+            OwnersOnly(app.models, user, "change the model", ("known", "recommended", "download_view")),
             OwnersOnly(app.demo, user, "run the demonstration", ("view",)),
             app.model,
         )

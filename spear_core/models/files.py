@@ -54,12 +54,25 @@ def local_folder(name: str, offline: bool | None, trust_remote_code: bool) -> Pa
     return _from_hub(name, offline, trust_remote_code)
 
 
+def _whole_in_cache(name: str, wanted: list[str], elsewhere: list[str]) -> Path | None:
+    """The model's folder in the Hub's cache where all of it is there: then the Hub is not asked."""
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=wanted, ignore_patterns=elsewhere))
+        read_config(name, folder)
+        stored_numbers(name, folder)
+    except (LocalEntryNotFoundError, ModelUnavailable, OSError, ValueError):
+        return None
+    return folder
+
+
 def _from_hub(name: str, offline: bool | None, trust_remote_code: bool) -> Path:
     if offline is None:
         offline = constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
     wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", *(["*.py"] if trust_remote_code else [])]
     elsewhere = ["*/*", "consolidated*"]  # copies of the weights in other layouts
     try:
+        if not offline and (here := _whole_in_cache(name, wanted, elsewhere)):
+            return here
         if not offline:
             _check_hub_files(name, elsewhere)
         return Path(snapshot_download(name, local_files_only=offline, allow_patterns=wanted, ignore_patterns=elsewhere))

@@ -16,6 +16,7 @@ import os
 import shutil
 import struct
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 from transformers.integrations.gguf.dequant import GGML_BLOCK, dequantize
-from transformers.integrations.gguf.gguf_tokenizer_mapping import convert_gguf_tokenizer, get_gguf_tokenizer
+from transformers.integrations.gguf.gguf_tokenizer_mapping import (
+    convert_gguf_tokenizer,
+    get_gguf_tokenizer,
+    select_tokenizer_builder,
+)
 from transformers.integrations.gguf.reader import GgufHeader, load_gguf_state_dict, read_gguf_metadata
 
 from spear_core.errors import ModelUnavailable, one_line
@@ -49,6 +54,7 @@ NORMS_HOLD_ONE_MORE = ("gemma", "gemma2", "gemma3")  # their norm weights are st
 # Vocabularies whose digits are split one by one before byte-level BPE (llama.cpp's regex `\p{N}`). transformers 5.23
 # does not know these names and would split text as GPT-2 does: two line ends before a digit become two tokens.
 SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
+MAGIC = b"GGUF"
 READING_ERRORS = (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, struct.error)
 BYTES_A_WEIGHT = 2  # bfloat16
 ROOM_FACTOR = 1.05  # tokenizer and configuration come on top of the weights
@@ -92,6 +98,40 @@ def convert_gguf(file: Path, folder: Path) -> None:
 def weights_in(header: GgufHeader) -> int:
     """How many numbers the file's tensors hold."""
     return sum(torch.Size(info.shape).numel() for info in header.tensors)
+
+
+def is_gguf(file: Path) -> bool:
+    """Whether a file begins as a GGUF file does."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class GgufSummary:
+    """What a file says of itself: `title` may be empty, `parameters` counts its numbers."""
+
+    title: str
+    parameters: int
+
+
+def summary(file: Path) -> GgufSummary:
+    """Read from the head of the file; nothing is loaded.
+
+    Raises:
+        ModelUnavailable: with one sentence, for what cannot be converted.
+    """
+    header = _header(file)
+    try:
+        metadata, _ = read_gguf_metadata(str(file))
+        select_tokenizer_builder(header.architecture, metadata.get("tokenizer.ggml.model"))
+    except READING_ERRORS as e:
+        raise ModelUnavailable(f"{file.name} has a tokenizer that cannot be read ({one_line(e)})") from e
+    if int(metadata.get("split.count", 1)) > 1:
+        raise ModelUnavailable(f"{file.name} is one part of a model in several files; only whole files can be read")
+    return GgufSummary(str(metadata.get("general.name", "")), weights_in(header))
 
 
 def _header(file: Path) -> GgufHeader:

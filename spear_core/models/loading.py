@@ -33,6 +33,7 @@ from spear_core.models.files import (
     read_config,
     stored_numbers,
 )
+from spear_core.models.gguf_files import summary
 from spear_core.models.settings import ModelSettings, read_settings
 
 log = logging.getLogger(__name__)
@@ -146,6 +147,14 @@ def weigh_model(name_or_folder: str, *, device: str = "cpu", dtype: str = "auto"
     stored, formats = stored_numbers(name_or_folder, folder)
     number, _ = choose_dtype(dtype, target, stored, formats)
     return Weighed(stored, int(stored * number.itemsize * MEMORY_MARGIN), free_bytes(target))
+
+
+def weigh_gguf(file: Path, *, device: str = "cpu") -> Weighed:
+    """The same for a GGUF file, which is kept in bfloat16 once it is converted."""
+    target = _device(device)
+    parameters = summary(file).parameters
+    number, _ = choose_dtype("auto", target, parameters, frozenset({"BF16"}))
+    return Weighed(parameters, int(parameters * number.itemsize * MEMORY_MARGIN), free_bytes(target))
 
 
 def _device(name: str) -> torch.device:

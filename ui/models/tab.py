@@ -1,79 +1,29 @@
-"""The Models tab: which base model answers, what another one needs, and the switch. Rendering is pure."""
+"""The Models tab: which model answers, which others there are, what each needs, and the switch. HTML: lists.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from services.views import KnownModel, MemoryView, ModelView
-from ui.errors import USER_ERRORS, show_errors
+from services.user_session import NotAllowed
+from services.views import ModelView
+from ui.errors import USER_ERRORS, show_errors, word
 from ui.events import QUIET
+from ui.models.lists import LIST_JS, found_html, known_html, memory_html, recommended_html
 
 if TYPE_CHECKING:
     from services.app import AppServices
 
 RELOAD = "(switched) => { if (switched) location.reload(); }"
+POLL_INTERVAL_SECONDS = 1.0  # only while the tab is open
 INTRODUCTION = (
-    "Any causal language model of Transformers, from a folder on this machine or from the local Hub cache. Each model keeps "
-    "its own adapters: what one has learned is there again when you come back to it. Everyone on this instance talks to the "
-    "same model."
+    "Another language model can answer here: one that is on this machine, or one from the list below. Each model keeps what it "
+    "has learned, and it is there again when you come back to it. Everyone on this instance talks to the same model."
 )
-
-
-def size(count: float) -> str:
-    """Bytes as a person says them: `1.4 GB`."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def known_html(models: Sequence[KnownModel]) -> str:
-    """The models that were used here, the present one marked."""
-    rows = "".join(_known(model) for model in models)
-    return f'<section class="card"><header><h3>Models on this instance</h3></header><ul class="models">{rows}</ul></section>'
-
-
-def _where(name: str) -> str:
-    """A folder below the one the app was started in is named from there."""
-    path = Path(name)
-    return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else name
-
-
-def _known(model: KnownModel) -> str:
-    name = escape(Path(model.name).name)
-    learned = (
-        f"{model.versions} version{'' if model.versions == 1 else 's'}" if model.versions else "nothing learned yet"
-    )
-    live = f", v{model.active} live" if model.active else ""
-    pill = '<span class="pill live">answers now</span>' if model.is_current else ""
-    return (
-        f'<li class="entry"><header><h4>{name}</h4>{pill}</header><p class="where">{escape(_where(model.name))}</p>'
-        f"<p>{learned}{live}</p></li>"
-    )
-
-
-def memory_html(memory: MemoryView) -> str:
-    """Needed against free, before anything is loaded."""
-    fits = memory.needed_bytes <= memory.free_bytes
-    share = min(1.0, memory.needed_bytes / max(memory.free_bytes, 1))
-    words = (
-        f"Needs about {size(memory.needed_bytes)}; {size(memory.free_bytes)} are free."
-        if fits
-        else f"Needs about {size(memory.needed_bytes)}, and only {size(memory.free_bytes)} are free. Close other programs or "
-        "choose a smaller model."
-    )
-    return (
-        f'<div class="memory {"fits" if fits else "too-large"}"><p><b>{escape(Path(memory.name).name)}</b>, '
-        f'{memory.parameters / 1e6:,.1f} million parameters</p><div class="bar" role="meter" aria-label="Share of the free memory" '
-        f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{100 * share:.0f}"><span style="width:{100 * share:.1f}%"></span>'
-        f"</div><p>{words}</p></div>"
-    )
 
 
 class ModelsTab:
@@ -90,43 +40,73 @@ class ModelsTab:
                 f'<div class="card intro"><h2>Another model</h2><p>{INTRODUCTION}</p></div>', elem_id="models-intro"
             )
             with gr.Row(elem_id="models-columns"):
-                with gr.Column(elem_id="models-known", min_width=300):
-                    self.known = gr.HTML(known_html(self.models.known()), apply_default_css=False)
-                with gr.Column(elem_id="models-switch", elem_classes="card", min_width=300):
-                    gr.HTML("<header><h3>Switch</h3></header>")
-                    self.name = gr.Dropdown(
-                        [],
-                        label="Folder or Hub name",
-                        info="Choose one that was used here, or type another.",
-                        allow_custom_value=True,
-                        elem_id="model-name",
-                    )
-                    self.thinking = gr.Checkbox(
-                        label="Think before answering",
-                        info="Slower, and often better. Thoughts are folded away above the answer.",
-                        visible=False,
-                        elem_id="model-thinking",
-                    )
-                    self.memory = gr.HTML(elem_id="model-memory", apply_default_css=False)
-                    with gr.Row(elem_classes="panel-buttons"):
-                        self.look = gr.Button("Check memory", size="sm", elem_id="model-check")
-                        self.go = gr.Button(
-                            "Switch to it", variant="primary", size="sm", interactive=False, elem_id="model-switch"
-                        )
-                        self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="model-cancel")
+                with gr.Column(elem_id="models-lists", min_width=300):
+                    self.known = self._list(known_html(self.models.known()), "models-known")
+                    self.found = self._list("", "models-found")
+                    self.recommended = self._list("", "models-recommended")
+                with gr.Column(elem_id="models-side", min_width=300):
+                    self._build_switch()
+                    self._build_folder()
+
+    def _list(self, html: str, name: str) -> gr.HTML:
+        return gr.HTML(html, elem_id=name, js_on_load=LIST_JS, apply_default_css=False)
+
+    def _build_switch(self) -> None:
+        with gr.Column(elem_id="models-switch", elem_classes="card"):
+            gr.HTML("<header><h3>Switch</h3></header>")
+            self.name = gr.Dropdown(
+                [],
+                label="Model",
+                info="Choose one from the lists, or type a folder, a GGUF file, or a name on the Hugging Face Hub.",
+                allow_custom_value=True,
+                elem_id="model-name",
+            )
+            self.memory = gr.HTML(elem_id="model-memory", apply_default_css=False)
+            with gr.Row(elem_classes="panel-buttons"):
+                self.look = gr.Button("Check memory", size="sm", elem_id="model-check")
+                self.go = gr.Button(
+                    "Switch to it", variant="primary", size="sm", interactive=False, elem_id="model-switch"
+                )
+                self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="model-cancel")
+            self.thinking = gr.Checkbox(
+                label="Think before answering",
+                info="Of the present model. Slower, and often better; thoughts are folded away above the answer.",
+                visible=False,
+                elem_id="model-thinking",
+            )
+
+    def _build_folder(self) -> None:
+        with gr.Column(elem_id="models-folder", elem_classes="card"):
+            gr.HTML("<header><h3>A folder with models</h3></header>")
+            self.folder = gr.Textbox(
+                label="Folder",
+                info="What lies in it is listed under “Also on this machine”. Nothing is copied until it is used.",
+                elem_id="model-folder",
+            )
+            self.search = gr.Button("Look there", size="sm", elem_id="model-search")
 
     def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
-        """`opened` is the event of this tab being shown. Nothing here ticks."""
-        self.switched = gr.State(False)
-        opened(self.open, None, [self.known, self.name, self.thinking], **QUIET)
+        """`opened` is the event of this tab being shown. Returns the timer that ticks while it is seen."""
+        self.switched, self.drawn = gr.State(False), gr.State("")
+        timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
+        opened(self.open, None, [self.known, self.name, self.thinking], **QUIET).then(
+            self.look_around, None, [self.found, self.folder], **QUIET
+        )
+        timer.tick(self.follow, [self.drawn], [self.recommended, self.drawn], queue=False, **QUIET)
         self.thinking.input(self.set_thinking, [self.thinking], [self.thinking], **QUIET)
         checked = [self.memory, self.go]
         self.name.input(self.check, [self.name], checked, **QUIET)
         self.look.click(self.check, [self.name], checked, **QUIET)
+        for listed in (self.known, self.found, self.recommended):
+            listed.choose(self.choose, None, [self.name, *checked], **QUIET)
+        self.recommended.download(self.download, None, [self.recommended, self.drawn], **QUIET)
+        self.recommended.stop(self.stop, None, [self.recommended, self.drawn], **QUIET)
+        for event in (self.search.click, self.folder.submit):
+            event(self.name_folder, [self.folder], [self.found, self.folder], **QUIET)
         changing = [self.memory, self.go, self.cancel, self.known, self.header, self.switched]
         self.go.click(self.switch, [self.name], changing, **QUIET).then(None, [self.switched], None, js=RELOAD)
         self.cancel.click(self.keep, None, None, **QUIET)
-        return []
+        return [timer]
 
     @show_errors
     def open(self) -> tuple[Any, ...]:
@@ -137,17 +117,57 @@ class ModelsTab:
         return known_html(models), gr.Dropdown(choices), thinking  # what is being typed stays
 
     @show_errors
+    def look_around(self) -> tuple[Any, ...]:
+        """What is on this machine is for owners: a guest sees an empty list."""
+        try:
+            return found_html(self.models.on_this_machine()), self.models.named_folder()
+        except NotAllowed:
+            return "", gr.skip()
+
+    @show_errors
+    def follow(self, drawn: str) -> tuple[Any, ...]:
+        """The timer's tick: nothing is sent while nothing changed."""
+        html = self._recommended()
+        return (gr.skip(), gr.skip()) if html == drawn else (html, html)
+
+    def _recommended(self) -> str:
+        return recommended_html(self.models.recommended(), self.models.download_view())
+
+    @show_errors
+    def download(self, event: gr.EventData) -> tuple[str, str]:
+        self.models.download(word(event, "name"))
+        return (self._recommended(),) * 2
+
+    @show_errors
+    def stop(self) -> tuple[str, str]:
+        self.models.cancel_download()
+        return (self._recommended(),) * 2
+
+    @show_errors
+    def name_folder(self, folder: str) -> tuple[Any, ...]:
+        self.models.name_folder(folder)
+        return self.look_around()  # type: ignore[no-any-return]
+
+    @show_errors
     def set_thinking(self, is_thinking: bool) -> Any:
         self.models.set_thinking(is_thinking)
         return gr.Checkbox(value=bool(self.models.thinks))
 
     @show_errors
+    def choose(self, event: gr.EventData) -> tuple[Any, ...]:
+        name = word(event, "name")
+        return name, *self._checked(name)
+
+    @show_errors
     def check(self, name: str | None) -> tuple[Any, ...]:
         """Memory first; nothing is loaded by looking."""
-        if not (name or "").strip():
+        return self._checked(str(name or ""))
+
+    def _checked(self, name: str) -> tuple[Any, ...]:
+        if not name.strip():
             return "", gr.Button(interactive=False)
         try:
-            memory = self.models.weigh(str(name))
+            memory = self.models.weigh(name)
         except USER_ERRORS as error:
             sentence = str(error)
             return f'<p class="problem" role="alert">{escape(sentence[:1].upper() + sentence[1:])}.</p>', gr.Button(
