@@ -88,15 +88,20 @@ def test_thinking_is_switched_off_and_stays_off_after_a_restart(open_app: OpenBe
     app = open_app(model=folder, **FREE)
     assert app.models.thinks is True
     app.models.set_thinking(False)
-    for bench in (app, open_app(model=folder, **FREE)):
-        assert bench.models.thinks is False
-        tokenizer = bench.engine.encoder.tokenizer
-        ids = encode_prompt(tokenizer, [{"role": "user", "content": QUESTION}], max_tokens=100)
-        assert tokenizer.decode(ids).endswith("<think>\n\n</think>\n\n")
-        assert tokenizer is bench.engine.loaded.tokenizer
-        assert ask(bench, QUESTION).complete
-    bench.models.set_thinking(True)
-    assert bench.models.thinks is True
+    answers_without_thinking(app)
+    app = open_app(model=folder, **FREE)
+    answers_without_thinking(app)
+    app.models.set_thinking(True)
+    assert app.models.thinks is True
+
+
+def answers_without_thinking(app: AppServices) -> None:
+    assert app.models.thinks is False
+    tokenizer = app.engine.encoder.tokenizer
+    ids = encode_prompt(tokenizer, [{"role": "user", "content": QUESTION}], max_tokens=100)
+    assert tokenizer.decode(ids).endswith("<think>\n\n</think>\n\n")
+    assert tokenizer is app.engine.loaded.tokenizer
+    assert ask(app, QUESTION).complete
 
 
 def test_a_model_without_thoughts_has_no_switch(open_app: OpenBench, tmp_path: Path) -> None:

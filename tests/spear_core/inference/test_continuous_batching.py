@@ -121,7 +121,7 @@ def test_a_reply_joins_others_under_way_and_grows(loaded: LoadedModel) -> None:
 
 
 def test_a_reply_is_shown_token_by_token_but_no_half_character_and_nothing_that_will_change(
-    loaded: LoadedModel,
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "Warthogs: Zürich, 日本 🦉!"
     ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -138,17 +138,17 @@ def test_a_reply_is_shown_token_by_token_but_no_half_character_and_nothing_that_
     unread.put(None)
     assert list(shown) == []
 
-    class CleansUp:  # as some tokenizers of transformers do
-        clean_up_tokenization_spaces = True
+    def decode(tokens: list[int], **_: Any) -> str:
+        return " ".join(["it", "'", "s", "mine"][: len(tokens)]).replace(" ' s", "'s")
 
-        def decode(self, tokens: list[int], **_: Any) -> str:
-            return " ".join(["it", "'", "s", "mine"][: len(tokens)]).replace(" ' s", "'s")
-
+    cleans_up = copy.copy(loaded.tokenizer)  # as some tokenizers of transformers do
+    monkeypatch.setattr(cleans_up, "clean_up_tokenization_spaces", True)
+    monkeypatch.setattr(cleans_up, "decode", decode)
     for token in (0, 1, 2, 3, None):
         unread.put(token)
-    assert list(continuous_batching._texts(unread, CleansUp())) == ["it's mine"]
+    assert list(continuous_batching._texts(unread, cleans_up)) == ["it's mine"]
     late: list[str] = []
-    shown = continuous_batching._texts(unread, CleansUp())
+    shown = continuous_batching._texts(unread, cleans_up)
     for tokens in ([0, 1], [2, 3], [None]):
         for token in tokens:
             unread.put(token)
