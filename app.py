@@ -69,18 +69,14 @@ def settings_from(given: dict[str, Any]) -> Settings:
     return read_settings(file, given, {"model": AUTO, "data_folder": Path("data")})
 
 
-def prepare_environment(model: str) -> None:
-    """Before the libraries are imported: no telemetry, and no progress bars for a model on this machine.
+def prepare_environment() -> None:
+    """Before the libraries are imported, which read this once: no telemetry, and nothing that a user cannot act on.
 
     The Hub is asked only for a model that is not on this machine, and for a download that was asked for on the page.
     """
-    from services.models.built_in import SHORT_NAMES
-
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    if model in SHORT_NAMES or Path(model).exists():
-        os.environ["TQDM_DISABLE"] = "1"
-    warnings.filterwarnings("ignore", category=FutureWarning)  # of one library to another; nothing a user can act on
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of one library to another
 
 
 def announce(settings: Settings) -> None:
@@ -132,6 +128,7 @@ def serve_until_signal(settings: Settings) -> None:
 def run(argv: list[str]) -> None:
     """Raises SpearError or StoreError, each with one sentence."""
     os.umask(0o077)  # what is written is for this user's eyes only
+    prepare_environment()
     if argv and argv[0] in COMMANDS:
         from cli import commands, mcp_server
 
@@ -150,7 +147,6 @@ def run(argv: list[str]) -> None:
         level=logging.INFO if settings.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    prepare_environment(settings.model)
     serve_until_signal(settings)
 
 

@@ -64,7 +64,7 @@ class ModelCatalogue:
                     raise ModelUnavailable(found.problem)
                 self._weighed[key] = (self.weigh(found.name).needed_bytes, "")
             except ModelUnavailable as problem:
-                self._weighed[key] = (0, str(problem).removeprefix(f"{found.name}: ").removeprefix(f"{found.name} "))
+                self._weighed[key] = (0, _without_name(str(problem), found.name))
         return self._weighed[key]
 
     def recommended(self) -> list[RecommendedModel]:
@@ -89,3 +89,10 @@ class ModelCatalogue:
         rounds = self._engine.store.rounds(self._engine.base, ROUNDS_LOOKED_AT)
         took = [float(r.figures["round_seconds"]) for r in rounds if r.figures.get("round_seconds")]
         return (median(took), float(self._engine.loaded.parameters)) if took else None
+
+
+def _without_name(problem: str, name: str) -> str:
+    """The sentence under the model's own heading."""
+    if problem.startswith(f"{name}: "):
+        return problem.removeprefix(f"{name}: ")
+    return f"it {problem.removeprefix(f'{name} ')}" if problem.startswith(f"{name} ") else problem

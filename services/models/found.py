@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub import constants
+
 HUB, LM_STUDIO, OLLAMA = "Hugging Face cache", "LM Studio", "Ollama"
 MODEL_LAYER, ADAPTER_LAYER = "application/vnd.ollama.image.model", "application/vnd.ollama.image.adapter"
 DEEPEST = 4  # folders below one that is searched
@@ -36,7 +38,7 @@ def candidates(named_folder: str = "", environment: Mapping[str, str] = os.envir
     """All models that are found, those of one place by name; `named_folder` is one that the user named."""
     home = Path(environment.get("HOME") or Path.home())
     found = [
-        *_hub(_hub_cache(home, environment)),
+        *_hub(Path(constants.HF_HUB_CACHE)),
         *(c for folder in _lm_studio_folders(home) for c in _below(folder, LM_STUDIO)),
         *(c for folder in _ollama_folders(home, environment) for c in _ollama(folder)),
     ]
@@ -44,13 +46,6 @@ def candidates(named_folder: str = "", environment: Mapping[str, str] = os.envir
         folder = Path(named_folder).expanduser()
         found += _below(folder, str(folder))
     return list({c.name: c for c in found}.values())
-
-
-def _hub_cache(home: Path, environment: Mapping[str, str]) -> Path:
-    if cache := environment.get("HF_HUB_CACHE"):
-        return Path(cache)
-    root = environment.get("HF_HOME") or Path(environment.get("XDG_CACHE_HOME") or home / ".cache") / "huggingface"
-    return Path(root) / "hub"
 
 
 def _lm_studio_folders(home: Path) -> list[Path]:

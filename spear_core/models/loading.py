@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as logging_of_transformers
 
 from spear_core.errors import ConfigError, ModelUnavailable, one_line
 from spear_core.inference.fused_model import fuse_projections
@@ -229,6 +230,7 @@ def _fit_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, rows: int) -> 
 def _weights(
     name: str, folder: Path, config: PretrainedConfig, dtype: torch.dtype, trust_remote_code: bool
 ) -> PreTrainedModel:
+    logging_of_transformers.disable_progress_bar()  # it loads in seconds, and the bar stays in the terminal
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,

@@ -66,9 +66,8 @@ def walk(browser: Browser, size: str, app: App) -> None:
         page.locator("#own code.address").wait_for()
         camera.take("12-federation-tab", whole_page=is_phone)
         visitor.open_tab("Models")
-        page.fill("#model-name input", "assets/pocket-model")
-        page.keyboard.press("Tab")
-        page.click("#model-check")
+        page.locator("#models-recommended .entry").first.wait_for()
+        page.get_by_role("button", name="Choose pocket-model").click()
         page.locator("#model-memory .memory").wait_for()
         camera.take("9-models-tab")
         if is_phone:

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.axe import serious_findings
 from tests.browser.driver import App, Visitor
 from tests.browser.story import lessons
+from tests.tiny_gguf import tiny_gguf
 
 pytestmark = pytest.mark.browser
 
@@ -236,11 +237,34 @@ def test_the_models_tab_weighs_before_it_loads(visitor: Visitor, model: Path) ->
     page.click("#model-check")
     expect(page.get_by_role("alert")).to_contain_text("There is no folder /no/such/folder; check the path")
     expect(page.locator("#model-switch")).to_be_disabled()
+    words = page.locator("#models").inner_text().lower()
+    assert not [word for word in ("causal", "adapter", "rank", "gate") if word in words], "words of the trade"
     page.fill("#model-name input", str(model))
     page.keyboard.press("Tab")
     page.click("#model-check")
     expect(page.locator("#model-memory")).to_contain_text("are free")
     expect(page.locator("#model-switch")).to_be_enabled()
+
+
+def test_models_of_a_named_folder_are_listed_and_chosen_and_a_download_without_a_hub_says_so(
+    visitor: Visitor, tmp_path: Path
+) -> None:
+    page = visitor.page
+    tiny_gguf("qwen3", tmp_path / "tiny-qwen3.gguf")
+    (tmp_path / "noise.gguf").write_bytes(b"not a model")
+    visitor.open_tab("Models")
+    page.fill("#model-folder textarea, #model-folder input", str(tmp_path))
+    page.click("#model-search")
+    entry = page.locator("#models-found .entry", has_text="tiny-qwen3")
+    expect(entry).to_contain_text("of memory")
+    expect(page.locator("#models-found .entry", has_text="noise")).to_contain_text("Cannot be used:")
+    entry.get_by_role("button", name="Choose tiny-qwen3").click()
+    expect(page.locator("#model-memory")).to_contain_text("are free")
+    expect(page.locator("#model-switch")).to_be_enabled()
+    recommended = page.locator("#models-recommended")
+    expect(recommended.locator(".entry").first).to_contain_text("a correction about")
+    recommended.get_by_role("button", name="Download").first.click()
+    expect(recommended.locator("p.problem")).to_contain_text("Hugging Face Hub")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

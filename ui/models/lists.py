@@ -14,7 +14,7 @@ from ui.words import duration
 LIST_JS = """
 element.addEventListener('click', (event) => {
     const button = event.target.closest('button[data-do]');
-    if (button) trigger(button.dataset.do, {name: button.dataset.name ?? ''});
+    if (['choose', 'download', 'stop'].includes(button?.dataset.do)) trigger(button.dataset.do, {name: button.dataset.name});
 });
 """
 NONE_FOUND = (

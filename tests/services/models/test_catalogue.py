@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from services.app import AppServices
 from services.models.found import HUB, LM_STUDIO, OLLAMA, candidates
@@ -26,8 +27,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
-    for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "OLLAMA_MODELS"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("OLLAMA_MODELS", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / ".cache" / "huggingface" / "hub"))
     return folder
 
 
@@ -144,17 +145,11 @@ def test_a_folder_is_named_kept_and_given_up(home: Path, app: AppServices, tmp_p
     assert app.models.on_this_machine() == []
 
 
-def test_a_model_in_the_cache_is_loaded_without_asking_the_hub(
-    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from huggingface_hub import constants
-
-    cache = tmp_path / "cache"
-    in_hub = cache / "models--owner--tiny"
+def test_a_model_in_the_cache_is_loaded_without_asking_the_hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_hub = home / ".cache/huggingface/hub/models--owner--tiny"
     tiny_folder("qwen2", in_hub / "snapshots" / "abc")
     (in_hub / "refs").mkdir()
     (in_hub / "refs" / "main").write_text("abc")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody answers there

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import load, load_file, save_file
 from transformers import AutoTokenizer
@@ -343,3 +344,9 @@ def test_an_end_or_padding_token_without_an_embedding_is_not_used(tmp_path: Path
     assert end_token_ids(loaded.tokenizer) == [] and padding_token_id(loaded.tokenizer) < rows
     ids = encode_prompt(loaded.tokenizer, [{"role": "user", "content": "Where is Vera? " * 8}], max_tokens=200)
     assert max(ids) < rows, "the template's own end of a turn is left out"
+
+
+def test_loading_shows_no_progress_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    transformers.utils.logging.enable_progress_bar()
+    load_model(str(tiny_folder("qwen2", tmp_path / "model")))
+    assert capfd.readouterr() == ("", "")
