@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from feedback_store import Store
-from services.models.built_in import FOLDER as BASE_MODELS
+from services.models.prepared import FOLDER as BASE_MODELS
 from services.peers.published_update import carry_on_numbering
 from services.data.private_files import TEMPORARY, close_to_others, temporary_leftovers
 from spear_core.errors import ConfigError, SpearError

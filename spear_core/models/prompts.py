@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from itertools import pairwise
 
 from transformers import PreTrainedTokenizerBase
 
 from spear_core.errors import PromptTooLong
 from spear_core.models.chat_template import SLOT, Layout, Message, ids_of, layout_of, render, slot
+from spear_core.models.encoding import clean, encode_after, encode_data, encode_emitted, usable, whole_characters
 from spear_core.models.settings import ModelSettings
 from spear_core.models.thoughts import NO_THOUGHT, pieces, without_empty_thought
 
@@ -50,10 +50,10 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message
         raise PromptTooLong(f"only {max_tokens} tokens are left for the prompt; allow shorter replies")
     if not messages or messages[-1]["role"] != "user":
         raise ValueError("a prompt ends with a message of the user")
-    clean = [{"role": m["role"], "content": _clean(m["content"])} for m in messages]
-    if unknown := {m["role"] for m in clean} - set(ROLES):
+    cleaned = [{"role": m["role"], "content": clean(m["content"])} for m in messages]
+    if unknown := {m["role"] for m in cleaned} - set(ROLES):
         raise ValueError(f"unknown roles {sorted(unknown)}; use {', '.join(ROLES)}")
-    system, turns = _turns(clean)
+    system, turns = _turns(cleaned)
     limit = max_tokens * MAX_CHARACTERS_A_TOKEN
     turns[-1][-1]["content"] = turns[-1][-1]["content"][-limit:]
     while len(turns) > 1 and sum(len(m["content"]) for turn in turns for m in turn) > limit:
@@ -84,10 +84,10 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str, *, ended: b
     the empty one that the template writes. Where thinking is switched off, only the answer is encoded.
     """
     layout = layout_of(tokenizer)
-    text = _clean(text)
+    text = clean(text)
     if tokenizer.chat_template is None and text and not text[0].isspace():
         text = " " + text
-    ids = _encode_emitted(tokenizer, layout, layout.emitted(text))
+    ids = encode_emitted(tokenizer, layout, layout.emitted(text))
     end = end_token_ids(tokenizer)
     return [*ids, *end[:1]] if ended else ids
 
@@ -97,7 +97,7 @@ def encode_no_thought(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     layout = layout_of(tokenizer)
     if not layout.thinks or layout.has_thought:
         return []
-    return _encode_emitted(tokenizer, layout, [(False, layout.empty_thought or NO_THOUGHT)])
+    return encode_emitted(tokenizer, layout, [(False, layout.empty_thought or NO_THOUGHT)])
 
 
 def decode_reply(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
@@ -110,18 +110,20 @@ def decode_reply(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     if hidden.isdisjoint(ids):
         text = str(tokenizer.decode(list(ids), skip_special_tokens=True))
     else:  # tags that the tokenizer counts among the special tokens would be dropped
-        shown, start = [], 0
+        shown: list[str] = []
+        start = 0
         for at in [i for i, token in enumerate(ids) if token in hidden]:
-            shown += [tokenizer.decode(list(ids[start:at]), skip_special_tokens=True), tokenizer.decode([ids[at]])]
+            shown += [str(tokenizer.decode(list(ids[start:at]), skip_special_tokens=True))]
+            shown += [str(tokenizer.decode([ids[at]]))]
             start = at + 1
-        text = "".join([*shown, tokenizer.decode(list(ids[start:]), skip_special_tokens=True)])
+        text = "".join([*shown, str(tokenizer.decode(list(ids[start:]), skip_special_tokens=True))])
     text = layout.opened_thought + text if ids else text
     return without_empty_thought(text) if layout.empty_thought else text
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of a bare text, as data: no template, no BOS, no end token, and no control token inside."""
-    return _encode_data(tokenizer, layout_of(tokenizer), _clean(text), "")
+    return encode_data(tokenizer, layout_of(tokenizer), clean(text), "")
 
 
 def end_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -182,11 +184,6 @@ def revision_messages(
     return messages
 
 
-def _clean(text: str) -> str:
-    """Join surrogate pairs and replace lone surrogates, which no tokenizer accepts, by U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
 def _slotted(layout: Layout, messages: Sequence[Message]) -> tuple[list[Message], list[tuple[int, str]]]:
     """The messages with slots for their texts, and (index of its message, text) for each slot.
 
@@ -214,7 +211,7 @@ def _encode_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]
         # a normaliser can turn other characters into a control token's: only the template's own may be there
         own = [i for part in parts[::2] for i in ids_of(tokenizer, part) if i in layout.controls]
         if [i for i in ids if i in layout.controls] == own:
-            return _usable(layout, ids)
+            return usable(layout, ids)
     return [i for piece, _ in _pieces(tokenizer, messages) for i in piece]
 
 
@@ -226,76 +223,15 @@ def _pieces(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> 
     before = ""
     for position, part in enumerate(SLOT.split(render(tokenizer, slots, reply_follows=True))):
         if position % 2 == 0:
-            ids = _encode_after(tokenizer, before, part) if position else ids_of(tokenizer, part)
-            encoded.append((_usable(layout, ids), None))
+            ids = encode_after(tokenizer, before, part) if position else ids_of(tokenizer, part)
+            encoded.append((usable(layout, ids), None))
             before = part
         else:
             index, text = texts[int(part)]
             text = text.strip() if messages[index]["role"] in layout.strips else text
-            encoded.append((_encode_data(tokenizer, layout, text, before), index))
+            encoded.append((encode_data(tokenizer, layout, text, before), index))
             before = ""
     return encoded
-
-
-def _encode_emitted(tokenizer: PreTrainedTokenizerBase, layout: Layout, parts: Sequence[tuple[bool, str]]) -> list[int]:
-    """A reply after the prompt, from (is it words?, text): only what is not words may become control tokens."""
-    whole = "".join(part for _, part in parts)
-    if not any(is_words and layout.control_text.search(part) for is_words, part in parts):
-        ids = _encode_after(tokenizer, layout.before_reply, whole)
-        tags = [i for is_words, part in parts if not is_words for i in ids_of(tokenizer, part) if i in layout.controls]
-        if [i for i in ids if i in layout.controls] == tags:
-            return _usable(layout, ids)
-    ids, before = [], layout.before_reply
-    for is_words, part in parts:
-        encoded = _encode_data(tokenizer, layout, part, before) if is_words else ids_of(tokenizer, part)
-        ids += encoded if is_words else _usable(layout, encoded)
-        before = "" if is_words else part
-    return ids
-
-
-def _usable(layout: Layout, ids: list[int]) -> list[int]:
-    """Without ids that the model cannot embed, where the template itself writes one."""
-    return [i for i in ids if i not in layout.unusable] if layout.unusable else ids
-
-
-def _encode_data(tokenizer: PreTrainedTokenizerBase, layout: Layout, text: str, before: str) -> list[int]:
-    """A person's text, in which no control token may arise: cut inside each place where one's text begins.
-
-    `before` is the template's text in front of it, which decides whether a SentencePiece tokenizer puts a space there.
-    """
-    cuts = [0, *(match.start() + 1 for match in layout.control_text.finditer(text)), len(text)]
-    ids: list[int] = []
-    for start, end in pairwise(cuts):
-        ids += _encode_cut(tokenizer, layout, text[start:end], before if start == 0 else "\n")
-    return ids
-
-
-def _encode_cut(tokenizer: PreTrainedTokenizerBase, layout: Layout, text: str, before: str) -> list[int]:
-    ids = _encode_after(tokenizer, before, text)
-    if layout.controls.isdisjoint(ids):
-        return ids
-    # a normaliser made a control token out of other characters: halve the text until it is broken
-    if len(text) > 1:
-        middle = len(text) // 2
-        first = _encode_cut(tokenizer, layout, text[:middle], before)
-        return first + _encode_cut(tokenizer, layout, text[middle:], "\n")
-    return [i for i in ids if i not in layout.controls]  # a control token of one character: it cannot be said
-
-
-def _encode_after(tokenizer: PreTrainedTokenizerBase, before: str, text: str) -> list[int]:
-    """Ids of `text` as they are when it follows `before`, without those of `before`.
-
-    Encoded on its own, a SentencePiece tokenizer would put a space in front. Where the two would share a token, a
-    neutral text goes first instead.
-    """
-    if not text:
-        return []
-    for anchor in (before, "\n", "."):
-        head = ids_of(tokenizer, anchor)
-        both = ids_of(tokenizer, anchor + text) if head else []
-        if len(both) > len(head) and both[: len(head)] == head:
-            return both[len(head) :]
-    return ids_of(tokenizer, text)
 
 
 def _turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:
@@ -320,16 +256,8 @@ def _encode_end(
         room = max_tokens - sum(len(ids) for ids, slot in pieces if slot != question)
         wanted = min(MIN_LAST_MESSAGE_TOKENS, len(said)) if len(kept) > 1 else 1
         if room >= max(wanted, 1):
-            end = _whole_characters(tokenizer, said[-room:])
+            end = whole_characters(tokenizer, said[-room:])
             return [i for ids, slot in pieces for i in (end if slot == question else ids)]
         if len(kept) > 1:
             log.warning("the system prompt leaves no room for the question; it is left out of this prompt")
     raise PromptTooLong(f"{max_tokens} tokens do not hold the chat template and a question; allow shorter replies")
-
-
-def _whole_characters(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
-    """Without the rest of a character whose first bytes were cut off."""
-    for start in range(min(4, len(ids))):
-        if not str(tokenizer.decode(ids[start : start + 8])).startswith("\ufffd"):
-            return ids[start:]
-    return ids

@@ -1,6 +1,6 @@
 """`python -m tests.browser.screenshots`: walk the journey on the default model, write docs/images/*.png for two widths.
 
-Each width has a data folder of its own, so that the same fact is taught from nothing.
+Each width has a data folder of its own, so that the same fact is taught from nothing. `... screenshots phone demo` takes only those.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tests.browser.story import PERSONAL, teach_personal
 
 IMAGES = ROOT / "docs" / "images"
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+DEMO = "demo"
 DEMO_QUESTIONS = 12  # the demonstration is photographed after so many
 
 
@@ -103,14 +104,12 @@ def main() -> int:
         return 2
     IMAGES.mkdir(parents=True, exist_ok=True)
     with chromium() as browser:
-        for i, size in enumerate(SIZES):
+        for part in sys.argv[1:] or (*SIZES, DEMO):
             with tempfile.TemporaryDirectory() as scratch:
                 app = App(Path(scratch) / "data", model=SMOLLM2)
                 app.start()
                 try:
-                    walk(browser, size, app)
-                    if i == 0:
-                        photograph_demo(browser, app)
+                    photograph_demo(browser, app) if part == DEMO else walk(browser, part, app)
                 finally:
                     app.stop(seconds=120)
     return 0

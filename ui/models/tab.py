@@ -118,6 +118,9 @@ class ModelsTab:
 
     @show_errors
     def look_around(self) -> tuple[Any, ...]:
+        return self._found()
+
+    def _found(self) -> tuple[Any, ...]:
         """What is on this machine is for owners: a guest sees an empty list."""
         try:
             return found_html(self.models.on_this_machine()), self.models.named_folder()
@@ -134,19 +137,19 @@ class ModelsTab:
         return recommended_html(self.models.recommended(), self.models.download_view())
 
     @show_errors
-    def download(self, event: gr.EventData) -> tuple[str, str]:
+    def download(self, event: gr.EventData) -> tuple[str, ...]:
         self.models.download(word(event, "name"))
         return (self._recommended(),) * 2
 
     @show_errors
-    def stop(self) -> tuple[str, str]:
+    def stop(self) -> tuple[str, ...]:
         self.models.cancel_download()
         return (self._recommended(),) * 2
 
     @show_errors
     def name_folder(self, folder: str) -> tuple[Any, ...]:
         self.models.name_folder(folder)
-        return self.look_around()  # type: ignore[no-any-return]
+        return self._found()
 
     @show_errors
     def set_thinking(self, is_thinking: bool) -> Any:

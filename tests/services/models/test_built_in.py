@@ -12,7 +12,8 @@ import app
 import services.models.built_in as built_in
 from services.app import AppServices, open_services
 from services.data.backups import back_up, erase
-from services.models.built_in import FOLDER, POCKET_MODEL, default_model, model_folder
+from services.models.built_in import POCKET_MODEL, default_model, model_folder
+from services.models.prepared import FOLDER
 from services.settings import Settings
 from spear_core.errors import ModelUnavailable
 from tests.tiny_gguf import tiny_gguf
