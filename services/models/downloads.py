@@ -20,7 +20,8 @@ from typing import Any
 from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.file_download import http_get
-from huggingface_hub.utils import build_hf_headers, tqdm
+from huggingface_hub.utils._headers import build_hf_headers
+from huggingface_hub.utils.tqdm import tqdm
 from transformers import AutoConfig
 
 from services.models.prepared import FOLDER
@@ -173,7 +174,7 @@ class DownloadService:
         class Bar(tqdm):
             def __init__(self, *args: Any, **kwargs: Any) -> None:
                 self.has = int(kwargs.get("initial") or 0)
-                super().__init__(*args, **{**kwargs, "disable": True})
+                super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
 
             def update(self, n: float | None = 1) -> None:
                 self.has += int(n or 0)
