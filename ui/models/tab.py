@@ -123,7 +123,8 @@ class ModelsTab:
     def _found(self) -> tuple[Any, ...]:
         """What is on this machine is for owners: a guest sees an empty list."""
         try:
-            return found_html(self.models.on_this_machine()), self.models.named_folder()
+            # what is being typed stays where no folder is named yet
+            return found_html(self.models.on_this_machine()), self.models.named_folder() or gr.skip()
         except NotAllowed:
             return "", gr.skip()
 
