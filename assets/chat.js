@@ -2,7 +2,7 @@
 // which gives `element`, `props`, `trigger` and `watch`.
 const log = element.querySelector('.log');
 const empty = element.querySelector('.nothing-said');
-const EVENTS = ['vote', 'judge', 'more', 'again', 'go_on', 'compare', 'branch', 'rewrite', 'example'];  // what the server hears of
+const EVENTS = ['vote', 'judge', 'learn', 'more', 'again', 'go_on', 'compare', 'branch', 'rewrite', 'example'];  // what the server hears of
 let shownConversation = null;
 let shownState = null, wholeState = null;  // what the rows show now, and what they showed when all of them came
 

@@ -9,7 +9,7 @@ from feedback_store.errors import StoreError
 
 ROLES = ("system", "user", "assistant")
 KINDS = ("message", "revision", "edit")
-VERDICTS = ("better", "still_wrong")
+VERDICTS = ("better", "still_wrong", "declined")  # `declined`: a correction that the person does not want learned
 # How a reply ended: by the model's own end token, at the longest reply allowed, stopped by the reader, or with its stream
 # (the reader's connection broke, the process ended, or the computation failed)
 ENDINGS = ("ended", "length", "stopped", "lost")
@@ -54,11 +54,12 @@ class Message:
     parent_id: str | None  # the user message it answers; of a user message the first reply it follows
     revises_id: str | None  # the first reply, which it is meant to replace
     hint: str | None  # the hint that led to this revision
-    verdict: str | None  # better | still_wrong | None while open
+    verdict: str | None  # one of VERDICTS; None while open
     adapter_version: int  # 0: the base model without any adapter; -1: not said here, it came with a history
     complete: bool  # False while the reply streams
     created_at_utc: str
     ending: str | None = None  # one of ENDINGS; None where it is not known, or nothing of the model's
+    corrects_id: str | None = None  # the first reply that the message before this reply corrected
 
     @property
     def is_cut(self) -> bool:

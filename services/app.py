@@ -11,6 +11,7 @@ from pathlib import Path
 from feedback_store import Store
 from services.chat.chat import ChatService
 from services.chat.feedback import FeedbackService
+from services.chat.preferences import ChatDefaults
 from services.demo import DemoService
 from services.engine import Engine, ModelParts
 from services.learning.adapter_files import AdapterFiles
@@ -138,5 +139,6 @@ def open_services(settings: Settings, *, start_jobs: bool = True) -> AppServices
         model=ModelParts.of(loaded, settings.config_for(loaded)),
         data_folder=folder,
         seed=settings.seed,
+        chat_defaults=ChatDefaults(settings.learn_from_corrections),
     )
     return AppServices(engine, settings, start_jobs=start_jobs)

@@ -25,7 +25,9 @@ class MessageView:
     vote: int = 0  # 1 up, -1 down, 0 none
     revises: str | None = None  # id of the first reply, which this revision or edit is meant to replace
     hint: str | None = None  # the hint that led to this revision
-    verdict: str | None = None  # better | still_wrong | None while open
+    verdict: str | None = None  # better | still_wrong | declined | None while open
+    corrects: str | None = None  # id of the first reply that the message before this reply corrected
+    can_be_learned: bool = False  # ask under it whether that correction is to be learned
     can_be_judged: bool = False  # show Better / Still wrong under it
     can_be_hinted: bool = False  # it is wrong so far, and the model may try once more
     can_be_written: bool = False  # it is wrong so far: the person may write the right answer

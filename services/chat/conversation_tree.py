@@ -101,6 +101,7 @@ def open_corrections(messages: Sequence[Message], disliked: Collection[str], mos
         about = [m for m in messages if m.revises_id == first.id]
         tries = [m for m in about if m.kind == "revision"]
         last = tries[-1] if tries else first
+        about += [m for m in messages if m.corrects_id == first.id]
         if last.complete and not any(m.kind == "edit" or m.verdict == "better" for m in about):
             is_waiting = bool(tries) and last.verdict is None
             found[last.id] = len(tries) < most_tries and not is_waiting

@@ -158,6 +158,16 @@ class ChatHandlers:
             self.chat.set_system_prompt(conversation_id, system)
             self.chat.set_sampling(conversation_id, sampling)
 
+    # -- what the user prefers in all conversations --------------------------------------------------------------------
+
+    @show_errors
+    def preferences(self) -> bool:
+        return bool(self.app_services.feedback.preferences.learns_corrections)
+
+    @show_errors
+    def set_learn_unasked(self, value: bool) -> None:
+        self.app_services.feedback.preferences.set_learns_corrections(bool(value))
+
     # -- replies -----------------------------------------------------------------------------------------------------
 
     @show_errors

@@ -26,6 +26,8 @@ CUT = {
     "stopped": "Stopped before its end.",
     "lost": "Interrupted before its end.",
 }
+YES, NO = "yes", "no"
+CONFIRMED = "You confirmed this correction."
 NOT_LEARNED = "Nothing is learned from it until it is complete."
 WRITING = '<p class="writing"><span class="dot"></span><span class="sr">The reply is being written</span></p>'
 
@@ -106,6 +108,20 @@ def _cut(message: MessageView) -> str:
     return f'<p class="cut" role="note"><span>{CUT[message.ending]} {NOT_LEARNED}</span>{button}</p>'
 
 
+def _learn(message: MessageView) -> str:
+    """The line under a reply to a correction: whether it is to be learned, or that it is."""
+    if message.can_be_learned:
+        buttons = "".join(
+            f'<button type="button" class="sm" data-do="learn" data-id="{html.escape(message.id)}" '
+            f'data-value="{value}" aria-label="{label}">{word}</button>'
+            for value, word, label in ((YES, "Yes", "Yes, learn this"), (NO, "No", "No, do not learn this"))
+        )
+        return f'<p class="learn" role="note"><span>Learn this?</span>{buttons}</p>'
+    if message.corrects and message.verdict == BETTER:
+        return f'<p class="learn" role="note"><span>{CONFIRMED}</span></p>'
+    return ""
+
+
 def _question(message: MessageView) -> str:
     tools = ""
     if message.id:
@@ -133,7 +149,7 @@ def _reply(message: MessageView) -> str:
             made_by = f"v{message.adapter_version}" if message.adapter_version else "base model"
             tools += f'<span class="made-by" title="The version of the model that said this">{made_by}</span>'
         note = f'<p class="note">{html.escape(message.note)}</p>' if message.note else ""
-        tools = f'{note}{_cut(message)}{_verdict(message)}<footer class="tools">{tools}</footer>'
+        tools = f'{note}{_cut(message)}{_learn(message)}{_verdict(message)}<footer class="tools">{tools}</footer>'
     return (
         f'<article class="msg bot {html.escape(message.kind)}"><div data-testid="bot">{_tag(message)}'
         f'<div class="words">{words}</div></div>{tools}</article>'

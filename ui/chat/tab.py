@@ -26,6 +26,7 @@ KEYS = (
     "Keys: Enter sends, Shift+Enter begins a new line, Escape stops a reply or closes a box, / goes to the message, Arrow up "
     "changes your last message, Ctrl+Shift+O begins a new conversation."
 )
+LEARN_UNASKED = "Learn corrections that I make in the chat without asking"
 COMPARE_DIALOG = """
 <dialog aria-labelledby="compare-title"><header><h3 id="compare-title">With and without what was learned</h3>
 <button type="button" class="tool" data-do="close" aria-label="Close">×</button></header>
@@ -111,10 +112,12 @@ class ChatTab:
                 submit_btn="Send",
                 elem_id="message",
             )
-            with gr.Accordion("Settings of this conversation", open=False, elem_id="settings"):
+            with gr.Accordion("Settings", open=False, elem_id="settings"):
                 self._settings()
+                self._preferences()
 
     def _settings(self) -> None:
+        """Of the conversation that is shown."""
         usual = self.app_services.chat.usual_sampling()
         self.no_learning = gr.Checkbox(label="Don't learn from this chat", container=False, elem_id="no-learning")
         self.system = gr.Textbox(
@@ -133,6 +136,11 @@ class ChatTab:
             self.longest = gr.Number(
                 usual.max_new_tokens, precision=0, minimum=0, label="Longest reply in tokens (0: usual)"
             )
+
+    def _preferences(self) -> None:
+        """Of the user, in all conversations."""
+        gr.HTML("<h4>All your conversations</h4>")
+        self.learn_unasked = gr.Checkbox(label=LEARN_UNASKED, container=False, elem_id="learn-unasked")
         gr.HTML(f'<p class="keys">{escape(KEYS)}</p>')
 
     def wire(self, page: gr.Blocks) -> None:
@@ -145,6 +153,7 @@ class ChatTab:
         streams = self._wire_replies(page)
         self._wire_conversations(streams)
         self._wire_feedback()
+        self._wire_preferences(page)
 
     def refresh_after(self, event: Any) -> None:
         """Draw the conversation and the card again after an event of another tab."""
@@ -205,6 +214,7 @@ class ChatTab:
         votes: dict[str, Any] = {**QUIET, "concurrency_id": "votes", "concurrency_limit": 1, "trigger_mode": "multiple"}
         voted = self.chat.vote(said.vote, about, panels, **votes)
         judged = self.chat.judge(said.judge, about, panels, **votes)
+        learned = self.chat.learn(said.learn, about, panels, **votes)
         more = self.chat.more(said.more, about, panels, **votes)
         written = boxes.write.click(said.write, about, self.box_parts, **FAST)
         for opened in (voted, judged, more, written):
@@ -212,5 +222,9 @@ class ChatTab:
         for close in (boxes.not_now, boxes.cancel):
             close.click(said.close, boxes.typed, self.box_parts, **FAST)
         saved = boxes.save.click(said.save_edit, about, panels, **FAST)
-        for answered in (voted, judged, saved):  # the card answers at once, not at its next tick
+        for answered in (voted, judged, learned, saved):  # the card answers at once, not at its next tick
             answered.then(self.status_card.redraw, None, self.status_card.outputs, **FAST)
+
+    def _wire_preferences(self, page: gr.Blocks) -> None:
+        page.load(self.do.preferences, None, [self.learn_unasked], **FAST)
+        self.learn_unasked.input(self.do.set_learn_unasked, [self.learn_unasked], None, **FAST)
