@@ -110,5 +110,23 @@ document.addEventListener('keydown', (event) => {
     }
 });
 
+// What was typed and not sent outlives the page, which loads itself again when the server was away.
+const DRAFT = 'spear-draft';
+const composer = () => document.querySelector('#message textarea');
+function restoreDraft(text, tries) {
+    const box = composer();
+    if (!box) {
+        if (tries) setTimeout(restoreDraft, 50, text, tries - 1);
+    } else if (!box.value) {
+        box.value = text;
+        box.dispatchEvent(new Event('input', {bubbles: true}));
+    }
+}
+try {
+    addEventListener('pagehide', () => sessionStorage.setItem(DRAFT, composer()?.value ?? ''));
+    const kept = sessionStorage.getItem(DRAFT);
+    if (kept) restoreDraft(kept, 100);
+} catch { /* storage is blocked: drafts live as long as the page */ }
+
 watch('value', draw);
 draw();

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api import add_api
 from server.current_user import Access
+from server.event_streams import EventStreams
 from server.guard import ServerGuard
 from server.login import login_routes
 from server.page_guard import PageGuard
@@ -134,6 +135,7 @@ def make_app(
     """Everything behind one port: the gate, the login, the API, and the page at the root."""
     app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
     access.show_who_is_here(page)
+    app.add_middleware(EventStreams)
     app.add_middleware(
         PageGuard,
         events=tuple(page.fns),
