@@ -13,8 +13,8 @@ event. Two things go wrong there, and are mended here:
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -84,7 +84,5 @@ class _Stream:
 
 
 async def _wait(event: asyncio.Event) -> None:
-    try:
+    with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), LET_GO_SECONDS)
-    except TimeoutError:
-        pass
