@@ -50,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--peer", action="append", dest="peers", metavar="URL#KEY", help="push to and pull from this peer (repeatable)"
     )
     parser.add_argument("--sync-every", help="how often: 30s, 10m, 2h (default: 10m)")
+    parser.add_argument("--system-prompt", help="told before everything else in conversations without one")
     parser.add_argument(
         "--learn-from-corrections", action="store_true", help="learn corrections made by talking unasked"
     )

@@ -172,13 +172,22 @@ class Conversations(Proofs):
         ending: str | None = None,
         corrects_id: str | None = None,
         hint: str | None = None,
+        written: tuple[int, float] | None = None,
     ) -> Message:
-        """Change what is given and leave the rest. Raises UnknownRecord, and StoreError for an unknown ending."""
+        """Change what is given and leave the rest; `written` (tokens, seconds) is added to what is there.
+
+        Raises UnknownRecord, and StoreError for an unknown ending.
+        """
         require("ending", ending, (None, *ENDINGS))
         with self._transaction(write=True):
             if corrects_id is not None:
                 self._execute(
                     "UPDATE messages SET corrects_id = ?, hint = ? WHERE id = ?", [corrects_id, hint, message_id]
+                )
+            if written is not None:
+                self._execute(
+                    "UPDATE messages SET tokens = coalesce(tokens, 0) + ?, seconds = coalesce(seconds, 0) + ? WHERE id = ?",
+                    [*written, message_id],
                 )
             self._execute(
                 "UPDATE messages SET text = coalesce(?, text), complete = coalesce(?, complete), "

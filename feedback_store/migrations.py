@@ -343,6 +343,15 @@ def m014_corrections_in_chat(db: Database) -> None:
     """)
 
 
+@MIGRATIONS()
+def m015_reply_speed(db: Database) -> None:
+    """How many tokens the model wrote of a reply, and the seconds from the first of them to the last."""
+    db.executescript("""
+        ALTER TABLE messages ADD COLUMN tokens INTEGER;
+        ALTER TABLE messages ADD COLUMN seconds REAL;
+    """)
+
+
 OVERWRITES_DELETED = "m012_words_erased"
 
 

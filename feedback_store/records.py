@@ -8,7 +8,12 @@ from typing import Any
 from feedback_store.errors import StoreError
 
 ROLES = ("system", "user", "assistant")
-KINDS = ("message", "revision", "edit")
+KINDS = (
+    "message",
+    "revision",
+    "edit",
+    "default",
+)  # `default`: a system message that a conversation did not choose itself
 VERDICTS = ("better", "still_wrong", "declined")  # `declined`: a correction that the person does not want learned
 # How a reply ended: by the model's own end token, at the longest reply allowed, stopped by the reader, or with its stream
 # (the reader's connection broke, the process ended, or the computation failed)
@@ -49,7 +54,7 @@ class Message:
     conversation_id: str
     position: int  # 0, 1, 2... in the conversation
     role: str  # system | user | assistant
-    kind: str  # message | revision | edit
+    kind: str  # one of KINDS
     text: str
     parent_id: str | None  # the user message it answers; of a user message the first reply it follows
     revises_id: str | None  # the first reply, which it is meant to replace
@@ -60,6 +65,8 @@ class Message:
     created_at_utc: str
     ending: str | None = None  # one of ENDINGS; None where it is not known, or nothing of the model's
     corrects_id: str | None = None  # the first reply that the message before this reply corrected
+    tokens: int | None = None  # that the model wrote here; None where it is not known
+    seconds: float | None = None  # from the first of them to the last
 
     @property
     def is_cut(self) -> bool:

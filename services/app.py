@@ -139,6 +139,6 @@ def open_services(settings: Settings, *, start_jobs: bool = True) -> AppServices
         model=ModelParts.of(loaded, settings.config_for(loaded)),
         data_folder=folder,
         seed=settings.seed,
-        chat_defaults=ChatDefaults(settings.learn_from_corrections),
+        chat_defaults=ChatDefaults(settings.learn_from_corrections, settings.system_prompt),
     )
     return AppServices(engine, settings, start_jobs=start_jobs)

@@ -34,6 +34,9 @@ class Settings:
     device: str = "cpu"
     threads: int = 0  # 0: as many as torch chooses
     seed: int = 1
+    system_prompt: str = (
+        ""  # told before everything else where a conversation says nothing; each user may choose another
+    )
     learn_from_corrections: bool = False  # made by talking, without asking; each user may choose otherwise
     learn_interval_seconds: float = 5.0  # fallback; a confirmation starts a round at once
     verbose: bool = False

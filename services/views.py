@@ -35,6 +35,8 @@ class MessageView:
     adapter_version: int = 0  # 0: the base model without any adapter
     complete: bool = True  # False while the reply streams
     ending: str = ""  # ended | length | stopped | lost; empty where it is not known, or nothing of the model's
+    tokens: int | None = None  # that the model wrote here; None where it is not known
+    seconds: float | None = None  # from the first of them to the last
     can_go_on: bool = False  # it was cut off, and is the last reply shown
     versions: tuple[str, ...] = ()  # ids of all versions of this question or reply, oldest first, itself included
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import gradio as gr
@@ -51,6 +55,7 @@ CROSS_ORIGIN = b"access-control-allow-"
 NO_STORE = (b"cache-control", b"no-store")  # for all that may hold words of somebody
 WITHOUT_WORDS = ("/assets/", "/static/", "/svelte/", "/favicon.ico", "/theme.css", "/gradio_api/theme.css")
 MAX_UPLOAD = "256mb"  # a zipped adapter
+STOPPING = "Stopping; what was said is kept."
 SHUTDOWN_SECONDS = 1  # open event streams are cut after this
 
 
@@ -92,12 +97,33 @@ class SecurityHeaders:
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
+class _WithoutCutRequests(logging.Filter):
+    """Leaves out that requests were cut at the end: the streams of open pages, which would be pages of traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not (_is_cancelled(error) or str(record.msg).startswith("Cancel %s running task"))
+
+
+def _is_cancelled(error: BaseException | None) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_cancelled, error.exceptions))
+    return isinstance(error, asyncio.CancelledError)
+
+
 class _Server(uvicorn.Server):
-    """Calls `ready` once it accepts requests; a signal ends `run` normally instead of being raised again."""
+    """Calls `ready` once it accepts requests; a signal ends `run` normally instead of being raised again, and says so in
+    one line."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self.ready = ready
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            logging.getLogger("uvicorn.error").addFilter(_WithoutCutRequests())
+            print(STOPPING, file=sys.stderr, flush=True)
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)

@@ -12,6 +12,7 @@ from feedback_store import Conversation, Message, StoreError
 from services.chat.conversation_tree import (
     attempts,
     open_corrections,
+    own_system_prompt,
     prompt_up_to,
     root_id,
     shown_path,
@@ -81,13 +82,18 @@ class ChatService:
         self._store.set_sampling(conversation_id, asdict(sampling))
 
     def system_prompt(self, conversation_id: str) -> str:
-        return system_prompt(self._store.messages(conversation_id))
+        """The conversation's own; empty where it follows that of all conversations."""
+        return own_system_prompt(self._store.messages(conversation_id))
 
     def set_system_prompt(self, conversation_id: str, text: str) -> None:
-        """What the model is told before everything else, from the next question on."""
+        """What the model is told before everything else, from the next question on. Empty: as in all conversations."""
         text = text.strip()[:MAX_MESSAGE_CHARACTERS]
         if text != self.system_prompt(conversation_id):
             self._store.add_message(conversation_id, "system", text)
+
+    def told(self, conversation_id: str) -> str:
+        """The system prompt that the last question was asked with."""
+        return system_prompt(self._store.messages(conversation_id))
 
     def messages(self, conversation_id: str) -> list[MessageView]:
         """Everything the screen shows of the chosen branch, in order, with votes and verdicts."""
@@ -161,6 +167,7 @@ class ChatService:
                 if not conversation.title:
                     self._store.rename_conversation(conversation_id, _title(text))
                 parent_id = after or (path[-1].id if path else None)
+                messages += self._told(conversation_id, messages)
                 question = self._store.add_message(conversation_id, "user", text, parent_id=parent_id)
                 reply = self._unwritten(question)
             writing = self._answer(reply, [*messages, question], sampling, shown_path(messages, parent_id))
@@ -176,6 +183,7 @@ class ChatService:
         with self._replies.alone(earlier.conversation_id):
             messages, sampling = self._store.messages(earlier.conversation_id), self.sampling(earlier.conversation_id)
             with self._store.transaction(flushed=False):
+                messages += self._told(earlier.conversation_id, messages)
                 question = self._store.add_message(earlier.conversation_id, "user", text, parent_id=earlier.parent_id)
                 reply = self._unwritten(question)
             before = shown_path(messages, earlier.id)
@@ -292,6 +300,16 @@ class ChatService:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
+    def _told(self, conversation_id: str, messages: Sequence[Message]) -> list[Message]:
+        """The system message that holds from the next question on, where it is another one than before.
+
+        It is stored with the conversation, so that what is trained is what the model was told.
+        """
+        text = own_system_prompt(messages) or self._feedback.preferences.system_prompt
+        if text == system_prompt(messages):
+            return []
+        return [self._store.add_message(conversation_id, "system", text, kind="default")]
+
     def _unwritten(self, question: Message) -> Message:
         """The reply's place, inside the `together` that stores its question.
 
@@ -388,5 +406,7 @@ def _message_view(m: Message, vote: int, *, text: str | None = None, **more: Any
         complete=m.complete if text is None else False,
         ending=(m.ending or "") if text is None else "",
         corrects=m.corrects_id,
+        tokens=m.tokens,
+        seconds=m.seconds,
         **more,
     )

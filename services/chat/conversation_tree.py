@@ -66,6 +66,12 @@ def system_prompt(messages: Sequence[Message], before: int | None = None) -> str
     return said[-1] if said else ""
 
 
+def own_system_prompt(messages: Sequence[Message]) -> str:
+    """What was set for this conversation alone; empty where nothing is."""
+    said = [m.text for m in messages if m.role == "system" and m.kind == "message"]
+    return said[-1] if said else ""
+
+
 def prompt_up_to(messages: Sequence[Message], user_message_id: str) -> list[dict[str, str]]:
     """x: the branch up to and with one user message, each earlier question with the reply that stands."""
     by_id = {m.id: m for m in messages}

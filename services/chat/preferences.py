@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from services.engine import Engine
 
-LEARNS_CORRECTIONS = "learn_from_corrections"
+LEARNS_CORRECTIONS, SYSTEM_PROMPT = "learn_from_corrections", "system_prompt"
+
+MAX_SYSTEM_PROMPT_CHARACTERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class ChatDefaults:
     """For users who have chosen nothing; from the settings of the instance."""
 
     learn_from_corrections: bool = False
+    system_prompt: str = ""
 
 
 class Preferences:
@@ -32,3 +35,11 @@ class Preferences:
 
     def set_learns_corrections(self, value: bool) -> None:
         self._store.set_preference(LEARNS_CORRECTIONS, value)
+
+    @property
+    def system_prompt(self) -> str:
+        """What the model is told before everything else where a conversation says nothing itself."""
+        return str(self._store.preference(SYSTEM_PROMPT, self._defaults.system_prompt))
+
+    def set_system_prompt(self, text: str) -> None:
+        self._store.set_preference(SYSTEM_PROMPT, text.strip()[:MAX_SYSTEM_PROMPT_CHARACTERS])

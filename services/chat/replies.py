@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -38,6 +39,8 @@ class Writing:
         self.is_over = False
         self.finish: Finish | None = None  # why the model stopped, once it is over
         self.correction: Correction | None = None  # what the message before it corrected, once that is decided
+        self.written: tuple[int, float] | None = None  # tokens, and seconds from the first to the last
+        self._grew_at: list[float] = []  # when the text grew first and last, in seconds of the monotonic clock
         self._changed = threading.Condition()
         self._error: BaseException | None = None
 
@@ -65,7 +68,13 @@ class Writing:
     def grow(self, text: str) -> None:
         with self._changed:
             self.text = text
+            self._grew_at[1:] = [time.monotonic()]
             self._changed.notify_all()
+
+    @property
+    def seconds(self) -> float:
+        """From the first text to the last one so far."""
+        return self._grew_at[-1] - self._grew_at[0] if self._grew_at else 0.0
 
     def read(self) -> Iterator[str]:
         """The reply as it grows, each time whole, until it is over. Raises what the writer raised."""
@@ -155,6 +164,9 @@ class Replies:
                         model = writing.serving.model
                         if way := least_certain_prefix(model, engine.encoder, engine.pad_id, asked, text):
                             banned.append(way)
+                if not found:
+                    said = engine.loaded.tokenizer(writing.text[len(begun) :], add_special_tokens=False)
+                    writing.written = len(said["input_ids"]), writing.seconds
             finally:
                 self._store_end(message.conversation_id, writing)
             once_stored()
@@ -224,6 +236,7 @@ class Replies:
                     ending=writing.ending,
                     corrects_id=corrected.first_id if corrected else None,
                     hint=corrected.hint if corrected else None,
+                    written=writing.written,
                 )
             except UnknownRecord:
                 log.info("conversation %s was deleted while its reply was being written", conversation_id)

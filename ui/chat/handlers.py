@@ -161,8 +161,13 @@ class ChatHandlers:
     # -- what the user prefers in all conversations --------------------------------------------------------------------
 
     @show_errors
-    def preferences(self) -> bool:
-        return bool(self.app_services.feedback.preferences.learns_corrections)
+    def preferences(self) -> tuple[bool, str]:
+        preferences = self.app_services.feedback.preferences
+        return preferences.learns_corrections, preferences.system_prompt
+
+    @show_errors
+    def set_told(self, text: str | None) -> None:
+        self.app_services.feedback.preferences.set_system_prompt(text or "")
 
     @show_errors
     def set_learn_unasked(self, value: bool) -> None:

@@ -108,6 +108,20 @@ def _cut(message: MessageView) -> str:
     return f'<p class="cut" role="note"><span>{CUT[message.ending]} {NOT_LEARNED}</span>{button}</p>'
 
 
+def details(message: MessageView) -> str:
+    """What is known of how a reply was written, in sentences."""
+    said = []
+    if message.tokens:
+        speed = (message.tokens - 1) / message.seconds if message.seconds else 0.0
+        said.append(f"{message.tokens:,} tokens{f', {speed:.1f} a second' if speed else ''}.")
+    if message.ending:
+        said.append(CUT.get(message.ending, "The model ended the reply itself."))
+    who = f"adapter v{message.adapter_version}" if message.adapter_version > 0 else "the base model"
+    if message.adapter_version >= 0:
+        said.append(f"Written by {who}.")
+    return " ".join(said) or "Nothing is known of how this was written."
+
+
 def _learn(message: MessageView) -> str:
     """The line under a reply to a correction: whether it is to be learned, or that it is."""
     if message.can_be_learned:
@@ -136,6 +150,7 @@ def _question(message: MessageView) -> str:
 def _reply(message: MessageView) -> str:
     words = render(message.text) if message.text else (WRITING if not message.complete else "<p>(no words)</p>")
     tools = ""
+    told = ""
     if message.complete and message.id:
         is_judged_now = message.can_be_judged
         if message.kind != "edit" and not is_judged_now:
@@ -147,9 +162,11 @@ def _reply(message: MessageView) -> str:
         tools += _versions(message)
         if message.kind != "edit":
             made_by = f"v{message.adapter_version}" if message.adapter_version else "base model"
+            tools += _button("details", message.id, "Details", icon("details"))
+            told = f'<p class="details" hidden>{html.escape(details(message))}</p>'
             tools += f'<span class="made-by" title="The version of the model that said this">{made_by}</span>'
         note = f'<p class="note">{html.escape(message.note)}</p>' if message.note else ""
-        tools = f'{note}{_cut(message)}{_learn(message)}{_verdict(message)}<footer class="tools">{tools}</footer>'
+        tools = f'{note}{_cut(message)}{_learn(message)}{_verdict(message)}<footer class="tools">{tools}</footer>{told}'
     return (
         f'<article class="msg bot {html.escape(message.kind)}"><div data-testid="bot">{_tag(message)}'
         f'<div class="words">{words}</div></div>{tools}</article>'

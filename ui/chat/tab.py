@@ -12,6 +12,7 @@ from ui.chat.examples import invitation_html
 from ui.chat.feedback import FeedbackHandlers
 from ui.chat.handlers import ChatHandlers
 from ui.chat.messages import chat_value
+from ui.chat.model_picker import ModelPicker
 from ui.chat.status_card import StatusCard
 from ui.events import QUIET
 from ui.theme.assets import script
@@ -27,6 +28,11 @@ KEYS = (
     "changes your last message, Ctrl+Shift+O begins a new conversation."
 )
 LEARN_UNASKED = "Learn corrections that I make in the chat without asking"
+# assets/chat.js knows which conversation is shown
+EXPORT = (
+    '<p class="keys export">Download this conversation: <button type="button" class="link" data-export="markdown">Markdown'
+    '</button> · <button type="button" class="link" data-export="json">JSON</button></p>'
+)
 COMPARE_DIALOG = """
 <dialog aria-labelledby="compare-title"><header><h3 id="compare-title">With and without what was learned</h3>
 <button type="button" class="tool" data-do="close" aria-label="Close">×</button></header>
@@ -54,6 +60,7 @@ class ChatTab:
         self.said = FeedbackHandlers(app_services, self.do)
         self.boxes = Boxes()
         self.status_card = StatusCard(app_services)
+        self.picker = ModelPicker(app_services)
 
     def build(self) -> None:
         # A fixed secret: the id of a conversation is no secret, and a random one would not outlive the process.
@@ -85,6 +92,7 @@ class ChatTab:
         self.list = gr.HTML(elem_id="conversations", js_on_load=script("conversations"), apply_default_css=False)
 
     def _chat(self) -> None:
+        self.picker.build()
         self.chat = gr.HTML(
             chat_value([], invitation=invitation_html(self.app_services.model)),
             elem_id="chat",
@@ -121,7 +129,7 @@ class ChatTab:
         usual = self.app_services.chat.usual_sampling()
         self.no_learning = gr.Checkbox(label="Don't learn from this chat", container=False, elem_id="no-learning")
         self.system = gr.Textbox(
-            label="System prompt: what the model is told before everything else",
+            label="System prompt of this conversation: what the model is told before everything else",
             value="",
             placeholder="For example: answer in one short sentence.",
             lines=1,
@@ -136,10 +144,18 @@ class ChatTab:
             self.longest = gr.Number(
                 usual.max_new_tokens, precision=0, minimum=0, label="Longest reply in tokens (0: usual)"
             )
+        gr.HTML(EXPORT)
 
     def _preferences(self) -> None:
         """Of the user, in all conversations."""
         gr.HTML("<h4>All your conversations</h4>")
+        self.told = gr.Textbox(
+            label="System prompt where a conversation has none of its own",
+            value="",
+            lines=1,
+            max_lines=6,
+            elem_id="common-system-prompt",
+        )
         self.learn_unasked = gr.Checkbox(label=LEARN_UNASKED, container=False, elem_id="learn-unasked")
         gr.HTML(f'<p class="keys">{escape(KEYS)}</p>')
 
@@ -154,6 +170,7 @@ class ChatTab:
         self._wire_conversations(streams)
         self._wire_feedback()
         self._wire_preferences(page)
+        self.picker.wire(page)
 
     def refresh_after(self, event: Any) -> None:
         """Draw the conversation and the card again after an event of another tab."""
@@ -186,6 +203,7 @@ class ChatTab:
     def _wire_conversations(self, streams: list[Any]) -> None:
         do, typed = self.do, self.boxes.typed
         here = [self.conversation, self.search]
+        streams = [*streams, self.chat.compare(do.compare, None, [self.compared], **SLOW)]
         # What draws one conversation must not draw over the next; the reply itself is written to its end.
         self.new.click(do.new, [self.search, *typed], self.everything, cancels=streams, **FAST)
         for event in (self.list.open, self.status_card.card.open):  # from the list, or from the card's proof
@@ -204,7 +222,6 @@ class ChatTab:
         rewrite = self.chat.rewrite(do.rewrite, [self.conversation, self.text, self.boxes.drafts], rewriting, **FAST)
         for finished in (rewrite, self.keep.click(do.leave_question, [self.boxes.drafts], rewriting, **FAST)):
             finished.then(None, js="() => document.querySelector('#message textarea').focus()")
-        self.chat.compare(do.compare, None, [self.compared], **SLOW)
 
     def _wire_feedback(self) -> None:
         said, boxes = self.said, self.boxes
@@ -226,5 +243,6 @@ class ChatTab:
             answered.then(self.status_card.redraw, None, self.status_card.outputs, **FAST)
 
     def _wire_preferences(self, page: gr.Blocks) -> None:
-        page.load(self.do.preferences, None, [self.learn_unasked], **FAST)
+        page.load(self.do.preferences, None, [self.learn_unasked, self.told], **FAST)
+        self.told.blur(self.do.set_told, [self.told], None, **FAST)
         self.learn_unasked.input(self.do.set_learn_unasked, [self.learn_unasked], None, **FAST)
