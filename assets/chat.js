@@ -74,8 +74,8 @@ function draw() {
     if (props.value?.empty) empty.innerHTML = props.value.empty;
     empty.hidden = rows.length > 0;
     log.hidden = rows.length === 0;
-    shownConversation = of;
-    document.body.classList.toggle('in-conversation', Boolean(of));
+    if (of !== shownConversation) document.querySelector('#compare-dialog dialog')?.close();
+    shownConversation = document.body.dataset.conversation = of;
     shownState = wholeState = state;
     if (stay) toEnd();
 }

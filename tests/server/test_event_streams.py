@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def until(lines: Any, message: str) -> dict[str, Any]:
 
 
 def test_the_answer_to_a_join_waits_until_the_page_has_let_go_of_its_closed_stream(server: Running) -> None:
-    with server.logged_in("anna") as one, server.logged_in("anna") as two:
+    with closing(server.logged_in("anna")) as one, closing(server.logged_in("anna")) as two:
         page = Page(one)
         assert page.find().status_code == 200
         answered = threading.Event()
@@ -69,7 +69,7 @@ def test_the_answer_to_a_join_waits_until_the_page_has_let_go_of_its_closed_stre
 
 
 def test_a_page_that_keeps_its_connection_is_answered_all_the_same(server: Running) -> None:
-    with server.logged_in("anna") as one, server.logged_in("anna") as two:
+    with closing(server.logged_in("anna")) as one, closing(server.logged_in("anna")) as two:
         page = Page(one)
         page.find()
         with page.stream() as stream:

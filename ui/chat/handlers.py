@@ -297,9 +297,11 @@ class ChatHandlers:
         return m.chat_value(self.messages(conversation_id), conversation_id, invitation_html(self.app_services.model))
 
     @show_errors
-    def compare(self, event: gr.EventData) -> Iterator[Any]:
+    def compare(self, conversation_id: str | None, event: gr.EventData) -> Iterator[Any]:
         """The question of a reply, answered by the base model and by what serves now."""
         prompt = self.chat.prompt_of(word(event, "id"))
-        yield comparison_html(prompt[-1]["content"], None)
+        question, of = prompt[-1]["content"], conversation_id or ""
+        yield {"of": of, "html": comparison_html(question, None)}
         live = self.comparison.serving_version()
-        yield comparison_html(prompt[-1]["content"], self.comparison.answers(prompt, [0, live] if live else [0]))
+        answers = self.comparison.answers(prompt, [0, live] if live else [0])
+        yield {"of": of, "html": comparison_html(question, answers)}

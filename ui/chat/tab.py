@@ -45,8 +45,9 @@ dialog.addEventListener('click', (event) => {
 });
 // The words are put in by hand: a redrawn template would close the dialog.
 watch('value', () => {
-    dialog.querySelector('.compared').innerHTML = props.value;
-    if (props.value && !dialog.open) dialog.showModal();
+    if (!props.value?.html || props.value.of !== document.body.dataset.conversation) return;  // another one is shown by now
+    dialog.querySelector('.compared').innerHTML = props.value.html;
+    if (!dialog.open) dialog.showModal();
 });
 """
 
@@ -75,7 +76,7 @@ class ChatTab:
             with gr.Column(elem_id="aside", scale=0, min_width=300):
                 self.status_card.build()
         self.compared = gr.HTML(
-            "", elem_id="compare-dialog", html_template=COMPARE_DIALOG, js_on_load=COMPARE_JS, apply_default_css=False
+            {}, elem_id="compare-dialog", html_template=COMPARE_DIALOG, js_on_load=COMPARE_JS, apply_default_css=False
         )
 
     def _side(self) -> None:
@@ -203,7 +204,7 @@ class ChatTab:
     def _wire_conversations(self, streams: list[Any]) -> None:
         do, typed = self.do, self.boxes.typed
         here = [self.conversation, self.search]
-        streams = [*streams, self.chat.compare(do.compare, None, [self.compared], **SLOW)]
+        streams = [*streams, self.chat.compare(do.compare, [self.conversation], [self.compared], **SLOW)]
         # What draws one conversation must not draw over the next; the reply itself is written to its end.
         self.new.click(do.new, [self.search, *typed], self.everything, cancels=streams, **FAST)
         for event in (self.list.open, self.status_card.card.open):  # from the list, or from the card's proof
