@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from services.views import MessageView
+from services.views import ELSEWHERE, FROM_MEMORY, MessageView
 from ui.chat.markdown import render
 from ui.theme.icons import icon
 
@@ -114,12 +114,15 @@ def details(message: MessageView) -> str:
     if message.tokens:
         speed = (message.tokens - 1) / message.seconds if message.seconds else 0.0
         said.append(f"{message.tokens:,} tokens{f', {speed:.1f} a second' if speed else ''}.")
-    if message.ending:
+    if message.ending and message.adapter_version >= 0:
         said.append(CUT.get(message.ending, "The model ended the reply itself."))
-    who = f"adapter v{message.adapter_version}" if message.adapter_version > 0 else "the base model"
-    if message.adapter_version >= 0:
-        said.append(f"Written by {who}.")
-    return " ".join(said) or "Nothing is known of how this was written."
+    if message.adapter_version > 0:
+        said.append(f"Written by adapter v{message.adapter_version}.")
+    elif message.adapter_version == 0:
+        said.append("Written by the base model.")
+    else:
+        said.append(f"{_made_by(message.adapter_version)[1]}.")
+    return " ".join(said)
 
 
 def _learn(message: MessageView) -> str:
@@ -161,16 +164,25 @@ def _reply(message: MessageView) -> str:
             tools += _button("compare", message.id, "Compare with and without what was learned", icon("compare"))
         tools += _versions(message)
         if message.kind != "edit":
-            made_by = f"v{message.adapter_version}" if message.adapter_version else "base model"
             tools += _button("details", message.id, "Details", icon("details"))
             told = f'<p class="details" hidden>{html.escape(details(message))}</p>'
-            tools += f'<span class="made-by" title="The version of the model that said this">{made_by}</span>'
+            made_by, title = _made_by(message.adapter_version)
+            tools += f'<span class="made-by" title="{title}">{made_by}</span>'
         note = f'<p class="note">{html.escape(message.note)}</p>' if message.note else ""
         tools = f'{note}{_cut(message)}{_learn(message)}{_verdict(message)}<footer class="tools">{tools}</footer>{told}'
     return (
         f'<article class="msg bot {html.escape(message.kind)}"><div data-testid="bot">{_tag(message)}'
         f'<div class="words">{words}</div></div>{tools}</article>'
     )
+
+
+def _made_by(version: int) -> tuple[str, str]:
+    """What made a reply, and what that means."""
+    if version == FROM_MEMORY:
+        return "your correction", "Said as you confirmed it; the model is still learning it"
+    if version == ELSEWHERE:
+        return "another client", "Said elsewhere; it came with the conversation"
+    return f"v{version}" if version else "base model", "The version of the model that said this"
 
 
 @lru_cache(maxsize=CACHED_ROWS)
