@@ -12,6 +12,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # to another), so what counts is what can be seen once the page has settled.
 SHOWN_TAB = """async () => {
     await new Promise((settled) => setTimeout(settled, 100));
+    scrollTo(0, 0);  // a narrow window scrolls as a whole: another tab is shown from its beginning
     return [document.querySelector('#pages [role=tab][aria-selected=true]')?.textContent.trim() ?? ''];
 }"""
 
