@@ -18,6 +18,8 @@ def test_questions_far_from_every_correction_are_answered_by_the_untouched_model
     taught, far = ask(app, task.question), ask(app, FAR)
     assert taught.adapter_version == 1 and task.verdict(taught.text)
     assert (far.adapter_version, far.text) == (0, before.text)
+    without, by_both = app.comparison.answers(FAR, [0, 1])
+    assert without.text == by_both.text == before.text, "the comparison shows what a chat would"
 
 
 def test_an_adapter_that_is_always_on_answers_everything(open_app: OpenBench) -> None:
