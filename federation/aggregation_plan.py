@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-from torch import Tensor
+from pydantic import Field
 
 from federation.errors import FederationError, MergeImpossible, shown
-from federation.update import Update
+from spear_core.setting_fields import first_wrong
+
+if TYPE_CHECKING:  # the settings alone must not wait for torch
+    from torch import Tensor
+
+    from federation.update import Update
 
 Method = Literal["fedavg", "exact", "median", "trimmed_mean"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -36,21 +41,15 @@ class MergeSettings:
     """
 
     method: Method = "fedavg"
-    max_wins: int = 50
-    clip: float | None = None
-    scale: float = 1.0
-    trim: float = 0.3
+    max_wins: Annotated[int, Field(ge=1)] = 50
+    clip: Annotated[float | None, Field(gt=0)] = None
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.3
 
     def __post_init__(self) -> None:
-        for name, fine, allowed in (
-            ("method", self.method in METHODS, ", ".join(METHODS)),
-            ("max_wins", self.max_wins >= 1, "at least 1"),
-            ("clip", self.clip is None or self.clip > 0, "above 0, or none"),
-            ("scale", 0 < self.scale < float("inf"), "above 0"),
-            ("trim", 0 <= self.trim < 0.5, "in [0, 0.5)"),
-        ):
-            if not fine:
-                raise FederationError(f"{name} must be {allowed}, not {getattr(self, name)!r}")
+        if wrong := first_wrong(self):
+            name, allowed = wrong
+            raise FederationError(f"{name} must be {allowed}, not {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True)
