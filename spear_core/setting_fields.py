@@ -84,8 +84,8 @@ class SettingField:
 
 
 @cache
-def setting_fields(settings: type) -> dict[str, SettingField]:
-    """The fields of a dataclass of settings, by name, in their order."""
+def setting_fields(settings: Any) -> dict[str, SettingField]:
+    """The fields of a dataclass of settings (the class, not an instance), by name, in their order."""
     plain = get_type_hints(settings)
     return {
         name: _field(name, plain[name], hint) for name, hint in get_type_hints(settings, include_extras=True).items()
