@@ -13,7 +13,7 @@ from feedback_store.conversations import Conversations
 from feedback_store.database import clean, now_utc, to_json, to_record
 from feedback_store.errors import RecordRefused, StoreCorrupt, StoreError, StoreUnavailable
 from feedback_store.folding import folded
-from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, NewTrace, Trace, require
+from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, NewTrace, Source, Trace, require
 from feedback_store.sampling import content_key
 from feedback_store.traces import Traces
 
@@ -88,7 +88,7 @@ class Example:
     question: str
     right: str | None
     wrong: str | None
-    source: str
+    source: Source
     confidence: float
     created_at_utc: str = field(default_factory=now_utc)
     is_withdrawn: bool = False

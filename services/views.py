@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+from feedback_store.records import AdapterStatus, Ending, Kind, Role, Source, Verdict
+
+Phase = Literal["idle", "waiting", "queued", "training", "checking", "live", "not_kept", "undone", "paused", "failed"]
+LearnedStatus = Literal["waiting", "learned", "undone", "not kept", "withdrawn", "no answer"]
+VersionStatus = Literal["live", AdapterStatus]
+DemoPhase = Literal["idle", "preparing", "running", "paused", "done", "failed"]
 
 
 @dataclass(frozen=True)
@@ -19,20 +27,20 @@ class MessageView:
 
     id: str
     conversation_id: str
-    role: str  # user | assistant
-    kind: str  # message | revision | edit
+    role: Role
+    kind: Kind
     text: str
     vote: int = 0  # 1 up, -1 down, 0 none
     revises: str | None = None  # id of the first reply, which this revision or edit is meant to replace
     hint: str | None = None  # the hint that led to this revision
-    verdict: str | None = None  # better | still_wrong | None while open
+    verdict: Verdict | None = None  # None while open
     can_be_judged: bool = False  # show Better / Still wrong under it
     can_be_hinted: bool = False  # it is wrong so far, and the model may try once more
     can_be_written: bool = False  # it is wrong so far: the person may write the right answer
     note: str = ""  # what became of the correction, where the person should know: a sentence
     adapter_version: int = 0  # 0: the base model without any adapter
     complete: bool = True  # False while the reply streams
-    ending: str = ""  # ended | length | stopped | lost; empty where it is not known, or nothing of the model's
+    ending: Ending | Literal[""] = ""  # empty where it is not known, or nothing of the model's
     can_go_on: bool = False  # it was cut off, and is the last reply shown
     versions: tuple[str, ...] = ()  # ids of all versions of this question or reply, oldest first, itself included
 
@@ -97,7 +105,7 @@ class ContradictionView:
 class LearningStatus:
     """The status card. `headline` and `detail` are full sentences for a person."""
 
-    phase: str  # idle | waiting | queued | training | checking | live | not_kept | paused | failed
+    phase: Phase
     headline: str
     detail: str
     step: int = 0
@@ -126,8 +134,8 @@ class LearnedView:
     question: str
     right: str  # the confirmed answer; empty where only a rejected one is known
     wrong: str  # the rejected answer; empty for a liked reply
-    source: str  # liked | confirmed | edited | unfixed | no_hint | judged | relapse
-    status: str  # waiting | learned | undone | not kept | withdrawn | no answer
+    source: Source | Literal[""]  # empty where it is not shown
+    status: LearnedStatus
     confidence: float
     created_at_utc: str
     version: int = 0  # of the adapter that learned it; 0: none
@@ -138,7 +146,7 @@ class LearnedView:
 class AdapterView:
     version: int
     parent_version: int
-    status: str  # live | kept | rolled_back
+    status: VersionStatus
     created_at_utc: str
     summary: str  # the gate's words
     wins: int = 0
@@ -178,7 +186,7 @@ class DemoTurn:
 class DemoView:
     """The demonstration at one moment. The exam is questions in wordings that no training text holds."""
 
-    phase: str  # idle | preparing | running | paused | done | failed
+    phase: DemoPhase
     total: int = 0  # questions of the run
     now: str = ""  # what happens right now, a sentence
     first_try: tuple[bool, ...] = ()  # of the learning model, question by question

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from feedback_store import Round, StoreError, StoreUnavailable, Trace, TracesWithdrawn, UnknownRecord
+from feedback_store.records import RoundEnd
 from services.chat.conversation_tree import root_id
 from services.engine import Engine
 from services.learning import card, labels
@@ -25,7 +26,7 @@ from services.learning.queue import LearningQueue
 from services.learning.scope import CONSOLIDATED
 from services.learning.verdict_words import verdict_words
 from services.priority import Closing
-from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus
+from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus, Phase
 from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed, is_out_of_memory
 from spear_core.inference.scope import Taught
 from spear_core.models.shared_base import AdapterState
@@ -459,7 +460,7 @@ class LearningService:
         if anchors_before_utc is not None and self._store.round(round_.id).status in ("promoted", "discarded"):
             self._forgetting.rebuilt()
 
-    def _end(self, round_: Round, status: str, verdict: str) -> None:
+    def _end(self, round_: Round, status: RoundEnd, verdict: str) -> None:
         """End a round that failed; where even that cannot be written, the next `run_pending` releases it first."""
         try:
             self._store.finish_round(round_.id, status, verdict=verdict)
@@ -573,7 +574,7 @@ class LearningService:
         return self._held.style_preferences()
 
     @contextmanager
-    def telling(self, phase: str, headline: str, detail: str) -> Iterator[None]:
+    def telling(self, phase: Phase, headline: str, detail: str) -> Iterator[None]:
         """What the card says meanwhile."""
         self._tell(phase, headline, detail)
         try:
@@ -617,7 +618,7 @@ class LearningService:
     def _give_back_memory(self) -> None:
         self._engine.priority.when_quiet(give_back)  # 20 to 30 ms, in which whoever needs memory waits
 
-    def _tell(self, phase: str, headline: str, detail: str, *, max_steps: int = 0) -> None:
+    def _tell(self, phase: Phase, headline: str, detail: str, *, max_steps: int = 0) -> None:
         with self._status_lock:
             self._live = {"phase": phase, "headline": headline, "detail": detail, "step": 0, "max_steps": max_steps}
 

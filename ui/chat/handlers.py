@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from feedback_store.records import Kind, Role
 from services.views import ConversationView, MessageView
 from ui.chat import messages as m
 from ui.chat.boxes import box_updates
@@ -27,7 +28,7 @@ IDLE: dict[str, Any] = {"submit_btn": "Send", "stop_btn": False}
 WRITING: dict[str, Any] = {"submit_btn": False, "stop_btn": "Stop"}
 
 
-def coming(conversation_id: str, role: str, text: str, kind: str = "message") -> MessageView:
+def coming(conversation_id: str, role: Role, text: str, kind: Kind = "message") -> MessageView:
     """A message that is about to be stored, shown at once; it has no id, so nothing can be done to it yet."""
     return MessageView("", conversation_id, role, kind, text, complete=role == "user")
 
