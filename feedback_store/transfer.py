@@ -13,7 +13,7 @@ from feedback_store.conversations import Conversations
 from feedback_store.database import clean, now_utc, to_json, to_record
 from feedback_store.errors import RecordRefused, StoreCorrupt, StoreError, StoreUnavailable
 from feedback_store.folding import folded
-from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, NewTrace, Source, Trace, require
+from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, Message, NewTrace, Side, Source, Trace, require
 from feedback_store.sampling import content_key
 from feedback_store.traces import Traces
 
@@ -288,7 +288,7 @@ class Transfer(Conversations, Traces):
             if right.kind == "revision":
                 self.set_verdict(right.id, VERDICT_OF.get(example.source))
         self.set_vote(first.id, 1 if example.wrong is None else -1)
-        said = [("win", right, example.right), ("lose", first, example.wrong)]
+        said: list[tuple[Side, Message, str | None]] = [("win", right, example.right), ("lose", first, example.wrong)]
         for side, message, text in said:
             if text is not None:
                 new = NewTrace(

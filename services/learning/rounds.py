@@ -451,7 +451,7 @@ class LearningService:
                 "there is not enough memory" if is_out_of_memory(e) else f"{e}".partition("\n")[0] or type(e).__name__
             )
             self._note = f"Nothing was changed; the previous adapter keeps serving. ({reason})"
-            status = "interrupted" if self._split(claimed, anchors_before_utc) else "discarded"
+            status: RoundEnd = "interrupted" if self._split(claimed, anchors_before_utc) else "discarded"
             self._end(round_, status, f"Not kept: {self._note}")
         finally:
             self._queue.end()
