@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from feedback_store.database import Connection, to_json
+from feedback_store.database import Records, to_json
 from feedback_store.folding import folded
 
 MAX_FOUND = 1000
@@ -18,7 +18,7 @@ def _containing(words: str) -> str:
     return f"%{escaped}%"
 
 
-class Branches(Connection):
+class Branches(Records):
     """The part of the store that a conversation with branches needs."""
 
     def leaf(self, conversation_id: str) -> str | None:

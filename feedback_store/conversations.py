@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from feedback_store.database import new_id, now_utc, to_json, to_record
@@ -277,11 +278,18 @@ class Conversations(Proofs):
 
     def events(self, since: int | None = None, kind: str | None = None) -> list[Event]:
         """The log in order of writing; with `since`, only what came after the event of that id; with `kind`, only that."""
+        return self._events(since, kind)
+
+    def _events(
+        self, since: int | None, kind: str | None, also: str = "", params: Sequence[object] = ()
+    ) -> list[Event]:
+        """As `events`, with a further condition and its parameters."""
+        of_kind = "" if kind is None else " AND kind = ?"
         with self._transaction(write=False):
             return self._records(
                 Event,
-                f"SELECT * FROM events WHERE id > ? {'' if kind is None else 'AND kind = ?'} ORDER BY id",
-                [since or 0] if kind is None else [since or 0, kind],
+                f"SELECT * FROM events WHERE id > ?{of_kind}{also} ORDER BY id",
+                [since or 0, *([] if kind is None else [kind]), *params],
             )
 
     def unobjected_replies(

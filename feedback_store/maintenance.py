@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from feedback_store.database import translated
+from feedback_store.connection import translated
 from feedback_store.errors import StoreError
 from feedback_store.sessions import Sessions, forget_kept
 
@@ -86,7 +86,7 @@ class Upkeep(Sessions):
         The backup must be of this program's version: open it as a Store once, which brings it there. Raises
         StoreUnavailable or StoreCorrupt.
         """
-        with self._lock:
+        with self._connection.lock:
             kept = self._kept()
             try:
                 with closing(sqlite3.connect(path)) as source:
@@ -95,18 +95,18 @@ class Upkeep(Sessions):
                 raise translated(e, path) from e
             with self._transaction(write=True):
                 self._put_kept(kept)
-            if self._log:
-                self._log.is_to_be_taken_over()  # it holds a whole database, and no row of it was counted
+            if self._connection.log:
+                self._connection.log.is_to_be_taken_over()  # it holds a whole database, and no row of it was counted
 
     def erase(self) -> None:
         """Delete everything that was said or learned, and overwrite it on the disk as far as SQLite can."""
-        with self._lock:
+        with self._connection.lock:
             with self._transaction(write=True):
                 self._execute("PRAGMA secure_delete = ON")
                 for table in TABLES:
                     self._execute(f"DELETE FROM {table}")
             try:
-                with self._alone():  # or the log stays as long as they do, with what was erased in it
+                with self._connection.alone():  # or the log stays as long as they do, with what was erased in it
                     self._db.execute("VACUUM")
                     self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             except sqlite3.Error as e:

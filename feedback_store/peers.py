@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from feedback_store.database import Connection, now_utc
+from feedback_store.database import Records, now_utc
 from feedback_store.records import Peer
 
 
-class Peers(Connection):
+class Peers(Records):
     """The part of the store that federation needs."""
 
     def peers(self) -> list[Peer]:

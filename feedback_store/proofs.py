@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from feedback_store.database import Connection
+from feedback_store.database import Records
 
 
-class Proofs(Connection):
+class Proofs(Records):
     def _erase_proofs(self, traces: str, params: Sequence[object]) -> None:
         """Erase what rounds showed as proof (a question, two answers) where it is about the traces that `traces` selects."""
         self._execute(

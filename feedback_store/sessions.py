@@ -9,13 +9,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection
 
-from feedback_store.database import Connection
+from feedback_store.database import Records
 from feedback_store.records import LoginSession
 
 KEPT_TABLES = ("sessions", "used_requests", "known_browsers")  # in no backup, and not replaced by one
 
 
-class Sessions(Connection):
+class Sessions(Records):
     """The part of the store that logins and signed requests need."""
 
     def sessions(self) -> list[LoginSession]:
