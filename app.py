@@ -84,13 +84,14 @@ def serve_until_signal(settings: Settings) -> None:
         from services.accounts.users_file import Accounts
         from services.app import keep_what_is_loaded, open_services
         from ui.page import build_page
+        from ui.visitor import Visitor
 
         accounts = Accounts(settings.auth_file) if settings.auth_file else None
         announce(settings)
         app_services = open_services(settings)
         access = Access(app_services, accounts)
         try:
-            page = build_page(access.for_visitors())
+            page = build_page(Visitor(access))
             keep_what_is_loaded()
             ready = f"SPEAR chat with {app_services.model.name} is ready"
             serve(

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from feedback_store.errors import StoreCorrupt, StoreUnavailable, UnknownRecord
-from services.user_session import NotAllowed
+from services.accounts.permissions import NotAllowed
 from spear_core.errors import SpearError
 
 TYPES = {

@@ -93,7 +93,8 @@ class LearningService:
 
     # -- what the screen asks --------------------------------------------------------------------------------
 
-    def status(self) -> LearningStatus:
+    def status(self, may_quote: Callable[[Round], bool] = lambda last: True) -> LearningStatus:
+        """`may_quote`: whether the hints may be quoted that made the style preferences which a round adopted."""
         with self._status_lock:
             live = dict(self._live)
         base = self._engine.base
@@ -131,7 +132,7 @@ class LearningService:
             paused=self.paused,
             note=self._note,
             rests=rests,
-            wished=self.wished(last) if last else "",
+            wished=self.wished(last) if last and may_quote(last) else "",
             undone=common["undone"],
         )
         return LearningStatus(phase, headline, detail, **common)

@@ -14,7 +14,8 @@ from ui.events import QUIET
 from ui.learning.plots import Series, line_plot
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from services.user_session import UserDemo
+    from ui.visitor import Visitor
 
 POLL_INTERVAL_SECONDS = 0.5  # only while the tab is open
 WINDOW = 10  # first answers are counted over the last so many questions
@@ -127,8 +128,12 @@ def _at_rest(view: DemoView) -> str:
 class DemoTab:
     """`build` lays the tab out inside an open gr.Tab; `wire` connects the events. Nothing is polled while it is closed."""
 
-    def __init__(self, app_services: AppServices) -> None:
-        self.demo = app_services.demo
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+
+    @property
+    def demo(self) -> UserDemo:
+        return self.visitor.demo
 
     def build(self) -> None:
         with gr.Column(elem_id="demo"):
