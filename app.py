@@ -1,4 +1,4 @@
-"""Start the chat: flags, environment and file -> settings -> the services -> the page. Nothing else."""
+"""Entry point of the chat: reads settings, builds the services and the page, and serves them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The command line beside the app: `app.py users` (who may log in) and `app.py data` (export, import, backup...).
 
-A screen of text: the one place besides app.py that prints.
+Besides app.py, this is the only module that prints.
 """
 
 from __future__ import annotations

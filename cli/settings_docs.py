@@ -1,6 +1,6 @@
 """The flags of `app.py` and the tables of docs/SETTINGS.md, made from the annotations of the settings.
 
-`python -m cli.settings_docs` writes the tables anew; the text around them is written by hand.
+`python -m cli.settings_docs` updates the tables; the text around them is written by hand.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How an aggregation is to be done, and with what weight each peer counts. No tensor is read here."""
+"""Settings of an aggregation, and the weight of each peer in it. No tensor is read here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that an update must pass before it may be merged; the first thing wrong is named in one sentence.
+"""The checks that an update must pass before it may be merged. The first failure is reported in one sentence.
 
 Cheap checks come first, so that a stranger's file costs little: form, author, signature, freshness and fit are settled
 from the header; only then are the tensors read, one at a time. A self-reported win count is not checked here: it is

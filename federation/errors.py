@@ -1,4 +1,4 @@
-"""What can go wrong between peers, as one tree under SpearError. Each message is one sentence to act on."""
+"""Exceptions of the exchange between peers, under SpearError. Each message is one sentence that says what to do."""
 
 from __future__ import annotations
 

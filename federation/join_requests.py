@@ -1,4 +1,4 @@
-"""Unknown peers that wait for a person's yes: few, in memory only, gone with a restart (they ask again)."""
+"""Join requests: unknown peers that wait for approval. Few, in memory only; after a restart they ask again."""
 
 from __future__ import annotations
 

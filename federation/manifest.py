@@ -1,4 +1,4 @@
-"""What an update says about itself, as canonical JSON with a signature over it. No tensors are read here.
+"""The manifest of an update: canonical JSON with a signature. No tensors are read here.
 
 The signature covers the manifest's bytes, and the manifest holds a SHA-256 over every tensor's name, dtype, shape and
 bytes (`factors.digest_of`): one signature covers both, and can be checked before anything large is read.

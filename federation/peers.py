@@ -1,4 +1,4 @@
-"""Where a peer is and when to ask it again: addresses and backoff. Pure functions; no network."""
+"""Addresses of peers, and the backoff before the next contact. Pure functions; no network."""
 
 from __future__ import annotations
 

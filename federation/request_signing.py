@@ -1,7 +1,7 @@
-"""Signed requests: who asks, for what, of whom, and when. No network.
+"""Signed requests between peers. No network.
 
-A pass is one header, `Spear-Pass: key.time.nonce.digest.signature`. The signature covers method, path, the key of the
-peer that is asked (a pass is of no use anywhere else), time, nonce and the SHA-256 of the body. Every request but the
+A signature is one header, `Spear-Pass: key.time.nonce.digest.signature`. The signature covers method, path, the key of the
+peer that is asked (it is invalid anywhere else), time, nonce and the SHA-256 of the body. Every request but the
 public card carries one, pushes of self-signed updates too: so a stranger is turned away before a byte of the body is
 read, and one rule serves all. A header of its own, because reverse proxies use `Authorization` for themselves.
 """

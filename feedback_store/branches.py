@@ -1,4 +1,4 @@
-"""Which branch of a conversation is shown, how its replies are sampled, and search in what was said. No messages' meaning."""
+"""The branch of a conversation that is shown, its sampling settings, and full-text search in messages."""
 
 from __future__ import annotations
 

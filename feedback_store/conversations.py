@@ -15,7 +15,7 @@ from feedback_store.sampling import LAST_KEY, WINDOW, content_key, first_key, sh
 # The condition of the index messages_bare, term for term: the bare model's finished replies to what came first
 BARE = "m.position = 1 AND m.role = 'assistant' AND m.kind = 'message' AND m.adapter_version = 0 AND m.complete = 1"
 
-# Question by question in the order of their keys, however often one was asked: its oldest reply that nobody objected to
+# Question by question in the order of their keys, however often one was asked: its oldest reply without an objection
 UNOBJECTED = f"""
     WITH RECURSIVE asked(question_key) AS (
         SELECT min(m.question_key) FROM messages m WHERE {BARE} AND m.question_key BETWEEN ?1 AND ?2
@@ -295,7 +295,7 @@ class Conversations(Proofs):
     def unobjected_replies(
         self, limit: int, rng_seed: int, before_utc: str | None = None
     ) -> list[tuple[Message, Message]]:
-        """(user message, reply) pairs to anchor on: the bare model's own first answers, to which nobody objected.
+        """(user message, reply) pairs to anchor on: the bare model's own first answers, without an objection.
 
         Complete, non-empty replies that follow a conversation's first message, in conversations that may train, with no
         thumbs-down and no revision or edit. A question that met an objection anywhere is left out everywhere: an anchor

@@ -1,4 +1,4 @@
-"""The file as a whole: how much is in it, a copy of it while it is used, a copy put back, everything erased."""
+"""Operations on the whole database file: counts, backup while it is in use, restore, erase."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The peers of the circle, by public key. What a key means and what may be taken from it is the caller's."""
+"""Approved peers, by public key. Keys and updates are checked by the caller."""
 
 from __future__ import annotations
 

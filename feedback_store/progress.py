@@ -1,4 +1,4 @@
-"""What happened to first replies, in order: the raw material of "did it learn anything?". No shares, no plots."""
+"""The votes and revisions of first replies, in order, for the figures of the Learning tab. No shares, no plots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rounds showed as proof of a correction: a question and two answers, erased with what they quote."""
+"""Proofs of corrections: a question with the answers before and after, erased together with what they quote."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from feedback_store.sampling import WINDOW, content_key, first_key, shuffled
 
 # Without statistics SQLite would take the index of all traces of a status
 WAITING = "traces INDEXED BY traces_waiting WHERE base = ? AND status = 'pending' AND may_train = 1"
-# A trained win `t` that may be trained again: the latest word on its prompt (what a person said does not give way to what
-# the model judged), and the person still stands by it: the reply is liked, or the one it replaces is not
+# A trained win `t` that may be trained again: the latest word on its prompt (a verdict of the judge does not
+# replace what a person said), and the person still stands by it: the reply is liked, or the one it replaces is not
 REPLAYED = (
     "t.side = 'win' AND t.status = 'trained' AND t.confidence = 1.0 AND t.may_train = 1 "
     "AND NOT EXISTS (SELECT 1 FROM traces INDEXED BY traces_wins WHERE base = t.base "
@@ -163,7 +163,7 @@ class Traces(Proofs):
         """A seeded choice of at most `limit` trained wins with confidence 1.0 to train on again.
 
         Only the latest word on a prompt counts: a win with a newer win, trained, claimed or pending, on the same prompt
-        is left out, but what a person said does not give way to what the model judged. So are wins whose vote or
+        is left out, but a verdict of the judge does not replace what a person said. So are wins whose vote or
         verdict was taken back, and those of conversations that were deleted or may not teach. Of more than `limit` and
         WINDOW such wins, those whose prompts' keys follow the seed's (sampling.py).
         """

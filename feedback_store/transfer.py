@@ -1,4 +1,4 @@
-"""Taking out what was said, and putting in what was said elsewhere. Rows only; file formats are the caller's."""
+"""Export and import of feedback as rows. File formats belong to the caller."""
 
 from __future__ import annotations
 

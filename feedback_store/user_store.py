@@ -1,7 +1,7 @@
-"""The store as one user may see it: what was said in their own conversations. No passwords, no roles.
+"""The store as one user may see it: their own conversations and feedback. No passwords, no roles.
 
-What belongs to somebody else looks exactly like what does not exist. What the learning alone asks for (rounds, replay,
-anchors, adapters) is about everybody, and is refused here where it would return text.
+Records of other users look like records that do not exist. Methods for the learning, which concern all users, are refused
+here where they would return text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who a request is from, and the services as that person may use them. Decisions only; guard.py acts on them."""
+"""The user of a request, and the services as that user may use them. guard.py acts on what is decided here."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""How often somebody may guess at a password. Counted before the password is looked at, so that guessing at once in
-parallel gains nothing; kept in memory only.
+"""Limits on login tries. A try is counted before the password is hashed, so that parallel guesses gain nothing. Kept in
+memory only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who computes when people and training want the machine at once. No model, no storage."""
+"""Compute priority: training waits while people wait for replies. No model, no storage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Working(threading.local):
 
     on_a_job = False
     since: float | None = None  # when it last went back to work
-    aside = 0.0  # seconds that it stood aside since
+    aside = 0.0  # seconds that it has paused since
 
 
 class ComputePriority:

@@ -1,4 +1,4 @@
-"""What the app is started with. Frozen, checked once; no flags, no environment, no file (settings_file.py)."""
+"""The settings of the app. Frozen and checked once. Files are read by settings_file.py, flags by app.py."""
 
 from __future__ import annotations
 

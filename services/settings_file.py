@@ -1,4 +1,4 @@
-"""spear.toml: reading it into Settings, with flags on top, and writing Settings as such a file. No flags of its own."""
+"""Reads spear.toml into Settings, with flags taking precedence, and writes Settings as such a file."""
 
 from __future__ import annotations
 

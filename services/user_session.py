@@ -1,7 +1,7 @@
-"""The services as one user may use them: their own words only, and what everybody shares only as far as they may.
+"""The services as one user may use them: their own texts, and of what all users share only what their role allows.
 
-Chat and feedback are the ordinary services over a store that knows nothing but the user's conversations. Of the
-learning, which is about everybody, only what is named here can be reached.
+Chat and feedback are the ordinary services over a store that holds nothing but the user's conversations. Of the
+learning, which concerns all users, only what is named here can be reached.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the services show to a screen: frozen views, no behaviour, no database rows, no tensors."""
+"""Views: what the services return for display. Frozen, without behaviour, database rows or tensors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Literal
 
 from feedback_store.records import AdapterStatus, Ending, Kind, Role, Source, Verdict
 
-Phase = Literal["idle", "waiting", "queued", "training", "checking", "live", "not_kept", "undone", "paused", "failed"]
+Phase = Literal[
+    "idle", "waiting", "queued", "training", "checking", "merging", "live", "not_kept", "undone", "paused", "failed"
+]
 LearnedStatus = Literal["waiting", "learned", "undone", "not kept", "withdrawn", "no answer"]
 VersionStatus = Literal["live", AdapterStatus]
 DemoPhase = Literal["idle", "preparing", "running", "paused", "done", "failed"]
@@ -79,7 +81,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class ChangedAnswerView:
-    """An answer that the last round changed although nobody corrected it."""
+    """An answer that the last round changed that was not corrected."""
 
     question: str
     before: str
@@ -155,7 +157,7 @@ class AdapterView:
     source: str = ""  # where it came from, where no round made it
     steps: int = 0
     seconds: float | None = None  # of the round that made it
-    drift: float | None = None  # share of words that came out differently in answers nobody complained about
+    drift: float | None = None  # share of words that came out differently in answers without a complaint
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,8 @@ def check_settings(settings: Any, prefix: str) -> None:
 
 def first_wrong(settings: Any) -> tuple[str, str] | None:
     """The first field whose value is not allowed, and what it must be; None where all are."""
-    for name, field in setting_fields(type(settings)).items():
+    kind: Any = type(settings)
+    for name, field in setting_fields(kind).items():
         if not field.accepts(getattr(settings, name)):
             return name, field.allowed or field.kind
     return None

@@ -1,4 +1,4 @@
-"""Where errors become sentences for a person: the one place the screen catches anything.
+"""Shows errors as warnings on the page: the only place where the page catches exceptions.
 
 What an event brings was made by a script in the visitor's browser, or by somebody who writes such requests by hand.
 """

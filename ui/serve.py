@@ -117,7 +117,7 @@ class _Server(uvicorn.Server):
 def make_app(
     page: gr.Blocks, access: Access, *, insecure: bool = False, host: str = "127.0.0.1", port: int = 0
 ) -> FastAPI:
-    """Everything behind one port: the gate, the login, the API, and the page at the root."""
+    """The whole server on one port: the guard, the login, the API, and the page at the root."""
     app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
     show_name(page, access)
     app.add_middleware(

@@ -1,4 +1,4 @@
-"""The services as the visitor may use them whose event is being handled, and the visitor's name at the head of the page."""
+"""The services of the visitor whose event is being handled, and the visitor's name at the top of the page."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class StrategySettings:
         rounds, clients, clients_a_round: how long, out of how many, and how many of them each time.
         learning_rate, final_learning_rate: of the clients, after the warm-up and in the last round.
         warmup_share: of the rounds, over which the rate rises linearly.
-        method: `fedavg`, `exact`, `median` and `trimmed_mean` are those of `federation.plan`; `fedadam` and `fedyogi` take
+        method: `fedavg`, `exact`, `median` and `trimmed_mean` are those of `federation.aggregation_plan`; `fedadam` and `fedyogi` take
             what fedavg moved as a gradient.
         max_weight: a client's weight, which nobody can verify, counts up to here.
         clip: as in `MergeSettings`.

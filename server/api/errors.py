@@ -1,4 +1,4 @@
-"""Errors as OpenAI's clients read them, each with one sentence: the API's edge."""
+"""Errors of the API in the form that OpenAI's clients read, each with one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/healthz for whoever keeps the app running, /metrics for Prometheus."""
+"""/healthz for monitoring, /metrics for Prometheus."""
 
 from __future__ import annotations
 

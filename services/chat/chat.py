@@ -1,4 +1,4 @@
-"""Conversations and replies, first ones and revisions. No votes' meaning (feedback.py), no training (learning.py)."""
+"""Conversations, replies and revisions. Votes are in feedback.py, training in services/learning."""
 
 from __future__ import annotations
 

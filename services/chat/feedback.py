@@ -1,4 +1,4 @@
-"""Votes, hints, verdicts and edits, and the traces they stand for (labels.py). No generation, no training."""
+"""Votes, hints, verdicts and edits, and the traces made from them (labels.py). No generation, no training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters out of the instance and into it, as zipped PEFT folders. Read from safetensors only, and never unpacked."""
+"""Export and import of adapters as zipped PEFT folders. Read from safetensors only, and never unpacked."""
 
 from __future__ import annotations
 

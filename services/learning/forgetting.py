@@ -1,6 +1,6 @@
 """Erasing feedback that was learned: which adapters must go, and which rounds are to be trained again without it.
 
-Those rounds wait in the store, through restarts and changes of the base model; learning.py trains them before all else.
+Those rounds wait in the store, through restarts and changes of the base model; rounds.py trains them before all else.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def judged(base: str, prompt: Prompt, first: Message, revision: Message, confide
 def latest_word(claimed: Sequence[Trace]) -> list[Trace]:
     """Of contradicting traces the newest: one win a prompt, and no losing trace that says what the win says.
 
-    `claimed` is oldest first, as the store gives it. What the model judged gives way to what a person said. An empty
+    `claimed` is oldest first, as the store gives it. What a person said replaces what the model judged. An empty
     answer, which stores of earlier versions may hold, teaches nothing.
     """
     claimed = [trace for trace in claimed if trace.completion.strip()]

@@ -1,4 +1,4 @@
-"""Learning rounds from the store to the serving model: claim, train, gate, promote, tell. One round at a time."""
+"""Learning rounds from the store to the serving model: claim, train, gate, promote, report. One round at a time."""
 
 from __future__ import annotations
 

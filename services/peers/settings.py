@@ -1,4 +1,4 @@
-"""How this instance takes part in a circle of peers. Frozen, checked once; no network."""
+"""Settings of the federation with peers. Frozen and checked once; no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The circle: publish what serves, push and pull on a schedule, keep what arrives, merge it. The app's `PeerHost`."""
+"""The sync service: publishes the serving adapter, exchanges updates on a schedule and merges them. The app's `PeerHost`."""
 
 from __future__ import annotations
 

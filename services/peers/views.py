@@ -1,4 +1,4 @@
-"""What the services show of the circle: frozen views, no behaviour, no keys but public ones."""
+"""Views of the federation for the page: frozen, without behaviour, with public keys only."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Reason(StrEnum):
     CORNER_DRIFT = "corner_drift"
 
 
-# refused only for what moved that nobody complained about
+# refused only for answers that moved without having been corrected
 DRIFTS = frozenset(
     {
         Reason.LEAKED,
@@ -106,10 +106,12 @@ def decide(
     probes: Sequence[Probe] = (),
     gained: Reason | None = None,
 ) -> Verdict:
-    """DESIGN's gate: (a) the new traces moved the right way, (b) what was learned and known holds, (c) sanity.
+    """Decide whether an adapter may serve (docs/ARCHITECTURE.md, "What the gate checks").
+
+    (a) The new traces moved the right way, (b) what was learned and known holds, (c) sanity.
 
     `probes` are those that both measures answer. `gained` is MERGED or CONSOLIDATED for what has no new traces: it may
-    move what nobody complained about half as far, as no person asked for it.
+    move other answers half as far, as no person asked for it.
     """
     figures = _figures(before, after, probes)
 

@@ -1,4 +1,4 @@
-"""Memory that a round leaves behind: held by libraries for later, and of no use to a process that chats meanwhile.
+"""Returns memory to the system after a round, which libraries would keep for later.
 
 A round's rows come in hundreds of shapes. For each one oneDNN, with which torch multiplies on the CPU, compiles code, and
 keeps it for the last 1,024 of them; so does torch's own layer over it, in each thread. And glibc keeps what was freed

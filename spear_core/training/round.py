@@ -1,4 +1,4 @@
-"""One learning round: train the twin, judge it at the gate, try again where it fails. No database, no publishing."""
+"""One learning round: train, check at the gate, try again where it fails. No database, no publishing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chat tab: what stands where, and which event calls which handler. The handlers are in chat_handlers.py."""
+"""The Chat tab: its layout, and which event calls which handler. The handlers are in handlers.py."""
 
 from __future__ import annotations
 

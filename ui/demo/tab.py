@@ -1,4 +1,4 @@
-"""The Demo tab: one button, and the learning model leaves the frozen one behind. The run is in services/demo.py."""
+"""The Demo tab: starts and shows the demonstration, which services/demo.py runs."""
 
 from __future__ import annotations
 

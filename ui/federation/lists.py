@@ -1,4 +1,4 @@
-"""The circle as HTML: this instance, its peers, who knocks, what was merged. Pure functions; strangers' words are escaped."""
+"""Renders the federation as HTML: this instance, its peers, join requests and merges. Pure functions; all text is escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Federation tab: this instance's key, its peers, merges. The HTML is in federation_lists.py; no rules here."""
+"""The Federation tab: this instance's key, its peers, merges. The HTML is made in lists.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lists of the Learning tab: what was learned and can be forgotten, which adapters exist. HTML: learning_lists.py."""
+"""The lists of the Learning tab: what was learned and can be forgotten, which adapters exist. The HTML is made in lists.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Did it learn anything? The answer in a sentence, in numbers and in plots. Rendering is pure."""
+"""The progress card: what the model has learned, in a sentence, figures and plots. Rendering is pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Learning tab from its parts: the figures, what was learned, the versions and what can be done with them."""
+"""The Learning tab: progress, corrections, and versions of the adapter."""
 
 from __future__ import annotations
 

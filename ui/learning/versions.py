@@ -1,4 +1,4 @@
-"""Versions of the adapter at work: one prompt before and after, a version as a zip, a zip as a version."""
+"""Versions of the adapter: comparing two on one prompt, download and upload as a zip file."""
 
 from __future__ import annotations
 
