@@ -104,6 +104,7 @@ def coefficients_of(weights: Sequence[float], factors: Sequence[float], scale: f
     Args:
         weights: w_i, adding up to one.
         factors: c_i, what clipping leaves of each difference.
+        scale: the factor on the averaged difference.
     """
     each = [scale * w * c for w, c in zip(weights, factors, strict=True)]
     rest = 1.0 - fsum(each)

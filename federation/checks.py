@@ -101,9 +101,12 @@ def check_update(
     """Read and judge one update.
 
     Args:
+        path: the file of the update.
         author: the pinned key of the peer that it is said to come from.
+        expected: the base model, shapes and sizes that it must fit.
         seen: what was last taken from this peer, or None.
         now: seconds since 1970 by this machine's clock.
+        limits: of size, age and norms; None for the usual ones.
 
     Raises:
         UpdateReplayed: if this very update was taken before.

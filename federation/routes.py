@@ -29,7 +29,7 @@ MEDIA_TYPE = "application/octet-stream"
 
 
 def routes(peer_host: PeerHost, limits: GuardLimits | None = None, guard: RequestGuard | None = None) -> list[Route]:
-    """Routes to put before a Starlette or FastAPI app's own: `app.router.routes[:0] = routes(peer_host)`."""
+    """Routes to put before those of a Starlette or FastAPI app, as in `app.router.routes[:0] = routes(peer_host)`."""
     guard = guard or RequestGuard(peer_host, limits)
     return [
         Route(CARD, _answer(guard, _card), methods=["GET"]),

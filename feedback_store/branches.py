@@ -50,7 +50,8 @@ class Branches(Records):
 
     def conversations_saying(self, words: str, user: str | None = None) -> set[str]:
         """Ids of the newest conversations, of one user or of all, whose title or messages contain `words`, whatever
-        their case in any script."""
+        their case in any script.
+        """
         words = words[:MAX_SOUGHT_CHARACTERS]
         pattern, of_folded = _containing(words), _containing(folded(words) or words.casefold())
         with self._transaction(write=False):

@@ -27,6 +27,7 @@ def error_code(error: sqlite3.Error) -> int:
 
 
 def damaged(path: Path, found: str) -> StoreCorrupt:
+    """The error for a file that SQLite cannot read; `found` is what SQLite said."""
     return StoreCorrupt(
         f"{path} is damaged or not a database ({' '.join(found.split())}): move it away together with its -wal and -shm "
         "files and restore a backup, or start again without it."

@@ -32,10 +32,12 @@ def now_utc() -> str:
 
 
 def new_id() -> str:
+    """A random id of 32 hexadecimal digits."""
     return uuid.uuid4().hex
 
 
 def to_json(value: object) -> str:
+    """JSON with sorted keys, so that equal prompts are equal strings."""
     # Sorted keys: equal prompts are equal strings. Not ASCII: `clean` must see the surrogates.
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 

@@ -37,7 +37,8 @@ class Upkeep(Sessions):
 
     def counts(self) -> dict[str, dict[tuple[str, ...], int]]:
         """Rows by kind: `conversations`; `messages` by role and kind; `votes` by value; `traces` by side and status;
-        `rounds` by status."""
+        `rounds` by status.
+        """
         groups = {
             "conversations": ("conversations", ""),
             "messages": ("messages", "role, kind"),

@@ -8,6 +8,8 @@ from feedback_store.database import Records
 
 
 class Proofs(Records):
+    """The part of the store that erases proofs."""
+
     def _erase_proofs(self, traces: str, params: Sequence[object]) -> None:
         """Erase what rounds showed as proof (a question, two answers) where it is about the traces that `traces` selects."""
         self._execute(

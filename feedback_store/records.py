@@ -37,6 +37,8 @@ def require(name: str, value: object, allowed: tuple[object, ...]) -> None:
 
 @dataclass(frozen=True)
 class Conversation:
+    """A conversation of one user."""
+
     id: str
     title: str
     learn: bool  # False: "don't learn from this chat"
@@ -56,6 +58,8 @@ class LoginSession:
 
 @dataclass(frozen=True)
 class Message:
+    """A question, a reply, a revision or an edit."""
+
     id: str
     conversation_id: str
     position: int  # 0, 1, 2... in the conversation
@@ -79,6 +83,8 @@ class Message:
 
 @dataclass(frozen=True)
 class Hint:
+    """What a person said about a wrong reply."""
+
     id: int
     message_id: str
     text: str
@@ -141,6 +147,8 @@ class Trace:
 
 @dataclass(frozen=True)
 class Round:
+    """A learning round: what it trained on and how it ended."""
+
     id: int
     base: str
     status: RoundStatus
@@ -158,6 +166,8 @@ class Round:
 
 @dataclass(frozen=True)
 class NewAdapter:
+    """An adapter to be stored with the round or merge that made it."""
+
     base: str
     version: int  # 1, 2, 3... per base; 0 is the bare base model and is never stored
     parent_version: int
@@ -168,6 +178,8 @@ class NewAdapter:
 
 @dataclass(frozen=True)
 class Adapter:
+    """A stored adapter."""
+
     base: str
     version: int
     parent_version: int

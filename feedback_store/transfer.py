@@ -223,7 +223,8 @@ class Transfer(Conversations, Traces):
 
     def _check_references(self, kind: str, row: dict[str, Any]) -> None:
         """What a row names lies in its own conversation, and a message follows what it answers: so no record reaches
-        another person's words, and no conversation goes round in circles. Raises StoreError."""
+        another person's words, and no conversation goes round in circles. Raises StoreError.
+        """
         referring = {"message": ("parent_id", "revises_id"), "choice": ("leaf_id",)}
         for column in referring.get(kind, ("message_id", "subject_id")):
             if (named := row.get(column)) is not None and "conversation_id" in row:

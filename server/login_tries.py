@@ -49,6 +49,8 @@ def counted_under(name: str, address: str, browser: str) -> dict[str, int]:
     """Under what a try counts, and how many are free.
 
     Args:
+        name: what was typed as the user's name.
+        address: of the visitor.
         browser: the cookie of a browser in which this user logged in before; empty for a stranger's.
     """
     name = name[:64]

@@ -126,7 +126,7 @@ class ComputePriority:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """This thread, idle before, has a job inside; Closing ends it."""
+        """Mark this thread as doing a job inside; Closing ends the job."""
         self._resume()
         self._working.on_a_job = True
         try:

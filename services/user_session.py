@@ -135,7 +135,8 @@ class UserLearning:
     @owner_only("see what others taught")
     def learned_by_others(self, limit: int = 200) -> list[LearnedView]:
         """Where others gave feedback and what became of it, without a word or a vote of theirs: so that it can be
-        forgotten."""
+        forgotten.
+        """
         own = {view.message_id for view in self.learned(limit)}
         return [
             dataclasses.replace(

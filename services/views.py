@@ -17,6 +17,8 @@ DemoPhase = Literal["idle", "preparing", "running", "paused", "done", "failed"]
 
 @dataclass(frozen=True)
 class ConversationView:
+    """A conversation in the list."""
+
     id: str
     title: str
     learn: bool  # False: "don't learn from this chat"
@@ -146,6 +148,8 @@ class LearnedView:
 
 @dataclass(frozen=True)
 class AdapterView:
+    """A version of the adapter."""
+
     version: int
     parent_version: int
     status: VersionStatus
@@ -240,6 +244,8 @@ class KnownModel:
 
 @dataclass(frozen=True)
 class MemoryView:
+    """The memory that a model needs and that is free, in bytes."""
+
     name: str
     parameters: int
     needed_bytes: int

@@ -106,6 +106,7 @@ def learning_rate(settings: StrategySettings, round: int) -> float:
 
 
 def round_up(value: float) -> int:
+    """The least whole number that is not below `value`, up to rounding errors."""
     return math.ceil(value - 1e-9)
 
 

@@ -34,6 +34,8 @@ AGAIN_TEMPERATURE = 0.7  # of a reply asked for again, where a greedy one would 
 
 
 class ChatService:
+    """Conversations of one store: list, open, ask, regenerate, continue, revise. Replies are streamed."""
+
     def __init__(self, engine: Engine, feedback: FeedbackService) -> None:
         self._engine = engine
         self._store = engine.store

@@ -23,6 +23,8 @@ NEWEST_LOOKED_AT = 200  # of the user's conversations
 
 @dataclass(frozen=True)
 class Said:
+    """One message of a history."""
+
     role: Role
     text: str
 

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-UMASK = 0o077
 OTHERS = 0o077  # what group and others may do
 TEMPORARY = ".temporary"
 UPLOADS = "uploads"

@@ -91,7 +91,8 @@ class HeldAnswers:
         corrected: Collection[str] = (),
     ) -> list[Encoded]:
         """Up to `anchor_pool`: the model's answers in past chats without an objection (before a time, where one is
-        given), how the base model follows hints, and the starter answers; nothing that was `corrected`, however worded."""
+        given), how the base model follows hints, and the starter answers; nothing that was `corrected`, however worded.
+        """
         engine, starter = self._engine, starter_answers(self._engine)
         probes = set(engine.loaded.settings.probe_prompts)
         pool = engine.config.anchor_pool

@@ -41,7 +41,8 @@ class Lineage:
     def seed(self, version: int, taught: Sequence[Trace] = ()) -> int:
         """Of what is trained on top of a version: the same for the same words from the same place, so that a forgetting
         can be exact. Another correction gets other draws: with the depth alone, after one that is refused for its draws
-        all would be."""
+        all would be.
+        """
         said = json.dumps([(t.side, t.prompt, t.completion) for t in taught])
         return self._engine.seed * 1_000_003 + self.depth(version) + zlib.crc32(said.encode())
 

@@ -13,6 +13,8 @@ ROUNDS = 200
 
 
 class ProgressService:
+    """Builds the ProgressView of the present base model."""
+
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 

@@ -625,6 +625,7 @@ class LearningService:
 
 
 def core_trace(t: Trace) -> core.Trace:
+    """A stored trace as training takes it."""
     return core.Trace(
         t.side, t.prompt, t.completion, t.confidence, confirmed=t.side == "win" and t.source != "judged", key=t.id
     )

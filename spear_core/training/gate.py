@@ -89,6 +89,8 @@ class GateFigures:
 
 @dataclass(frozen=True)
 class Verdict:
+    """Whether an adapter may serve, why, and the figures behind it."""
+
     passed: bool
     reason: Reason
     figures: GateFigures = field(default_factory=GateFigures)

@@ -119,6 +119,7 @@ class Measures:
 
 
 def mean(values: Sequence[float]) -> float:
+    """The mean, 0.0 of nothing."""
     return sum(values) / len(values) if values else 0.0
 
 

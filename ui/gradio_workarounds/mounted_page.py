@@ -15,7 +15,8 @@ def check_paths(page: gr.Blocks) -> None:
 
 def is_queued(page: gr.Blocks, session: str) -> bool:
     """Whether a session of that name has events. Gradio offers no question for it, and raises in the middle of the stream
-    of a session that it does not know."""
+    of a session that it does not know.
+    """
     return session in page._queue.pending_messages_per_session
 
 
