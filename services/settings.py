@@ -39,8 +39,8 @@ class Settings:
     ] = None
     insecure: Annotated[
         bool,
-        "listen beyond this machine without a login, and answer under any host name: whoever reaches the port "
-        "is the owner",
+        "listen beyond this machine without a login, and answer under any host name: everybody who reaches the "
+        "port is the owner",
     ] = False
     trusted_proxies: Annotated[
         tuple[str, ...],

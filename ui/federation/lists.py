@@ -68,7 +68,7 @@ def _send_join_request(join_request: JoinRequestView) -> str:
     name = join_request.name or "Someone without a name"
     return (
         f'<li class="entry"><header><h4>{escape(name)}</h4><span class="pill" title="It may not do anything yet.">'
-        f"knocks</span></header><p>Compare this fingerprint with your peer before you say yes: <code>{join_request.fingerprint}"
+        f"asks to join</span></header><p>Compare this fingerprint with your peer before you approve it: <code>{join_request.fingerprint}"
         f"</code></p><footer><p>{escape(join_request.url) or 'gives no address'} · from {escape(join_request.remote)}</p>"
         f'<div class="buttons">{_button("approve", "Approve", join_request.key, name)}'
         f"{_button('decline', 'Decline', join_request.key, name)}</div></footer></li>"
