@@ -84,7 +84,7 @@ class Parent:
 
 
 def weights_of(wins: Sequence[int], max_wins: int) -> list[float]:
-    """Each one's share of the average: its wins, at most `max_wins`, over the sum; a peer without wins has no voice.
+    """Each one's share of the average: its wins, at most `max_wins`, over the sum; a peer without wins has no weight.
 
     With a cap of c and honest peers of at least one win, a lie moves a share to at most c / (c + the others').
 

@@ -27,7 +27,7 @@ DAY_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is taken from a peer.
+    """Limits of what is accepted from a peer.
 
     Attributes:
         max_update_bytes, max_header_bytes: of the file.
@@ -98,7 +98,7 @@ class Checked:
 def check_update(
     path: Path, author: PublicKey, expected: Expected, seen: Seen | None, now: float, limits: Limits | None = None
 ) -> Checked:
-    """Read and judge one update.
+    """Read and check one update.
 
     Args:
         path: the file of the update.

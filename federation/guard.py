@@ -28,12 +28,12 @@ CARD, UPDATE, KNOCK = "/federation/card", "/federation/update", "/federation/kno
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """How much the guard lets through.
+    """Limits of the requests that a peer host accepts.
 
     Attributes:
         max_update_bytes: of a push.
         transfer_seconds: for a whole transfer, either way; at 2 Mbit/s 10 minutes are 150 MB.
-        idle_seconds: without a byte, after which a transfer is given up (a peer that was cut off says no goodbye).
+        idle_seconds: without a byte, after which a transfer is given up.
         body_seconds: for a small body.
         clock_skew_seconds: how far the time of a signed request may be from this clock.
         requests_per_second, burst: of one key, or of one remote address.

@@ -35,7 +35,7 @@ class Manifest:
 
     Attributes:
         protocol: version of this format.
-        base: fingerprint of the base model, 16 hex digits (`spear_core.loading.fingerprint_of`).
+        base: fingerprint of the base model, 16 hex digits (`spear_core.models.files.fingerprint_of`).
         rank, alpha, targets: the LoRA shape.
         peer: the author's public key in url-safe base64.
         round: the author's count of published adapters; never goes down.

@@ -150,7 +150,7 @@ def decide(
 def _moved(
     before: Measures, after: Measures, probes: Sequence[Probe], config: SpearConfig
 ) -> tuple[Reason, str] | None:
-    """What a person would call damage in the answers to questions that were not corrected, and of which kind."""
+    """The reason for a refusal because answers to other questions changed, and the kind of question."""
     of_kind: dict[str, list[tuple[ProbedAnswer, ProbedAnswer]]] = defaultdict(list)
     for probe, was, now in zip(probes, before.answers, after.answers, strict=True):
         of_kind[probe.kind].append((was, now))
