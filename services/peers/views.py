@@ -28,7 +28,7 @@ class PeerView:
 
 @dataclass(frozen=True)
 class JoinRequestView:
-    """A peer that waits for a yes. All but the key and its fingerprint is only what it says of itself."""
+    """A peer that waits for approval. Everything but the key and its fingerprint is only its claim."""
 
     key: str
     fingerprint: str
