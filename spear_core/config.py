@@ -51,12 +51,23 @@ class SpearConfig:
         Field(ge=-1, le=1),
         "how similar a question must be to a taught one to be near: cosine of whitened features",
     ] = 0.32
+    scope_odds: Annotated[
+        float,
+        Field(ge=-100, le=100),
+        "where the model has a scope classifier: log-odds from which on a near question asks for the same thing as a "
+        "taught one; less finds more other wordings and lets more neighbour questions through",
+    ] = 0.0
     scope_gain: Annotated[
         float,
         Field(ge=-100, le=100),
-        "nats by which the taught question and answer must make the content words of a near question likelier, on "
+        "where it has none: nats by which the taught question and answer must make the content words of a near question likelier, on "
         "average; less lets more neighbour questions through",
     ] = 1.6
+    memory: Annotated[
+        bool,
+        "whether a confirmed answer is given at once, before it is trained, and whether other wordings of a taught "
+        "question are asked of the adapter in the taught words",
+    ] = False
     # Optimiser: AdamW without weight decay.
     learning_rate: Annotated[OpenShare, "learning rate of AdamW, without weight decay"] = 1e-3
     adam_beta2: Annotated[OpenShare, "second decay rate of AdamW"] = 0.999
@@ -198,6 +209,9 @@ PRESETS: dict[str, SpearConfig] = {
     "general": SpearConfig(
         lora_layers="upper_third",
         scope="near",
+        scope_similarity=0.25,
+        scope_odds=-1.7,
+        memory=True,
         adam_beta2=0.95,
         max_steps=24,
         settle_steps=4,
