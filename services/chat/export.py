@@ -21,6 +21,8 @@ MAX_NAME_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class Exported:
+    """A file to be downloaded."""
+
     name: str  # of the file
     media_type: str
     content: str

@@ -1,4 +1,4 @@
-"""Votes, hints, verdicts and edits, and the traces they stand for (labels.py). No generation, no training."""
+"""Votes, hints, verdicts and edits, and the traces made from them (labels.py). No generation, no training."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from feedback_store import Message
+from feedback_store.records import Source
 from services.chat.conversation_tree import prompt_up_to, root_id
 from services.chat.preferences import Preferences
 from services.engine import Engine
@@ -31,7 +32,8 @@ class FeedbackService:
 
     def like(self, message_id: str) -> None:
         """Thumbs-up: the reply becomes a confirmed win. Of a revision it means the same as *Better*, of a correction
-        made by talking the same as "learn this"."""
+        made by talking the same as "learn this".
+        """
         message = self._reply(message_id)
         if message.kind == "revision" or message.corrects_id:
             self.better(message_id)
@@ -78,7 +80,7 @@ class FeedbackService:
     def complain(self, first_id: str, about_id: str, hint: str) -> None:
         """A thumbs-down on a reply (or on a revision of it), with the hint where one was given."""
         first = self._store.message(first_id)
-        source = "unfixed" if hint else "no_hint"
+        source: Source = "unfixed" if hint else "no_hint"
         with self._together():
             self._store.set_vote(first.id, -1)
             if hint:
@@ -116,7 +118,8 @@ class FeedbackService:
 
     def corrected(self, message_id: str) -> None:
         """A reply was stored. Where it answers a correction, a newer word replaces earlier ones on the same reply, and
-        the person may have chosen that corrections are learned without asking."""
+        the person may have chosen that corrections are learned without asking.
+        """
         message = self._store.message(message_id)
         if not message.corrects_id:
             return

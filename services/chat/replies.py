@@ -1,4 +1,4 @@
-"""Replies being written: each in a thread of its own, so that a reader may leave and another one come. No questions."""
+"""Replies under way: each is written by a thread of its own, so that readers may leave and come back."""
 
 from __future__ import annotations
 
@@ -187,7 +187,8 @@ class Replies:
 
     def _corrected(self, engine: Engine, writing: Writing, correction: Correction) -> str:
         """The revision, where the message is a correction and states an answer. Sets `writing.correction` where the
-        reply is to be a revision; with an empty text, it is still to be written at the model's request."""
+        reply is to be a revision; with an empty text, it is still to be written at the model's request.
+        """
         serving = engine.scope.serving(engine, correction.revision.prompt)
         if writing.stop.is_set() or not correction.is_one(serving.model, engine.encoder):
             return ""
@@ -257,7 +258,7 @@ def growing(
     The engine must be the reply's own copy, or a model with another tokenizer may come to serve meanwhile.
     """
 
-    chosen = engine.scope.choose(engine, prompt)
+    chosen = engine.scope.choose(engine, prompt, conversation_id)
     if chosen.answer and not begun:
         writing.serving, writing.finish = Serving(chosen.serving.model, FROM_MEMORY), Finish.ENDED
         yield chosen.answer

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from spear_core.errors import SpearError
 from ui.errors import USER_ERRORS, show_errors
 from ui.events import QUIET
-
-if TYPE_CHECKING:
-    from services.app import AppServices
+from ui.visitor import Visitor
 
 RELOAD = "(switched) => { if (switched) location.reload(); }"
 LEAST_CHOICES = 2  # one model is no choice
@@ -22,8 +20,8 @@ LEAST_CHOICES = 2  # one model is no choice
 class ModelPicker:
     """`build` lays it out inside an open Blocks; `wire` fills it when the page is loaded."""
 
-    def __init__(self, app_services: AppServices) -> None:
-        self.app_services = app_services
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
 
     def build(self) -> None:
         with gr.Row(elem_id="picker", visible=False) as self.row:
@@ -40,21 +38,21 @@ class ModelPicker:
     @show_errors
     def fill(self) -> tuple[Any, ...]:
         """The models that were used here, for an owner who has a choice."""
-        known = self.app_services.models.known()
-        may_choose = self.app_services.learning.sees_others and len(known) >= LEAST_CHOICES
+        known = self.visitor.models.known()
+        may_choose = self.visitor.user.is_owner and len(known) >= LEAST_CHOICES
         if not may_choose:
             return gr.Row(visible=False), gr.skip()
         return gr.Row(visible=True), self._choices()
 
     def _choices(self) -> gr.Dropdown:
-        known = self.app_services.models.known()
+        known = self.visitor.models.known()
         current = next(model.name for model in known if model.is_current)
         return gr.Dropdown([(Path(model.name).name, model.name) for model in known], value=current, interactive=True)
 
     @show_errors
     def switch(self, name: str) -> Iterator[Any]:
         """Load the model and serve it; the present one answers until then, and stays where the other one cannot be had."""
-        models = self.app_services.models
+        models = self.visitor.models
         if any(model.name == name and model.is_current for model in models.known()):
             yield gr.skip()
             return
