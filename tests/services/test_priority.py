@@ -194,6 +194,25 @@ def test_work_that_would_hold_up_replies_is_done_by_the_last_one_that_ends() -> 
     assert done == ["at once", "later"]
 
 
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_each_run_of_a_job_has_a_thread_of_its_own() -> None:
+    ran: list[threading.Thread] = []
+    scheduled = Jobs(lambda: ran.append(threading.current_thread()), list, list, interval_seconds=60, sync_seconds=600)
+    scheduled.start()
+    try:
+        eventually(lambda: len(ran) == 1 and not ran[0].is_alive())
+        scheduled.learn_now()
+        eventually(lambda: len(ran) == 2 and not ran[1].is_alive())
+    finally:
+        scheduled.stop()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux only")
 def test_jobs_stand_back_and_the_thread_that_started_them_does_not() -> None:
     seen: list[int] = []
