@@ -27,7 +27,15 @@ from torch.nn import functional as F
 from torch.utils.weak import WeakIdKeyDictionary
 
 from spear_core.errors import one_line
-from spear_core.inference.fused_layer import LayerWeights, Projection, Sizes, run_head, run_layer
+from spear_core.inference.fused_layer import (
+    LayerWeights,
+    Projection,
+    Sizes,
+    forward_head,
+    forward_layer,
+    run_head,
+    run_layer,
+)
 
 log = logging.getLogger(__name__)
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma")
@@ -229,13 +237,15 @@ class FusedModel:
         x = self.embed(ids).view(len(flat), -1)  # (N, H); from here on (H,) where it is one token
         if len(flat) == 1:
             x = x[0]
+        on_cpu = self.device.type == "cpu"  # elsewhere TorchScript's fuser would compile again for new lengths
+        forward, head = (run_layer, run_head) if on_cpu else (forward_layer, forward_head)
         for number, layer in enumerate(self._layers):
             for hook in layer.hooks:
                 hook()
-            x = run_layer(x, layer.weights, self._sizes, cos, sin, number, caches, used, counts, masks)
+            x = forward(x, layer.weights, self._sizes, cos, sin, number, caches, used, counts, masks)
         if len(rows) < len(positions):
             x = x[[end - 1 for end in accumulate(counts)]]
-        logits: Tensor = run_head(x, self._norm, self._head, self._sizes)
+        logits: Tensor = head(x, self._norm, self._head, self._sizes)
         return logits.view(len(rows), -1)
 
     def _mask(self, used: int, count: int) -> Tensor | None:
