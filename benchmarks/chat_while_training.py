@@ -36,6 +36,7 @@ from pocket.world import load_world
 from services.app import AppServices, keep_what_is_loaded, open_services
 from services.priority import ComputePriority
 from services.settings import Settings
+from spear_core.own_thread import in_own_thread
 
 FIRST_ROUNDS = 20  # to get an adapter live
 BARS = {"ttft_ratio_p95": 1.5, "tokens_per_second_ratio": 0.7, "training_rate_ratio": 0.3, "max_swap_ms": 50.0}
@@ -188,7 +189,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         app_services = open_services(settings, start_jobs=False)
         try:
             app = Session(app_services, arguments.seed)  # before the learner takes hold of the engine's pace
-            app_services.learning.prepare()
+            in_own_thread(app_services.learning.prepare)
             keep_what_is_loaded()
             return measure(app, arguments.seconds, arguments.repeats)
         finally:
@@ -197,7 +198,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def measure(app: Session, seconds: float, repeats: int) -> dict[str, Any]:
     for _ in range(FIRST_ROUNDS):
-        app.learn_one()
+        in_own_thread(app.learn_one)
         if app.swaps:
             break
     else:
@@ -213,7 +214,7 @@ def measure(app: Session, seconds: float, repeats: int) -> dict[str, Any]:
         alone = app.chat(seconds / repeats)
         started = time.perf_counter()
         while time.perf_counter() < started + seconds / repeats:
-            app.learn_one()
+            in_own_thread(app.learn_one)
         rate_alone = app.steps_between(started, ended := time.perf_counter()) / (ended - started)
         steps += [b - a for a, b in itertools.pairwise(t for t in app.priority.begun if t >= started)]
         app.swaps.clear()
