@@ -174,7 +174,7 @@ def _compiled(function: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # its successors need a compiler, or Python's lock
             return torch.jit.script(function)
-    except (RuntimeError, NotImplementedError) as e:
+    except (RuntimeError, NotImplementedError, OSError) as e:  # OSError: no source to compile
         log.info("layers run as plain Python: TorchScript cannot compile them (%s)", str(e).strip().splitlines()[-1:])
         return function
 
