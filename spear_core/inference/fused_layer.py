@@ -33,6 +33,8 @@ class Projection(NamedTuple):
 
 
 class LayerWeights(NamedTuple):
+    """The weights of one layer, those that read the same input fused."""
+
     norm: Tensor  # (H,); float32 where the family multiplies before it rounds (`Sizes.rounds_last`)
     qkv: Projection
     head_norms: Tensor | None  # (heads + kv heads, D): of the queries and keys, where the family has them
@@ -43,6 +45,8 @@ class LayerWeights(NamedTuple):
 
 
 class Sizes(NamedTuple):
+    """What is the same for all layers of a model."""
+
     heads: int
     kv_heads: int
     head_dim: int
@@ -148,7 +152,8 @@ def forward_layer(
         x: hidden states (N, H), or (H,) where it is one token.
         w: the layer's weights.
         s: sizes, the same for all layers.
-        cos, sin: of the tokens' positions, (N, 1, D).
+        cos: cosines of the tokens' positions, (N, 1, D).
+        sin: their sines, with the sign of the half of the head that they are for.
         number: of the layer, its place in the caches.
         caches: one for each row, (layers, room, 2 * kv heads, D), keys first; written to.
         used: how many tokens each row's cache holds.
