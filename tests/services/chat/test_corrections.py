@@ -79,6 +79,7 @@ def test_the_question_asks_again_after_a_restart_and_a_yes_still_counts(open_app
     assert [side for side, *_ in pending(app)] == ["lose", "win"]
 
 
+@pytest.mark.slow
 def test_a_yes_is_learned_and_forgotten_like_any_correction(open_app: OpenBench) -> None:
     app = open_app()
     first = ask(app, QUESTION)

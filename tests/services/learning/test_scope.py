@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from feedback_store import FROM_MEMORY
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask, correct, other_wordings, wrong_task
@@ -9,6 +11,7 @@ from tests.services.harness import ask, correct, other_wordings, wrong_task
 FAR = "Add 41 and 17."
 
 
+@pytest.mark.slow
 def test_questions_far_from_every_correction_are_answered_by_the_untouched_model(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     before = ask(app, FAR)
@@ -22,6 +25,7 @@ def test_questions_far_from_every_correction_are_answered_by_the_untouched_model
     assert without.text == by_both.text == before.text, "the comparison shows what a chat would"
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_always_on_answers_everything(open_app: OpenBench) -> None:
     app = open_app()
     correct(app, wrong_task(app))
@@ -29,6 +33,7 @@ def test_an_adapter_that_is_always_on_answers_everything(open_app: OpenBench) ->
     assert ask(app, FAR).adapter_version == 1
 
 
+@pytest.mark.slow
 def test_what_was_undone_is_out_of_scope(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     first, second = wrong_task(app), wrong_task(app, skip=1)
@@ -42,6 +47,7 @@ def test_what_was_undone_is_out_of_scope(open_app: OpenBench) -> None:
     assert scope.serving(app.engine, [{"role": "user", "content": FAR}]).version == 0
 
 
+@pytest.mark.slow
 def test_what_peers_taught_has_no_known_scope(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     correct(app, wrong_task(app))
