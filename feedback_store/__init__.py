@@ -1,7 +1,9 @@
-"""What the app remembers: one SQLite file through sqlite-utils. No torch, no UI, no HTTP."""
+"""The storage of the app: one SQLite file through sqlite-utils. No torch, no UI, no HTTP."""
 
 from feedback_store.errors import StoreCorrupt, StoreError, StoreUnavailable, TracesWithdrawn, UnknownRecord
 from feedback_store.records import (
+    ELSEWHERE,
+    FROM_MEMORY,
     Adapter,
     Conversation,
     Event,
@@ -18,6 +20,8 @@ from feedback_store.store import Store
 from feedback_store.user_store import UserStore
 
 __all__ = [
+    "ELSEWHERE",
+    "FROM_MEMORY",
     "Adapter",
     "Conversation",
     "Event",

@@ -1,4 +1,4 @@
-"""Learning rounds from the store to the serving model: claim, train, gate, promote, tell. One round at a time."""
+"""Learning rounds from the store to the serving model: claim, train, gate, promote, report. One round at a time."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from feedback_store import Round, StoreError, StoreUnavailable, Trace, TracesWithdrawn, UnknownRecord
+from feedback_store.records import RoundEnd
 from services.chat.conversation_tree import root_id
 from services.engine import Engine
 from services.learning import card, labels
@@ -25,15 +26,14 @@ from services.learning.queue import LearningQueue
 from services.learning.scope import CONSOLIDATED
 from services.learning.verdict_words import verdict_words
 from services.priority import Closing
-from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus
+from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus, Phase
 from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed, is_out_of_memory
-from spear_core.inference.scope import Taught
 from spear_core.models.shared_base import AdapterState
-from spear_core.models.thoughts import answer_of
 from spear_core.training import traces as core
 from spear_core.training.material import Anchors
 from spear_core.training.memory import give_back
-from spear_core.training.probes import Probes
+from spear_core.training.neighbours import Neighbours
+from spear_core.training.probes import Kind, Probes
 from spear_core.training.round import Learner
 from spear_core.training.scoring import drop_kept_states
 from spear_core.training.trainer import Progress
@@ -93,7 +93,8 @@ class LearningService:
 
     # -- what the screen asks --------------------------------------------------------------------------------
 
-    def status(self) -> LearningStatus:
+    def status(self, may_quote: Callable[[Round], bool] = lambda last: True) -> LearningStatus:
+        """`may_quote`: whether the hints may be quoted that made the style preferences which a round adopted."""
         with self._status_lock:
             live = dict(self._live)
         base = self._engine.base
@@ -131,7 +132,7 @@ class LearningService:
             paused=self.paused,
             note=self._note,
             rests=rests,
-            wished=self.wished(last) if last else "",
+            wished=self.wished(last) if last and may_quote(last) else "",
             undone=common["undone"],
         )
         return LearningStatus(phase, headline, detail, **common)
@@ -356,7 +357,9 @@ class LearningService:
             base=self._engine.base, status="pending", side="lose", limit=PREPARED_AHEAD, newest_first=True
         )
         for trace in waiting:
-            self._neighbours.prepare(trace.prompt)
+            shown = self._store.revisions_of(trace.subject_id) if trace.subject_id else []
+            done = [m.text for m in shown if m.complete and m.kind == "revision" and m.verdict is None]
+            self._neighbours.prepare(trace.prompt, done[-1] if done else "")
 
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
         """The next round: first those to be trained again after a forgetting, in their old order, then what waits."""
@@ -451,7 +454,7 @@ class LearningService:
                 "there is not enough memory" if is_out_of_memory(e) else f"{e}".partition("\n")[0] or type(e).__name__
             )
             self._note = f"Nothing was changed; the previous adapter keeps serving. ({reason})"
-            status = "interrupted" if self._split(claimed, anchors_before_utc) else "discarded"
+            status: RoundEnd = "interrupted" if self._split(claimed, anchors_before_utc) else "discarded"
             self._end(round_, status, f"Not kept: {self._note}")
         finally:
             self._queue.end()
@@ -460,7 +463,7 @@ class LearningService:
         if anchors_before_utc is not None and self._store.round(round_.id).status in ("promoted", "discarded"):
             self._forgetting.rebuilt()
 
-    def _end(self, round_: Round, status: str, verdict: str) -> None:
+    def _end(self, round_: Round, status: RoundEnd, verdict: str) -> None:
         """End a round that failed; where even that cannot be written, the next `run_pending` releases it first."""
         try:
             self._store.finish_round(round_.id, status, verdict=verdict)
@@ -488,9 +491,9 @@ class LearningService:
             max_steps=engine.config.max_steps,
         )
         near = self._neighbours.of(taught, replay)
-        asked = [Taught(t.prompt[-1]["content"], answer_of(t.completion)) for t in taught if t.side == "win"]
+        wins = [t for t in taught if t.side == "win"]
         # a preference of style is meant for every answer
-        covers = (lambda question: True) if style_preferences else engine.scope.covering(engine, asked)
+        covers = (lambda question: True) if style_preferences else self._scope_with(wins, near, learner)
         result = learner.run_round(
             self.lineage.state,
             [core_trace(t) for t in taught if t.side == "win"],
@@ -531,6 +534,21 @@ class LearningService:
             replayed=len(replay),
         )
         log.info("adapter v%d is live after %.1f s", version, figures["seconds_to_live"])
+
+    def _scope_with(
+        self, wins: Sequence[Trace], near: Mapping[str, Neighbours], learner: Learner
+    ) -> Callable[[str], bool]:
+        """Which questions the next adapter will answer. What is known to ask for something else is told apart before."""
+        scope, starters = self._engine.scope, [p.question for p in learner.probes.all if p.kind != Kind.RECENT]
+        for win in wins:
+            of_win = near.get(win.id, Neighbours())
+            with suppress(UnknownRecord):  # forgotten meanwhile; the round will notice
+                scope.keep_apart(
+                    self._engine,
+                    win,
+                    [*(n.prompt[-1]["content"] for n in (*of_win.probes, *of_win.trained)), *starters],
+                )
+        return scope.covering(self._engine, wins)
 
     def _split(self, claimed: Sequence[Trace], anchors_before_utc: str | None) -> bool:
         """Have a round that failed tried again in two parts: one answer that cannot be learned must not cost the others.
@@ -574,7 +592,7 @@ class LearningService:
         return self._held.style_preferences()
 
     @contextmanager
-    def telling(self, phase: str, headline: str, detail: str) -> Iterator[None]:
+    def telling(self, phase: Phase, headline: str, detail: str) -> Iterator[None]:
         """What the card says meanwhile."""
         self._tell(phase, headline, detail)
         try:
@@ -618,12 +636,13 @@ class LearningService:
     def _give_back_memory(self) -> None:
         self._engine.priority.when_quiet(give_back)  # 20 to 30 ms, in which whoever needs memory waits
 
-    def _tell(self, phase: str, headline: str, detail: str, *, max_steps: int = 0) -> None:
+    def _tell(self, phase: Phase, headline: str, detail: str, *, max_steps: int = 0) -> None:
         with self._status_lock:
             self._live = {"phase": phase, "headline": headline, "detail": detail, "step": 0, "max_steps": max_steps}
 
 
 def core_trace(t: Trace) -> core.Trace:
+    """A stored trace as training takes it."""
     return core.Trace(
         t.side, t.prompt, t.completion, t.confidence, confirmed=t.side == "win" and t.source != "judged", key=t.id
     )

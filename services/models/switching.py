@@ -23,6 +23,7 @@ from services.views import FoundModel, KnownModel, MemoryView, RecommendedModel
 from spear_core.errors import SpearError
 from spear_core.models.loading import LoadedModel, load_model
 from spear_core.models.shared_base import SharedBaseModels
+from spear_core.own_thread import in_own_thread
 from spear_core.training.traces import Encoder
 
 KNOWN = "known_models"
@@ -139,7 +140,8 @@ class ModelService:
         try:
             self._cancelled.clear()
             engine = self._engine
-            loaded = load_model(model_folder(name.strip(), engine.data_folder), device=self._settings.device)
+            folder = model_folder(name.strip(), engine.data_folder)
+            loaded = in_own_thread(lambda: load_model(folder, device=self._settings.device))
             loaded = thinking.as_chosen(engine.store, loaded)
             config = self._settings.config_for(loaded)
             self._learning.lineage.check_shape(loaded.fingerprint, config)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from spear_core.models.prompts import encode_no_thought
 from spear_core.training.scoring import score
 from spear_core.training.traces import Encoder, Messages
 
@@ -22,11 +23,12 @@ def least_certain_prefix(model: Any, encoder: Encoder, pad_id: int, asked: Messa
     alternatives. The end of the answer is no such place: without it the answer would only go on.
     """
     encoded = encoder.plain(asked, refused)
-    words = [i for i, token in enumerate(encoded.completion_ids) if token not in encoder.end_ids]
+    begin = len(encode_no_thought(encoder.tokenizer))  # a revision is written without a thought
+    words = [i for i, token in enumerate(encoded.completion_ids) if token not in encoder.end_ids and i >= begin]
     if not words:
         return None
     logps = score(model, [encoded], pad_id).logps[0]  # (C,)
     least = min(words, key=lambda i: float(logps[i]))
     if math.exp(float(logps[least])) > SURE:
         return None
-    return list(encoded.completion_ids[: least + 1])
+    return list(encoded.completion_ids[begin : least + 1])

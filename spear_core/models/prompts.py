@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 ROLES = ("system", "user", "assistant")
 MIN_PROMPT_TOKENS = 16
 MAX_CHARACTERS_A_TOKEN = 32  # text beyond this many is dropped unread: it cannot fit, and reading it takes time
-MIN_LAST_MESSAGE_TOKENS = 8  # the system prompt gives way before less than this is left of the question
+MIN_LAST_MESSAGE_TOKENS = 8  # the system prompt is shortened before less than this is left of the question
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, max_tokens: int) -> list[int]:

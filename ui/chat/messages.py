@@ -1,4 +1,4 @@
-"""MessageView -> the rows that the chat shows. Pure functions; every word of a person or a model is escaped.
+"""Renders MessageViews as the rows of the chat. Pure functions; every word of a person or a model is escaped.
 
 A row is HTML with its key, so that the page redraws only what changed; buttons say in `data-` attributes what they do
 and to which message, and assets/chat.js turns their clicks into events.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from services.views import MessageView
+from services.views import ELSEWHERE, FROM_MEMORY, MessageView
 from ui.chat.markdown import render
 from ui.theme.icons import icon
 
@@ -27,6 +27,8 @@ CUT = {
     "lost": "Interrupted before its end.",
 }
 NOT_ANSWERED = "<p>(no answer yet)</p>"  # its longest reply was spent on thinking
+YES, NO = "yes", "no"
+CONFIRMED = "You confirmed this correction."
 NOT_LEARNED = "Nothing is learned from it until it is complete."
 WRITING = '<p class="writing"><span class="dot"></span><span class="sr">The reply is being written</span></p>'
 
@@ -107,6 +109,37 @@ def _cut(message: MessageView) -> str:
     return f'<p class="cut" role="note"><span>{CUT[message.ending]} {NOT_LEARNED}</span>{button}</p>'
 
 
+def details(message: MessageView) -> str:
+    """What is known of how a reply was written, in sentences."""
+    said = []
+    if message.tokens:
+        speed = (message.tokens - 1) / message.seconds if message.seconds else 0.0
+        said.append(f"{message.tokens:,} tokens{f', {speed:.1f} a second' if speed else ''}.")
+    if message.ending and message.adapter_version >= 0:
+        said.append(CUT.get(message.ending, "The model ended the reply itself."))
+    if message.adapter_version > 0:
+        said.append(f"Written by adapter v{message.adapter_version}.")
+    elif message.adapter_version == 0:
+        said.append("Written by the base model.")
+    else:
+        said.append(f"{_made_by(message.adapter_version)[1]}.")
+    return " ".join(said)
+
+
+def _learn(message: MessageView) -> str:
+    """The line under a reply to a correction: whether it is to be learned, or that it is."""
+    if message.can_be_learned:
+        buttons = "".join(
+            f'<button type="button" class="sm" data-do="learn" data-id="{html.escape(message.id)}" '
+            f'data-value="{value}" aria-label="{label}">{word}</button>'
+            for value, word, label in ((YES, "Yes", "Yes, learn this"), (NO, "No", "No, do not learn this"))
+        )
+        return f'<p class="learn" role="note"><span>Learn this?</span>{buttons}</p>'
+    if message.corrects and message.verdict == BETTER:
+        return f'<p class="learn" role="note"><span>{CONFIRMED}</span></p>'
+    return ""
+
+
 def _question(message: MessageView) -> str:
     tools = ""
     if message.id:
@@ -133,6 +166,7 @@ def _reply(message: MessageView) -> str:
     none = NOT_ANSWERED if message.thought else "<p>(no words)</p>"
     words = render(message.text) if message.text else (none if message.complete else WRITING)
     tools = ""
+    told = ""
     if message.complete and message.id:
         is_judged_now = message.can_be_judged
         if message.kind != "edit" and not is_judged_now:
@@ -143,14 +177,25 @@ def _reply(message: MessageView) -> str:
             tools += _button("compare", message.id, "Compare with and without what was learned", icon("compare"))
         tools += _versions(message)
         if message.kind != "edit":
-            made_by = f"v{message.adapter_version}" if message.adapter_version else "base model"
-            tools += f'<span class="made-by" title="The version of the model that said this">{made_by}</span>'
+            tools += _button("details", message.id, "Details", icon("details"))
+            told = f'<p class="details" hidden>{html.escape(details(message))}</p>'
+            made_by, title = _made_by(message.adapter_version)
+            tools += f'<span class="made-by" title="{title}">{made_by}</span>'
         note = f'<p class="note">{html.escape(message.note)}</p>' if message.note else ""
-        tools = f'{note}{_cut(message)}{_verdict(message)}<footer class="tools">{tools}</footer>'
+        tools = f'{note}{_cut(message)}{_learn(message)}{_verdict(message)}<footer class="tools">{tools}</footer>{told}'
     return (
         f'<article class="msg bot {html.escape(message.kind)}"><div data-testid="bot">{_tag(message)}'
         f'{_thought(message)}<div class="words">{words}</div></div>{tools}</article>'
     )
+
+
+def _made_by(version: int) -> tuple[str, str]:
+    """What made a reply, and what that means."""
+    if version == FROM_MEMORY:
+        return "your correction", "Said as you confirmed it; the model is still learning it"
+    if version == ELSEWHERE:
+        return "another client", "Said elsewhere; it came with the conversation"
+    return f"v{version}" if version else "base model", "The version of the model that said this"
 
 
 @lru_cache(maxsize=CACHED_ROWS)

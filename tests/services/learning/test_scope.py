@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
+from feedback_store import FROM_MEMORY
 from tests.services.conftest import OpenBench
-from tests.services.harness import ask, correct, wrong_task
+from tests.services.harness import ask, correct, other_wordings, wrong_task
 
 FAR = "Add 41 and 17."
 
 
+@pytest.mark.slow
 def test_questions_far_from_every_correction_are_answered_by_the_untouched_model(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     before = ask(app, FAR)
@@ -17,8 +21,11 @@ def test_questions_far_from_every_correction_are_answered_by_the_untouched_model
     taught, far = ask(app, task.question), ask(app, FAR)
     assert taught.adapter_version == 1 and task.verdict(taught.text)
     assert (far.adapter_version, far.text) == (0, before.text)
+    without, by_both = app.comparison.answers(FAR, [0, 1])
+    assert without.text == by_both.text == before.text, "the comparison shows what a chat would"
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_always_on_answers_everything(open_app: OpenBench) -> None:
     app = open_app()
     correct(app, wrong_task(app))
@@ -26,6 +33,7 @@ def test_an_adapter_that_is_always_on_answers_everything(open_app: OpenBench) ->
     assert ask(app, FAR).adapter_version == 1
 
 
+@pytest.mark.slow
 def test_what_was_undone_is_out_of_scope(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     first, second = wrong_task(app), wrong_task(app, skip=1)
@@ -39,6 +47,7 @@ def test_what_was_undone_is_out_of_scope(open_app: OpenBench) -> None:
     assert scope.serving(app.engine, [{"role": "user", "content": FAR}]).version == 0
 
 
+@pytest.mark.slow
 def test_what_peers_taught_has_no_known_scope(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     correct(app, wrong_task(app))
@@ -47,3 +56,59 @@ def test_what_peers_taught_has_no_known_scope(open_app: OpenBench) -> None:
     assert state is not None
     app.learning.lineage.adopt(state, {})  # as after a merge: no round made it
     assert ask(app, FAR).adapter_version == 2
+
+
+def test_a_confirmed_answer_is_given_at_once_and_from_the_weights_once_it_is_learned(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    _, revision = correct(app, task)
+    at_once = ask(app, task.question)
+    assert (at_once.text, at_once.adapter_version, at_once.complete) == (revision.text, FROM_MEMORY, True)
+    app.learning.run_pending()
+    learned = ask(app, task.question)
+    assert learned.adapter_version == 1 and task.verdict(learned.text)
+
+
+def test_what_waits_to_be_learned_answers_only_the_user_who_confirmed_it(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    _, revision = correct(app, task)
+    store = app.engine.store
+    own, foreign = app.chat.new_conversation().id, store.create_conversation(user="ben").id
+    asked = [{"role": "user", "content": task.question}]
+    assert app.engine.scope.choose(app.engine, asked, own).answer == revision.text
+    assert app.engine.scope.choose(app.engine, asked, foreign).taught is None
+    assert app.engine.scope.choose(app.engine, asked).taught is None
+
+
+def test_a_taken_back_confirmation_answers_no_more(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    before = ask(app, task.question)
+    reply, _ = correct(app, task)
+    app.learning.forget([reply.id])
+    assert ask(app, task.question).text == before.text
+
+
+def test_other_wordings_are_asked_in_the_taught_words(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    correct(app, task)
+    app.learning.run_pending()
+    chosen = app.engine.scope.choose(app.engine, [{"role": "user", "content": other_wordings(task)[0].question}])
+    assert chosen.prompt == [{"role": "user", "content": task.question}] and chosen.serving.version == 1
+    assert ask(app, other_wordings(task)[0].question).text == ask(app, task.question).text
+
+
+def test_a_question_known_to_be_another_is_told_apart(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
+    task, other = wrong_task(app), wrong_task(app, skip=1)
+    correct(app, task)
+    app.learning.run_pending()
+    (win,) = app.engine.store.traces(status="trained", side="win")
+    asked = [{"role": "user", "content": other.question}]
+    assert app.engine.scope.choose(app.engine, asked).taught is not None
+    app.engine.scope.keep_apart(app.engine, win, [other.question])
+    app.engine.scope.forget()
+    assert app.engine.scope.choose(app.engine, asked).taught is None
+    assert {"apart": other.question} in app.engine.store.kept_neighbours([win.id])[win.id]
