@@ -21,6 +21,8 @@ ROUNDS_LOOKED_AT = 20
 
 
 class ModelCatalogue:
+    """What may be chosen, and what each asks of this machine."""
+
     def __init__(self, engine: Engine, settings: Settings, downloads: DownloadService) -> None:
         self._engine = engine
         self._settings = settings

@@ -19,6 +19,8 @@ MEASURED_SECONDS, MEASURED_PARAMETERS, MEASURED_RATE = 21.0, 135e6, 60.0
 
 @dataclass(frozen=True)
 class Recommended:
+    """One model of the list."""
+
     name: str  # on the Hub
     licence: str
     parameters: float
@@ -41,6 +43,7 @@ def seconds_a_correction(parameters: float, known: tuple[float, float] | None = 
     """About how long a correction takes with a model of this size.
 
     Args:
+        parameters: how many weights the model has.
         known: (seconds, parameters) of corrections on this machine; else by how fast it multiplies.
     """
     if known is None:

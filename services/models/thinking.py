@@ -25,4 +25,5 @@ def as_chosen(store: Store, loaded: LoadedModel) -> LoadedModel:
 
 
 def remember(store: Store, base: str, is_thinking: bool) -> None:
+    """Keep the choice for a model, named by its fingerprint."""
     store.set_setting(CHOSEN, {**store.setting(CHOSEN, {}), base: is_thinking})

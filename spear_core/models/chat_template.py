@@ -84,6 +84,7 @@ _EMBEDDED: WeakKeyDictionary[PreTrainedTokenizerBase, int] = WeakKeyDictionary()
 
 
 def layout_of(tokenizer: PreTrainedTokenizerBase) -> Layout:
+    """The layout, found once for a tokenizer and its template."""
     layout = _LAYOUTS.get(tokenizer)
     if layout is None or layout.template != tokenizer.chat_template:
         layout = _LAYOUTS[tokenizer] = _probe(tokenizer)
@@ -107,6 +108,7 @@ def can_switch_thinking(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def is_switched_off(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether `with_thinking` told the template that the model is not to think."""
     return isinstance(tokenizer.chat_template, str) and tokenizer.chat_template.startswith(SWITCHED_OFF)
 
 
@@ -123,10 +125,12 @@ def with_thinking(tokenizer: PreTrainedTokenizerBase, thinks: bool) -> PreTraine
 
 
 def slot(index: int) -> str:
+    """What stands for a text while the template is rendered; no person types it by chance."""
     return f"QxSlot{index}xQ"
 
 
 def ids_of(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a template's text: control tokens are read as such, and nothing is put around it."""
     return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) if text else []
 
 
