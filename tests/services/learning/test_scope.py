@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 import services.learning.scope as scope_module
 from feedback_store import FROM_MEMORY
 from spear_core.inference.scope import Taught
@@ -15,6 +17,7 @@ from tests.services.harness import ask, correct, other_wordings, wrong_task
 FAR = "Add 41 and 17."
 
 
+@pytest.mark.slow
 def test_questions_far_from_every_correction_are_answered_by_the_untouched_model(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     before = ask(app, FAR)
@@ -28,6 +31,7 @@ def test_questions_far_from_every_correction_are_answered_by_the_untouched_model
     assert without.text == by_both.text == before.text, "the comparison shows what a chat would"
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_always_on_answers_everything(open_app: OpenBench) -> None:
     app = open_app()
     correct(app, wrong_task(app))
@@ -35,6 +39,7 @@ def test_an_adapter_that_is_always_on_answers_everything(open_app: OpenBench) ->
     assert ask(app, FAR).adapter_version == 1
 
 
+@pytest.mark.slow
 def test_what_was_undone_is_out_of_scope(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     first, second = wrong_task(app), wrong_task(app, skip=1)
@@ -48,6 +53,7 @@ def test_what_was_undone_is_out_of_scope(open_app: OpenBench) -> None:
     assert scope.serving(app.engine, [{"role": "user", "content": FAR}]).version == 0
 
 
+@pytest.mark.slow
 def test_what_peers_taught_has_no_known_scope(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     correct(app, wrong_task(app))
