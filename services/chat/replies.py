@@ -218,7 +218,7 @@ def growing(
     The engine must be the reply's own copy, or a model with another tokenizer may come to serve meanwhile.
     """
 
-    chosen = engine.scope.choose(engine, prompt)
+    chosen = engine.scope.choose(engine, prompt, conversation_id)
     if chosen.answer and not begun:
         writing.serving, writing.finish = Serving(chosen.serving.model, FROM_MEMORY), Finish.ENDED
         yield chosen.answer
