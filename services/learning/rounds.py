@@ -137,7 +137,7 @@ class LearningService:
         return LearningStatus(phase, headline, detail, **common)
 
     def wished(self, last: Round) -> str:
-        """What a round found to stand for all answers, in words; nothing of what was forgotten or deleted since."""
+        """The style preferences that a round adopted, in a sentence, without those forgotten or deleted since."""
         hints = []
         for message_id in last.figures.get("wishes", []):
             with suppress(UnknownRecord):
@@ -238,7 +238,7 @@ class LearningService:
         return done
 
     def _drop_kept_texts(self) -> None:
-        """What is kept in memory of texts goes, except of the starter questions: anybody's words may be among them."""
+        """Drop all texts kept in memory except the starter questions: they may hold words of any user."""
         self._neighbours.forget()
         self._engine.scope.forget()
         if self._learner is not None:
@@ -338,7 +338,7 @@ class LearningService:
             log.error("practising all corrections together failed: %s", e)
 
     def _prepare_neighbours(self) -> None:
-        """Of replies that were just rejected, while the person reads the revision: its confirmation need not wait then."""
+        """Make the neighbours of replies just rejected while the person reads the revision, so that its confirmation need not wait."""
         if not self._engine.config.neighbours:
             return
         waiting = self._store.traces(
@@ -575,7 +575,7 @@ class LearningService:
         return learner
 
     def style_preferences(self) -> list[str]:
-        """The wishes about form that stand by now."""
+        """The style preferences in force."""
         return self._held.style_preferences()
 
     def telling(self, phase: Phase, headline: str, detail: str) -> AbstractContextManager[None]:
