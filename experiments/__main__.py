@@ -63,7 +63,7 @@ def _play(runs: list[Run], arguments: argparse.Namespace) -> None:
     for run in sorted(runs, key=lambda r: order[r.seed]):
         try:
             if run.model not in models:
-                models[run.model] = load_named(run.model)
+                models[run.model] = load_named(run.model, arguments.device)
             last = play_run(run, arguments.out, models[run.model], quiet=arguments.quiet)
             log.info("%s: accuracy %.3f", run.folder, last["accuracy"])
         except SpearError as e:
@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(what, type=Path)
         command.add_argument("--out", type=Path, default=Path("runs"), help="results (default: runs)")
         command.add_argument("--seeds", type=int, nargs="+", default=[], help="only these seeds")
+        command.add_argument("--device", default="cpu", help="torch device of the model, such as cuda (default: cpu)")
         command.add_argument("--quiet", action="store_true", help="no progress bar")
     fleet = commands.add_parser("fleet", help="play a file's runs on Flower's simulation (requirements-flower.txt)")
     fleet.add_argument("file", type=Path)

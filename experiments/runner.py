@@ -60,9 +60,9 @@ class Simulation:
         return [self.client(round, c, state.adapter) for c in chosen]
 
 
-def load_named(name: str) -> LoadedModel:
+def load_named(name: str, device: str = "cpu") -> LoadedModel:
     """A model of a run file: a folder, a Hub id, or `smollm2`, which is made from its package where it is not there yet."""
-    return load_model(model_folder(name, CONVERTED))
+    return load_model(model_folder(name, CONVERTED), device=device)
 
 
 def play_run(
@@ -82,7 +82,7 @@ def play_run(
     world = Simulation(run, loaded)
     saved = checkpoint.load(folder, run.digest)
     if saved is None:
-        state, lines = ServerState(world.runtime.shared_models.state()), []
+        state, lines = ServerState(world.runtime.state()), []
         lines.append({"round": 0, **_untouched(world, state, out), "bad_rows": dict(world.rows.bad)})
         checkpoint.save(folder, state, run.digest, lines)
     else:
