@@ -36,14 +36,14 @@ CORRECTED, SYNCED, LIVE, STATE = "corrected", "synced", "live", "state.json"
 class PeerProcess:
     """One peer, and the questions that it answers."""
 
-    def __init__(self, model: str, folder: Path, number: int, method: str, threads: int) -> None:
+    def __init__(self, model: str, folder: Path, number: int, method: str, arguments: argparse.Namespace) -> None:
         command = [sys.executable, "-m", "benchmarks.real_circle_peer"]
         with (folder.parent / f"{folder.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT
             )
-        said = {"model": model, "folder": str(folder), "number": number, "method": method, "threads": threads}
-        self._say(said)
+        said = {"model": model, "folder": str(folder), "number": number, "method": method}
+        self._say({**said, "threads": arguments.threads or 1, "unrelated": arguments.unrelated})
         self._heard()
 
     def ask(self, do: str, **what: Any) -> dict[str, Any]:
@@ -75,11 +75,13 @@ class PeerProcess:
 
 
 @contextmanager
-def running(model: str, folder: Path, numbers: Sequence[int], method: str, threads: int) -> Iterator[list[PeerProcess]]:
+def running(
+    model: str, folder: Path, numbers: Sequence[int], method: str, arguments: argparse.Namespace
+) -> Iterator[list[PeerProcess]]:
     with ExitStack() as stack:
         peers = []
         for number in numbers:
-            peer = PeerProcess(model, folder / f"peer{number}", number, method, threads)
+            peer = PeerProcess(model, folder / f"peer{number}", number, method, arguments)
             stack.callback(peer.close)
             peers.append(peer)
         yield peers
@@ -95,7 +97,7 @@ def correct_all(model: str, out: Path, arguments: argparse.Namespace) -> list[li
             shutil.rmtree(folder / f"peer{number}", ignore_errors=True)
             (folder / f"peer{number}").mkdir(parents=True)
             met = arguments.facts * MET_FOR_EACH_TAUGHT
-            with running(model, folder, [number], "fedavg", arguments.threads or 1) as (peer,):
+            with running(model, folder, [number], "fedavg", arguments) as (peer,):
                 done = peer.ask("teach", first=number * met, count=arguments.facts, most=met, seed=arguments.seed)
             kept.write_text(json.dumps(done))
         taught.append(json.loads(kept.read_text())["taught"])
@@ -111,7 +113,7 @@ def spread(model: str, out: Path, method: str, taught: list[list[int]], argument
     if len(found) > arguments.syncs:
         return found
     shutil.copytree(kept if found else out / CORRECTED, folder)
-    with running(model, folder, range(len(taught)), method, arguments.threads or 1) as peers:
+    with running(model, folder, range(len(taught)), method, arguments) as peers:
         addresses = [peer.ask("serve")["address"] for peer in peers]
         for i, peer in enumerate(peers):
             peer.ask("meet", addresses=[a for j, a in enumerate(addresses) if j != i])
@@ -170,6 +172,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     out = Path(arguments.out).absolute()
     out.mkdir(parents=True, exist_ok=True)
     asked = {"model": arguments.model, "facts": arguments.facts, "peers": arguments.peers, "seed": arguments.seed}
+    asked["unrelated"] = arguments.unrelated
     settings = out / "asked.json"
     if settings.exists() and json.loads(settings.read_text()) != asked:
         raise SystemExit(f"{out} holds a study with other settings; name another folder with --out")
@@ -193,6 +196,7 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=3)
     parser.add_argument("--facts", type=int, default=10, help="that each peer is corrected about")
     parser.add_argument("--syncs", type=int, default=6)
+    parser.add_argument("--unrelated", type=int, default=120, help="questions for answers_changed (default: all, 120)")
     parser.add_argument("--methods", nargs="+", default=["fedavg"], choices=METHODS)
     parser.add_argument("--out", required=True, metavar="FOLDER", help="data folders, figures, and where to go on")
     arguments = parser.parse_args()

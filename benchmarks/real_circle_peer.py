@@ -55,13 +55,13 @@ class CountedBytes:
 class Peer:
     """The services over one data folder, and the facts of the whole circle."""
 
-    def __init__(self, model: str, folder: Path, number: int, method: Method, threads: int) -> None:
+    def __init__(self, model: str, folder: Path, number: int, method: Method, threads: int, unrelated: int) -> None:
         torch.set_num_threads(threads)
         federation = FederationSettings(name=f"peer {number}", method=method)
         settings = Settings(model, folder, seed=number + 1, threads=threads, federation=federation)
         self.app: AppServices = open_services(settings, start_jobs=False)
         self.app.learning.prepare()
-        self.probe = Probe(self.app, unrelated_questions())
+        self.probe = Probe(self.app, unrelated_questions()[:unrelated])
         self.served: CountedBytes | None = None
 
     def teach(self, first: int, count: int, most: int, seed: int) -> dict[str, Any]:
