@@ -1,10 +1,10 @@
-"""What happened to first replies, in order: the raw material of "did it learn anything?". No shares, no plots."""
+"""The votes and revisions of first replies, in order, for the figures of the Learning tab. No shares, no plots."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from feedback_store.database import Connection, to_record
+from feedback_store.database import Records, to_record
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class FirstReply:
     fixed: bool
 
 
-class Progress(Connection):
+class Progress(Records):
     """The part of the store that the learning figures need."""
 
     def first_replies(self, limit: int = 1000) -> list[FirstReply]:
@@ -24,8 +24,10 @@ class Progress(Connection):
         with self._transaction(write=False):
             rows = self._rows(
                 "SELECT coalesce(v.value, 0) AS vote, "
-                "EXISTS (SELECT 1 FROM messages r WHERE r.revises_id = m.id AND r.kind = 'revision') AS tried, "
-                "EXISTS (SELECT 1 FROM messages r WHERE r.revises_id = m.id AND r.verdict = 'better') AS fixed "
+                "EXISTS (SELECT 1 FROM messages r WHERE r.revises_id = m.id AND r.kind = 'revision') "
+                "OR EXISTS (SELECT 1 FROM messages r WHERE r.corrects_id = m.id AND r.verdict = 'better') AS tried, "
+                "EXISTS (SELECT 1 FROM messages r WHERE r.revises_id = m.id AND r.verdict = 'better') "
+                "OR EXISTS (SELECT 1 FROM messages r WHERE r.corrects_id = m.id AND r.verdict = 'better') AS fixed "
                 "FROM messages m LEFT JOIN votes v ON v.message_id = m.id "
                 "WHERE m.kind = 'message' AND m.role = 'assistant' AND m.complete = 1 ORDER BY m.rowid DESC LIMIT ?",
                 [limit],

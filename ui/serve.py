@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api import add_api
 from server.current_user import Access
+from server.event_streams import EventStreams
 from server.guard import ServerGuard
 from server.login import login_routes
 from server.page_guard import PageGuard
 from server.slow_clients import server_config
-from services.accounts.users_file import User
 from spear_core.errors import SpearError
+from ui.gradio_workarounds import mounted_page
 from ui.page import look
+from ui.visitor import show_name
 
 # The browser itself refuses other hosts: no font, script, picture (not even one in a reply) or request leaves.
 # Gradio's own page needs inline scripts and styles, and compiles the `js=` of events.
@@ -50,6 +56,7 @@ CROSS_ORIGIN = b"access-control-allow-"
 NO_STORE = (b"cache-control", b"no-store")  # for all that may hold words of somebody
 WITHOUT_WORDS = ("/assets/", "/static/", "/svelte/", "/favicon.ico", "/theme.css", "/gradio_api/theme.css")
 MAX_UPLOAD = "256mb"  # a zipped adapter
+STOPPING = "Stopping; what was said is kept."
 SHUTDOWN_SECONDS = 1  # open event streams are cut after this
 
 
@@ -91,12 +98,34 @@ class SecurityHeaders:
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
+class _WithoutCutRequests(logging.Filter):
+    """Leaves out that requests were cut at the end: the streams of open pages, which would be pages of traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not (_is_cancelled(error) or str(record.msg).startswith("Cancel %s running task"))
+
+
+def _is_cancelled(error: BaseException | None) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_cancelled, error.exceptions))
+    return isinstance(error, asyncio.CancelledError)
+
+
 class _Server(uvicorn.Server):
-    """Calls `ready` once it accepts requests; a signal ends `run` normally instead of being raised again."""
+    """Calls `ready` once it accepts requests; a signal ends `run` normally instead of being raised again, and says so in
+    one line.
+    """
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self.ready = ready
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            logging.getLogger("uvicorn.error").addFilter(_WithoutCutRequests())
+            print(STOPPING, file=sys.stderr, flush=True)
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -113,40 +142,25 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _id_of(request: Request) -> str | None:
-    """For Gradio, which calls it the user's name: whom the gate let in."""
-    user: User | None = getattr(request.state, "user", None)  # none on the routes that the gate leaves open
-    return user.id if user else None
-
-
-def _uploads(page: gr.Blocks) -> dict[int, tuple[int, ...]]:
-    """The events that take an uploaded file, with the positions of the inputs that are files."""
-    found = {
-        number: tuple(i for i, part in enumerate(event.inputs) if isinstance(part, gr.UploadButton))
-        for number, event in page.fns.items()
-    }
-    return {number: positions for number, positions in found.items() if positions}
-
-
 def make_app(
     page: gr.Blocks, access: Access, *, insecure: bool = False, host: str = "127.0.0.1", port: int = 0
 ) -> FastAPI:
-    """Everything behind one port: the gate, the login, the API, and the page at the root."""
+    """The whole server on one port: the guard, the login, the API, and the page at the root."""
     app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
-    access.show_who_is_here(page)
+    show_name(page, access)
+    app.add_middleware(EventStreams)
     app.add_middleware(
         PageGuard,
         events=tuple(page.fns),
-        uploads=_uploads(page),
-        is_queued=lambda session: session in page._queue.pending_messages_per_session,
+        uploads=mounted_page.uploads(page),
+        is_queued=lambda session: mounted_page.is_queued(page, session),
     )
     app.add_middleware(ServerGuard, access=access, insecure=insecure)
     app.add_middleware(SecurityHeaders)
     app.router.routes += login_routes(access)
     app.router.routes += access.app_services.sync.routes()
     add_api(app, access)
-    # Gradio checks the paths of files for launched pages only, and a mounted page does not count as one by itself
-    page.has_launched = True
+    mounted_page.check_paths(page)
     return gr.mount_gradio_app(
         app,
         page,
@@ -157,7 +171,7 @@ def make_app(
         run_history=False,
         max_file_size=MAX_UPLOAD,
         ssr_mode=False,
-        auth_dependency=_id_of if access.accounts else None,
+        auth_dependency=mounted_page.user_id if access.accounts else None,
         **look(),
     )
 

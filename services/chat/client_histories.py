@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feedback_store import Message
+from feedback_store.records import Role
 from spear_core.errors import SpearError
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ NEWEST_LOOKED_AT = 200  # of the user's conversations
 
 @dataclass(frozen=True)
 class Said:
-    role: str  # system | user | assistant
+    """One message of a history."""
+
+    role: Role
     text: str
 
 
@@ -75,7 +78,7 @@ def _is_repeated(messages: Sequence[Message], history: History) -> bool:
     questions = [m for m in messages if m.role == "user"]
     if len(questions) != len(history.turns) or any(not m.complete for m in messages):
         return False
-    if "\n\n".join(m.text for m in messages if m.role == "system") != history.system:
+    if "\n\n".join(m.text for m in messages if m.role == "system" and m.kind == "message") != history.system:
         return False
     return all(
         asked.text == question and answer in {m.text.strip() for m in messages if m.parent_id == asked.id}

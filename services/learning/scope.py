@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feedback_store import Trace
+from feedback_store import Trace, UnknownRecord
 from spear_core.errors import ConfigError
 from spear_core.inference.recall import as_taught
 from spear_core.inference.scope import (
@@ -74,14 +74,17 @@ class AdapterScope:
         self._model = _OfModel("", None)
         self._scope: tuple[tuple[Any, ...], Scope | None] = ((), None)  # of which version and corrections
 
-    def choose(self, engine: Engine, prompt: Messages) -> Chosen:
-        """What is to answer this prompt. The last message decides: an earlier one was answered by itself."""
+    def choose(self, engine: Engine, prompt: Messages, conversation_id: str = "") -> Chosen:
+        """What is to answer this prompt. The last message decides: an earlier one was answered by itself.
+
+        What waits to be learned answers in conversations of the user who confirmed it; no check has seen it yet.
+        """
         serving, config = engine.shared_models.serving, engine.config
         base = Serving(engine.shared_models.base, 0)
         if config.scope == "always" or (serving.version == 0 and not config.memory):
             return Chosen(serving, prompt)
         with self._lock:
-            scope = self._of_version(engine, serving.version)
+            scope = self._of_version(engine, serving.version, conversation_id)
             taught = scope.taught_for(asked_in(prompt)) if scope else None
         if scope is None:
             return Chosen(serving, prompt)
@@ -135,9 +138,9 @@ class AdapterScope:
             if self._model.same is not None:
                 self._model.same.forget()
 
-    def _of_version(self, engine: Engine, version: int) -> Scope | None:
+    def _of_version(self, engine: Engine, version: int, conversation_id: str) -> Scope | None:
         """None where the adapter answers everything."""
-        waiting = _waiting(engine) if engine.config.memory else []
+        waiting = _waiting(engine, conversation_id) if engine.config.memory and conversation_id else []
         key = (engine.base, version, *(trace.id for trace in waiting))
         if self._scope[0] != key:
             everything = _is_meant_for_everything(engine, version) or self._of_model(engine).features is None
@@ -181,9 +184,15 @@ def _of_model(engine: Engine) -> _OfModel:
     return _OfModel(engine.base, features, SubjectTest(base, tokenizer), config.scope_gain)
 
 
-def _waiting(engine: Engine) -> list[Trace]:
-    """What a person confirmed and no adapter has learned yet."""
-    return [t for t in engine.store.queued_wins(engine.base, WAITING) if t.source != "judged"]
+def _waiting(engine: Engine, conversation_id: str) -> list[Trace]:
+    """What the conversation's user confirmed and no adapter has learned yet."""
+    store = engine.store
+    found = [t for t in store.queued_wins(engine.base, WAITING) if t.source != "judged"]
+    try:
+        user = store.conversation(conversation_id).user if found else ""
+        return [t for t in found if t.conversation_id and store.conversation(t.conversation_id).user == user]
+    except UnknownRecord:  # deleted meanwhile
+        return []
 
 
 def _trained(engine: Engine) -> list[Trace]:

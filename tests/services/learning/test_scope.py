@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from feedback_store import FROM_MEMORY
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask, correct, other_wordings, wrong_task
@@ -9,6 +11,7 @@ from tests.services.harness import ask, correct, other_wordings, wrong_task
 FAR = "Add 41 and 17."
 
 
+@pytest.mark.slow
 def test_questions_far_from_every_correction_are_answered_by_the_untouched_model(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     before = ask(app, FAR)
@@ -18,8 +21,11 @@ def test_questions_far_from_every_correction_are_answered_by_the_untouched_model
     taught, far = ask(app, task.question), ask(app, FAR)
     assert taught.adapter_version == 1 and task.verdict(taught.text)
     assert (far.adapter_version, far.text) == (0, before.text)
+    without, by_both = app.comparison.answers(FAR, [0, 1])
+    assert without.text == by_both.text == before.text, "the comparison shows what a chat would"
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_always_on_answers_everything(open_app: OpenBench) -> None:
     app = open_app()
     correct(app, wrong_task(app))
@@ -27,6 +33,7 @@ def test_an_adapter_that_is_always_on_answers_everything(open_app: OpenBench) ->
     assert ask(app, FAR).adapter_version == 1
 
 
+@pytest.mark.slow
 def test_what_was_undone_is_out_of_scope(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     first, second = wrong_task(app), wrong_task(app, skip=1)
@@ -40,6 +47,7 @@ def test_what_was_undone_is_out_of_scope(open_app: OpenBench) -> None:
     assert scope.serving(app.engine, [{"role": "user", "content": FAR}]).version == 0
 
 
+@pytest.mark.slow
 def test_what_peers_taught_has_no_known_scope(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     correct(app, wrong_task(app))
@@ -59,6 +67,18 @@ def test_a_confirmed_answer_is_given_at_once_and_from_the_weights_once_it_is_lea
     app.learning.run_pending()
     learned = ask(app, task.question)
     assert learned.adapter_version == 1 and task.verdict(learned.text)
+
+
+def test_what_waits_to_be_learned_answers_only_the_user_who_confirmed_it(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    _, revision = correct(app, task)
+    store = app.engine.store
+    own, foreign = app.chat.new_conversation().id, store.create_conversation(user="ben").id
+    asked = [{"role": "user", "content": task.question}]
+    assert app.engine.scope.choose(app.engine, asked, own).answer == revision.text
+    assert app.engine.scope.choose(app.engine, asked, foreign).taught is None
+    assert app.engine.scope.choose(app.engine, asked).taught is None
 
 
 def test_a_taken_back_confirmation_answers_no_more(open_app: OpenBench) -> None:
