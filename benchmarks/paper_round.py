@@ -4,7 +4,7 @@
 [--layers 2] [--rollouts 2] [--tokens 16] [--algorithm spear] [--device cuda] [--json]`
 
 Architecture, widths and vocabulary are those of the published config.json; --layers cuts the model to its first layers.
-The tokenizer is a small one with the family's chat template (none for the base Llama). A random model is never right, so
+The tokenizer is the pocket model's; for the base Llama, which has none, without a chat template. A random model is never right, so
 every second reply is called right. `peak_bytes` is memory above what the process held before the model was built.
 """
 
@@ -19,19 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer
 
 from benchmarks.peak import watch_peak
-from benchmarks.report import print_table
-from benchmarks.shapes import SHAPES, build
+from benchmarks.report import DEFAULT_MODEL, print_table
+from benchmarks.shapes import build
 from experiments.algorithms import ALGORITHMS
 from experiments.runner import Simulation
 from experiments.settings import Run, read_runs
 from spear_core.models.loading import LoadedModel
 from spear_core.models.settings import ModelSettings
 from spear_core.training.memory import keep_little
-from tests.tiny_models import tiny_tokenizer
 
-TOKENIZERS = {"qwen2.5-1.5b": "qwen2", "llama-3.2-3b": "plain"}
+HAS_CHAT_TEMPLATE = {"qwen2.5-1.5b": True, "llama-3.2-3b": False}  # of the base models
 
 
 def run_of(arguments: argparse.Namespace) -> Run:
@@ -51,7 +51,9 @@ def run_of(arguments: argparse.Namespace) -> Run:
 def one_round(run: Run, shape: str, device: str, layers: int | None) -> dict[str, Any]:
     with watch_peak(device) as peak:
         model = build(shape, device, layers=layers)
-        tokenizer = tiny_tokenizer(TOKENIZERS[shape])
+        tokenizer = AutoTokenizer.from_pretrained(DEFAULT_MODEL)
+        if not HAS_CHAT_TEMPLATE[shape]:
+            tokenizer.chat_template = None
         parameters = sum(p.numel() for p in model.parameters())
         context = model.config.max_position_embeddings
         world = Simulation(run, LoadedModel(model, tokenizer, shape, "0" * 16, parameters, context, ModelSettings()))
@@ -75,7 +77,7 @@ def one_round(run: Run, shape: str, device: str, layers: int | None) -> dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="a run file of experiments/runs_paper")
-    parser.add_argument("--variant", choices=sorted(TOKENIZERS), default="qwen2.5-1.5b")
+    parser.add_argument("--variant", choices=sorted(HAS_CHAT_TEMPLATE), default="qwen2.5-1.5b")
     parser.add_argument("--algorithm", choices=sorted(ALGORITHMS), default="spear")
     parser.add_argument("--data-folder", type=Path, required=True)
     parser.add_argument("--layers", type=int, help="only the first layers (default: all)")
@@ -85,7 +87,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     arguments = parser.parse_args()
-    assert set(TOKENIZERS) <= set(SHAPES)
     torch.set_num_threads(arguments.threads)
     keep_little()
     figures = one_round(run_of(arguments), arguments.variant, arguments.device, arguments.layers)

@@ -77,7 +77,8 @@ class HubTask(Task):
         for part, (of_part, most) in enumerate(zip(found, (most_train, most_test), strict=True)):
             if len(of_part) > most:
                 random.Random(2 * seed + part).shuffle(of_part)
-        rows = self.read(*found, most_train, most_test)
+        train, test = found
+        rows = self.read(train, test, most_train, most_test)
         if self.worked_examples:
             rows.train, rows.test = (list(map(self._shown, examples)) for examples in (rows.train, rows.test))
         return rows
