@@ -26,7 +26,7 @@ _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]+)?")
 MAX_BODY_BYTES = 16 << 20  # a long chat, which the page sends along with each vote
 MAX_IMPORT_BYTES = 1 << 30
 BODY_SECONDS = 30.0  # that a body may take, and more the larger it is:
-BYTES_A_SECOND = 4096  # slower is no line that anybody has
+BYTES_A_SECOND = 4096  # no real connection is slower
 MAX_NAME_BYTES = 255  # of a part of a path; no file has a longer name
 IMPORT_PREFIX = "/v1/data/"
 
@@ -67,7 +67,7 @@ class ServerGuard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if not self.any_host and not is_loopback(_host(headers)):
-            # a name that a stranger's page has pointed at this machine (DNS rebinding), or a proxy without logins
+            # a name that another website has pointed at this machine (DNS rebinding), or a proxy without logins
             return _no(
                 scope, 403, "Open this by the address of this machine; other names need --auth-file or --insecure."
             )
@@ -132,7 +132,7 @@ def _too_large(scope: Scope) -> Response:
 
 
 def _host(headers: Headers) -> str:
-    """The name by which this server was asked, without the port; empty where there is no such name."""
+    """The host name of the request, without the port; empty where there is none."""
     found = _HOST.fullmatch(headers.get("host", ""))
     return (found[1] or found[2]).lower() if found else ""
 
