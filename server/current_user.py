@@ -109,6 +109,7 @@ class _VisitorSession:
         self.comparison = _Resolved(lambda: access.session(access.signed_in()).comparison)
         self.progress = _Resolved(lambda: access.session(access.signed_in()).progress)
         self.adapter_files = _Resolved(lambda: access.session(access.signed_in()).adapter_files)
+        self.backups = _Resolved(lambda: access.session(access.signed_in()).backups)
         self.models = _Resolved(lambda: access.session(access.signed_in()).models)
         self.demo = _Resolved(lambda: access.session(access.signed_in()).demo)
 

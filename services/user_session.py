@@ -241,6 +241,7 @@ class UserSession:
     comparison: ComparisonService
     progress: ProgressService
     adapter_files: OwnersOnly
+    backups: OwnersOnly
     models: OwnersOnly
     demo: OwnersOnly
     model: ModelView
@@ -278,6 +279,7 @@ class UserSessions:
             app.comparison,
             app.progress,
             OwnersOnly(app.adapter_files, user, "carry adapters in and out", ()),
+            OwnersOnly(app.backups, user, "see, make or delete backups", ()),
             OwnersOnly(app.models, user, "change the model", ("known",)),
             OwnersOnly(app.demo, user, "run the demonstration", ("view",)),
             app.model,
