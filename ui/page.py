@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from services.views import ModelView
+from ui.blocks import GuardedBlocks
 from ui.chat.tab import ChatTab
 from ui.demo.tab import DemoTab
 from ui.events import tick_where_seen
@@ -61,7 +62,7 @@ def build_page(app_services: AppServices) -> gr.Blocks:
     A further tab is one more entry: an object with `build()` and `wire(opened)`, which is told when the tab is shown and
     returns the timers that tick while it is seen.
     """
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+    with GuardedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         header = gr.HTML(
             header_html(app_services.model), elem_id="top", js_on_load=script("theme"), apply_default_css=False
         )

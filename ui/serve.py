@@ -136,7 +136,7 @@ def make_app(
     access.show_who_is_here(page)
     app.add_middleware(
         PageGuard,
-        events=tuple(page.fns),
+        events=[number for number, event in page.fns.items() if event.fn is not None],
         uploads=_uploads(page),
         is_queued=lambda session: session in page._queue.pending_messages_per_session,
     )
@@ -156,6 +156,7 @@ def make_app(
         footer_links=[],
         run_history=False,
         max_file_size=MAX_UPLOAD,
+        enable_monitoring=False,
         ssr_mode=False,
         auth_dependency=_id_of if access.accounts else None,
         **look(),
