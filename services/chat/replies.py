@@ -44,6 +44,8 @@ class Writing:
         """How it ended: one of feedback_store's ENDINGS."""
         if self.finish is None or (self.finish is Finish.STOPPED and self.is_reader_lost):
             return "lost"
+        if self.finish is Finish.STOP_STRING:  # the client's own, so that somebody stopped it
+            return Finish.STOPPED.value
         return self.finish.value
 
     def start(self, write: Callable[[Writing], None]) -> None:
