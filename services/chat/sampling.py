@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,6 +61,34 @@ class Sampling:
             penalty_hook(self.frequency_penalty, self.presence_penalty),
             begun,
         )
+
+
+# What each field of a stored Sampling may be; bool is an int to Python and none here
+_KINDS: dict[str, tuple[type, ...]] = {
+    "temperature": (int, float),
+    "top_p": (int, float),
+    "max_new_tokens": (int,),
+    "seed": (int, type(None)),
+    "stop": (list, tuple),
+    "frequency_penalty": (int, float),
+    "presence_penalty": (int, float),
+    "repetition_penalty": (int, float),
+    "no_repeat_ngram": (int,),
+}
+
+
+def read_sampling(said: Mapping[str, Any]) -> Sampling:
+    """Some fields of Sampling as JSON values that come from elsewhere. Raises SpearError for what cannot be one."""
+    for name, value in said.items():
+        if name not in _KINDS:
+            raise SpearError(f"{name[:80]!r} is no sampling setting; there are: {', '.join(_KINDS)}")
+        if isinstance(value, bool) or not isinstance(value, _KINDS[name]):
+            raise SpearError(f"the sampling setting {name} cannot be {str(value)[:80]!r}")
+    if not all(isinstance(text, str) and text for text in said.get("stop", ())):
+        raise SpearError("the sampling setting stop must be a list of texts")
+    if (seed := said.get("seed")) is not None and not -(2**63) <= seed < 2**63:
+        raise SpearError("the sampling setting seed must be a whole number of 64 bits")
+    return Sampling(**said)
 
 
 def usual_sampling(loaded: LoadedModel) -> Sampling:
