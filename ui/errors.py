@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
+from html import escape
 from types import NoneType
 from typing import Any, ParamSpec, get_args, get_type_hints
 
@@ -42,7 +43,7 @@ def show_errors(handler: Callable[P, Any]) -> Callable[P, Any]:
                 check(*args, **kwargs)
                 yield from handler(*args, **kwargs)
             except USER_ERRORS as error:
-                gr.Warning(str(error))
+                gr.Warning(_as_html(error))
                 yield gr.skip()
 
         return stream
@@ -53,10 +54,15 @@ def show_errors(handler: Callable[P, Any]) -> Callable[P, Any]:
             check(*args, **kwargs)
             return handler(*args, **kwargs)
         except USER_ERRORS as error:
-            gr.Warning(str(error))
+            gr.Warning(_as_html(error))
             return gr.skip()
 
     return call
+
+
+def _as_html(error: Exception) -> str:
+    """Gradio takes a warning for HTML, and an error may quote what a peer, a file or a visitor says of itself."""
+    return escape(str(error), quote=False)
 
 
 def _checker(handler: Callable[..., Any]) -> Callable[..., None]:
