@@ -53,3 +53,9 @@ def test_an_event_that_only_the_browser_answers_is_refused(server: Running, capf
         for event in [*of_browser, {"id": True}, {"id": 1.0}, {"id": "1"}, {"id": -1}, {"id": 10**9}]:
             assert UNREADABLE in client.fire(event, [], None), event["id"]
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["/monitoring", "/monitoring/summary", "/monitoring/x"])
+def test_gradios_own_figures_about_the_page_are_shown_to_nobody(server: Running, path: str) -> None:
+    for name in ("cora", "anna"):
+        assert server.as_user(name).get(path).status_code == 403
