@@ -78,6 +78,7 @@ class Study:
             return
         revision = list(chat.revise(reply.id, correction.hint))[-1]
         done.revised_right.append(contains(revision.text, correction.target))
+        self.app.learning.run_pending()  # as the scheduler does while the person reads the revision
         started = time.monotonic()
         if done.revised_right[-1]:
             feedback.better(revision.id)

@@ -57,11 +57,12 @@ class Probe:
         if frozen:
             return self._answers(engine.shared_models.base, prompts, tokens, batch_size)
         # as the application does: each prompt is answered by the adapter, or by the base model where it is out of scope
-        chosen = [engine.scope.serving(engine, prompt).model for prompt in prompts]
+        chosen = [engine.scope.choose(engine, prompt) for prompt in prompts]
+        models = [c.serving.model for c in chosen]
         replies = [""] * len(prompts)
-        for model in {id(m): m for m in chosen}.values():
-            places = [i for i, m in enumerate(chosen) if m is model]
-            said = self._answers(model, [prompts[i] for i in places], tokens, batch_size)
+        for model in {id(m): m for m in models}.values():
+            places = [i for i, m in enumerate(models) if m is model]
+            said = self._answers(model, [chosen[i].prompt for i in places], tokens, batch_size)
             for place, reply in zip(places, said, strict=True):
                 replies[place] = reply
         return replies
@@ -107,7 +108,7 @@ class Probe:
             engine.encoder.plain(p, reply) for p, reply in zip(prompts, self.untouched(self.unrelated), strict=True)
         ]
         sizes = [len(row.completion_ids) for row in rows]
-        touched = [i for i, p in enumerate(prompts) if engine.scope.serving(engine, p).version]
+        touched = [i for i, p in enumerate(prompts) if engine.scope.choose(engine, p).serving.version]
         total = 0.0
         for model, sign in ((engine.shared_models.serving.model, -1), (engine.shared_models.base, 1)):
             scored = score_rows(model, [rows[i] for i in touched], engine.pad_id, MICRO_BATCH)

@@ -2,6 +2,8 @@
 
 from feedback_store.errors import StoreCorrupt, StoreError, StoreUnavailable, TracesWithdrawn, UnknownRecord
 from feedback_store.records import (
+    ELSEWHERE,
+    FROM_MEMORY,
     Adapter,
     Conversation,
     Event,
@@ -18,6 +20,8 @@ from feedback_store.store import Store
 from feedback_store.user_store import UserStore
 
 __all__ = [
+    "ELSEWHERE",
+    "FROM_MEMORY",
     "Adapter",
     "Conversation",
     "Event",

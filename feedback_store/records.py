@@ -24,6 +24,10 @@ def require(name: str, value: object, allowed: tuple[object, ...]) -> None:
         raise StoreError(f"{name} {value!r} is not one of {', '.join(map(repr, allowed))}")
 
 
+ELSEWHERE = -1  # in place of the version of the adapter that said it: it came with a history
+FROM_MEMORY = -2  # said as a person confirmed it, while no adapter had learned it
+
+
 @dataclass(frozen=True)
 class Conversation:
     id: str
@@ -55,7 +59,7 @@ class Message:
     revises_id: str | None  # the first reply, which it is meant to replace
     hint: str | None  # the hint that led to this revision
     verdict: str | None  # better | still_wrong | None while open
-    adapter_version: int  # 0: the base model without any adapter; -1: not said here, it came with a history
+    adapter_version: int  # 0: the base model without any adapter; also ELSEWHERE and FROM_MEMORY
     complete: bool  # False while the reply streams
     created_at_utc: str
     ending: str | None = None  # one of ENDINGS; None where it is not known, or nothing of the model's

@@ -13,11 +13,10 @@ from feedback_store.conversations import Conversations
 from feedback_store.database import clean, now_utc, to_json, to_record
 from feedback_store.errors import RecordRefused, StoreCorrupt, StoreError, StoreUnavailable
 from feedback_store.folding import folded
-from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, NewTrace, Trace, require
+from feedback_store.records import ELSEWHERE, ENDINGS, KINDS, ROLES, VERDICTS, NewTrace, Trace, require
 from feedback_store.sampling import content_key
 from feedback_store.traces import Traces
 
-ELSEWHERE = -1  # in place of the version of the adapter that said it
 PAGE = 500  # rows read at a time, so that chat need not wait for a long export
 STATUSES = ("pending", "claimed", "trained", "skipped", "rolled_back", "withdrawn")
 # What a trace becomes here that was learned, or about to be, somewhere else

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from feedback_store import ELSEWHERE as ELSEWHERE
+from feedback_store import FROM_MEMORY as FROM_MEMORY
+
 
 @dataclass(frozen=True)
 class ConversationView:
@@ -30,7 +33,7 @@ class MessageView:
     can_be_hinted: bool = False  # it is wrong so far, and the model may try once more
     can_be_written: bool = False  # it is wrong so far: the person may write the right answer
     note: str = ""  # what became of the correction, where the person should know: a sentence
-    adapter_version: int = 0  # 0: the base model without any adapter
+    adapter_version: int = 0  # 0: the base model without any adapter; also ELSEWHERE and FROM_MEMORY
     complete: bool = True  # False while the reply streams
     ending: str = ""  # ended | length | stopped | lost; empty where it is not known, or nothing of the model's
     can_go_on: bool = False  # it was cut off, and is the last reply shown

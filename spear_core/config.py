@@ -29,7 +29,12 @@ class SpearConfig:
     # What the adapter answers: everything, or what is near to a taught question; the base model answers the rest.
     scope: Literal["always", "near"] = "always"
     scope_similarity: float = 0.32  # cosine of whitened features (spear_core/inference/scope.py) that counts as near
+    scope_odds: float = (
+        0.0  # log-odds of the scope classifier, where the model has one, from which on two questions are one
+    )
     scope_gain: float = 1.6  # nats by which the taught question and answer must make a near question's words likelier
+    # Whether a correction answers at once, before it is trained, and other wordings of its question are asked in its own.
+    memory: bool = False
     # Optimiser: AdamW without weight decay.
     learning_rate: float = 1e-3
     adam_beta2: float = 0.999
@@ -106,6 +111,7 @@ class SpearConfig:
         rules: list[tuple[str, bool, str]] = [
             ("lora_layers", self.lora_layers in LORA_LAYERS, ", ".join(LORA_LAYERS)),
             ("scope", self.scope in ("always", "near"), "always or near"),
+            ("scope_odds", -100 <= self.scope_odds <= 100, "in [-100, 100]"),
             ("scope_gain", -100 <= self.scope_gain <= 100, "in [-100, 100]"),
             ("scope_similarity", -1 <= self.scope_similarity <= 1, "in [-1, 1]"),
             ("lora_rank", self.lora_rank >= 1, "at least 1"),
@@ -187,6 +193,9 @@ PRESETS: dict[str, SpearConfig] = {
     "general": SpearConfig(
         lora_layers="upper_third",
         scope="near",
+        scope_similarity=0.25,
+        scope_odds=-1.7,
+        memory=True,
         adam_beta2=0.95,
         max_steps=24,
         settle_steps=4,

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from feedback_store import Conversation, Message, StoreError, UnknownRecord
+from feedback_store import FROM_MEMORY, Conversation, Message, StoreError, UnknownRecord
 from services.chat.revisions import Revision
 from services.chat.sampling import Sampling
 from services.engine import Engine
@@ -220,6 +220,12 @@ def growing(
     The engine must be the reply's own copy, or a model with another tokenizer may come to serve meanwhile.
     """
 
+    chosen = engine.scope.choose(engine, prompt)
+    if chosen.answer and not begun:
+        writing.serving, writing.finish = Serving(chosen.serving.model, FROM_MEMORY), Finish.ENDED
+        yield chosen.answer
+        return
+
     def model() -> Any:
         writing.serving = engine.scope.serving(engine, prompt)
         return writing.serving.model
@@ -229,4 +235,6 @@ def growing(
 
     settings = sampling.settings(engine, banned, begun)
     stop = writing.stop
-    yield from engine.batching.stream(model, engine.loaded.tokenizer, prompt, settings, stop, conversation_id, finished)
+    yield from engine.batching.stream(
+        model, engine.loaded.tokenizer, chosen.prompt, settings, stop, conversation_id, finished
+    )

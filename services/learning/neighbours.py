@@ -43,12 +43,18 @@ class NeighbourService:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._made: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
+        self._worded: OrderedDict[tuple[str, str], list[dict[str, Any]]] = OrderedDict()
         self._making = threading.Lock()
 
-    def prepare(self, prompt: Messages) -> None:
-        """Make the neighbours of a question now, as a correction of its answer seems to be on its way."""
+    def prepare(self, prompt: Messages, answer: str) -> None:
+        """Make now what a correction will need, as one seems to be on its way.
+
+        `answer`: what may be confirmed, or empty while there is nothing.
+        """
         if self._engine.config.neighbours:
             self._make(prompt)
+            if answer:
+                self._word(prompt[-1]["content"], answer)
 
     def of(self, wins: Sequence[Trace], older: Sequence[Trace]) -> dict[str, Neighbours]:
         """By trace id. Those of `wins` are made where they are missing, of `older` ones what is kept counts."""
@@ -58,7 +64,7 @@ class NeighbourService:
         kept = store.kept_neighbours([t.id for t in (*wins, *older)])
         for trace in wins:
             if trace.id not in kept and trace.side == "win" and trace.source not in PRAISE:
-                kept[trace.id] = [*self._make(trace.prompt), *self._word(trace)]
+                kept[trace.id] = [*self._make(trace.prompt), *self._word(trace.prompt[-1]["content"], trace.completion)]
                 try:
                     store.keep_neighbours(trace.id, kept[trace.id])
                 except UnknownRecord:  # forgotten meanwhile; the round will notice
@@ -70,6 +76,7 @@ class NeighbourService:
         """Drop what is in memory; what is kept goes with its traces."""
         with self._making:
             self._made.clear()
+            self._worded.clear()
 
     def _view(self, prompt: Messages, made: Sequence[dict[str, Any]]) -> Neighbours:
         history = list(prompt[:-1])
@@ -84,17 +91,23 @@ class NeighbourService:
             parts = Neighbours(probes=tuple(those("question")[: config.neighbour_probes]))
         return replace(parts, wordings=tuple(those("wording")))
 
-    def _word(self, trace: Trace) -> list[dict[str, Any]]:
+    def _word(self, question: str, answer: str) -> list[dict[str, Any]]:
         """The question in other words, with the base model's own answers when the correction stands before it.
 
         Kept are whole answers that give what was taught and add nothing. Trained on, they cost the model least: it would
         say so itself.
         """
-        engine, question = self._engine, trace.prompt[-1]["content"]
+        with self._making:
+            if (question, answer) not in self._worded:
+                self._worded[question, answer] = self._answered(question, answer)
+                while len(self._worded) > REMEMBERED:
+                    self._worded.popitem(last=False)
+            return self._worded[question, answer]
+
+    def _answered(self, question: str, answer: str) -> list[dict[str, Any]]:
+        engine = self._engine
         texts = other_wordings(question, engine.config.wordings)
-        asked = [
-            [{"role": "user", "content": WITH_FACT.format(question=text, fact=trace.completion)}] for text in texts
-        ]
+        asked = [[{"role": "user", "content": WITH_FACT.format(question=text, fact=answer)}] for text in texts]
         said = sample_replies(
             engine.shared_models.base,
             engine.loaded.tokenizer,
@@ -102,8 +115,8 @@ class NeighbourService:
             ReplySettings(engine.loaded.context_tokens, WORDED_TOKENS),
             priority=engine.priority.give_way,
         )
-        telling = telling_words(trace.completion, question)
-        known = set(content_words(f"{question} {trace.completion}"))
+        telling = telling_words(answer, question)
+        known = set(content_words(f"{question} {answer}"))
         return [
             {"wording": text, "answer": reply.text}
             for text, (reply, *_) in zip(texts, said, strict=True)

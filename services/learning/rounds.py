@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -27,12 +27,12 @@ from services.learning.verdict_words import verdict_words
 from services.priority import Closing
 from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus
 from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed, is_out_of_memory
-from spear_core.inference.scope import Taught
 from spear_core.models.shared_base import AdapterState
 from spear_core.training import traces as core
 from spear_core.training.material import Anchors
 from spear_core.training.memory import give_back
-from spear_core.training.probes import Probes
+from spear_core.training.neighbours import Neighbours
+from spear_core.training.probes import Kind, Probes
 from spear_core.training.round import Learner
 from spear_core.training.scoring import drop_kept_states
 from spear_core.training.trainer import Progress
@@ -355,7 +355,9 @@ class LearningService:
             base=self._engine.base, status="pending", side="lose", limit=PREPARED_AHEAD, newest_first=True
         )
         for trace in waiting:
-            self._neighbours.prepare(trace.prompt)
+            shown = self._store.revisions_of(trace.subject_id) if trace.subject_id else []
+            done = [m.text for m in shown if m.complete and m.kind == "revision" and m.verdict is None]
+            self._neighbours.prepare(trace.prompt, done[-1] if done else "")
 
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
         """The next round: first those to be trained again after a forgetting, in their old order, then what waits."""
@@ -487,9 +489,9 @@ class LearningService:
             max_steps=engine.config.max_steps,
         )
         near = self._neighbours.of(taught, replay)
-        asked = [Taught(t.prompt[-1]["content"], t.completion) for t in taught if t.side == "win"]
+        wins = [t for t in taught if t.side == "win"]
         # a preference of style is meant for every answer
-        covers = (lambda question: True) if style_preferences else engine.scope.covering(engine, asked)
+        covers = (lambda question: True) if style_preferences else self._scope_with(wins, near, learner)
         result = learner.run_round(
             self.lineage.state,
             [core_trace(t) for t in taught if t.side == "win"],
@@ -530,6 +532,21 @@ class LearningService:
             replayed=len(replay),
         )
         log.info("adapter v%d is live after %.1f s", version, figures["seconds_to_live"])
+
+    def _scope_with(
+        self, wins: Sequence[Trace], near: Mapping[str, Neighbours], learner: Learner
+    ) -> Callable[[str], bool]:
+        """Which questions the next adapter will answer. What is known to ask for something else is told apart before."""
+        scope, starters = self._engine.scope, [p.question for p in learner.probes.all if p.kind != Kind.RECENT]
+        for win in wins:
+            of_win = near.get(win.id, Neighbours())
+            with suppress(UnknownRecord):  # forgotten meanwhile; the round will notice
+                scope.keep_apart(
+                    self._engine,
+                    win,
+                    [*(n.prompt[-1]["content"] for n in (*of_win.probes, *of_win.trained)), *starters],
+                )
+        return scope.covering(self._engine, wins)
 
     def _split(self, claimed: Sequence[Trace], anchors_before_utc: str | None) -> bool:
         """Have a round that failed tried again in two parts: one answer that cannot be learned must not cost the others.

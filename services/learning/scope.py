@@ -1,13 +1,31 @@
-"""Which model answers a prompt: the adapter where it was taught something near, the untouched model elsewhere."""
+"""Which model answers a prompt: the adapter where it was taught something near, the untouched model elsewhere.
+
+Where `memory` is set, what was taught is also found by its question: a correction that no adapter has learned yet is
+answered as it was confirmed, and later a question in other words is asked of the adapter in those that it was taught with.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from spear_core.inference.scope import QuestionFeatures, Scope, SubjectTest, Taught
+from feedback_store import Trace
+from spear_core.errors import ConfigError
+from spear_core.inference.recall import as_taught
+from spear_core.inference.scope import (
+    QuestionFeatures,
+    SameQuestion,
+    Scope,
+    SubjectTest,
+    Taught,
+    asked_in,
+    leans_on_history,
+)
+from spear_core.inference.scope_classifier import FILE, load_scope_classifier
 from spear_core.models.shared_base import Serving
 from spear_core.training.scoring import layers_of
 from spear_core.training.traces import Messages
@@ -15,39 +33,92 @@ from spear_core.training.traces import Messages
 if TYPE_CHECKING:
     from services.engine import Engine
 
+PRAISE = ("liked",)  # a liked reply teaches nothing new
+WAITING = 64  # corrections that are not trained yet and are looked at
 CONSOLIDATED = "consolidated"  # source of a version in which one's own corrections were practised together
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """How a prompt is to be answered.
+
+    Attributes:
+        serving: the model.
+        prompt: as the model gets it: a question that was taught in other words is asked in those.
+        taught: what it was taught; None outside the scope.
+        answer: the confirmed answer itself, where no adapter has learned it yet.
+    """
+
+    serving: Serving
+    prompt: Messages
+    taught: Taught | None = None
+    answer: str = ""
+
+
+@dataclass(frozen=True)
+class _OfModel:
+    """What is the same for every adapter of one base model; None for one whose layers cannot be told apart."""
+
+    base: str
+    features: QuestionFeatures | None
+    same: SameQuestion | None = None
+    least: float = 0.0
+
+
 class AdapterScope:
-    """The scope of the adapter that serves; made again when another one does. Thread-safe."""
+    """The scope of the adapter that serves, made again when another one does. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._features: tuple[str, QuestionFeatures | None] = ("", None)  # of which base model
-        self._scope: tuple[tuple[str, int], Scope | None] = (("", 0), None)  # of which version
+        self._model = _OfModel("", None)
+        self._scope: tuple[tuple[Any, ...], Scope | None] = ((), None)  # of which version and corrections
 
-    def serving(self, engine: Engine, prompt: Messages) -> Serving:
+    def choose(self, engine: Engine, prompt: Messages) -> Chosen:
         """What is to answer this prompt. The last message decides: an earlier one was answered by itself."""
-        serving = engine.shared_models.serving
-        if serving.version == 0 or engine.config.scope == "always":
-            return serving
+        serving, config = engine.shared_models.serving, engine.config
+        base = Serving(engine.shared_models.base, 0)
+        if config.scope == "always" or (serving.version == 0 and not config.memory):
+            return Chosen(serving, prompt)
         with self._lock:
             scope = self._of_version(engine, serving.version)
-            covered = scope is None or scope.covers(prompt[-1]["content"])
-        return serving if covered else Serving(engine.shared_models.base, 0)
+            taught = scope.taught_for(asked_in(prompt)) if scope else None
+        if scope is None:
+            return Chosen(serving, prompt)
+        if taught is None:
+            return Chosen(base, prompt)
+        if taught.is_waiting:
+            return Chosen(base, prompt, taught, taught.answer)
+        return Chosen(serving, as_taught(prompt, taught) if config.memory else prompt, taught)
 
-    def covering(self, engine: Engine, taught: Sequence[Taught]) -> Callable[[str], bool]:
-        """Of a question: will the next adapter answer it, once `taught` questions are learned besides the present ones?"""
+    def serving(self, engine: Engine, prompt: Messages) -> Serving:
+        """The model that is to answer this prompt."""
+        return self.choose(engine, prompt).serving
+
+    def covering(self, engine: Engine, wins: Sequence[Trace]) -> Callable[[str], bool]:
+        """Of a question: will the next adapter answer it, once these right answers are learned besides the present ones?"""
         if engine.config.scope == "always":
             return _everything
         with self._lock:
             if _is_meant_for_everything(engine, engine.shared_models.serving.version):
                 return _everything
-            features = self._of_model(engine)
-            if features is None:
+            if self._of_model(engine).features is None:
                 return _everything
-            return _scope(engine, features, [*_learned(engine), *taught]).covers
+            return self._made(engine, _taught(engine, [*_trained(engine), *wins])).covers
+
+    def keep_apart(self, engine: Engine, win: Trace, others: Sequence[str]) -> None:
+        """Remember with a right answer which of these questions, that ask for something else, look like its own.
+
+        Asked later, they and what is nearer to them than to the taught question are out of scope.
+        """
+        with self._lock:
+            if engine.config.scope == "always" or self._of_model(engine).features is None:
+                return
+            scope = self._made(engine, _taught(engine, [win]))
+            found = [question for question in dict.fromkeys(others) if scope.covers(question)]
+        if found:
+            kept = engine.store.kept_neighbours([win.id]).get(win.id, [])
+            engine.store.keep_neighbours(win.id, [*kept, *({"apart": question} for question in found)])
 
     def prepare(self, engine: Engine) -> None:
         """Make what is the same for every version of this base model, so that the first reply need not wait for it."""
@@ -58,54 +129,81 @@ class AdapterScope:
     def forget(self) -> None:
         """Drop what is kept in memory of people's questions."""
         with self._lock:
-            self._scope = (("", 0), None)
-            if self._features[1] is not None:
-                self._features[1].forget()
+            self._scope = ((), None)
+            if self._model.features is not None:
+                self._model.features.forget()
+            if self._model.same is not None:
+                self._model.same.forget()
 
     def _of_version(self, engine: Engine, version: int) -> Scope | None:
         """None where the adapter answers everything."""
-        key = (engine.base, version)
+        waiting = _waiting(engine) if engine.config.memory else []
+        key = (engine.base, version, *(trace.id for trace in waiting))
         if self._scope[0] != key:
-            self._scope = (key, self._made(engine, version))
+            everything = _is_meant_for_everything(engine, version) or self._of_model(engine).features is None
+            self._scope = (
+                key,
+                None if everything else self._made(engine, _taught(engine, [*_trained(engine), *waiting])),
+            )
         return self._scope[1]
 
-    def _made(self, engine: Engine, version: int) -> Scope | None:
-        if _is_meant_for_everything(engine, version):
-            return None
-        features = self._of_model(engine)
-        if features is None:
-            return None
-        return _scope(engine, features, _learned(engine))
+    def _made(self, engine: Engine, taught: Sequence[Taught]) -> Scope:
+        of_model = self._of_model(engine)
+        assert of_model.features is not None
+        return Scope(of_model.features, taught, engine.config.scope_similarity, of_model.same, of_model.least)
 
-    def _of_model(self, engine: Engine) -> QuestionFeatures | None:
-        """None for a model whose layers cannot be told apart."""
-        base = engine.shared_models.base
-        if self._features[0] != engine.base:
-            reference = engine.loaded.settings.anchor_prompts
-            try:
-                made = QuestionFeatures(base.base_model, engine.loaded.tokenizer, len(layers_of(base)), reference)
-            except ValueError as e:
-                log.info("the adapter answers everything: %s", e)
-                made = None
-            self._features = (engine.base, made)
-        return self._features[1]
+    def _of_model(self, engine: Engine) -> _OfModel:
+        if self._model.base != engine.base:
+            self._model = _of_model(engine)
+        return self._model
 
 
 def _everything(question: str) -> bool:
     return True
 
 
-def _scope(engine: Engine, features: QuestionFeatures, taught: Sequence[Taught]) -> Scope:
-    config = engine.config
-    subject = SubjectTest(engine.shared_models.base, engine.loaded.tokenizer)
-    return Scope(features, taught, config.scope_similarity, subject, config.scope_gain)
+def _of_model(engine: Engine) -> _OfModel:
+    base, tokenizer, config = engine.shared_models.base, engine.loaded.tokenizer, engine.config
+    try:
+        features = QuestionFeatures(
+            base.base_model, tokenizer, len(layers_of(base)), engine.loaded.settings.anchor_prompts
+        )
+    except ValueError as e:
+        log.info("the adapter answers everything: %s", e)
+        return _OfModel(engine.base, None)
+    file = Path(engine.loaded.name) / FILE
+    if file.is_file():
+        try:
+            classifier = load_scope_classifier(file, base.base_model, tokenizer)
+            return _OfModel(engine.base, features, classifier, config.scope_odds)
+        except ConfigError as e:
+            log.warning("%s; whether a question is about a taught one is told without it", e)
+    return _OfModel(engine.base, features, SubjectTest(base, tokenizer), config.scope_gain)
 
 
-def _learned(engine: Engine) -> list[Taught]:
-    """The questions whose right answers were trained, each once, with the latest answer."""
-    wins = engine.store.traces(base=engine.base, status="trained", side="win")
-    latest = {trace.prompt[-1]["content"]: trace.completion for trace in wins}
-    return [Taught(question, answer) for question, answer in latest.items()]
+def _waiting(engine: Engine) -> list[Trace]:
+    """What a person confirmed and no adapter has learned yet."""
+    return [t for t in engine.store.queued_wins(engine.base, WAITING) if t.source != "judged"]
+
+
+def _trained(engine: Engine) -> list[Trace]:
+    return engine.store.traces(base=engine.base, status="trained", side="win")
+
+
+def _taught(engine: Engine, wins: Sequence[Trace]) -> list[Taught]:
+    """Their questions, each once, with the latest answer."""
+    latest = {asked_in(t.prompt): t for t in wins}
+    kept = engine.store.kept_neighbours([t.id for t in latest.values()])
+    return [
+        Taught(
+            question,
+            t.completion,
+            None if t.source in PRAISE or leans_on_history(t.prompt[-1]["content"]) else t.prompt,
+            tuple(made["apart"] for made in kept.get(t.id, ()) if "apart" in made),
+            is_waiting=t.status != "trained",
+        )
+        for question, t in latest.items()
+    ]
 
 
 def _is_meant_for_everything(engine: Engine, version: int) -> bool:

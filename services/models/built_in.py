@@ -84,7 +84,7 @@ def _chosen(name: str) -> str:
 
 def _add_assets(assets: Path, folder: Path) -> None:
     try:
-        for file in assets.glob("*.json"):
+        for file in (*assets.glob("*.json"), *assets.glob("*.safetensors")):
             beside = folder / file.name
             if not beside.is_file() or beside.read_bytes() != file.read_bytes():
                 temporary = beside.with_suffix(".tmp")

@@ -6,8 +6,9 @@ layer of the base model, centred and whitened by everyday reference questions; t
 states are no use: their common direction outweighs what tells questions apart.
 
 Similarity alone does not tell a question from its neighbours: "What is my dog called?" is nearer to "What is my cat
-called?" than most other wordings are. So a near question must also be about the same thing: after the taught question and
-its answer, the base model must find its content words likelier than without them. A sentence about a cat makes "called"
+called?" than most other wordings are. So a near question must also ask for the same thing. Where the base model has a scope
+classifier (scope_classifier.py), that decides. Elsewhere the base model itself does: after the taught question and its
+answer it must find the asked question's content words likelier than without them. A sentence about a cat makes "called"
 likelier, and not "dog". (Question likelihood ranks passages in Sachan et al., arXiv 2204.07496.)
 """
 
@@ -16,15 +17,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import inf
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from spear_core.models.prompts import encode_prompt, encode_text
-from spear_core.training.neighbours import content_words
-from spear_core.training.traces import Encoded
+from spear_core.training.neighbours import content_words, words_of
+from spear_core.training.traces import Encoded, Messages
 from spear_core.training.trunk import Trunk, TrunkCache
 
 LAYER_SHARE = 0.27  # of the decoder layers lie below the one whose input is compared (layer 8 of 30)
@@ -33,6 +35,8 @@ MAX_TOKENS = 512  # of a long message, that are looked at
 CACHE_BYTES = 8 * 2**20
 SAME_QUESTION = 0.999  # cosine from which on two questions are one, up to rounding
 CANDIDATES = 3  # of the taught questions that are near, the most similar, of which one must be about the same thing
+_BACK = "it its he him his she her they them their this that these those there"
+POINTING_BACK = frozenset(_BACK.split())
 LEAD = "In other words: "  # stands before the question, with and without the taught one
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
@@ -83,10 +87,21 @@ class QuestionFeatures:
 
 @dataclass(frozen=True)
 class Taught:
-    """A question and its confirmed answer."""
+    """A question and its confirmed answer.
+
+    Attributes:
+        question: as it is compared with others (`asked_in`).
+        answer: the confirmed one.
+        prompt: the messages that it was taught with; None where they must not take the place of other wordings.
+        apart: questions that look like this one and are known to ask for something else.
+        is_waiting: whether no adapter has learned it yet.
+    """
 
     question: str
     answer: str
+    prompt: Messages | None = None
+    apart: tuple[str, ...] = ()
+    is_waiting: bool = False
 
 
 class SubjectTest:
@@ -96,6 +111,13 @@ class SubjectTest:
         self._model, self._tokenizer = model, tokenizer
         empty, other = (self._prompt(text) for text in ("a", "b"))
         self._after = _common(empty[::-1], other[::-1])
+
+    def scores(self, question: str, taught: Sequence[Taught]) -> list[float]:
+        """The gain of each."""
+        return [self.gain(question, t) for t in taught]
+
+    def forget(self) -> None:
+        """Nothing is kept."""
 
     def gain(self, question: str, taught: Taught) -> float:
         """Mean rise of a content word's log-probability in nats; infinite for a question without such words."""
@@ -123,6 +145,16 @@ class SubjectTest:
         return encode_prompt(self._tokenizer, [{"role": "user", "content": text}], max_tokens=2 * MAX_TOKENS)
 
 
+class SameQuestion(Protocol):
+    """Tells questions that ask for the same thing from others that look alike."""
+
+    def scores(self, question: str, taught: Sequence[Taught]) -> list[float]:
+        """Of each taught question: how sure it is that `question` asks for the same; comparable with a threshold."""
+
+    def forget(self) -> None:
+        """Drop what is kept in memory of questions."""
+
+
 class Scope:
     """What was taught to one adapter.
 
@@ -130,8 +162,8 @@ class Scope:
         features: of the base model.
         taught: everything the adapter was taught.
         similarity: cosine from which on a question is near to a taught one.
-        subject: tells near questions about another thing; None: none are told.
-        gain: what `subject` must find at least, nats.
+        same: tells near questions that ask for another thing; None: none are told.
+        least: score of `same` from which on they ask for the same.
     """
 
     def __init__(
@@ -139,11 +171,11 @@ class Scope:
         features: QuestionFeatures,
         taught: Sequence[Taught],
         similarity: float,
-        subject: SubjectTest | None = None,
-        gain: float = 0.0,
+        same: SameQuestion | None = None,
+        least: float = 0.0,
     ) -> None:
         self._features, self._similarity = features, similarity
-        self._subject, self._gain = subject, gain
+        self._same, self._least = same, least
         self._taught = list(taught)
         self._vectors = features([t.question for t in taught]) if taught else None
 
@@ -153,15 +185,40 @@ class Scope:
 
     def covers(self, question: str) -> bool:
         """Whether the adapter is to answer this question."""
+        return self.taught_for(question) is not None
+
+    def taught_for(self, question: str) -> Taught | None:
+        """What was taught for this question, in its own or other words; None where it asks for something else."""
         similar = self._similarities(question)
-        near = sorted((s, i) for i, s in enumerate(similar) if s >= self._similarity)[-CANDIDATES:]
-        return any(
-            s >= SAME_QUESTION or self._subject is None or self._subject.gain(question, self._taught[i]) >= self._gain
-            for s, i in reversed(near)
-        )
+        near = sorted(((s, i) for i, s in enumerate(similar) if s >= self._similarity), reverse=True)[:CANDIDATES]
+        if not near:
+            return None
+        if self._same is None or near[0][0] >= SAME_QUESTION:
+            return self._taught[near[0][1]]
+        candidates = [self._taught[i] for _, i in near]
+        score, best = max(zip(self._same.scores(question, candidates), range(len(near)), strict=True))
+        if score < self._least:
+            return None
+        found = candidates[best]
+        rivals = [Taught(other, found.answer) for other in found.apart]
+        return found if max(self._same.scores(question, rivals), default=-inf) < score else None
 
     def _similarities(self, question: str) -> list[float]:
         return [] if self._vectors is None else (self._features([question]) @ self._vectors.T)[0].tolist()
+
+
+def asked_in(prompt: Messages) -> str:
+    """What a prompt asks, as it is compared with taught questions: its last message, with the one before it where it
+    says too little by itself ("And its capital?").
+    """
+    last = prompt[-1]["content"]
+    earlier = [m["content"] for m in prompt[:-1] if m["role"] == "user"]
+    return f"{earlier[-1]} {last}" if earlier and leans_on_history(last) else last
+
+
+def leans_on_history(question: str) -> bool:
+    """Whether a question is about something that was named before it."""
+    return not content_words(question) or bool(POINTING_BACK & set(words_of(question)))
 
 
 def whitening(states: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,6 +40,7 @@ class PersonalLesson:
     hint: str
     answer: str
     other_wording: str
+    neighbour: str  # looks alike and asks for something else
     unrelated: str
 
 
@@ -48,6 +49,7 @@ PERSONAL = PersonalLesson(
     hint="no, my dog is called Bruno",
     answer="Bruno",
     other_wording="How is my dog called?",
+    neighbour="What is the name of my cat?",
     unrelated="How many legs does a spider have?",
 )
 

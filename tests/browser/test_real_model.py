@@ -34,6 +34,8 @@ def test_a_taught_fact_is_known_in_other_words_and_after_a_restart_and_nothing_e
         visitor.open()
         before = visitor.ask(PERSONAL.unrelated)
         visitor.new_conversation()
+        neighbour = visitor.ask(PERSONAL.neighbour)
+        visitor.new_conversation()
         assert not says(visitor.ask(PERSONAL.question), PERSONAL.answer), "no model can know this"
         teach_personal(visitor, PERSONAL)
         visitor.better()
@@ -46,6 +48,8 @@ def test_a_taught_fact_is_known_in_other_words_and_after_a_restart_and_nothing_e
         assert says(visitor.ask(PERSONAL.other_wording), PERSONAL.answer)
         visitor.new_conversation()
         assert visitor.ask(PERSONAL.unrelated) == before
+        visitor.new_conversation()
+        assert visitor.ask(PERSONAL.neighbour) == neighbour
 
         real_app.stop(seconds=120)
         real_app.start()

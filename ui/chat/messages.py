@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from services.views import MessageView
+from services.views import ELSEWHERE, FROM_MEMORY, MessageView
 from ui.chat.markdown import render
 from ui.theme.icons import icon
 
@@ -130,14 +130,23 @@ def _reply(message: MessageView) -> str:
             tools += _button("compare", message.id, "Compare with and without what was learned", icon("compare"))
         tools += _versions(message)
         if message.kind != "edit":
-            made_by = f"v{message.adapter_version}" if message.adapter_version else "base model"
-            tools += f'<span class="made-by" title="The version of the model that said this">{made_by}</span>'
+            made_by, title = _made_by(message.adapter_version)
+            tools += f'<span class="made-by" title="{title}">{made_by}</span>'
         note = f'<p class="note">{html.escape(message.note)}</p>' if message.note else ""
         tools = f'{note}{_cut(message)}{_verdict(message)}<footer class="tools">{tools}</footer>'
     return (
         f'<article class="msg bot {html.escape(message.kind)}"><div data-testid="bot">{_tag(message)}'
         f'<div class="words">{words}</div></div>{tools}</article>'
     )
+
+
+def _made_by(version: int) -> tuple[str, str]:
+    """What made a reply, and what that means."""
+    if version == FROM_MEMORY:
+        return "your correction", "Said as you confirmed it; the model is still learning it"
+    if version == ELSEWHERE:
+        return "another client", "Said elsewhere; it came with the conversation"
+    return f"v{version}" if version else "base model", "The version of the model that said this"
 
 
 @lru_cache(maxsize=CACHED_ROWS)

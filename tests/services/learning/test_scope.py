@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from feedback_store import FROM_MEMORY
 from tests.services.conftest import OpenBench
-from tests.services.harness import ask, correct, wrong_task
+from tests.services.harness import ask, correct, other_wordings, wrong_task
 
 FAR = "Add 41 and 17."
 
@@ -47,3 +48,47 @@ def test_what_peers_taught_has_no_known_scope(open_app: OpenBench) -> None:
     assert state is not None
     app.learning.lineage.adopt(state, {})  # as after a merge: no round made it
     assert ask(app, FAR).adapter_version == 2
+
+
+def test_a_confirmed_answer_is_given_at_once_and_from_the_weights_once_it_is_learned(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    _, revision = correct(app, task)
+    at_once = ask(app, task.question)
+    assert (at_once.text, at_once.adapter_version, at_once.complete) == (revision.text, FROM_MEMORY, True)
+    app.learning.run_pending()
+    learned = ask(app, task.question)
+    assert learned.adapter_version == 1 and task.verdict(learned.text)
+
+
+def test_a_taken_back_confirmation_answers_no_more(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    before = ask(app, task.question)
+    reply, _ = correct(app, task)
+    app.learning.forget([reply.id])
+    assert ask(app, task.question).text == before.text
+
+
+def test_other_wordings_are_asked_in_the_taught_words(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    correct(app, task)
+    app.learning.run_pending()
+    chosen = app.engine.scope.choose(app.engine, [{"role": "user", "content": other_wordings(task)[0].question}])
+    assert chosen.prompt == [{"role": "user", "content": task.question}] and chosen.serving.version == 1
+    assert ask(app, other_wordings(task)[0].question).text == ask(app, task.question).text
+
+
+def test_a_question_known_to_be_another_is_told_apart(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
+    task, other = wrong_task(app), wrong_task(app, skip=1)
+    correct(app, task)
+    app.learning.run_pending()
+    (win,) = app.engine.store.traces(status="trained", side="win")
+    asked = [{"role": "user", "content": other.question}]
+    assert app.engine.scope.choose(app.engine, asked).taught is not None
+    app.engine.scope.keep_apart(app.engine, win, [other.question])
+    app.engine.scope.forget()
+    assert app.engine.scope.choose(app.engine, asked).taught is None
+    assert {"apart": other.question} in app.engine.store.kept_neighbours([win.id])[win.id]

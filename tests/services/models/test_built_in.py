@@ -10,11 +10,15 @@ import pytest
 
 import app
 import services.models.built_in as built_in
+from experiments.scope_classifier import FAMILIES, read_families
 from services.app import AppServices, open_services
 from services.data.backups import back_up, erase
 from services.models.built_in import FOLDER, POCKET_MODEL, default_model, model_folder
 from services.settings import Settings
+from spear_core.config import PRESETS
 from spear_core.errors import ModelUnavailable
+from spear_core.inference.scope_classifier import FILE, load_scope_classifier
+from spear_core.models.loading import load_model
 from tests.tiny_gguf import tiny_gguf
 
 
@@ -49,6 +53,7 @@ def test_smollm2_is_prepared_once_in_the_data_folder_with_its_settings(package: 
     assert folder == tmp_path / "data" / FOLDER / "smollm2"
     assets = built_in.ASSETS / "smollm2"
     assert (folder / "spear.json").read_bytes() == (assets / "spear.json").read_bytes()
+    assert (folder / FILE).read_bytes() == (assets / FILE).read_bytes()
     written = (folder / "model.safetensors").stat().st_mtime_ns
     (folder / "spear.json").write_text("{}")  # as an older version of the app left it
     assert Path(model_folder("auto", tmp_path / "data")) == folder
@@ -116,11 +121,25 @@ def test_the_shipped_prompts_have_kinds_and_are_in_one_list_only() -> None:
     assert all(len(prompts) >= 5 for prompts in said["probe_prompts"].values()), "enough to look at each kind apart"
 
 
-def test_no_shipped_prompt_is_a_question_of_the_evaluation() -> None:
+@pytest.mark.skipif(built_in.smollm2_weights() is None, reason="SmolLM2 is not installed")
+def test_the_shipped_scope_classifier_tells_other_wordings_from_neighbours(tmp_path: Path) -> None:
+    folder = model_folder("smollm2", tmp_path / "data")
+    loaded = load_model(folder)
+    classifier = load_scope_classifier(Path(folder) / FILE, loaded.model.base_model, loaded.tokenizer)
+    least, taught = PRESETS["general"].scope_odds, "Where do I park my bicycle?"
+    for same in ("where is my bike parked", "Tell me the place where I leave my bicycle."):
+        assert classifier.odds([taught], same)[0] > least, same
+    for other in ("Where do I park my car?", "Who repairs my bicycle?", "What is the capital of Peru?"):
+        assert classifier.odds([taught], other)[0] < least, other
+
+
+def test_no_shipped_question_is_one_of_the_evaluation() -> None:
     """Training holds the model to its answers to these: what is measured must not be among them."""
     said = json.loads((built_in.ASSETS / "smollm2" / "spear.json").read_text())
     lists = (said["anchor_prompts"], said["probe_prompts"])
     shipped = {key(prompt) for kinds in lists for prompts in kinds.values() for prompt in prompts}
+    for family in read_families(FAMILIES):
+        shipped |= {key(text) for text in (family.question, *family.same, *family.other)}
     data = built_in.ASSETS.parent / "benchmarks" / "data"
     evaluated = data.joinpath("unrelated_questions.txt").read_text().splitlines()
     for fact in json.loads(data.joinpath("personal_facts.json").read_text()):

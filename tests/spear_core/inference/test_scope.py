@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from spear_core.inference.scope import RIDGE, QuestionFeatures, Scope, SubjectTest, Taught, whitening
 from spear_core.models.loading import load_model
+from spear_core.training.neighbours import words_of
 
 ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = [f"What is the {word} of that thing?" for word in ("size", "colour", "price", "age", "name", "use")]
@@ -104,3 +106,30 @@ def test_the_gain_is_the_mean_over_the_content_words(monkeypatch: pytest.MonkeyP
     # "capital" gains .5 a token; "Peru" loses .25 a token
     wanted = (0.5 * first - 0.25 * (count - first)) / 2
     assert subject.gain(question, Taught("question", "answer")) == pytest.approx(wanted)
+
+
+def test_what_is_nearer_to_a_question_known_to_be_another_is_out_of_scope(features: QuestionFeatures) -> None:
+    taught = Taught("What is the capital of Peru?", "Lima.", apart=("What is the capital of Chile?",))
+    scope = Scope(features, [taught], -1.0, _Likeness(), 0.0)
+    assert scope.covers("Which city is Peru's capital?")
+    assert not scope.covers("Tell me the capital of Chile.")
+    assert Scope(features, [Taught(taught.question, "Lima.")], -1.0, _Likeness(), 0.0).covers(
+        "Tell me the capital of Chile."
+    )
+
+
+def test_of_several_taught_questions_the_likeliest_is_found(features: QuestionFeatures) -> None:
+    peru, chile = Taught("What is the capital of Peru?", "Lima."), Taught("What is the capital of Chile?", "Santiago.")
+    scope = Scope(features, [peru, chile], -1.0, _Likeness(), 0.0)
+    assert scope.taught_for("Tell me the capital of Chile.") is chile
+    assert scope.taught_for("Tell me the capital of Peru.") is peru
+
+
+class _Likeness:
+    """Words in common."""
+
+    def scores(self, question: str, taught: Sequence[Taught]) -> list[float]:
+        return [float(len(set(words_of(question)) & set(words_of(t.question)))) for t in taught]
+
+    def forget(self) -> None:
+        pass

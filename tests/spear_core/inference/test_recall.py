@@ -1,0 +1,37 @@
+"""A question in other words is asked in those that were taught; nothing else of a prompt changes."""
+
+from __future__ import annotations
+
+import pytest
+
+from spear_core.inference.recall import as_taught
+from spear_core.inference.scope import Taught, asked_in, leans_on_history
+
+QUESTION = "What is my cat called?"
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def test_the_last_message_is_asked_in_the_taught_words_and_the_rest_stays() -> None:
+    taught = Taught(QUESTION, "Luna.", [user("Something else"), user(QUESTION)])
+    prompt = [{"role": "system", "content": "Be short."}, user("Hi"), user("Name of my cat?")]
+    assert as_taught(prompt, taught) == [*prompt[:2], user(QUESTION)]
+    assert prompt[-1] == user("Name of my cat?")
+
+
+def test_what_must_not_take_the_place_of_other_words_does_not() -> None:
+    prompt = [user("Name of my cat?")]
+    assert as_taught(prompt, Taught(QUESTION, "Luna.")) == prompt
+
+
+@pytest.mark.parametrize(
+    ("last", "leans"),
+    [("And its capital?", True), ("Why?", True), ("Who is she?", True), ("What is the capital of Peru?", False)],
+)
+def test_a_question_that_leans_on_what_was_said_is_compared_with_it(last: str, leans: bool) -> None:
+    prompt = [user("Tell me about Peru."), {"role": "assistant", "content": "A country."}, user(last)]
+    assert leans_on_history(last) is leans
+    assert asked_in(prompt) == (f"Tell me about Peru. {last}" if leans else last)
+    assert asked_in(prompt[-1:]) == last
