@@ -1,4 +1,4 @@
-"""Start the chat: flags, environment and file -> settings -> the services -> the page. Nothing else."""
+"""Entry point of the chat: reads settings, builds the services and the page, and serves them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ INTERRUPTED = 130
 
 def make_parser() -> argparse.ArgumentParser:
     """Only flags that were given are in the result: what is left out comes from the file or the defaults."""
+    from cli.settings_docs import add_flags
+
     parser = argparse.ArgumentParser(
         description="A chat whose model learns from the person using it.",
         epilog="Also: `app.py users --help` (who may log in), `app.py data --help` (export, import, backup, restore, "
@@ -29,36 +31,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", type=Path, help="settings file (default: spear.toml here, if there is one)")
     parser.add_argument("--print-config", action="store_true", help="print the settings in force as a file, and end")
-    parser.add_argument("--model", help="smollm2, pocket, a folder or a Hub name (default: smollm2 where installed)")
-    parser.add_argument("--data-folder", type=Path, help="what is kept (default: SPEAR_DATA or ./data)")
-    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port to listen on, 0 for any free one (default: 7860)")
-    parser.add_argument("--auth-file", type=Path, help="who may log in; made by `app.py users` (default: no login)")
-    parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without a login")
-    parser.add_argument(
-        "--trusted-proxy",
-        action="append",
-        dest="trusted_proxies",
-        metavar="ADDRESS",
-        help="believe this proxy's forwarded addresses (repeatable)",
-    )
-    parser.add_argument("--preset", help="live, general or paper, docs/SETTINGS.md (default: auto, by the model)")
-    parser.add_argument("--device", help="cpu, cuda, mps (default: cpu)")
-    parser.add_argument("--threads", type=int, help="CPU threads, 0 for automatic (default: 0)")
-    parser.add_argument("--seed", type=int, help="seed of training (default: 1)")
-    parser.add_argument(
-        "--peer", action="append", dest="peers", metavar="URL#KEY", help="push to and pull from this peer (repeatable)"
-    )
-    parser.add_argument("--sync-every", help="how often: 30s, 10m, 2h (default: 10m)")
-    parser.add_argument("--learn-interval-seconds", type=float, help="between looks for work (default: 5)")
-    parser.add_argument("--verbose", action="store_true", help="log what the app does to stderr")
+    add_flags(parser)
     return parser
 
 
 def settings_from(given: dict[str, Any]) -> Settings:
     """Flags over SPEAR_DATA over the file over the defaults. Raises ConfigError with one sentence."""
-    from services.models.built_in import AUTO
-    from services.settings_file import FILE_NAME, read_settings
+    from services.settings_file import DEFAULTS, FILE_NAME, read_settings
 
     file = given.pop("config", None) or (Path(FILE_NAME) if Path(FILE_NAME).is_file() else None)
     if "SPEAR_DATA" in os.environ:
@@ -66,7 +45,7 @@ def settings_from(given: dict[str, Any]) -> Settings:
     if "trusted_proxies" in given:
         given["trusted_proxies"] = tuple(given["trusted_proxies"])
     given["federation"] = {key: given.pop(key) for key in ("peers", "sync_every") if key in given}
-    return read_settings(file, given, {"model": AUTO, "data_folder": Path("data")})
+    return read_settings(file, given, DEFAULTS)
 
 
 def prepare_environment(model: str) -> None:
@@ -105,13 +84,14 @@ def serve_until_signal(settings: Settings) -> None:
         from services.accounts.users_file import Accounts
         from services.app import keep_what_is_loaded, open_services
         from ui.page import build_page
+        from ui.visitor import Visitor
 
         accounts = Accounts(settings.auth_file) if settings.auth_file else None
         announce(settings)
         app_services = open_services(settings)
         access = Access(app_services, accounts)
         try:
-            page = build_page(access.for_visitors())
+            page = build_page(Visitor(access))
             keep_what_is_loaded()
             ready = f"SPEAR chat with {app_services.model.name} is ready"
             serve(

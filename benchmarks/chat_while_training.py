@@ -40,8 +40,8 @@ FIRST_ROUNDS = 20  # to get an adapter live
 BARS = {"ttft_ratio_p95": 1.5, "tokens_per_second_ratio": 0.7, "training_rate_ratio": 0.3, "max_swap_ms": 50.0}
 
 
-class CountingPace(ComputePriority):
-    """The app's pace, which also notes when each micro-step begins."""
+class CountingPriority(ComputePriority):
+    """The app's compute priority, which also notes when each micro-step begins."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Session:
     def __init__(self, app: AppServices, seed: int) -> None:
         self.app = app
         self.engine = app.engine
-        self.priority = CountingPace()
+        self.priority = CountingPriority()
         self.engine.priority = self.priority
         self.swaps: list[tuple[float, float]] = []
         rng, world = random.Random(seed), load_world()
@@ -180,7 +180,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         )
         app_services = open_services(settings, start_jobs=False)
         try:
-            app = Session(app_services, arguments.seed)  # before the learner takes hold of the engine's pace
+            app = Session(app_services, arguments.seed)  # before the learner takes hold of the engine's priority
             app_services.learning.prepare()
             keep_what_is_loaded()
             return measure(app, arguments.seconds)

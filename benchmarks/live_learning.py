@@ -7,7 +7,6 @@ The figures are defined in docs/METRICS.md. The user is simulated; model, traini
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
 import dataclasses
 import json
@@ -25,7 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.asking import answers
-from benchmarks.report import add_common_flags, print_table
+from benchmarks.studies import changed_keys, print_figures, study_parser, study_settings
 from pocket.evaluation import Conversation, ask, retention_questions
 from pocket.outside import HELD_OUT as OUTSIDE
 from pocket.simulated_user import SimulatedUser
@@ -33,7 +32,6 @@ from pocket.tasks import Task, open_task
 from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
 from services.app import AppServices, open_services
-from services.settings import Settings
 
 CHECKPOINT_EVERY = 25  # interactions
 MEETINGS = 3  # each fact is met this often, in different wordings
@@ -202,7 +200,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """The whole stream; with --out it is checkpointed every CHECKPOINT_EVERY interactions and goes on from there."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    changes = {key: _value(value) for key, _, value in (item.partition("=") for item in arguments.set)}
+    changes = changed_keys(arguments)
     asked = {"seed": arguments.seed, "preset": arguments.preset, "noise": arguments.noise, "changes": changes}
     with contextlib.ExitStack() as stack:
         out = Path(arguments.out or stack.enter_context(tempfile.TemporaryDirectory()))
@@ -215,14 +213,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 raise SystemExit(f"{out} holds a study with other settings; name another folder with --out")
             tally = Tally(**saved)
             shutil.copytree(checkpoint / "data", data)
-        settings = Settings(
-            model=arguments.model,
-            data_folder=data,
-            preset=arguments.preset,
-            threads=arguments.threads,
-            seed=arguments.seed,
-            spear=changes,
-        )
+        settings = study_settings(arguments, data)
         met = stream(arguments.interactions, random.Random(arguments.seed))
         app = open_services(settings, start_jobs=False)
         study = Study(app, arguments.seed, arguments.noise)
@@ -260,35 +251,15 @@ def _save(checkpoint: Path, data: Path, tally: dict[str, Any]) -> None:
     temporary.rename(checkpoint)
 
 
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_common_flags(parser)
+    parser = study_parser(__doc__)
     parser.add_argument("--interactions", type=int, default=60)
     parser.add_argument(
         "--noise", type=float, default=0.0, help="share of the simulated user's verdicts that is flipped"
     )
-    parser.add_argument("--preset", default="live")
-    parser.add_argument(
-        "--out", default="", metavar="FOLDER", help="keep checkpoints and figures here, and resume from them"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one key of the preset (repeatable)"
-    )
     arguments = parser.parse_args()
     figures = run(arguments)
-    if arguments.json:
-        print(json.dumps(figures))
-    else:
-        print_table(
-            ["figure", "value"], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in figures.items()]
-        )
+    print_figures(figures, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What the training model costs in memory: `python -m benchmarks.memory [--json]`.
 
 `twin_ratio`: private memory of serving plus a training model, over that of serving alone. Serving is the base weights with
-a published adapter; the twin adds its module tree, its adapter, the gradients and AdamW's state. Before activations: no
+a published adapter; the training model adds its module tree, its adapter, the gradients and AdamW's state. Before activations: no
 forward is run. Each side is a process of its own, and what it used before it built a model is not counted.
 """
 

@@ -7,7 +7,6 @@ Starts app.py as a process and drives it with Chromium; the model is only loaded
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -19,7 +18,8 @@ from typing import Any
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.app_process import running_app
-from benchmarks.report import add_common_flags, print_table
+from benchmarks.report import add_common_flags
+from benchmarks.studies import print_figures
 from feedback_store import Store
 from services.app import DATABASE
 
@@ -119,12 +119,7 @@ def main() -> None:
     parser.add_argument("--loads", type=int, default=5)
     arguments = parser.parse_args()
     figures = run(arguments)
-    if arguments.json:
-        print(json.dumps(figures))
-    else:
-        print_table(
-            ["figure", "value"], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in figures.items()]
-        )
+    print_figures(figures, as_json=arguments.json)
 
 
 if __name__ == "__main__":

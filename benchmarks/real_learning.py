@@ -11,7 +11,6 @@ With --out the study is saved every 10 corrections and goes on from there. `--ba
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
 import dataclasses
 import json
@@ -31,9 +30,8 @@ from benchmarks import real_baselines
 from benchmarks.real_corrections import Correction, arc_challenge, personal_facts, qaedit, unrelated_questions
 from benchmarks.real_figures import contains, mean, percentile
 from benchmarks.real_measures import Probe
-from benchmarks.report import add_common_flags, print_table
+from benchmarks.studies import changed_keys, print_figures, study_parser, study_settings
 from services.app import AppServices, open_services
-from services.settings import Settings
 
 CHECKPOINT_EVERY = 10  # corrections
 ARC_QUESTIONS = 300
@@ -156,7 +154,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """The whole stream, from its last checkpoint on where --out names a folder that has one."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    changes = {key: _value(value) for key, _, value in (item.partition("=") for item in arguments.set)}
+    changes = changed_keys(arguments)
     asked = {
         "seed": arguments.seed,
         "preset": arguments.preset,
@@ -169,14 +167,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         out = Path(arguments.out or stack.enter_context(tempfile.TemporaryDirectory()))
         saved, data = out / "checkpoint", out / "data"
         progress = resumed(saved, data, asked)
-        settings = Settings(
-            model=arguments.model,
-            data_folder=data,
-            preset=arguments.preset,
-            threads=arguments.threads,
-            seed=arguments.seed,
-            spear=changes,
-        )
+        settings = study_settings(arguments, data)
         app = open_services(settings, start_jobs=False)
         study = Study(app, corrections, Probe(app, unrelated_questions(), choices), progress)
         try:
@@ -225,36 +216,19 @@ def save(saved: Path, data: Path, progress: dict[str, Any]) -> None:
     temporary.rename(saved)
 
 
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_common_flags(parser)
+    parser = study_parser(__doc__)
     parser.add_argument("--data", default="", metavar="FILE", help="QAEdit's records (default: the personal facts)")
     parser.add_argument("--arc", default="", metavar="FILE", help="ARC-Challenge questions, for task_drop")
     parser.add_argument("--corrections", type=int, default=20)
-    parser.add_argument("--preset", default="live")
     parser.add_argument(
         "--baselines", default="", metavar="NAMES", help=f"any of {','.join(real_baselines.NAMES)}, on the same stream"
-    )
-    parser.add_argument("--out", default="", metavar="FOLDER", help="keep checkpoints and figures here, and resume")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one key of the preset (repeatable)"
     )
     arguments = parser.parse_args()
     if unknown := set(filter(None, arguments.baselines.split(","))) - set(real_baselines.NAMES):
         parser.error(f"unknown baselines: {', '.join(sorted(unknown))}")
     figures = run(arguments)
-    if arguments.json:
-        print(json.dumps(figures))
-    else:
-        rows = [(k, v) for k, v in figures.items() if isinstance(v, (int, float, str))]
-        print_table(["figure", "value"], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in rows])
+    print_figures(figures, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from benchmarks.report import print_table
 from feedback_store import NewAdapter, NewTrace, Store
 from feedback_store.database import to_json
 from feedback_store.migrations import MIGRATIONS
+from feedback_store.records import SIDES
 
 R = TypeVar("R")
 Rows = dict[str, list[tuple[Any, ...]]]
@@ -251,7 +252,7 @@ class Spoken:
         """What a confirmed correction adds."""
         about = (self.conversation_id, self.reply_id, self.reply_id)
         prompt = [{"role": "user", "content": self.question_id}]
-        return [NewTrace(side, *about, prompt, side, 1.0, "confirmed", BASE) for side in ("win", "lose")]
+        return [NewTrace(side, *about, prompt, side, 1.0, "confirmed", BASE) for side in SIDES]
 
 
 def pick(path: Path, count: int, rng: random.Random) -> list[Spoken]:

@@ -1,6 +1,6 @@
 """The command line beside the app: `app.py users` (who may log in) and `app.py data` (export, import, backup...).
 
-A screen of text: the one place besides app.py that prints.
+Besides app.py, this is the only module that prints.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _renew(asked: argparse.Namespace, settings_from: SettingsFrom) -> None:
     settings = settings_from({k: v for k in ("config", "data_folder") if (v := getattr(asked, k)) is not None})
     file = asked.auth_file or settings.auth_file
     key = renew(settings.data_folder)
-    print(f"This instance's new key is {key}: your peers must approve it; the old one is worth nothing any more.")
+    print(f"This instance's new key is {key}: your peers must approve it; the old one is no longer valid.")
     if file:
         users = ", ".join(accounts.read_accounts(file).accounts)
         print(f"All sessions have ended. Change the passwords too, with `app.py users add NAME`: {users}.")
@@ -104,7 +104,7 @@ def data(argv: list[str], settings_from: SettingsFrom) -> None:
     commands.add_parser(
         "erase-from-backups", help="make a new backup, and delete those that hold what was erased since"
     )
-    assign = commands.add_parser("assign", help="give what was said before there were users to one of them")
+    assign = commands.add_parser("assign", help="assign conversations from before there were users to one of them")
     assign.add_argument("name")
     first = commands.add_parser(
         "first-adapter", help="write the adapter that all apps of a model begin with, for a fleet"

@@ -55,6 +55,7 @@ def write(compiled: str, developing: str, folder: Path, wheels: list[Path]) -> N
     Args:
         compiled: what was resolved for the app.
         developing: the same for those who change it.
+        folder: where the lock files are.
         wheels: further builds of torch that may be installed.
     """
     found = {**split(compiled), DEV: split(developing)[MAIN]}

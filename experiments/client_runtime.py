@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from experiments.tasks.base import Task
@@ -16,6 +17,7 @@ from spear_core.inference.token_choice import Choice
 from spear_core.models.loading import LoadedModel
 from spear_core.models.prompts import encode_prompt, end_token_ids, padding_token_id
 from spear_core.models.shared_base import AdapterState, SharedBaseModels
+from spear_core.setting_fields import check_settings
 from spear_core.training.packing import batches_by_prompt
 from spear_core.training.scoring import score
 from spear_core.training.traces import Encoded, Messages
@@ -34,24 +36,16 @@ class PlaySettings:
         group: samples a prompt, of algorithms that compare samples (grpo, rltf_sd).
     """
 
-    rollouts: int = 160
-    temperature: float = 0.8
+    rollouts: Annotated[int, Field(ge=1)] = 160
+    temperature: Annotated[float, Field(ge=0)] = 0.8
     top_p: float = 0.95
     batch_size: int = 32
-    hints: str = "partial"
-    label_noise: float = 0.0
-    group: int = 8
+    hints: Literal["none", "partial", "full"] = "partial"
+    label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    group: Annotated[int, Field(ge=2)] = 8
 
     def __post_init__(self) -> None:
-        for name, fine, allowed in (
-            ("rollouts", self.rollouts >= 1, "at least 1"),
-            ("temperature", self.temperature >= 0, "at least 0"),
-            ("hints", self.hints in ("none", "partial", "full"), "none, partial or full"),
-            ("label_noise", 0 <= self.label_noise < 1, "in [0, 1)"),
-            ("group", self.group >= 2, "at least 2"),
-        ):
-            if not fine:
-                raise ValueError(f"play.{name} = {getattr(self, name)!r} is not allowed; it must be {allowed}")
+        check_settings(self, "play.")
 
 
 @dataclass(frozen=True)

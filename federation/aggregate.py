@@ -1,4 +1,4 @@
-"""Many adapters become one: `aggregate`. Tensor by tensor, so that memory holds one tensor of every peer at most.
+"""Aggregates many adapters into one, tensor by tensor, so that memory holds at most one tensor of every peer.
 
 What PEFT calls a linear combination with weights 1/k is not used: it multiplies A and B by the square root of each
 weight and adds them up, and the product then comes out about k times too large where the adapters agree.

@@ -1,16 +1,21 @@
-"""How an aggregation is to be done, and with what weight each peer counts. No tensor is read here."""
+"""Settings of an aggregation, and the weight of each peer in it. No tensor is read here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-from torch import Tensor
+from pydantic import Field
 
 from federation.errors import FederationError, MergeImpossible, shown
-from federation.update import Update
+from spear_core.setting_fields import first_wrong
+
+if TYPE_CHECKING:  # the settings alone must not wait for torch
+    from torch import Tensor
+
+    from federation.update import Update
 
 Method = Literal["fedavg", "exact", "median", "trimmed_mean"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -36,21 +41,15 @@ class MergeSettings:
     """
 
     method: Method = "fedavg"
-    max_wins: int = 50
-    clip: float | None = None
-    scale: float = 1.0
-    trim: float = 0.3
+    max_wins: Annotated[int, Field(ge=1)] = 50
+    clip: Annotated[float | None, Field(gt=0)] = None
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.3
 
     def __post_init__(self) -> None:
-        for name, fine, allowed in (
-            ("method", self.method in METHODS, ", ".join(METHODS)),
-            ("max_wins", self.max_wins >= 1, "at least 1"),
-            ("clip", self.clip is None or self.clip > 0, "above 0, or none"),
-            ("scale", 0 < self.scale < float("inf"), "above 0"),
-            ("trim", 0 <= self.trim < 0.5, "in [0, 0.5)"),
-        ):
-            if not fine:
-                raise FederationError(f"{name} must be {allowed}, not {getattr(self, name)!r}")
+        if wrong := first_wrong(self):
+            name, allowed = wrong
+            raise FederationError(f"{name} must be {allowed}, not {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Parent:
 
 
 def weights_of(wins: Sequence[int], max_wins: int) -> list[float]:
-    """Each one's share of the average: its wins, at most `max_wins`, over the sum; a peer without wins has no voice.
+    """Each one's share of the average: its wins, at most `max_wins`, over the sum; a peer without wins has no weight.
 
     With a cap of c and honest peers of at least one win, a lie moves a share to at most c / (c + the others').
 
@@ -105,6 +104,7 @@ def coefficients_of(weights: Sequence[float], factors: Sequence[float], scale: f
     Args:
         weights: w_i, adding up to one.
         factors: c_i, what clipping leaves of each difference.
+        scale: the factor on the averaged difference.
     """
     each = [scale * w * c for w, c in zip(weights, factors, strict=True)]
     rest = 1.0 - fsum(each)

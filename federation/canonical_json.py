@@ -1,4 +1,4 @@
-"""JSON in which one value has one spelling, for signing, and which hides nothing, for reading what strangers send."""
+"""Canonical JSON for signing (one spelling for each value), and a strict parser for JSON from unknown peers."""
 
 from __future__ import annotations
 

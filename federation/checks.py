@@ -1,4 +1,4 @@
-"""Everything that an update must pass before it may be merged; the first thing wrong is named in one sentence.
+"""The checks that an update must pass before it may be merged. The first failure is reported in one sentence.
 
 Cheap checks come first, so that a stranger's file costs little: form, author, signature, freshness and fit are settled
 from the header; only then are the tensors read, one at a time. A self-reported win count is not checked here: it is
@@ -27,7 +27,7 @@ DAY_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is taken from a peer.
+    """Limits of what is accepted from a peer.
 
     Attributes:
         max_update_bytes, max_header_bytes: of the file.
@@ -98,12 +98,15 @@ class Checked:
 def check_update(
     path: Path, author: PublicKey, expected: Expected, seen: Seen | None, now: float, limits: Limits | None = None
 ) -> Checked:
-    """Read and judge one update.
+    """Read and check one update.
 
     Args:
+        path: the file of the update.
         author: the pinned key of the peer that it is said to come from.
+        expected: the base model, shapes and sizes that it must fit.
         seen: what was last taken from this peer, or None.
         now: seconds since 1970 by this machine's clock.
+        limits: of size, age and norms; None for the usual ones.
 
     Raises:
         UpdateReplayed: if this very update was taken before.

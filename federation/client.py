@@ -1,4 +1,4 @@
-"""Asking a peer over httpx: card, pull, push, join request. Blocking; for a worker thread. What arrives is not judged here.
+"""The client of a peer over httpx: card, pull, push, join request. Blocking; for a worker thread. It does not check updates.
 
 Every wait has a limit, every answer a size, and no redirect is followed: a redirect could only lead to someone whose
 key is not the pinned one. Proxies and passwords of the environment are not used.

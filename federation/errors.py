@@ -1,4 +1,4 @@
-"""What can go wrong between peers, as one tree under SpearError. Each message is one sentence to act on."""
+"""Exceptions of the exchange between peers, under SpearError. Each message is one sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def shown(text: str, limit: int = SHOWN_CHARACTERS) -> str:
 
 
 class FederationError(SpearError):
-    """Root of everything that this package raises on purpose."""
+    """Root of the exceptions of this package."""
 
 
 class IdentityUnusable(FederationError):
@@ -50,7 +50,7 @@ class PeerUnavailable(FederationError):
 
 
 class PeerRefused(FederationError):
-    """The peer answered and said no; `status` is its HTTP status."""
+    """The peer refused the request; `status` is its HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -58,11 +58,11 @@ class PeerRefused(FederationError):
 
 
 class PeerUntrusted(FederationError):
-    """Whoever answered does not keep to the protocol: another key, a redirect, an answer that is too large."""
+    """The answer violates the protocol: another key, a redirect, or too large."""
 
 
 class RequestRefused(FederationError):
-    """The server side's no, with its HTTP status."""
+    """The server refuses a request with this HTTP status."""
 
     def __init__(self, status: int, sentence: str, retry_after_seconds: int | None = None) -> None:
         super().__init__(sentence)

@@ -1,7 +1,7 @@
-"""Who may come in, how often, and with how much: the server's decisions, without a framework and without waiting.
+"""The access control of a peer host: who may send requests, how often, and of what size. No framework, no waiting.
 
-All state is bounded: buckets for a fixed number of remote addresses, passes and transfers of approved keys only, a
-waiting line of fixed length. Requests of approved keys count against their key, all others against their address, so a
+All state is bounded: buckets for a fixed number of remote addresses, nonces and transfers of approved keys only, a
+queue of join requests of fixed length. Requests of approved keys count against their key, all others against their address, so a
 flood of strangers, even from the same address, does not shut out a peer; it costs one signature check a request.
 """
 
@@ -28,14 +28,14 @@ CARD, UPDATE, KNOCK = "/federation/card", "/federation/update", "/federation/kno
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """How much the guard lets through.
+    """Limits of the requests that a peer host accepts.
 
     Attributes:
         max_update_bytes: of a push.
         transfer_seconds: for a whole transfer, either way; at 2 Mbit/s 10 minutes are 150 MB.
-        idle_seconds: without a byte, after which a transfer is given up (a peer that was cut off says no goodbye).
+        idle_seconds: without a byte, after which a transfer is given up.
         body_seconds: for a small body.
-        clock_skew_seconds: how far a pass's time may be from this clock.
+        clock_skew_seconds: how far the time of a signed request may be from this clock.
         requests_per_second, burst: of one key, or of one remote address.
         most_remotes: remote addresses that are told apart; the one not heard of for longest is forgotten.
         transfers_per_key: at once, each way.
@@ -97,10 +97,10 @@ class RequestGuard:
             raise RequestRefused(429, "too many requests from this address; try again later", 60)
 
     def admit(self, method: str, path: str, header: str | None, remote: str) -> RequestSignature:
-        """The pass of an approved peer.
+        """The verified signature of a request by an approved peer.
 
         Raises:
-            RequestRefused: 401 for a bad pass, 403 for a key that nobody approved, 429 for too many requests.
+            RequestRefused: 401 for a bad signature, 403 for a key that nobody approved, 429 for too many requests.
         """
         try:
             found = parse_request_signature(header)
@@ -154,7 +154,7 @@ class RequestGuard:
                 del self._transfers[name]
 
     def join_request(self, header: str | None, body: bytes, body_sha256: str, remote: str) -> bool:
-        """Put a peer into the waiting line; whether it is approved already. The caller counted it as a stranger.
+        """Add a peer to the join requests; returns whether it is approved already. The caller has counted the request.
 
         Signatures of unknown peers are not remembered: a join request that is replayed changes nothing.
 

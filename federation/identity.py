@@ -1,4 +1,4 @@
-"""Who a peer is: an Ed25519 key (RFC 8032), made at first start and kept in a file of its owner's. No network.
+"""The identity of a peer: an Ed25519 key (RFC 8032), made at the first start and kept in a private file. No network.
 
 Every signature names its purpose, so that a signed request can never be passed off as a signed update.
 """

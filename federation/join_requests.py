@@ -1,4 +1,4 @@
-"""Unknown peers that wait for a person's yes: few, in memory only, gone with a restart (they ask again)."""
+"""Join requests: unknown peers that wait for approval. Few, in memory only; after a restart they ask again."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class JoinRequest:
 
 
 class JoinRequests:
-    """The waiting line. Safe to use from several threads.
+    """The queue of join requests. Safe to use from several threads.
 
-    A full line turns newcomers away instead of dropping those who wait: a flood must not push out an honest peer.
+    A full queue refuses new requests instead of dropping old ones: a flood must not push out an honest peer.
     """
 
     def __init__(self, most: int = 32, most_per_remote: int = 4, expire_seconds: float = 7 * 86_400.0) -> None:
@@ -62,6 +62,6 @@ class JoinRequests:
             return list(self._waiting.values())
 
     def remove(self, key: PublicKey) -> JoinRequest | None:
-        """Take one out of the line, approved or not; None if it was not there."""
+        """Remove a request, approved or not; None if there was none."""
         with self._lock:
             return self._waiting.pop(key, None)

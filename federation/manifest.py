@@ -1,4 +1,4 @@
-"""What an update says about itself, as canonical JSON with a signature over it. No tensors are read here.
+"""The manifest of an update: canonical JSON with a signature. No tensors are read here.
 
 The signature covers the manifest's bytes, and the manifest holds a SHA-256 over every tensor's name, dtype, shape and
 bytes (`factors.digest_of`): one signature covers both, and can be checked before anything large is read.
@@ -35,7 +35,7 @@ class Manifest:
 
     Attributes:
         protocol: version of this format.
-        base: fingerprint of the base model, 16 hex digits (`spear_core.loading.fingerprint_of`).
+        base: fingerprint of the base model, 16 hex digits (`spear_core.models.files.fingerprint_of`).
         rank, alpha, targets: the LoRA shape.
         peer: the author's public key in url-safe base64.
         round: the author's count of published adapters; never goes down.

@@ -1,4 +1,4 @@
-"""A peer's card: what it is and what it offers, signed; a few hundred bytes that save a download. No network."""
+"""A peer's card: its identity and its newest update, signed. A few hundred bytes that can save a download. No network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the exchange needs from the app that it runs in. The app implements `PeerHost`."""
+"""The interface that the exchange needs from the app: `PeerHost`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a peer is and when to ask it again: addresses and backoff. Pure functions; no network."""
+"""Addresses of peers, and the backoff before the next contact. Pure functions; no network."""
 
 from __future__ import annotations
 
@@ -77,6 +77,8 @@ def backoff_seconds(failures: int, jitter: float, base_seconds: float = 15.0, mo
     Args:
         failures: failures in a row; 0 means no wait.
         jitter: a random number in [0, 1), so that peers that failed together do not all return together.
+        base_seconds: the wait after the first failure.
+        most_seconds: the longest wait.
 
     Returns:
         Seconds in [d/2, d), d = min(most, base * 2^(failures-1)).

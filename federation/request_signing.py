@@ -1,7 +1,7 @@
-"""Signed requests: who asks, for what, of whom, and when. No network.
+"""Signed requests between peers. No network.
 
-A pass is one header, `Spear-Pass: key.time.nonce.digest.signature`. The signature covers method, path, the key of the
-peer that is asked (a pass is of no use anywhere else), time, nonce and the SHA-256 of the body. Every request but the
+A signature is one header, `Spear-Pass: key.time.nonce.digest.signature`. The signature covers method, path, the key of the
+peer that is asked (it is invalid anywhere else), time, nonce and the SHA-256 of the body. Every request but the
 public card carries one, pushes of self-signed updates too: so a stranger is turned away before a byte of the body is
 read, and one rule serves all. A header of its own, because reverse proxies use `Authorization` for themselves.
 """
@@ -56,7 +56,7 @@ def sign_request(
 
 
 def parse_request_signature(value: str | None) -> RequestSignature:
-    """Raises RequestRefused (401) if the header is missing or not a pass."""
+    """Raises RequestRefused (401) if the header is missing or not a signature."""
     if value is None:
         raise RequestRefused(401, f"the request carries no {HEADER} header")
     parts = value.split(".") if len(value) <= MAX_PASS_CHARACTERS else []
@@ -105,7 +105,7 @@ class Nonces:
         return sum(len(used) for used in self._used.values())
 
     def use(self, key: PublicKey, nonce: str, time: float, now: float) -> bool:
-        """Whether the pass is new; False too while the key has more passes in use than are kept."""
+        """Whether the request is new; False too while the key has more requests in use than are kept."""
         if (
             now - self._swept > self._window or len(self._used.get(key, ())) >= self._most // 2
         ):  # seldom: it looks at all

@@ -1,4 +1,4 @@
-"""Statistics of many tensors, entry by entry, that a minority of liars cannot move far. Pure tensor functions.
+"""Robust statistics of many tensors, entry by entry, which a dishonest minority cannot move far. Pure tensor functions.
 
 Yin et al. 2018 (arXiv 1803.01498): coordinate-wise median and trimmed mean.
 """

@@ -29,7 +29,10 @@ MEDIA_TYPE = "application/octet-stream"
 
 
 def routes(peer_host: PeerHost, limits: GuardLimits | None = None, guard: RequestGuard | None = None) -> list[Route]:
-    """Routes to put before a Starlette or FastAPI app's own: `app.router.routes[:0] = routes(peer_host)`."""
+    """The routes of a peer host, to be put before those of a Starlette or FastAPI app.
+
+    As in `app.router.routes[:0] = ...`.
+    """
     guard = guard or RequestGuard(peer_host, limits)
     return [
         Route(CARD, _answer(guard, _card), methods=["GET"]),

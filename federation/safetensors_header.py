@@ -1,4 +1,4 @@
-"""The header of a safetensors file, read with suspicion: bounded, and every byte of the file accounted for.
+"""A strict reader of safetensors headers: bounded in size, and every byte of the file must be accounted for.
 
 Layout: eight bytes of header length (little-endian), a JSON header of dtype, shape and place of each tensor, then the
 data (https://github.com/huggingface/safetensors#format). A parser of our own, because the checks must speak of exactly

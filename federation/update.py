@@ -114,10 +114,13 @@ def write_update(
     """Sign an adapter and write it: temporary name, fsync, rename.
 
     Args:
+        path: the file; replaced where it exists.
         state: PEFT's LoRA tensors, float32, bfloat16 or float16; lora_A (r, in) and lora_B (out, r).
+        identity: the key that signs.
         base: fingerprint of the base model.
         alpha: PEFT's lora_alpha; the rank is read from the tensors.
         round: larger than in this identity's earlier updates.
+        wins: right answers that it was trained on.
         parent: `digest_of` the adapter that training began from, or "".
         created_at_utc: seconds since 1970.
 

@@ -1,4 +1,4 @@
-"""What the app remembers: one SQLite file through sqlite-utils. No torch, no UI, no HTTP."""
+"""The storage of the app: one SQLite file through sqlite-utils. No torch, no UI, no HTTP."""
 
 from feedback_store.errors import StoreCorrupt, StoreError, StoreUnavailable, TracesWithdrawn, UnknownRecord
 from feedback_store.records import (

@@ -1,4 +1,4 @@
-"""Adapters of each base model: which exist, which one is active, and the way back. Files are the caller's."""
+"""Adapters of each base model: which exist, which one is active, rollback and restore. Files belong to the caller."""
 
 from __future__ import annotations
 

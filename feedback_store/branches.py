@@ -1,11 +1,11 @@
-"""Which branch of a conversation is shown, how its replies are sampled, and search in what was said. No messages' meaning."""
+"""The branch of a conversation that is shown, its sampling settings, and full-text search in messages."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from feedback_store.database import Connection, to_json
+from feedback_store.database import Records, to_json
 from feedback_store.folding import folded
 
 MAX_FOUND = 1000
@@ -18,7 +18,7 @@ def _containing(words: str) -> str:
     return f"%{escaped}%"
 
 
-class Branches(Connection):
+class Branches(Records):
     """The part of the store that a conversation with branches needs."""
 
     def leaf(self, conversation_id: str) -> str | None:
@@ -50,7 +50,8 @@ class Branches(Connection):
 
     def conversations_saying(self, words: str, user: str | None = None) -> set[str]:
         """Ids of the newest conversations, of one user or of all, whose title or messages contain `words`, whatever
-        their case in any script."""
+        their case in any script.
+        """
         words = words[:MAX_SOUGHT_CHARACTERS]
         pattern, of_folded = _containing(words), _containing(folded(words) or words.casefold())
         with self._transaction(write=False):

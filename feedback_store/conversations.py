@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from feedback_store.database import new_id, now_utc, to_json, to_record
@@ -14,7 +15,7 @@ from feedback_store.sampling import LAST_KEY, WINDOW, content_key, first_key, sh
 # The condition of the index messages_bare, term for term: the bare model's finished replies to what came first
 BARE = "m.position = 1 AND m.role = 'assistant' AND m.kind = 'message' AND m.adapter_version = 0 AND m.complete = 1"
 
-# Question by question in the order of their keys, however often one was asked: its oldest reply that nobody objected to
+# Question by question in the order of their keys, however often one was asked: its oldest reply without an objection
 UNOBJECTED = f"""
     WITH RECURSIVE asked(question_key) AS (
         SELECT min(m.question_key) FROM messages m WHERE {BARE} AND m.question_key BETWEEN ?1 AND ?2
@@ -277,17 +278,24 @@ class Conversations(Proofs):
 
     def events(self, since: int | None = None, kind: str | None = None) -> list[Event]:
         """The log in order of writing; with `since`, only what came after the event of that id; with `kind`, only that."""
+        return self._events(since, kind)
+
+    def _events(
+        self, since: int | None, kind: str | None, also: str = "", params: Sequence[object] = ()
+    ) -> list[Event]:
+        """As `events`, with a further condition and its parameters."""
+        of_kind = "" if kind is None else " AND kind = ?"
         with self._transaction(write=False):
             return self._records(
                 Event,
-                f"SELECT * FROM events WHERE id > ? {'' if kind is None else 'AND kind = ?'} ORDER BY id",
-                [since or 0] if kind is None else [since or 0, kind],
+                f"SELECT * FROM events WHERE id > ?{of_kind}{also} ORDER BY id",
+                [since or 0, *([] if kind is None else [kind]), *params],
             )
 
     def unobjected_replies(
         self, limit: int, rng_seed: int, before_utc: str | None = None
     ) -> list[tuple[Message, Message]]:
-        """(user message, reply) pairs to anchor on: the bare model's own first answers, to which nobody objected.
+        """(user message, reply) pairs to anchor on: the bare model's own first answers, without an objection.
 
         Complete, non-empty replies that follow a conversation's first message, in conversations that may train, with no
         thumbs-down and no revision or edit. A question that met an objection anywhere is left out everywhere: an anchor

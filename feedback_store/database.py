@@ -1,16 +1,12 @@
-"""One SQLite file: opening, transactions, errors, and rows to records. Knows nothing of what is stored."""
+"""What every part of the store is built on: transactions, statements, and rows as records. Knows nothing of what is stored."""
 
 from __future__ import annotations
 
 import json
-import queue
 import re
-import sqlite3
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cache
@@ -20,18 +16,14 @@ from typing import Any, Self, TypeVar
 
 from sqlite_utils import Database
 
-from feedback_store.errors import StoreCorrupt, StoreError, StoreUnavailable, UnknownRecord
-from feedback_store.migrations import MIGRATIONS, OVERWRITES_DELETED, known_names
-from feedback_store.write_ahead_log import WriteAheadLog
+from feedback_store.connection import Connection
+from feedback_store.errors import UnknownRecord
 
 R = TypeVar("R")
 
-READERS = 6  # threads that read at the same moment; the jobs are three of them at most
 _JSON_COLUMNS = frozenset({"prompt", "figures", "proof", "data"})
 _BOOL_COLUMNS = frozenset({"learn", "complete", "pinned"})
 _SURROGATES = re.compile("[\ud800-\udfff]")  # UTF-8, and so SQLite, cannot hold them
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_NOT_WRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
 
 
 def now_utc() -> str:
@@ -40,10 +32,12 @@ def now_utc() -> str:
 
 
 def new_id() -> str:
+    """A random id of 32 hexadecimal digits."""
     return uuid.uuid4().hex
 
 
 def to_json(value: object) -> str:
+    """JSON with sorted keys, so that equal prompts are equal strings."""
     # Sorted keys: equal prompts are equal strings. Not ASCII: `clean` must see the surrogates.
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
@@ -65,179 +59,24 @@ def to_record(cls: type[R], row: Mapping[str, Any]) -> R:
     return cls(*[row[name] if read is None else read(row[name]) for name, read in _reading(cls)])  # type: ignore[arg-type]
 
 
-def error_code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; 0 where the Python driver raised the error itself."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def damaged(path: Path, found: str) -> StoreCorrupt:
-    return StoreCorrupt(
-        f"{path} is damaged or not a database ({' '.join(found.split())}): move it away together with its -wal and -shm "
-        "files and restore a backup, or start again without it."
-    )
-
-
-def _unwritable(path: Path, error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(f"{path} cannot be written ({error}): free some disk space or check the disk.")
-
-
-def translated(error: sqlite3.Error, path: Path) -> StoreError:
-    """The store's own error for one of SQLite's, naming the file and what to do."""
-    code = error_code(error)
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return damaged(path, str(error))
-    if code in _BUSY:
-        return StoreUnavailable(f"{path} is locked by another program ({error}): close that program and try again.")
-    if code in _NOT_WRITABLE:
-        return StoreUnavailable(
-            f"{path} cannot be opened for writing ({error}): check that its folder exists and that you may write there."
-        )
-    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return _unwritable(path, error)
-    if code == sqlite3.SQLITE_CONSTRAINT:
-        if error.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
-            return UnknownRecord("a conversation, message, round or adapter that this refers to is not in the store")
-        return StoreError(f"the store refused this ({error})")
-    if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
-        return StoreError("the store holds texts and numbers, and was given something else")
-    return StoreError(f"the store at {path} failed: {error}")
-
-
-class _Here(threading.local):
-    """What this thread is in the middle of."""
-
-    db: Database | None = None  # the connection of its transaction
-
-
-class Connection:
-    """Connections that threads share: one that writes, one transaction at a time, and READERS that only read.
-
-    Who reads sees what was stored when it began, and waits for no write. Who writes waits for the disk, but without the
-    lock: nobody else waits for it too. `path` is created, with its folder, where it is missing. Another process may
-    have the same file open; a write waits up to `busy_timeout_seconds` for it. Raises StoreUnavailable or StoreCorrupt.
-    """
+class Records:
+    """Reads and writes over a `Connection`, which several of these may share. Raises what Connection raises."""
 
     def __init__(self, path: Path | str, *, busy_timeout_seconds: float = 10.0) -> None:
-        self.path = Path(path).absolute()
-        self._lock = threading.RLock()
-        self._closed = threading.Event()  # shared with every UserStore on this file, like all that is here
-        self._here = _Here()
-        self._opened: list[Database] = []
-        self._log: WriteAheadLog | None = None
-        self._door = threading.Lock()  # before the readers: closed, the next ones wait
-        # The last one back is the next one out: its pages are in memory
-        self._readers: queue.LifoQueue[Database] = queue.LifoQueue()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise StoreUnavailable(
-                f"{self.path.parent} cannot be used as a folder ({e.strerror}): choose another data folder."
-            ) from e
-        try:
-            self._db = self._open("rwc", busy_timeout_seconds)
-            self._configure(busy_timeout_seconds)
-            self._check()
-            self._log = WriteAheadLog(
-                f"{self.path}-wal", lambda: self._open_beside("rw", busy_timeout_seconds), self._lock
-            )
-            self._migrate()
-            for _ in range(READERS):
-                self._readers.put(self._open_beside("ro", busy_timeout_seconds))
-        except sqlite3.Error as e:
-            self._close_files()
-            raise translated(e, self.path) from e
-        except OSError as e:
-            self._close_files()
-            raise _unwritable(self.path, e) from e
-        except BaseException:
-            self._close_files()
-            raise
+        self._connection = Connection(path, busy_timeout_seconds=busy_timeout_seconds)
 
-    def _open(self, mode: str, busy_timeout_seconds: float) -> Database:
-        # isolation_level None: the driver begins nothing by itself, every BEGIN is in `_transaction`
-        conn = sqlite3.connect(
-            f"{self.path.as_uri()}?mode={mode}",
-            uri=True,
-            timeout=busy_timeout_seconds,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        self._opened.append(Database(conn, execute_plugins=False))
-        return self._opened[-1]
+    @property
+    def path(self) -> Path:
+        return self._connection.path
 
-    def _open_beside(self, mode: str, busy_timeout_seconds: float) -> Database:
-        """One more, beside the one that writes."""
-        db = self._open(mode, busy_timeout_seconds)
-        # Opens the log too: when it is needed, another file may have this name
-        db.execute("SELECT count(*) FROM sqlite_master").fetchall()
-        return db
-
-    def _close_files(self) -> None:
-        if self._log:
-            self._log.close()
-        for db in reversed(self._opened):  # the one that writes is the last, and takes the log into the file
-            db.close()
-
-    def _configure(self, busy_timeout_seconds: float) -> None:
-        deadline = time.monotonic() + busy_timeout_seconds
-        while True:
-            try:
-                mode = self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-                break
-            except sqlite3.OperationalError as e:
-                # Two first openers: the change to WAL fails at once where others wait for the busy timeout
-                if error_code(e) not in _BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-        if mode != "wal":
-            raise StoreUnavailable(
-                f"{self.path} cannot use a write-ahead log (mode {mode!r}): put the data folder on a local disk."
-            )
-        # A commit is in the log; `_flush` waits until that is on the disk
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("PRAGMA wal_autocheckpoint=0")  # write_ahead_log.py does it, and holds up nobody
-        self._db.execute("PRAGMA foreign_keys=ON")
-        self._db.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, not only marked as free
-
-    def _check(self) -> None:
-        verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise damaged(self.path, verdict)
-        known = known_names()
-        newer = [m.name for m in MIGRATIONS.applied(self._db) if m.name not in known]
-        if newer:
-            raise StoreUnavailable(
-                f"{self.path} was written by a newer version of this program ({', '.join(newer)}): update the program."
-            )
-
-    def _migrate(self) -> None:
-        if MIGRATIONS.pending(self._db):
-            with self._transaction(write=True):  # the second of two first openers waits here and finds nothing to do
-                before = {migration.name for migration in MIGRATIONS.applied(self._db)}
-                MIGRATIONS.apply(self._db)
-            if before and OVERWRITES_DELETED not in before:
-                self._db.execute("VACUUM")  # what earlier versions deleted is still in the file's free pages
+    @property
+    def _db(self) -> Database:
+        """The connection that writes."""
+        return self._connection.db
 
     def close(self) -> None:
         """Close the file, once those who read are done. Harmless when closed; any later call raises StoreUnavailable."""
-        with self._lock:
-            self._closed.set()
-        if self._log:
-            self._log.stop()
-        with self._lock, self._alone():
-            self._close_files()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody reads, and the log is left alone, inside. With the lock, outside of a transaction."""
-        assert self._log
-        with self._log.left_alone(), self._door:
-            readers = [self._readers.get() for _ in range(READERS)]
-            try:
-                yield
-            finally:
-                for reader in readers:
-                    self._readers.put(reader)
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -247,68 +86,9 @@ class Connection:
     ) -> None:
         self.close()
 
-    @contextmanager
-    def _transaction(self, *, write: bool, flushed: bool = True) -> Iterator[None]:
-        """One transaction; inside another one of this thread it joins that one. SQLite's errors leave translated.
-
-        What it wrote is on the disk when it ends, unless `flushed` is False.
-        """
-        here = self._here
-        if here.db is not None:
-            if write and here.db is not self._db:
-                raise RuntimeError("a transaction that began as one that only reads cannot write")
-            yield
-            return
-        with self._connection(write) as db:
-            if self._closed.is_set():
-                raise StoreUnavailable(f"the store at {self.path} is closed")
-            here.db = db
-            try:
-                # IMMEDIATE takes the write lock before the first read: what is read is still true when written
-                db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-                try:
-                    yield
-                    db.execute("COMMIT")
-                except BaseException:
-                    db.rollback()
-                    raise
-                if write and self._log:
-                    self._log.grew(db.conn.total_changes)
-            except sqlite3.Error as e:
-                raise translated(e, self.path) from e
-            except OverflowError as e:
-                raise StoreError("a number is larger than the store can hold") from e
-            finally:
-                here.db = None
-        if write and flushed:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Wait until every commit up to now is on the disk. Not under the lock, under which others would wait too."""
-        assert self._log  # open as long as anything can be written
-        try:
-            self._log.flush()
-        except OSError as e:
-            raise _unwritable(self.path, e) from e
-
-    @contextmanager
-    def _connection(self, write: bool) -> Iterator[Database]:
-        """For this thread alone."""
-        if write:
-            with self._lock:
-                yield self._db
-            return
-        with self._door:
-            reader = self._readers.get()
-        try:
-            yield reader
-        finally:
-            self._readers.put(reader)
-
-    @property
-    def _current(self) -> Database:
-        """The connection of this thread's transaction."""
-        return self._db if self._here.db is None else self._here.db
+    def _transaction(self, *, write: bool, flushed: bool = True) -> AbstractContextManager[None]:
+        """One transaction; inside another one of this thread it joins that one. See Connection.transaction."""
+        return self._connection.transaction(write=write, flushed=flushed)
 
     @contextmanager
     def transaction(self, *, flushed: bool = True) -> Iterator[None]:
@@ -327,12 +107,12 @@ class Connection:
 
     def _execute(self, sql: str, params: Sequence[object] = ()) -> int:
         """Run one statement; returns the number of rows it changed."""
-        return self._current.execute(sql, [clean(p) for p in params]).rowcount
+        return self._connection.current.execute(sql, [clean(p) for p in params]).rowcount
 
     def _insert(self, table: str, row: Mapping[str, object]) -> int:
         """Insert one row; returns its integer key where it has one."""
         columns, marks = ", ".join(row), ", ".join("?" * len(row))
-        cursor = self._current.execute(
+        cursor = self._connection.current.execute(
             f"INSERT INTO {table} ({columns}) VALUES ({marks})", [clean(v) for v in row.values()]
         )
         return int(cursor.lastrowid or 0)
@@ -340,13 +120,13 @@ class Connection:
     def _rows(self, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
         # Not Database.query, which opens a savepoint around every SELECT
         # Closed also after an error, or the connection would go on reading what was there at that moment
-        with closing(self._current.execute(sql, [clean(p) for p in params])) as cursor:
+        with closing(self._connection.current.execute(sql, [clean(p) for p in params])) as cursor:
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def _value(self, sql: str, params: Sequence[object] = ()) -> Any:
         """The first column of the first row, or None."""
-        row = self._current.execute(sql, [clean(p) for p in params]).fetchone()
+        row = self._connection.current.execute(sql, [clean(p) for p in params]).fetchone()
         return None if row is None else row[0]
 
     def _records(self, cls: type[R], sql: str, params: Sequence[object] = ()) -> list[R]:

@@ -1,4 +1,4 @@
-"""What can go wrong in the store, as one exception tree. Every message is a sentence a person can act on."""
+"""Exceptions of the store, in one tree. Every message is a sentence that says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts as search compares them, whatever the case of their letters in any script. Pure."""
+"""Case folding for search, in any script. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file as a whole: how much is in it, a copy of it while it is used, a copy put back, everything erased."""
+"""Operations on the whole database file: counts, backup while it is in use, restore, erase."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from feedback_store.database import translated
+from feedback_store.connection import translated
 from feedback_store.errors import StoreError
 from feedback_store.sessions import Sessions, forget_kept
 
@@ -37,7 +37,8 @@ class Upkeep(Sessions):
 
     def counts(self) -> dict[str, dict[tuple[str, ...], int]]:
         """Rows by kind: `conversations`; `messages` by role and kind; `votes` by value; `traces` by side and status;
-        `rounds` by status."""
+        `rounds` by status.
+        """
         groups = {
             "conversations": ("conversations", ""),
             "messages": ("messages", "role, kind"),
@@ -86,7 +87,7 @@ class Upkeep(Sessions):
         The backup must be of this program's version: open it as a Store once, which brings it there. Raises
         StoreUnavailable or StoreCorrupt.
         """
-        with self._lock:
+        with self._connection.lock:
             kept = self._kept()
             try:
                 with closing(sqlite3.connect(path)) as source:
@@ -95,18 +96,18 @@ class Upkeep(Sessions):
                 raise translated(e, path) from e
             with self._transaction(write=True):
                 self._put_kept(kept)
-            if self._log:
-                self._log.is_to_be_taken_over()  # it holds a whole database, and no row of it was counted
+            if self._connection.log:
+                self._connection.log.is_to_be_taken_over()  # it holds a whole database, and no row of it was counted
 
     def erase(self) -> None:
         """Delete everything that was said or learned, and overwrite it on the disk as far as SQLite can."""
-        with self._lock:
+        with self._connection.lock:
             with self._transaction(write=True):
                 self._execute("PRAGMA secure_delete = ON")
                 for table in TABLES:
                     self._execute(f"DELETE FROM {table}")
             try:
-                with self._alone():  # or the log stays as long as they do, with what was erased in it
+                with self._connection.alone():  # or the log stays as long as they do, with what was erased in it
                     self._db.execute("VACUUM")
                     self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             except sqlite3.Error as e:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from feedback_store.database import Connection, clean, to_json
+from feedback_store.database import Records, clean, to_json
 from feedback_store.records import Trace
 
 
-class KeptNeighbours(Connection):
+class KeptNeighbours(Records):
     """The part of the store that remembers what the base model made of a correction's question."""
 
     def keep_neighbours(self, trace_id: str, made: Sequence[dict[str, Any]]) -> None:

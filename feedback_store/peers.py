@@ -1,12 +1,12 @@
-"""The peers of the circle, by public key. What a key means and what may be taken from it is the caller's."""
+"""Approved peers, by public key. Keys and updates are checked by the caller."""
 
 from __future__ import annotations
 
-from feedback_store.database import Connection, now_utc
+from feedback_store.database import Records, now_utc
 from feedback_store.records import Peer
 
 
-class Peers(Connection):
+class Peers(Records):
     """The part of the store that federation needs."""
 
     def peers(self) -> list[Peer]:

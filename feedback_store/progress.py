@@ -1,10 +1,10 @@
-"""What happened to first replies, in order: the raw material of "did it learn anything?". No shares, no plots."""
+"""The votes and revisions of first replies, in order, for the figures of the Learning tab. No shares, no plots."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from feedback_store.database import Connection, to_record
+from feedback_store.database import Records, to_record
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class FirstReply:
     fixed: bool
 
 
-class Progress(Connection):
+class Progress(Records):
     """The part of the store that the learning figures need."""
 
     def first_replies(self, limit: int = 1000) -> list[FirstReply]:

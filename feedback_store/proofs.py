@@ -1,13 +1,15 @@
-"""What rounds showed as proof of a correction: a question and two answers, erased with what they quote."""
+"""Proofs of corrections: a question with the answers before and after, erased together with what they quote."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from feedback_store.database import Connection
+from feedback_store.database import Records
 
 
-class Proofs(Connection):
+class Proofs(Records):
+    """The part of the store that erases proofs."""
+
     def _erase_proofs(self, traces: str, params: Sequence[object]) -> None:
         """Erase what rounds showed as proof (a question, two answers) where it is about the traces that `traces` selects."""
         self._execute(

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from feedback_store.errors import StoreError
 
-ROLES = ("system", "user", "assistant")
-KINDS = ("message", "revision", "edit")
-VERDICTS = ("better", "still_wrong")
+Role = Literal["system", "user", "assistant"]
+Kind = Literal["message", "revision", "edit"]
+Verdict = Literal["better", "still_wrong"]
 # How a reply ended: by the model's own end token, at the longest reply allowed, stopped by the reader, or with its stream
 # (the reader's connection broke, the process ended, or the computation failed)
-ENDINGS = ("ended", "length", "stopped", "lost")
-SIDES = ("win", "lose")
-SOURCES = ("liked", "confirmed", "edited", "unfixed", "no_hint", "judged", "relapse")
-ROUND_ENDS = ("promoted", "discarded", "skipped", "interrupted")
+Ending = Literal["ended", "length", "stopped", "lost"]
+Side = Literal["win", "lose"]  # a completion to raise, or to lower
+Source = Literal["liked", "confirmed", "edited", "unfixed", "no_hint", "judged", "relapse"]
+TraceStatus = Literal["pending", "claimed", "trained", "withdrawn", "rolled_back", "skipped"]
+RoundEnd = Literal["promoted", "discarded", "skipped", "interrupted"]
+RoundStatus = Literal["running", RoundEnd]
+AdapterStatus = Literal["kept", "rolled_back", "pruned"]
+
+ROLES: tuple[Role, ...] = get_args(Role)
+KINDS: tuple[Kind, ...] = get_args(Kind)
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+ENDINGS: tuple[Ending, ...] = get_args(Ending)
+SIDES: tuple[Side, ...] = get_args(Side)
+SOURCES: tuple[Source, ...] = get_args(Source)
+ROUND_ENDS: tuple[RoundEnd, ...] = get_args(RoundEnd)
 
 
 def require(name: str, value: object, allowed: tuple[object, ...]) -> None:
@@ -30,6 +41,8 @@ FROM_MEMORY = -2  # said as a person confirmed it, while no adapter had learned 
 
 @dataclass(frozen=True)
 class Conversation:
+    """A conversation of one user."""
+
     id: str
     title: str
     learn: bool  # False: "don't learn from this chat"
@@ -49,20 +62,22 @@ class LoginSession:
 
 @dataclass(frozen=True)
 class Message:
+    """A question, a reply, a revision or an edit."""
+
     id: str
     conversation_id: str
     position: int  # 0, 1, 2... in the conversation
-    role: str  # system | user | assistant
-    kind: str  # message | revision | edit
+    role: Role
+    kind: Kind
     text: str
     parent_id: str | None  # the user message it answers; of a user message the first reply it follows
     revises_id: str | None  # the first reply, which it is meant to replace
     hint: str | None  # the hint that led to this revision
-    verdict: str | None  # better | still_wrong | None while open
+    verdict: Verdict | None  # None while open
     adapter_version: int  # 0: the base model without any adapter; also ELSEWHERE and FROM_MEMORY
     complete: bool  # False while the reply streams
     created_at_utc: str
-    ending: str | None = None  # one of ENDINGS; None where it is not known, or nothing of the model's
+    ending: Ending | None = None  # None where it is not known, or nothing of the model's
 
     @property
     def is_cut(self) -> bool:
@@ -72,6 +87,8 @@ class Message:
 
 @dataclass(frozen=True)
 class Hint:
+    """What a person said about a wrong reply."""
+
     id: int
     message_id: str
     text: str
@@ -96,14 +113,14 @@ class NewTrace:
     Raises StoreError for an unknown side or source, or a confidence outside (0, 1].
     """
 
-    side: str  # win | lose
+    side: Side
     conversation_id: str
     message_id: str  # the reply or edit whose text the completion is
     subject_id: str  # the first reply y0, which the feedback is about
     prompt: list[dict[str, str]]  # chat messages: role, content
     completion: str
     confidence: float  # (0, 1]; 1.0 is a human word
-    source: str  # liked | confirmed | edited | unfixed | no_hint | judged | relapse
+    source: Source
     base: str  # fingerprint of the base model
 
     def __post_init__(self) -> None:
@@ -118,15 +135,15 @@ class Trace:
     """A stored trace. The three message references are None once the conversation was deleted."""
 
     id: str
-    side: str  # win | lose
+    side: Side
     conversation_id: str | None
     message_id: str | None
     subject_id: str | None
     prompt: list[dict[str, str]]
     completion: str
     confidence: float
-    source: str
-    status: str  # pending | claimed | trained | withdrawn | rolled_back | skipped
+    source: Source
+    status: TraceStatus
     round_id: int | None  # the round that has, or had, claimed it
     base: str
     created_at_utc: str
@@ -134,9 +151,11 @@ class Trace:
 
 @dataclass(frozen=True)
 class Round:
+    """A learning round: what it trained on and how it ended."""
+
     id: int
     base: str
-    status: str  # running | promoted | discarded | skipped | interrupted
+    status: RoundStatus
     started_at_utc: str
     finished_at_utc: str | None
     adapter_version: int | None  # of the adapter it made, when promoted
@@ -151,6 +170,8 @@ class Round:
 
 @dataclass(frozen=True)
 class NewAdapter:
+    """An adapter to be stored with the round or merge that made it."""
+
     base: str
     version: int  # 1, 2, 3... per base; 0 is the bare base model and is never stored
     parent_version: int
@@ -161,13 +182,15 @@ class NewAdapter:
 
 @dataclass(frozen=True)
 class Adapter:
+    """A stored adapter."""
+
     base: str
     version: int
     parent_version: int
     folder: str
     sha256: str
     round_id: int | None  # None: it came from a merge
-    status: str  # kept | rolled_back | pruned
+    status: AdapterStatus
     pinned: bool
     figures: dict[str, Any]
     created_at_utc: str

@@ -1,4 +1,4 @@
-"""Learning rounds: a round claims traces, and marks them or gives them back when it ends. Not the adapters it makes."""
+"""Learning rounds: a round claims traces, and marks or releases them when it ends. Adapters are in adapters.py."""
 
 from __future__ import annotations
 

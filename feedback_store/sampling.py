@@ -1,4 +1,4 @@
-"""How a seed chooses among very many rows without looking at them all. No SQL.
+"""Seeded sampling from many rows without reading them all. No SQL.
 
 Every row carries a key, a hash of what it says, and an index holds the rows in the order of their keys: a shuffling
 that is done once, when a row is written. A seed names a place in that order; from there on, and round its end, the rows

@@ -1,4 +1,4 @@
-"""Who is logged in, and which signed requests were used: kept across restarts. No passwords and no names of cookies.
+"""Login sessions and used request signatures, kept across restarts. No passwords and no names of cookies.
 
 A session's id is a random value that only the user's browser knows; the store has its SHA-256. Rows of both tables stay
 what they are when a backup is put back: a backup must not bring an ended session or a used request to life again.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection
 
-from feedback_store.database import Connection
+from feedback_store.database import Records
 from feedback_store.records import LoginSession
 
 KEPT_TABLES = ("sessions", "used_requests", "known_browsers")  # in no backup, and not replaced by one
 
 
-class Sessions(Connection):
+class Sessions(Records):
     """The part of the store that logins and signed requests need."""
 
     def sessions(self) -> list[LoginSession]:

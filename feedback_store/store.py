@@ -18,9 +18,9 @@ from feedback_store.transfer import Transfer
 class Store(Transfer, Branches, Progress, Adapters, KeptNeighbours, Upkeep, Peers):
     """Everything the app remembers, in the SQLite file `path`, which is created where it is missing.
 
-    Threads may share one Store; every public method is one transaction, on the disk when it returns (`together` may
-    put that off). Times are ISO UTC strings. Raises StoreUnavailable or StoreCorrupt where the file cannot be opened, and any method raises
-    StoreUnavailable once the store is closed or the disk refuses.
+    Threads may share one Store; every public method is one transaction, on the disk when it returns
+    (`transaction(flushed=False)` may put that off). Times are ISO UTC strings. Raises StoreUnavailable or StoreCorrupt
+    where the file cannot be opened, and any method raises StoreUnavailable once the store is closed or the disk refuses.
     """
 
     def setting(self, key: str, default: Any = None) -> Any:

@@ -7,13 +7,13 @@ from typing import Any
 
 from feedback_store.database import clean, new_id, now_utc, to_json, to_record
 from feedback_store.proofs import Proofs
-from feedback_store.records import NewTrace, Trace
+from feedback_store.records import NewTrace, Side, Trace, TraceStatus
 from feedback_store.sampling import WINDOW, content_key, first_key, shuffled
 
 # Without statistics SQLite would take the index of all traces of a status
 WAITING = "traces INDEXED BY traces_waiting WHERE base = ? AND status = 'pending' AND may_train = 1"
-# A trained win `t` that may be trained again: the latest word on its prompt (what a person said does not give way to what
-# the model judged), and the person still stands by it: the reply is liked, or the one it replaces is not
+# A trained win `t` that may be trained again: the latest word on its prompt (a verdict of the judge does not
+# replace what a person said), and the person still stands by it: the reply is liked, or the one it replaces is not
 REPLAYED = (
     "t.side = 'win' AND t.status = 'trained' AND t.confidence = 1.0 AND t.may_train = 1 "
     "AND NOT EXISTS (SELECT 1 FROM traces INDEXED BY traces_wins WHERE base = t.base "
@@ -59,23 +59,37 @@ class Traces(Proofs):
         self,
         *,
         base: str | None = None,
-        status: str | None = None,
-        side: str | None = None,
+        status: TraceStatus | None = None,
+        side: Side | None = None,
         subject_id: str | None = None,
         limit: int | None = None,
         newest_first: bool = False,
     ) -> list[Trace]:
         """Those that match everything given, oldest first unless told otherwise, at most `limit`."""
-        wanted = {"subject_id": subject_id, "base": base, "status": status, "side": side}
+        return self._traces(
+            base=base, status=status, side=side, subject_id=subject_id, limit=limit, newest_first=newest_first
+        )
+
+    def _traces(
+        self,
+        also: str = "1",
+        params: Sequence[object] = (),
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
+        **wanted: str | None,
+    ) -> list[Trace]:
+        """As `traces`, with a further condition and its parameters."""
         given = {column: value for column, value in wanted.items() if value is not None}
+        by_subject = "subject_id" in given
         # "+" keeps SQLite from looking through all the traces of a status for those of one reply
-        where = " AND ".join(f"{'+' * (subject_id is not None and i > 0)}{c} = ?" for i, c in enumerate(given)) or "1"
-        order = "DESC" if newest_first else "ASC"
+        marks = [f"{'+' * (by_subject and column != 'subject_id')}{column} = ?" for column in given]
+        where = " AND ".join([*marks, also])
         with self._transaction(write=False):
             return self._records(
                 Trace,
-                f"SELECT * FROM traces WHERE {where} ORDER BY seq {order} LIMIT ?",
-                [*given.values(), -1 if limit is None else limit],
+                f"SELECT * FROM traces WHERE {where} ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ?",
+                [*given.values(), *params, -1 if limit is None else limit],
             )
 
     def newest_subjects(self, base: str, newest: int) -> set[tuple[str, str]]:
@@ -137,19 +151,19 @@ class Traces(Proofs):
         with self._transaction(write=False):
             return self._records(
                 Trace,
-                "SELECT * FROM traces WHERE +base = ? AND subject_id IN ("
+                f"SELECT * FROM traces WHERE +base = ?{also} AND subject_id IN ("
                 f"SELECT subject_id FROM traces t INDEXED BY traces_base WHERE base = ? AND subject_id IS NOT NULL{also} "
                 "AND NOT EXISTS (SELECT 1 FROM traces o WHERE o.subject_id = t.subject_id AND +o.base = t.base "
                 "AND (o.status != 'withdrawn', o.side = 'win', o.seq) > (t.status != 'withdrawn', t.side = 'win', t.seq)) "
                 "ORDER BY t.seq DESC LIMIT ?) ORDER BY seq",
-                [base, base, *params, limit],
+                [base, *params, base, *params, limit],
             )
 
     def replay_wins(self, base: str, limit: int, exclude_ids: Collection[str], rng_seed: int) -> list[Trace]:
         """A seeded choice of at most `limit` trained wins with confidence 1.0 to train on again.
 
         Only the latest word on a prompt counts: a win with a newer win, trained, claimed or pending, on the same prompt
-        is left out, but what a person said does not give way to what the model judged. So are wins whose vote or
+        is left out, but a verdict of the judge does not replace what a person said. So are wins whose vote or
         verdict was taken back, and those of conversations that were deleted or may not teach. Of more than `limit` and
         WINDOW such wins, those whose prompts' keys follow the seed's (sampling.py).
         """

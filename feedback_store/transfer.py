@@ -1,4 +1,4 @@
-"""Taking out what was said, and putting in what was said elsewhere. Rows only; file formats are the caller's."""
+"""Export and import of feedback as rows. File formats belong to the caller."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ from feedback_store.conversations import Conversations
 from feedback_store.database import clean, now_utc, to_json, to_record
 from feedback_store.errors import RecordRefused, StoreCorrupt, StoreError, StoreUnavailable
 from feedback_store.folding import folded
-from feedback_store.records import ELSEWHERE, ENDINGS, KINDS, ROLES, VERDICTS, NewTrace, Trace, require
+from feedback_store.records import (
+    ELSEWHERE,
+    ENDINGS,
+    KINDS,
+    ROLES,
+    VERDICTS,
+    Message,
+    NewTrace,
+    Side,
+    Source,
+    Trace,
+    require,
+)
 from feedback_store.sampling import content_key
 from feedback_store.traces import Traces
 
@@ -87,7 +99,7 @@ class Example:
     question: str
     right: str | None
     wrong: str | None
-    source: str
+    source: Source
     confidence: float
     created_at_utc: str = field(default_factory=now_utc)
     is_withdrawn: bool = False
@@ -222,7 +234,8 @@ class Transfer(Conversations, Traces):
 
     def _check_references(self, kind: str, row: dict[str, Any]) -> None:
         """What a row names lies in its own conversation, and a message follows what it answers: so no record reaches
-        another person's words, and no conversation goes round in circles. Raises StoreError."""
+        another person's words, and no conversation goes round in circles. Raises StoreError.
+        """
         referring = {"message": ("parent_id", "revises_id"), "choice": ("leaf_id",)}
         for column in referring.get(kind, ("message_id", "subject_id")):
             if (named := row.get(column)) is not None and "conversation_id" in row:
@@ -287,7 +300,7 @@ class Transfer(Conversations, Traces):
             if right.kind == "revision":
                 self.set_verdict(right.id, VERDICT_OF.get(example.source))
         self.set_vote(first.id, 1 if example.wrong is None else -1)
-        said = [("win", right, example.right), ("lose", first, example.wrong)]
+        said: list[tuple[Side, Message, str | None]] = [("win", right, example.right), ("lose", first, example.wrong)]
         for side, message, text in said:
             if text is not None:
                 new = NewTrace(

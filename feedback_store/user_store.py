@@ -1,7 +1,7 @@
-"""The store as one user may see it: what was said in their own conversations. No passwords, no roles.
+"""The store as one user may see it: their own conversations and feedback. No passwords, no roles.
 
-What belongs to somebody else looks exactly like what does not exist. What the learning alone asks for (rounds, replay,
-anchors, adapters) is about everybody, and is refused here where it would return text.
+Records of other users look like records that do not exist. Methods for the learning, which concern all users, are refused
+here where they would return text.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ MINE = "SELECT id FROM conversations WHERE user = ?"
 
 
 class UserStore(Store):
-    """Shares connection and lock with `store`, which stays open as long as it is used and is closed there."""
+    """Works over the connection of `store`, which stays open as long as it is used and is closed there."""
 
     def __init__(self, store: Store, user: str) -> None:
-        self.__dict__.update(store.__dict__)
+        self._connection = store._connection
         self.user = user
 
     # -- conversations and messages --------------------------------------------------------------------------
@@ -118,13 +118,8 @@ class UserStore(Store):
         return super().add_event(kind, message_id, data)
 
     def events(self, since: int | None = None, kind: str | None = None) -> list[Event]:
-        with self._transaction(write=False):
-            mine = self._rows(
-                f"SELECT e.id FROM events e JOIN messages m ON m.id = e.message_id WHERE m.conversation_id IN ({MINE})",
-                [self.user],
-            )
-            ids = {row["id"] for row in mine}
-            return [event for event in super().events(since, kind) if event.id in ids]
+        mine = f" AND message_id IN (SELECT id FROM messages WHERE conversation_id IN ({MINE}))"
+        return self._events(since, kind, mine, [self.user])
 
     # -- traces ----------------------------------------------------------------------------------------------
 
@@ -140,19 +135,13 @@ class UserStore(Store):
             return super().withdraw_traces(subject_id)
 
     def traces(self, **wanted: Any) -> list[Trace]:  # the same keywords
-        limit = wanted.pop("limit", None)
-        with self._transaction(write=False):
-            mine = {row["id"] for row in self._rows(MINE, [self.user])}
-            return [trace for trace in super().traces(**wanted) if trace.conversation_id in mine][:limit]
+        return self._traces(f"+conversation_id IN ({MINE})", [self.user], **wanted)
 
     def refused_corrections(self, conversation_id: str) -> dict[str, str]:
         return super().refused_corrections(conversation_id) if self._is_mine(conversation_id) else {}
 
     def latest_feedback(self, base: str, limit: int) -> list[Trace]:
-        mine = f" AND t.conversation_id IN ({MINE})"
-        found = self._latest_feedback(base, limit, mine, [self.user])
-        own = {trace.conversation_id: self._is_mine(trace.conversation_id or "") for trace in found}
-        return [trace for trace in found if own[trace.conversation_id]]
+        return self._latest_feedback(base, limit, f" AND +conversation_id IN ({MINE})", [self.user])
 
     def proof_is_mine(self, round_id: int, question: str) -> bool:
         """Whether every right answer to `question` that the round took was confirmed by this user."""

@@ -1,7 +1,7 @@
-"""The write-ahead log of one SQLite file: until it is on the disk, and until the file has taken it over. Knows no tables.
+"""Flushing and checkpointing the write-ahead log of one SQLite file. Knows no tables.
 
-SQLite would take the log over in the middle of every so many commits, with everybody who writes waiting for a disk that
-may take a second. Here a thread does it that nobody waits for.
+SQLite would checkpoint inside every so many commits, while all writers wait for the disk, which may take a second. Here a
+thread of its own does it, and nobody waits.
 """
 
 from __future__ import annotations

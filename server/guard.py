@@ -1,6 +1,6 @@
-"""The guard of the whole server: who comes in, from where, and with how much. Plain ASGI, before every route.
+"""The access control of the whole server: users, origins and sizes. Plain ASGI, before every route.
 
-Nothing is reached without a login unless it is listed here; a route that a library adds is behind it too.
+Nothing is reached without a login unless it is listed here. That includes routes that a library adds.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""How often somebody may guess at a password. Counted before the password is looked at, so that guessing at once in
-parallel gains nothing; kept in memory only.
+"""Limits on login tries. A try is counted before the password is hashed, so that parallel guesses gain nothing. Kept in
+memory only.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ def counted_under(name: str, address: str, browser: str) -> dict[str, int]:
     """Under what a try counts, and how many are free.
 
     Args:
+        name: what was typed as the user's name.
+        address: of the visitor.
         browser: the cookie of a browser in which this user logged in before; empty for a stranger's.
     """
     name = name[:64]

@@ -1,7 +1,7 @@
-"""Who sends a request too slowly is hung up on: a connection is a file handle, and there are not many of them.
+"""Closes connections that send a request too slowly: each one holds a file handle, and these are limited.
 
 uvicorn waits without end for the head of a request; its only limit is the pause between two requests. The time for a
-body is the gate's.
+body is limited by the guard.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Puts the parts together: settings in, the running services out. The one place where services meet."""
+"""Builds all services from the settings (`AppServices`), the only place where they are connected."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Cancelled(Exception):
 
 @dataclass
 class _Run:
-    """One run, from Start to Reset. The thread writes `view`; whoever looks reads it whole."""
+    """One run, from Start to Reset. The thread writes `view`; readers see it whole."""
 
     view: DemoView
     cancelled: threading.Event = field(default_factory=threading.Event)

@@ -1,4 +1,4 @@
-"""The parts every service works with: store, models, replies under way, the pace of training. No rules of its own."""
+"""The parts that every service uses: store, models, replies under way, compute priority."""
 
 from __future__ import annotations
 

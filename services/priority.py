@@ -1,4 +1,4 @@
-"""Who computes when people and training want the machine at once. No model, no storage."""
+"""Compute priority: training waits while people wait for replies. No model, no storage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Working(threading.local):
 
     on_a_job = False
     since: float | None = None  # when it last went back to work
-    aside = 0.0  # seconds that it stood aside since
+    aside = 0.0  # seconds that it has paused since
 
 
 class ComputePriority:
@@ -126,7 +126,7 @@ class ComputePriority:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """This thread, idle before, has a job inside; Closing ends it."""
+        """Mark this thread as doing a job inside; Closing ends the job."""
         self._resume()
         self._working.on_a_job = True
         try:

@@ -85,7 +85,7 @@ class Jobs:
             self._scheduler.modify_job(SYNC, next_run_time=datetime.now(UTC))
 
     def stop(self) -> None:
-        """Wait for the runs under way, start no other. Close the pace first, and they end soon."""
+        """Wait for the runs under way and start no other. They end sooner where the ComputePriority was closed before."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
 

@@ -1,16 +1,18 @@
-"""What the app is started with. Frozen, checked once; no flags, no environment, no file (settings_file.py)."""
+"""The settings of the app. Frozen and checked once. Files are read by settings_file.py, flags by app.py."""
 
 from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from services.peers.settings import FederationSettings
 from spear_core.config import PRESETS, SpearConfig, preset
 from spear_core.errors import ConfigError
-from spear_core.models.loading import LoadedModel
+
+if TYPE_CHECKING:  # torch takes seconds to import, and `--help` needs the settings only
+    from spear_core.models.loading import LoadedModel
 
 AUTO = "auto"
 DEEP_LAYERS = 12
@@ -20,22 +22,42 @@ DEEP_LAYERS = 12
 class Settings:
     """Raises ConfigError for a value that is not allowed. `spear` overrides single keys of the preset.
 
-    docs/SETTINGS.md says what each key means.
+    docs/SETTINGS.md and `--help` are made from the annotations (cli/settings_page.py).
     """
 
-    model: str
-    data_folder: Path
-    host: str = "127.0.0.1"
-    port: int = 7860
-    auth_file: Path | None = None  # users, made by `app.py users`; None: one person, no login
-    insecure: bool = False  # listen beyond this machine although nobody has to log in
-    trusted_proxies: tuple[str, ...] = ()  # whose word about the visitor's address is believed; addresses or networks
-    preset: str = AUTO  # chosen for the model: what its folder says, or by its depth
-    device: str = "cpu"
-    threads: int = 0  # 0: as many as torch chooses
-    seed: int = 1
-    learn_interval_seconds: float = 5.0  # fallback; a confirmation starts a round at once
-    verbose: bool = False
+    model: Annotated[
+        str,
+        "`smollm2`, `pocket`, or the folder or Hub name of a causal language model; `auto`: `smollm2` where "
+        "its package is installed, else `pocket`",
+    ]
+    data_folder: Annotated[Path, "where everything is kept; `SPEAR_DATA` names it too"]
+    host: Annotated[str, "address to listen on; one beyond this machine needs `auth_file` or `insecure`"] = "127.0.0.1"
+    port: Annotated[int, "port to listen on; 0 for any free one"] = 7860
+    auth_file: Annotated[
+        Path | None,
+        "users and their roles, made by `python app.py users add`; not set: one person, no login",
+    ] = None
+    insecure: Annotated[
+        bool,
+        "listen beyond this machine without a login, and answer under any host name: everybody who reaches the "
+        "port is the owner",
+    ] = False
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        'addresses or networks of reverse proxies, such as `["127.0.0.1"]`, whose `X-Forwarded-For` and '
+        "`X-Forwarded-Proto` are believed; flag: `--trusted-proxy`, repeatable",
+    ] = ()
+    preset: Annotated[
+        str,
+        "what `[spear]` starts from: `live` (fast corrections on a small model), `general` (the same for a "
+        "language model of many layers), `paper` (as published); `auto` takes what the model's folder names, "
+        "else `general` from 12 layers on and `live` below",
+    ] = AUTO
+    device: Annotated[str, "`cpu`, `cuda` or `mps`"] = "cpu"
+    threads: Annotated[int, "CPU threads; 0 for automatic"] = 0
+    seed: Annotated[int, "seed of training"] = 1
+    learn_interval_seconds: Annotated[float, "between looks for work; a confirmation starts a round at once"] = 5.0
+    verbose: Annotated[bool, "log what the app does to stderr"] = False
     spear: dict[str, Any] = field(default_factory=dict)
     federation: FederationSettings = field(default_factory=FederationSettings)
 

@@ -1,4 +1,4 @@
-"""spear.toml: reading it into Settings, with flags on top, and writing Settings as such a file. No flags of its own."""
+"""Reads spear.toml into Settings, with flags taking precedence, and writes Settings as such a file."""
 
 from __future__ import annotations
 
@@ -7,27 +7,21 @@ import difflib
 import json
 import math
 import tomllib
-import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
+from services.models import built_in
 from services.peers.settings import FederationSettings
 from services.settings import AUTO, Settings
 from spear_core.config import SpearConfig
 from spear_core.errors import ConfigError
+from spear_core.setting_fields import SettingField, setting_fields
 
 FILE_NAME = "spear.toml"
 # Each table of the file: the field of Settings it fills, and the frozen dataclass that names its keys.
 TABLES: dict[str, type] = {"spear": SpearConfig, "federation": FederationSettings}
-_KINDS = {
-    tuple: "a list of texts",
-    str: "a text",
-    Path: "a path",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-}
+DEFAULTS: dict[str, Any] = {"model": built_in.AUTO, "data_folder": Path("data")}  # of the two keys without one
 
 
 def read_settings(file: Path | None, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> Settings:
@@ -60,12 +54,12 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _checked(table: Mapping[str, Any], keys: type, prefix: str) -> dict[str, Any]:
     """The table's values in the types of the dataclass `keys`. Raises ConfigError for an unknown key or wrong type."""
-    hints = get_type_hints(keys)
+    fields = setting_fields(keys)
     checked = {}
     for key, value in table.items():
-        if key not in hints:
-            raise ConfigError(f"unknown key {prefix}{key}{_suggestion(key, prefix, hints)}")
-        checked[key] = _typed(f"{prefix}{key}", value, hints[key])
+        if key not in fields:
+            raise ConfigError(f"unknown key {prefix}{key}{_suggestion(key, prefix, fields)}")
+        checked[key] = _typed(f"{prefix}{key}", value, fields[key])
     return checked
 
 
@@ -73,37 +67,23 @@ def _suggestion(key: str, prefix: str, known: Iterable[str]) -> str:
     if close := difflib.get_close_matches(key, known, n=1):
         return f"; did you mean {prefix}{close[0]}?"
     for table, keys in TABLES.items():  # a key of a table at the top of the file, or the other way round
-        if not prefix and key in get_type_hints(keys):
+        if not prefix and key in setting_fields(keys):
             return f"; it belongs under [{table}]"
-    if prefix and key in get_type_hints(Settings):
+    if prefix and key in setting_fields(Settings):
         return f"; it belongs at the top of the file, before any [{prefix.rstrip('.')}]"
     return f"; the keys are {', '.join(known)}" if not prefix else ""
 
 
-def _typed(key: str, value: Any, hint: Any) -> Any:
-    """The value as the type of its field, without guessing: "8" is no number and 1 is not true."""
-    if get_origin(hint) in (Union, types.UnionType):
-        hint = next(arg for arg in get_args(hint) if arg is not type(None))
-    if get_origin(hint) is dict or hint in TABLES.values():
+def _typed(key: str, value: Any, field: SettingField) -> Any:
+    """The value as the type of its field; which words or numbers are allowed is checked by the dataclass."""
+    if field.name in TABLES:
         if isinstance(value, dict):
             return value
         raise ConfigError(f"{key} is a table; write [{key}] and its keys below it")
-    if get_origin(hint) is tuple:
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        raise ConfigError(f"{key} = {value!r} is not allowed; it must be {_KINDS[tuple]}")
-    if get_origin(hint) is Literal:
-        hint = str  # the dataclass says which words are allowed
-    fits = {
-        str: isinstance(value, str),
-        Path: isinstance(value, str),
-        int: isinstance(value, int) and not isinstance(value, bool),
-        float: isinstance(value, int | float) and not isinstance(value, bool),
-        bool: isinstance(value, bool),
-    }
-    if not fits[hint]:
-        raise ConfigError(f"{key} = {value!r} is not allowed; it must be {_KINDS[hint]}")
-    return hint(value)
+    try:
+        return field.of_kind(value)
+    except ValueError as e:
+        raise ConfigError(f"{key} = {value!r} is not allowed; it must be {field.kind}") from e
 
 
 def as_toml(settings: Settings) -> str:

@@ -1,7 +1,7 @@
-"""The services as one user may use them: their own words only, and what everybody shares only as far as they may.
+"""The services as one user may use them: their own texts, and of what all users share only what their role allows.
 
-Chat and feedback are the ordinary services over a store that knows nothing but the user's conversations. Of the
-learning, which is about everybody, only what is named here can be reached.
+Chat and feedback are the ordinary services over a store that holds nothing but the user's conversations. Of the
+learning, which concerns all users, only what is named here can be reached.
 """
 
 from __future__ import annotations
@@ -11,41 +11,41 @@ import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from feedback_store import UnknownRecord, UserStore
+from services.accounts.permissions import owner_only
 from services.accounts.users_file import User
 from services.app import AppServices
 from services.chat.chat import ChatService
 from services.chat.feedback import FeedbackService
+from services.data.backup_contents import BackupService, BackupView
+from services.demo import DemoService
 from services.engine import Engine
 from services.learning import card
+from services.learning.adapter_files import AdapterFiles
 from services.learning.comparison import ComparisonService
 from services.learning.progress import ProgressService
 from services.learning.rounds import LearningService
+from services.models.switching import ModelService
 from services.peers.sync import SyncService
 from services.peers.views import CircleView, without_addresses
 from services.views import (
     AdapterView,
     ContradictionView,
+    DemoView,
     Forgotten,
+    KnownModel,
     LearnedView,
     LearningStatus,
+    MemoryView,
     ModelView,
     QueuedCorrection,
 )
-from spear_core.errors import SpearError
 from spear_core.training.probes import Kind
 
-
-class NotAllowed(SpearError):
-    """Something that only an owner may do."""
-
-
-def require_owner(user: User, what: str) -> None:
-    """Raises NotAllowed unless the user is an owner; `what` completes "Only an owner may ..."."""
-    if not user.is_owner:
-        raise NotAllowed(f"Only an owner may {what}; ask one of them.")
+CHANGE_BACKUPS = "see, make or delete backups"
+CARRY_ADAPTERS, CHANGE_MODEL, RUN_DEMO = "carry adapters in and out", "change the model", "run the demonstration"
 
 
 def _without_words(queued: QueuedCorrection) -> QueuedCorrection:
@@ -63,28 +63,25 @@ class UserLearning:
         self._store = UserStore(engine.store, user.id)
         self._everybodys = engine.store
         self._name_of = name_of
-        self._user = user
+        self.user = user
 
     def status(self) -> LearningStatus:
         """As the service says it, without the words of others: their question in the proof, their hint in a wish."""
-        status = self._learning.status()
+        status = self._learning.status(lambda last: all(map(self._is_mine, last.figures.get("wishes", []))))
         last = self._everybodys.last_round(self._base)
         changes: dict[str, object] = {
-            "can_roll_back": status.can_roll_back and self._user.is_owner,
-            "undone": status.undone if self._user.is_owner else 0,
-            "queue": tuple(one if self._knows(one.message_id) else _without_words(one) for one in status.queue),
+            "can_roll_back": status.can_roll_back and self.user.is_owner,
+            "undone": status.undone if self.user.is_owner else 0,
+            "queue": tuple(one if self._is_mine(one.message_id) else _without_words(one) for one in status.queue),
         }
         if status.contradiction and not self._are_mine(status.contradiction):
             changes["contradiction"] = None
         if last is not None:
             # similar questions and recent replies come from somebody's chat; only starter questions are everybody's
-            if self._user.id:  # with logins, owners see no more words of others than guests do
+            if self.user.id:  # with logins, owners see no more words of others than guests do
                 changes["changed"] = tuple(c for c in status.changed if c.kind not in (Kind.NEIGHBOUR, Kind.RECENT))
             if status.proof and not self._store.proof_is_mine(last.id, status.proof.prompt):
                 changes["proof"] = None
-            if not all(map(self._is_mine, last.figures.get("wishes", []))):
-                words = self._learning.wished(last)
-                changes["detail"] = status.detail.replace(words, "").strip() if words else status.detail
         return dataclasses.replace(status, **changes)  # type: ignore[arg-type]
 
     def _is_mine(self, message_id: str) -> bool:
@@ -109,27 +106,27 @@ class UserLearning:
     def paused(self) -> bool:
         return self._learning.paused
 
+    @owner_only("pause learning")
     def pause(self) -> None:
-        require_owner(self._user, "pause learning")
         self._learning.pause()
 
+    @owner_only("resume learning")
     def resume(self) -> None:
-        require_owner(self._user, "resume learning")
         self._learning.resume()
 
     def adapters(self) -> list[AdapterView]:
         return self._learning.adapters()
 
+    @owner_only("undo an adapter")
     def roll_back(self) -> int:
-        require_owner(self._user, "undo an adapter")
         return self._learning.roll_back()
 
+    @owner_only("restore an adapter")
     def restore(self, version: int) -> int:
-        require_owner(self._user, "restore an adapter")
         return self._learning.restore(version)
 
+    @owner_only("pin an adapter")
     def pin(self, version: int, pinned: bool = True) -> None:
-        require_owner(self._user, "pin an adapter")
         self._learning.pin(version, pinned)
 
     def learned(self, limit: int = 200) -> list[LearnedView]:
@@ -137,10 +134,11 @@ class UserLearning:
         made = {adapter.round_id: adapter.version for adapter in self._everybodys.adapters(self._base)}
         return card.learned_views(self._store.latest_feedback(self._base, limit), limit, made)
 
+    @owner_only("see what others taught")
     def learned_by_others(self, limit: int = 200) -> list[LearnedView]:
         """Where others gave feedback and what became of it, without a word or a vote of theirs: so that it can be
-        forgotten."""
-        require_owner(self._user, "see what others taught")
+        forgotten.
+        """
         own = {view.message_id for view in self.learned(limit)}
         return [
             dataclasses.replace(
@@ -153,22 +151,15 @@ class UserLearning:
     @property
     def sees_others(self) -> bool:
         """Whether `learned_by_others` may be asked."""
-        return self._user.is_owner
+        return self.user.is_owner
 
     def _author(self, message_id: str) -> str:
         store = self._everybodys
         return self._name_of(store.conversation(store.message(message_id).conversation_id).user)
 
-    def _knows(self, message_id: str) -> bool:
-        try:
-            self._store.message(message_id)
-        except UnknownRecord:
-            return False
-        return True
-
     def forget(self, message_ids: Collection[str]) -> Forgotten:
         """One's own; an owner also others'. Raises UnknownRecord for what the user may not know of."""
-        if not self._user.is_owner:
+        if not self.user.is_owner:
             for message_id in message_ids:
                 self._store.message(message_id)
         return self._learning.forget(message_ids)
@@ -179,58 +170,131 @@ class UserSync:
 
     def __init__(self, sync: SyncService, user: User) -> None:
         self._sync = sync
-        self._user = user
+        self.user = user
 
     def view(self) -> CircleView:
         """Where peers are, and who asks to join from where, is for owners."""
         circle = self._sync.view()
-        return circle if self._user.is_owner else without_addresses(circle)
+        return circle if self.user.is_owner else without_addresses(circle)
 
+    @owner_only("add a peer")
     def add(self, address: str) -> None:
-        require_owner(self._user, "add a peer")
         self._sync.add(address)
 
+    @owner_only("approve a peer")
     def approve(self, key: str) -> None:
-        require_owner(self._user, "approve a peer")
         self._sync.approve(key)
 
+    @owner_only("decline a peer")
     def decline(self, key: str) -> None:
-        require_owner(self._user, "decline a peer")
         self._sync.decline(key)
 
+    @owner_only("remove a peer")
     def remove(self, key: str) -> None:
-        require_owner(self._user, "remove a peer")
         self._sync.remove(key)
 
+    @owner_only("sync out of turn")
     def sync_now(self) -> None:
-        require_owner(self._user, "sync out of turn")
         self._sync.sync_now()
 
 
-class OwnersOnly:
-    """A service of which a guest may only look at what `shown` names. Raises NotAllowed for everything else."""
+class UserAdapterFiles:
+    """Export and import of adapters, for owners. Raises NotAllowed for others."""
 
-    def __init__(self, service: Any, user: User, what: str, shown: Collection[str]) -> None:
-        self._service = service
-        self._user = user
-        self._what = what
-        self._shown = frozenset(shown)
+    def __init__(self, files: AdapterFiles, user: User) -> None:
+        self._files = files
+        self.user = user
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._service, name)
-        if name in self._shown or not callable(found):
-            return found
+    @owner_only(CARRY_ADAPTERS)
+    def download(self, version: int, folder: Path) -> Path:
+        return self._files.download(version, folder)
 
-        def guarded(*arguments: Any, **more: Any) -> Any:
-            require_owner(self._user, self._what)
-            return found(*arguments, **more)
+    @owner_only(CARRY_ADAPTERS)
+    def download_gguf(self, version: int, folder: Path) -> Path:
+        return self._files.download_gguf(version, folder)
 
-        return guarded
+    @owner_only(CARRY_ADAPTERS)
+    def upload(self, path: Path) -> int:
+        return self._files.upload(path)
+
+
+class UserBackups:
+    """Backups in the data folder, for owners. Raises NotAllowed for others."""
+
+    def __init__(self, backups: BackupService, user: User) -> None:
+        self._backups = backups
+        self.user = user
+
+    @owner_only(CHANGE_BACKUPS)
+    def views(self) -> list[BackupView]:
+        return self._backups.views()
+
+    @owner_only(CHANGE_BACKUPS)
+    def back_up(self) -> str:
+        return self._backups.back_up()
+
+    @owner_only(CHANGE_BACKUPS)
+    def erase(self) -> list[str]:
+        return self._backups.erase()
+
+
+class UserModels:
+    """Which model answers: everybody sees it, an owner changes it. Raises NotAllowed where an owner is needed."""
+
+    def __init__(self, models: ModelService, user: User) -> None:
+        self._models = models
+        self.user = user
+
+    def known(self) -> list[KnownModel]:
+        return self._models.known()
+
+    @owner_only(CHANGE_MODEL)
+    def weigh(self, name: str) -> MemoryView:
+        return self._models.weigh(name)
+
+    @owner_only(CHANGE_MODEL)
+    def cancel(self) -> None:
+        self._models.cancel()
+
+    @owner_only(CHANGE_MODEL)
+    def switch(self, name: str) -> bool:
+        return self._models.switch(name)
+
+
+class UserDemo:
+    """The demonstration: everybody may watch it, an owner runs it. Raises NotAllowed where an owner is needed."""
+
+    def __init__(self, demo: DemoService, user: User) -> None:
+        self._demo = demo
+        self.user = user
+
+    @property
+    def speed(self) -> str:
+        return self._demo.speed
+
+    def view(self) -> DemoView:
+        return self._demo.view()
+
+    @owner_only(RUN_DEMO)
+    def start(self) -> None:
+        self._demo.start()
+
+    @owner_only(RUN_DEMO)
+    def pause(self) -> None:
+        self._demo.pause()
+
+    @owner_only(RUN_DEMO)
+    def reset(self) -> None:
+        self._demo.reset()
+
+    @owner_only(RUN_DEMO)
+    def set_speed(self, speed: str) -> None:
+        self._demo.set_speed(speed)
 
 
 @dataclass(frozen=True)
 class UserSession:
-    """What Workbench is, for one user."""
+    """The services as one user may use them."""
 
     user: User
     store: UserStore
@@ -240,10 +304,10 @@ class UserSession:
     sync: UserSync
     comparison: ComparisonService
     progress: ProgressService
-    adapter_files: OwnersOnly
-    backups: OwnersOnly
-    models: OwnersOnly
-    demo: OwnersOnly
+    adapter_files: UserAdapterFiles
+    backups: UserBackups
+    models: UserModels
+    demo: UserDemo
     model: ModelView
 
 
@@ -278,10 +342,10 @@ class UserSessions:
             UserSync(app.sync, user),
             app.comparison,
             app.progress,
-            OwnersOnly(app.adapter_files, user, "carry adapters in and out", ()),
-            OwnersOnly(app.backups, user, "see, make or delete backups", ()),
-            OwnersOnly(app.models, user, "change the model", ("known",)),
-            OwnersOnly(app.demo, user, "run the demonstration", ("view",)),
+            UserAdapterFiles(app.adapter_files, user),
+            UserBackups(app.backups, user),
+            UserModels(app.models, user),
+            UserDemo(app.demo, user),
             app.model,
         )
 

@@ -1,15 +1,26 @@
-"""What the services show to a screen: frozen views, no behaviour, no database rows, no tensors."""
+"""Views: what the services return for display. Frozen, without behaviour, database rows or tensors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from feedback_store import ELSEWHERE as ELSEWHERE
 from feedback_store import FROM_MEMORY as FROM_MEMORY
+from feedback_store.records import AdapterStatus, Ending, Kind, Role, Source, Verdict
+
+Phase = Literal[
+    "idle", "waiting", "queued", "training", "checking", "merging", "live", "not_kept", "undone", "paused", "failed"
+]
+LearnedStatus = Literal["waiting", "learned", "undone", "not kept", "withdrawn", "no answer"]
+VersionStatus = Literal["live", AdapterStatus]
+DemoPhase = Literal["idle", "preparing", "running", "paused", "done", "failed"]
 
 
 @dataclass(frozen=True)
 class ConversationView:
+    """A conversation in the list."""
+
     id: str
     title: str
     learn: bool  # False: "don't learn from this chat"
@@ -22,20 +33,20 @@ class MessageView:
 
     id: str
     conversation_id: str
-    role: str  # user | assistant
-    kind: str  # message | revision | edit
+    role: Role
+    kind: Kind
     text: str
     vote: int = 0  # 1 up, -1 down, 0 none
     revises: str | None = None  # id of the first reply, which this revision or edit is meant to replace
     hint: str | None = None  # the hint that led to this revision
-    verdict: str | None = None  # better | still_wrong | None while open
+    verdict: Verdict | None = None  # None while open
     can_be_judged: bool = False  # show Better / Still wrong under it
     can_be_hinted: bool = False  # it is wrong so far, and the model may try once more
     can_be_written: bool = False  # it is wrong so far: the person may write the right answer
     note: str = ""  # what became of the correction, where the person should know: a sentence
     adapter_version: int = 0  # 0: the base model without any adapter; also ELSEWHERE and FROM_MEMORY
     complete: bool = True  # False while the reply streams
-    ending: str = ""  # ended | length | stopped | lost; empty where it is not known, or nothing of the model's
+    ending: Ending | Literal[""] = ""  # empty where it is not known, or nothing of the model's
     can_go_on: bool = False  # it was cut off, and is the last reply shown
     versions: tuple[str, ...] = ()  # ids of all versions of this question or reply, oldest first, itself included
 
@@ -74,7 +85,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class ChangedAnswerView:
-    """An answer that the last round changed although nobody corrected it."""
+    """An answer that the last round changed that was not corrected."""
 
     question: str
     before: str
@@ -100,7 +111,7 @@ class ContradictionView:
 class LearningStatus:
     """The status card. `headline` and `detail` are full sentences for a person."""
 
-    phase: str  # idle | waiting | queued | training | checking | live | not_kept | paused | failed
+    phase: Phase
     headline: str
     detail: str
     step: int = 0
@@ -129,8 +140,8 @@ class LearnedView:
     question: str
     right: str  # the confirmed answer; empty where only a rejected one is known
     wrong: str  # the rejected answer; empty for a liked reply
-    source: str  # liked | confirmed | edited | unfixed | no_hint | judged | relapse
-    status: str  # waiting | learned | undone | not kept | withdrawn | no answer
+    source: Source | Literal[""]  # empty where it is not shown
+    status: LearnedStatus
     confidence: float
     created_at_utc: str
     version: int = 0  # of the adapter that learned it; 0: none
@@ -139,9 +150,11 @@ class LearnedView:
 
 @dataclass(frozen=True)
 class AdapterView:
+    """A version of the adapter."""
+
     version: int
     parent_version: int
-    status: str  # live | kept | rolled_back
+    status: VersionStatus
     created_at_utc: str
     summary: str  # the gate's words
     wins: int = 0
@@ -150,7 +163,7 @@ class AdapterView:
     source: str = ""  # where it came from, where no round made it
     steps: int = 0
     seconds: float | None = None  # of the round that made it
-    drift: float | None = None  # share of words that came out differently in answers nobody complained about
+    drift: float | None = None  # share of words that came out differently in answers without a complaint
 
 
 @dataclass(frozen=True)
@@ -181,7 +194,7 @@ class DemoTurn:
 class DemoView:
     """The demonstration at one moment. The exam is questions in wordings that no training text holds."""
 
-    phase: str  # idle | preparing | running | paused | done | failed
+    phase: DemoPhase
     total: int = 0  # questions of the run
     now: str = ""  # what happens right now, a sentence
     first_try: tuple[bool, ...] = ()  # of the learning model, question by question
@@ -233,6 +246,8 @@ class KnownModel:
 
 @dataclass(frozen=True)
 class MemoryView:
+    """The memory that a model needs and that is free, in bytes."""
+
     name: str
     parameters: int
     needed_bytes: int

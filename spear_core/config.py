@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
 
 from spear_core.errors import ConfigError
+from spear_core.setting_fields import Zero, check_settings
 
 # name -> share of the decoder layers, counted from the top
 LORA_LAYERS = {"all": 1.0, "upper_half": 1 / 2, "upper_third": 1 / 3}
+
+Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
 
 
 @dataclass(frozen=True)
@@ -22,158 +32,164 @@ class SpearConfig:
     """
 
     # LoRA on all linear maps of these decoder layers; of the others nothing changes, and what they compute is kept.
-    lora_layers: Literal["all", "upper_half", "upper_third"] = "all"
-    lora_rank: int = 8
-    lora_alpha: int = 16
-    lora_dropout: float = 0.0
+    lora_layers: Annotated[
+        Literal["all", "upper_half", "upper_third"],
+        "decoder layers that get LoRA, on all their linear maps: `all`, `upper_half` or `upper_third`; what lies "
+        "below the first one is computed once a text",
+    ] = "all"
+    lora_rank: Annotated[AtLeastOne, "rank of the adapter's matrices"] = 8
+    lora_alpha: Annotated[AtLeastOne, "scale of the adapter: alpha / rank"] = 16
+    lora_dropout: Annotated[ShareBelowOne, "dropout on the adapter's input"] = 0.0
     # What the adapter answers: everything, or what is near to a taught question; the base model answers the rest.
-    scope: Literal["always", "near"] = "always"
-    scope_similarity: float = 0.32  # cosine of whitened features (spear_core/inference/scope.py) that counts as near
-    scope_odds: float = (
-        0.0  # log-odds of the scope classifier, where the model has one, from which on two questions are one
-    )
-    scope_gain: float = 1.6  # nats by which the taught question and answer must make a near question's words likelier
-    # Whether a correction answers at once, before it is trained, and other wordings of its question are asked in its own.
-    memory: bool = False
+    scope: Annotated[
+        Literal["always", "near"],
+        "what the adapter answers: everything, or only what is near to a taught question; the untouched model "
+        "answers the rest",
+    ] = "always"
+    scope_similarity: Annotated[
+        float,
+        Field(ge=-1, le=1),
+        "how similar a question must be to a taught one to be near: cosine of whitened features",
+    ] = 0.32
+    scope_odds: Annotated[
+        float,
+        Field(ge=-100, le=100),
+        "where the model has a scope classifier: log-odds from which on a near question asks for the same thing as a "
+        "taught one; less finds more other wordings and lets more neighbour questions through",
+    ] = 0.0
+    scope_gain: Annotated[
+        float,
+        Field(ge=-100, le=100),
+        "where it has none: nats by which the taught question and answer must make the content words of a near question likelier, on "
+        "average; less lets more neighbour questions through",
+    ] = 1.6
+    memory: Annotated[
+        bool,
+        "whether a confirmed answer is given at once, before it is trained, and whether other wordings of a taught "
+        "question are asked of the adapter in the taught words",
+    ] = False
     # Optimiser: AdamW without weight decay.
-    learning_rate: float = 1e-3
-    adam_beta2: float = 0.999
-    max_grad_norm: float = 1.0
+    learning_rate: Annotated[OpenShare, "learning rate of AdamW, without weight decay"] = 1e-3
+    adam_beta2: Annotated[OpenShare, "second decay rate of AdamW"] = 0.999
+    max_grad_norm: Annotated[Positive, "gradients are clipped to this norm"] = 1.0
     # Loss (arXiv 2605.07977: L = lambda_win * L_win + lambda_lose * L_lose, plus anchor_weight * KL(base || adapter)).
-    lambda_win: float = 1.0
-    lambda_lose: float = 0.0
-    margin: float = 0.3
-    tail_tokens: int = 0  # 0: all completion tokens
-    lose_mask: Literal["tail", "distinguishing"] = "distinguishing"
-    confidence_form: Literal["per_trace", "batch_mean"] = "per_trace"
-    max_lose_ratio: float = 2.0
-    num_revisions: int = 2
+    lambda_win: Annotated[NotNegative, "weight of the likelihood of right answers"] = 1.0
+    lambda_lose: Annotated[NotNegative, "weight of the unlikelihood of rejected answers"] = 0.0
+    margin: Annotated[ShareBelowOne, "probability of a rejected token below which it is not pushed down further"] = 0.3
+    tail_tokens: Annotated[Count, "last tokens of a rejected answer that are pushed down", Zero("all tokens")] = 0
+    lose_mask: Annotated[
+        Literal["tail", "distinguishing"],
+        "which rejected tokens: the `tail`, or only those that tell the rejected from the right answer",
+    ] = "distinguishing"
+    confidence_form: Annotated[
+        Literal["per_trace", "batch_mean"],
+        "how a trace's confidence weighs its loss",
+    ] = "per_trace"
+    max_lose_ratio: Annotated[NotNegative, "most rejected answers in a round, per right one"] = 2.0
+    num_revisions: Annotated[int, Field(ge=1, le=10), "revisions of one reply"] = 2
     # Steps.
-    max_steps: int = 80  # of a round that stops when learned; the fixed number of a round that does not
-    judged_steps: int = 8  # of a round without any human-confirmed win
-    stop_when_learned: bool = True
-    check_every: int = 2
-    settle_steps: int = 6  # further steps once everything is learned
-    settle_drift: float = 0.02  # nats per token that the last step's anchors may be off when training stops
-    prompt_dropout: float = 0.2  # share of the question's tokens left out at random in each step
-    wordings: int = 0  # other wordings of each confirmed question that are trained on (training/wordings.py)
-    wordings_a_step: int = 2  # of them, for each new win; a replayed win comes in one of its wordings
+    max_steps: Annotated[AtLeastOne, "steps of a round at most; where it does not stop when learned, exactly"] = 80
+    judged_steps: Annotated[AtLeastOne, "steps of a round without any answer confirmed by a person"] = 8
+    stop_when_learned: Annotated[bool, "stop once the greedy answer is the confirmed one"] = True
+    check_every: Annotated[AtLeastOne, "steps between two such checks"] = 2
+    settle_steps: Annotated[Count, "further steps once everything is learned"] = 6
+    settle_drift: Annotated[
+        NotNegative,
+        "drift of the last step's anchors at which training may stop, nats a token",
+    ] = 0.02
+    prompt_dropout: Annotated[ShareBelowOne, "share of the question's tokens left out at random in each step"] = 0.2
+    wordings: Annotated[
+        Count,
+        "other wordings of each confirmed question that are trained on: words left out, an opening before it, its "
+        "content words in another order",
+    ] = 0  # training/wordings.py
+    wordings_a_step: Annotated[Count, "of them, for each new right answer"] = 2
     # Consolidation: all corrections together in mini-batches, in the background; each round practises its own first.
-    consolidate_every: int = 0  # rounds between two; 0: never
-    consolidation_steps: int = 12
+    consolidate_every: Annotated[
+        Count,
+        "rounds after which all corrections are practised together in the background",
+        Zero("never"),
+    ] = 0
+    consolidation_steps: Annotated[AtLeastOne, "steps of such a practice"] = 12
     # Batches.
-    wins_a_step: int = 16
-    loses_a_step: int = 16
-    replay_wins: int = 8
-    anchors_a_step: int = 8
-    anchor_pool: int = 512
-    anchor_drift_share: float = 0.5  # of a step's anchors, those that drifted most when last seen; the rest in turn
-    anchor_dropout: float = 0.0  # share of an anchor's question left out at random in each step
-    anchor_weight: float = 3.0
-    anchor_tokens: int = 0  # of an anchor's answer that are held; 0: all. A changed answer shows in its first words
-    # Neighbours (spear_core/neighbours.py): questions like the corrected one about something else, held to the base model's
+    wins_a_step: Annotated[AtLeastOne, "right answers in a step"] = 16
+    loses_a_step: Annotated[AtLeastOne, "rejected answers in a step"] = 16
+    replay_wins: Annotated[Count, "earlier right answers in a step"] = 8
+    anchors_a_step: Annotated[Count, "answers held to the base model in a step"] = 8
+    anchor_pool: Annotated[Count, "answers that these are drawn from"] = 512
+    anchor_drift_share: Annotated[Share, "share of a step's anchors taken from those that drifted most"] = 0.5
+    anchor_dropout: Annotated[ShareBelowOne, "share of an anchor's question left out at random in each step"] = 0.0
+    anchor_weight: Annotated[NotNegative, "weight of the KL to the base model on anchors"] = 3.0
+    anchor_tokens: Annotated[Count, "tokens of an anchor's answer that are held", Zero("all")] = 0
+    # Neighbours (spear_core/training/neighbours.py): questions like the corrected one about something else, held to the base model's
     # own answer and to the improbability that the taught answer had there.
-    neighbours: int = 0  # made for each correction, the gate's among them; 0: none
-    neighbour_probes: int = 4  # of them that only the gate sees
-    neighbour_tokens: int = 8  # of the base model's answer to a neighbour that are held
-    neighbours_a_step: int = 4  # of the corrections of the round
-    earlier_neighbours_a_step: int = 3  # of earlier corrections
-    neighbour_weight: float = 3.0  # of the base model's own answer
-    taught_weight: float = 1.0  # of the taught answer forced upon the neighbour
-    micro_batch: int = 24  # rows in one forward: a correction, eight older ones and eight anchors go in one
-    gradient_checkpointing: bool = False  # compute activations twice instead of keeping them: slower, less memory
+    neighbours: Annotated[
+        Count,
+        "questions like a corrected one about something else, made by the base model",
+        Zero("none"),
+    ] = 0
+    neighbour_probes: Annotated[Count, "of them, those that only the gate sees"] = 4
+    neighbour_tokens: Annotated[AtLeastOne, "tokens of the base model's answer to a neighbour that are held"] = 8
+    neighbours_a_step: Annotated[Count, "neighbours of the round's corrections in a step"] = 4
+    earlier_neighbours_a_step: Annotated[Count, "neighbours of earlier corrections in a step"] = 3
+    neighbour_weight: Annotated[NotNegative, "weight of the KL along the base model's own answer to a neighbour"] = 3.0
+    taught_weight: Annotated[NotNegative, "weight of the KL along the taught answer forced upon a neighbour"] = 1.0
+    micro_batch: Annotated[
+        AtLeastOne,
+        "rows in one forward pass",
+    ] = 24  # a correction, eight older ones and eight anchors go in one
+    gradient_checkpointing: Annotated[
+        bool,
+        "compute activations twice instead of keeping them: slower, less memory",
+    ] = False
     # Gate.
-    gate_enabled: bool = True
-    gate_min_learned: float = 0.5  # of the newly confirmed wins, re-asked greedily
-    gate_max_forgotten: float = 0.1  # of the older confirmed wins that held before the round
-    gate_max_older_nll_rise: float = 0.5  # nats per token, mean over the older confirmed wins
-    gate_max_probe_kl: float = (
-        0.03  # nats per token, against the base model; at 0.04 a tenth of what it knew can be gone
-    )
-    gate_max_worst_probe_kl: float = 0.3  # the same on the tenth of the probes that moved most
-    gate_max_leaks: float = 0.25  # of the neighbours that only the gate sees: those that get the taught answer
-    gate_max_changed: float = (
-        0.3  # of the answers to starter probes, against the base model; of recent ones, by one round
-    )
-    gate_max_changed_of_a_kind: float = 0.5
-    recent_probes: int = 0  # recent replies that nobody objected to, asked again by the gate and never trained on
-    repair_steps: int = 0  # further steps on what the gate refuses for what moved elsewhere; 0: trained again instead
+    gate_enabled: Annotated[bool, "measure before an adapter goes live, and refuse one that forgot something"] = True
+    gate_min_learned: Annotated[
+        Share,
+        "share of the new right answers that must be given when asked again, greedily",
+    ] = 0.5
+    gate_max_forgotten: Annotated[Share, "share of the earlier right answers that may be lost"] = 0.1
+    gate_max_older_nll_rise: Annotated[NotNegative, "rise of their negative log-likelihood, nats a token, mean"] = 0.5
+    gate_max_probe_kl: Annotated[
+        NotNegative,
+        "drift from the base model on the probes, nats a token, mean",
+    ] = 0.03  # at 0.04 a tenth of what it knew can be gone
+    gate_max_worst_probe_kl: Annotated[NotNegative, "the same on the tenth of the probes that moved most"] = 0.3
+    gate_max_leaks: Annotated[Share, "share of similar questions that may get the taught answer"] = 0.25
+    gate_max_changed: Annotated[
+        Share,
+        "share of the answers to starter probes that may differ from the base model's, and of recent replies that "
+        "one round may change",
+    ] = 0.3
+    gate_max_changed_of_a_kind: Annotated[Share, "the same within one kind of question"] = 0.5
+    recent_probes: Annotated[
+        Count,
+        "recent replies without an objection that the gate asks again; a quarter of all questions is kept out of "
+        "training for it",
+    ] = 0
+    repair_steps: Annotated[
+        Count,
+        "further steps on what the gate refuses for what moved elsewhere",
+        Zero("trained again instead"),
+    ] = 0
     # Judge of unconfirmed revisions, until this model has verdicts of its own to be calibrated on. From the pocket model
     # (benchmarks/judge.py); an infinite judge_tau accepts nothing.
-    judge_tau: float = 0.01  # gain, nats per token
-    judge_tau_full: float = 1.25  # gain from which on a judged trace gets its full confidence, nats per token
-    judge_min_p: float = 0.7  # probability that the model, given the hints, must give the whole revision
-    verdict_grace_seconds: float = 120.0
+    judge_tau: Annotated[
+        float,
+        "gain from which the judge accepts an unjudged revision, nats a token; `inf`: never",
+    ] = 0.01
+    judge_tau_full: Annotated[Positive, "gain from which such a revision counts half of a person's word"] = 1.25
+    judge_min_p: Annotated[Share, "probability of the revision, given the hints, that the judge asks for"] = 0.7
+    verdict_grace_seconds: Annotated[NotNegative, "seconds a person has for a verdict before the judge decides"] = 120.0
     # Texts.
-    max_new_tokens: int = 512
+    max_new_tokens: Annotated[
+        int,
+        Field(ge=1, le=8192),
+        "longest reply, in tokens; a model's `spear.json` may allow fewer (the pocket model: 64)",
+    ] = 512
 
     def __post_init__(self) -> None:
-        rules: list[tuple[str, bool, str]] = [
-            ("lora_layers", self.lora_layers in LORA_LAYERS, ", ".join(LORA_LAYERS)),
-            ("scope", self.scope in ("always", "near"), "always or near"),
-            ("scope_odds", -100 <= self.scope_odds <= 100, "in [-100, 100]"),
-            ("scope_gain", -100 <= self.scope_gain <= 100, "in [-100, 100]"),
-            ("scope_similarity", -1 <= self.scope_similarity <= 1, "in [-1, 1]"),
-            ("lora_rank", self.lora_rank >= 1, "at least 1"),
-            ("lora_alpha", self.lora_alpha >= 1, "at least 1"),
-            ("lora_dropout", 0 <= self.lora_dropout < 1, "in [0, 1)"),
-            ("learning_rate", 0 < self.learning_rate < 1, "in (0, 1)"),
-            ("adam_beta2", 0 < self.adam_beta2 < 1, "in (0, 1)"),
-            ("max_grad_norm", self.max_grad_norm > 0, "above 0"),
-            ("lambda_win", self.lambda_win >= 0, "at least 0"),
-            ("lambda_lose", self.lambda_lose >= 0, "at least 0"),
-            ("margin", 0 <= self.margin < 1, "in [0, 1)"),
-            ("tail_tokens", self.tail_tokens >= 0, "at least 0 (0: all tokens)"),
-            ("lose_mask", self.lose_mask in ("tail", "distinguishing"), "tail or distinguishing"),
-            ("confidence_form", self.confidence_form in ("per_trace", "batch_mean"), "per_trace or batch_mean"),
-            ("max_lose_ratio", self.max_lose_ratio >= 0, "at least 0"),
-            ("num_revisions", 1 <= self.num_revisions <= 10, "1 to 10"),
-            ("max_steps", self.max_steps >= 1, "at least 1"),
-            ("judged_steps", self.judged_steps >= 1, "at least 1"),
-            ("check_every", self.check_every >= 1, "at least 1"),
-            ("settle_steps", self.settle_steps >= 0, "at least 0"),
-            ("settle_drift", self.settle_drift >= 0, "at least 0"),
-            ("prompt_dropout", 0 <= self.prompt_dropout < 1, "in [0, 1)"),
-            ("wordings", self.wordings >= 0, "at least 0"),
-            ("wordings_a_step", self.wordings_a_step >= 0, "at least 0"),
-            ("consolidate_every", self.consolidate_every >= 0, "at least 0 (0: never)"),
-            ("consolidation_steps", self.consolidation_steps >= 1, "at least 1"),
-            ("wins_a_step", self.wins_a_step >= 1, "at least 1"),
-            ("loses_a_step", self.loses_a_step >= 1, "at least 1"),
-            ("replay_wins", self.replay_wins >= 0, "at least 0"),
-            ("anchors_a_step", self.anchors_a_step >= 0, "at least 0"),
-            ("anchor_tokens", self.anchor_tokens >= 0, "at least 0 (0: all)"),
-            ("neighbours", self.neighbours >= 0, "at least 0 (0: none)"),
-            ("neighbour_probes", self.neighbour_probes >= 0, "at least 0"),
-            ("neighbour_tokens", self.neighbour_tokens >= 1, "at least 1"),
-            ("neighbours_a_step", self.neighbours_a_step >= 0, "at least 0"),
-            ("neighbour_weight", self.neighbour_weight >= 0, "at least 0"),
-            ("earlier_neighbours_a_step", self.earlier_neighbours_a_step >= 0, "at least 0"),
-            ("taught_weight", self.taught_weight >= 0, "at least 0"),
-            ("anchor_pool", self.anchor_pool >= 0, "at least 0"),
-            ("micro_batch", self.micro_batch >= 1, "at least 1"),
-            ("anchor_drift_share", 0 <= self.anchor_drift_share <= 1, "in [0, 1]"),
-            ("anchor_dropout", 0 <= self.anchor_dropout < 1, "in [0, 1)"),
-            ("anchor_weight", self.anchor_weight >= 0, "at least 0"),
-            ("gate_min_learned", 0 <= self.gate_min_learned <= 1, "in [0, 1]"),
-            ("gate_max_forgotten", 0 <= self.gate_max_forgotten <= 1, "in [0, 1]"),
-            ("gate_max_older_nll_rise", self.gate_max_older_nll_rise >= 0, "at least 0"),
-            ("gate_max_probe_kl", self.gate_max_probe_kl >= 0, "at least 0"),
-            ("gate_max_worst_probe_kl", self.gate_max_worst_probe_kl >= 0, "at least 0"),
-            ("gate_max_leaks", 0 <= self.gate_max_leaks <= 1, "in [0, 1]"),
-            ("gate_max_changed", 0 <= self.gate_max_changed <= 1, "in [0, 1]"),
-            ("gate_max_changed_of_a_kind", 0 <= self.gate_max_changed_of_a_kind <= 1, "in [0, 1]"),
-            ("recent_probes", self.recent_probes >= 0, "at least 0"),
-            ("repair_steps", self.repair_steps >= 0, "at least 0 (0: trained again instead)"),
-            ("judge_tau", not math.isnan(self.judge_tau), "a number"),
-            ("judge_tau_full", self.judge_tau_full > 0, "above 0"),
-            ("judge_min_p", 0 <= self.judge_min_p <= 1, "in [0, 1]"),
-            ("verdict_grace_seconds", self.verdict_grace_seconds >= 0, "at least 0"),
-            ("max_new_tokens", 1 <= self.max_new_tokens <= 8192, "1 to 8192"),
-        ]
-        for name, holds, allowed in rules:
-            if not holds:
-                raise ConfigError(f"spear.{name} = {getattr(self, name)!r} is not allowed; it must be {allowed}")
+        check_settings(self, "spear.")
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some keys changed. Raises ConfigError for an unknown key, with a suggestion."""

@@ -1,4 +1,4 @@
-"""What can go wrong in the learning core, as one tree. Each message is a line that says what to do about it."""
+"""Exceptions of the learning core, in one tree. Each message is one sentence that says what to do."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "pocket": set(),
     # of pocket only the world and its simulated user, for the demonstration
     "services": {"spear_core", "feedback_store", "federation", "pocket"},
-    "server": {"services", "spear_core", "feedback_store", "federation", "ui"},
+    "server": {"services", "spear_core", "feedback_store", "federation"},
     "ui": {"server", "services", "spear_core", "feedback_store", "pocket"},
     "cli": {"services", "spear_core", "feedback_store"},
     "experiments": OURS - {"tests", "benchmarks", "app", "ui", "server", "cli"},

@@ -1,4 +1,4 @@
-"""Where errors become sentences for a person: the one place the screen catches anything.
+"""Shows errors as warnings on the page: the only place where the page catches exceptions.
 
 What an event brings was made by a script in the visitor's browser, or by somebody who writes such requests by hand.
 """
@@ -9,10 +9,10 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from html import escape
-from types import NoneType
-from typing import Any, ParamSpec, get_args, get_type_hints
+from typing import Any, ParamSpec
 
 import gradio as gr
+from pydantic import ConfigDict, ValidationError, validate_call
 
 from feedback_store.errors import StoreError
 from spear_core.errors import SpearError
@@ -20,28 +20,21 @@ from spear_core.errors import SpearError
 P = ParamSpec("P")
 USER_ERRORS = (SpearError, StoreError)
 UNREADABLE = "The page sent something that cannot be read; load it again."
-_PLAIN: dict[Any, tuple[type, ...]] = {
-    str: (str,),
-    bool: (bool,),
-    int: (int,),
-    float: (float, int),  # a whole number of a slider arrives as one
-    NoneType: (NoneType,),
-}
+_AS_ANNOTATED = ConfigDict(strict=True, arbitrary_types_allowed=True)  # a number in quotes is no number
 
 
 def show_errors(handler: Callable[P, Any]) -> Callable[P, Any]:
     """Wrap an event handler: a SpearError or StoreError becomes a warning on the page, and nothing else changes.
 
-    What the page sends must be of the kind that the handler's parameter says, as far as that is plain: str, int | None.
+    What the page sends must be of the types that the handler's annotations say; pydantic checks them.
     """
-    check = _checker(handler)
+    checked = validate_call(config=_AS_ANNOTATED)(handler)
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
         def stream(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
             try:
-                check(*args, **kwargs)
-                yield from handler(*args, **kwargs)
+                yield from _called(checked, handler, *args, **kwargs)
             except USER_ERRORS as error:
                 gr.Warning(_as_html(error))
                 yield gr.skip()
@@ -51,8 +44,7 @@ def show_errors(handler: Callable[P, Any]) -> Callable[P, Any]:
     @functools.wraps(handler)
     def call(*args: P.args, **kwargs: P.kwargs) -> Any:
         try:
-            check(*args, **kwargs)
-            return handler(*args, **kwargs)
+            return _called(checked, handler, *args, **kwargs)
         except USER_ERRORS as error:
             gr.Warning(_as_html(error))
             return gr.skip()
@@ -65,24 +57,14 @@ def _as_html(error: Exception) -> str:
     return escape(str(error), quote=False)
 
 
-def _checker(handler: Callable[..., Any]) -> Callable[..., None]:
-    """Raises SpearError for arguments that are not what the handler's annotations say."""
-    signature = inspect.signature(handler)
-    kinds: dict[str, tuple[type, ...]] = {}
-    for name, hint in get_type_hints(handler).items():
-        said = get_args(hint) or (hint,)
-        if name != "return" and all(kind in _PLAIN for kind in said):
-            kinds[name] = tuple(t for kind in said for t in _PLAIN[kind])
-
-    def check(*args: Any, **kwargs: Any) -> None:
-        given = signature.bind(*args, **kwargs).arguments
-        for name, kind in kinds.items():
-            several = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
-            values = given.get(name, ()) if several else (given[name],) if name in given else ()
-            if not all(isinstance(value, kind) for value in values):
-                raise SpearError(UNREADABLE)
-
-    return check
+def _called(checked: Callable[..., Any], handler: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Raises SpearError for arguments of other types than the handler's annotations say."""
+    try:
+        return checked(*args, **kwargs)
+    except ValidationError as error:
+        if error.title != handler.__qualname__:  # of something that the handler itself checked
+            raise
+        raise SpearError(UNREADABLE) from error
 
 
 def word(event: gr.EventData, name: str) -> str:

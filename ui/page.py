@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from services.views import ModelView
-from ui.blocks import GuardedBlocks
 from ui.chat.tab import ChatTab
 from ui.demo.tab import DemoTab
-from ui.events import tick_where_seen
 from ui.federation.tab import FederationTab
+from ui.gradio_workarounds.guarded_blocks import GuardedBlocks
+from ui.gradio_workarounds.visible_timers import tick_where_seen
 from ui.learning.tab import LearningPage
 from ui.models.tab import ModelsTab
 from ui.theme.assets import ASSETS, STYLES, script
 from ui.theme.icons import icon
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from ui.visitor import Visitor
 
 TITLE = "SPEAR chat"
 # gr.themes.Font names a font that is already on the visitor's machine; a plain string would be fetched.
@@ -56,22 +56,20 @@ def header_html(model: ModelView) -> str:
     )
 
 
-def build_page(app_services: AppServices) -> gr.Blocks:
+def build_page(visitor: Visitor) -> gr.Blocks:
     """All of the screen, unmounted. Analytics are off; nothing on the page comes from another host.
 
     A further tab is one more entry: an object with `build()` and `wire(opened)`, which is told when the tab is shown and
     returns the timers that tick while it is seen.
     """
     with GuardedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
-        header = gr.HTML(
-            header_html(app_services.model), elem_id="top", js_on_load=script("theme"), apply_default_css=False
-        )
-        chat, learning, demo = ChatTab(app_services), LearningPage(app_services), DemoTab(app_services)
-        models = ModelsTab(app_services, header, header_html)
+        header = gr.HTML(header_html(visitor.model), elem_id="top", js_on_load=script("theme"), apply_default_css=False)
+        chat, learning, demo = ChatTab(visitor), LearningPage(visitor), DemoTab(visitor)
+        models = ModelsTab(visitor, header, header_html)
         tabs: dict[str, Any] = {
             "Chat": chat,
             "Learning": learning,
-            "Federation": FederationTab(app_services),
+            "Federation": FederationTab(visitor),
             "Demo": demo,
             "Models": models,
         }

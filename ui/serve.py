@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api import add_api
@@ -20,9 +20,10 @@ from server.guard import ServerGuard
 from server.login import login_routes
 from server.page_guard import PageGuard
 from server.slow_clients import server_config
-from services.accounts.users_file import User
 from spear_core.errors import SpearError
+from ui.gradio_workarounds import mounted_page
 from ui.page import look
+from ui.visitor import show_name
 
 # The browser itself refuses other hosts: no font, script, picture (not even one in a reply) or request leaves.
 # Gradio's own page needs inline scripts and styles, and compiles the `js=` of events.
@@ -113,40 +114,24 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _id_of(request: Request) -> str | None:
-    """For Gradio, which calls it the user's name: whom the gate let in."""
-    user: User | None = getattr(request.state, "user", None)  # none on the routes that the gate leaves open
-    return user.id if user else None
-
-
-def _uploads(page: gr.Blocks) -> dict[int, tuple[int, ...]]:
-    """The events that take an uploaded file, with the positions of the inputs that are files."""
-    found = {
-        number: tuple(i for i, part in enumerate(event.inputs) if isinstance(part, gr.UploadButton))
-        for number, event in page.fns.items()
-    }
-    return {number: positions for number, positions in found.items() if positions}
-
-
 def make_app(
     page: gr.Blocks, access: Access, *, insecure: bool = False, host: str = "127.0.0.1", port: int = 0
 ) -> FastAPI:
-    """Everything behind one port: the gate, the login, the API, and the page at the root."""
+    """The whole server on one port: the guard, the login, the API, and the page at the root."""
     app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
-    access.show_who_is_here(page)
+    show_name(page, access)
     app.add_middleware(
         PageGuard,
-        events=[number for number, event in page.fns.items() if event.fn is not None],
-        uploads=_uploads(page),
-        is_queued=lambda session: session in page._queue.pending_messages_per_session,
+        events=mounted_page.answered_events(page),
+        uploads=mounted_page.uploads(page),
+        is_queued=lambda session: mounted_page.is_queued(page, session),
     )
     app.add_middleware(ServerGuard, access=access, insecure=insecure)
     app.add_middleware(SecurityHeaders)
     app.router.routes += login_routes(access)
     app.router.routes += access.app_services.sync.routes()
     add_api(app, access)
-    # Gradio checks the paths of files for launched pages only, and a mounted page does not count as one by itself
-    page.has_launched = True
+    mounted_page.check_paths(page)
     return gr.mount_gradio_app(
         app,
         page,
@@ -158,7 +143,7 @@ def make_app(
         max_file_size=MAX_UPLOAD,
         enable_monitoring=False,
         ssr_mode=False,
-        auth_dependency=_id_of if access.accounts else None,
+        auth_dependency=mounted_page.user_id if access.accounts else None,
         **look(),
     )
 

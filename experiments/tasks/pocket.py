@@ -1,4 +1,4 @@
-"""The pocket twins of the paper's four tasks, on the pocket world. Offline, and small enough for two CPU cores.
+"""The pocket versions of the paper's four tasks, on the pocket world. Offline, and small enough for two CPU cores.
 
 Each is evaluated as its original is. Facts of the world are arbitrary, so what one question teaches shows only on the same
 fact: the test asks the training facts in wordings that are never trained on. Sums are different: there the test has

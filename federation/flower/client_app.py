@@ -20,6 +20,7 @@ app = ClientApp()
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
+    """Hand the fleet's adapter to the resident app and answer with its latest update. Raises FederationError where the app refuses."""
     adapter, words = unpacked(message.content)
     config = context.node_config
     wait_seconds = float(config.get("wait-seconds", WAIT_SECONDS))

@@ -29,11 +29,13 @@ class Answer:
 
 
 def packed(adapter: Mapping[str, Tensor], words: Mapping[str, Any]) -> RecordDict:
+    """An adapter (float tensors by name) and plain values as the content of a Flower message."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter.items()}
     return RecordDict({ADAPTER: ArrayRecord(state), WORDS: ConfigRecord(dict(words))})
 
 
 def unpacked(record: RecordDict) -> tuple[AdapterState, Words]:
+    """The adapter and the values of a message's content. Raises TypeError where either is missing."""
     adapter, words = record[ADAPTER], record[WORDS]
     if not isinstance(adapter, ArrayRecord) or not isinstance(words, ConfigRecord):
         raise TypeError("a fleet's message holds an adapter and words")

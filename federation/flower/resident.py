@@ -1,7 +1,7 @@
 """The chat app on this machine, as a fleet's ClientApp sees it: a peer on loopback. Needs no Flower.
 
 Its update is pulled and the fleet's adapter is pushed, signed with a key that the app's owner has approved once
-(`federation.exchange`). What the app makes of it is the app's own decision, by its own gate.
+(`federation.client`). The app decides by its own gate whether it uses the adapter.
 """
 
 from __future__ import annotations

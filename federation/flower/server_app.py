@@ -23,6 +23,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
+    """Run all rounds of a fleet and write each round's adapter into the folder of the run."""
     config = context.run_config
     folder = Path(str(config["folder"]))
     start = read_start(folder / "start.safetensors")

@@ -11,9 +11,10 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from federation.aggregate import AdapterState, aggregate
@@ -22,6 +23,7 @@ from federation.checks import Limits, check_layout, check_values, norms_of
 from federation.errors import FederationError
 from federation.factors import digest_of, rank_of
 from federation.flower.streams import stream_seed
+from spear_core.setting_fields import first_wrong
 
 log = logging.getLogger(__name__)
 ServerMethod = Literal["fedavg", "exact", "median", "trimmed_mean", "fedadam", "fedyogi"]
@@ -37,41 +39,36 @@ class StrategySettings:
         rounds, clients, clients_a_round: how long, out of how many, and how many of them each time.
         learning_rate, final_learning_rate: of the clients, after the warm-up and in the last round.
         warmup_share: of the rounds, over which the rate rises linearly.
-        method: `fedavg`, `exact`, `median` and `trimmed_mean` are those of `federation.plan`; `fedadam` and `fedyogi` take
+        method: `fedavg`, `exact`, `median` and `trimmed_mean` are those of `federation.aggregation_plan`; `fedadam` and `fedyogi` take
             what fedavg moved as a gradient.
         max_weight: a client's weight, which nobody can verify, counts up to here.
         clip: as in `MergeSettings`.
         server_learning_rate, beta1, beta2, tau: of fedadam and fedyogi.
     """
 
-    rounds: int = 20
-    clients: int = 8
+    rounds: Annotated[int, Field(ge=1)] = 20
+    clients: Annotated[int, Field(ge=1)] = 8
     clients_a_round: int = 3
-    learning_rate: float = 5e-5
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
     final_learning_rate: float = 1e-5
-    warmup_share: float = 0.1
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     method: ServerMethod = "fedavg"
-    max_weight: int = 100_000
+    max_weight: Annotated[int, Field(ge=1)] = 100_000
     clip: float | None = None
     server_learning_rate: float = 1e-2
     beta1: float = 0.9
     beta2: float = 0.99
-    tau: float = 5e-3
+    tau: Annotated[float, Field(gt=0)] = 5e-3
 
     def __post_init__(self) -> None:
-        for name, fine, allowed in (
-            ("rounds", self.rounds >= 1, "at least 1"),
-            ("clients", self.clients >= 1, "at least 1"),
-            ("clients_a_round", 1 <= self.clients_a_round <= self.clients, "1 to the number of clients"),
-            ("learning_rate", 0 < self.learning_rate < 1, "in (0, 1)"),
-            ("final_learning_rate", 0 <= self.final_learning_rate <= self.learning_rate, "0 to learning_rate"),
-            ("warmup_share", 0 <= self.warmup_share < 1, "in [0, 1)"),
-            ("method", self.method in SERVER_METHODS, ", ".join(SERVER_METHODS)),
-            ("max_weight", self.max_weight >= 1, "at least 1"),
-            ("tau", self.tau > 0, "above 0"),
-        ):
-            if not fine:
-                raise FederationError(f"federation.{name} must be {allowed}, not {getattr(self, name)!r}")
+        wrong = first_wrong(self)
+        if not wrong and not 1 <= self.clients_a_round <= self.clients:
+            wrong = "clients_a_round", "1 to the number of clients"
+        if not wrong and not 0 <= self.final_learning_rate <= self.learning_rate:
+            wrong = "final_learning_rate", "0 to learning_rate"
+        if wrong:
+            name, allowed = wrong
+            raise FederationError(f"federation.{name} must be {allowed}, not {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True)
@@ -109,6 +106,7 @@ def learning_rate(settings: StrategySettings, round: int) -> float:
 
 
 def round_up(value: float) -> int:
+    """The least whole number that is not below `value`, up to rounding errors."""
     return math.ceil(value - 1e-9)
 
 

@@ -80,7 +80,8 @@ def feedback_of(rating: dict[str, Any], models: str = "") -> dict[str, Any] | No
 
 def history_of(rating: dict[str, Any]) -> tuple[list[dict[str, str]], str]:
     """The chat up to the rated reply as the model said it, from the copy of it that Open WebUI stores with a rating, and
-    that reply as it is shown. Empty where it is not in the copy."""
+    that reply as it is shown. Empty where it is not in the copy.
+    """
     chat = ((rating.get("snapshot") or {}).get("chat") or {}).get("chat") or {}
     stored = (chat.get("history") or {}).get("messages") or {}
     found: list[dict[str, str]] = []

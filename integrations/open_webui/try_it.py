@@ -42,6 +42,7 @@ SETTINGS = {
 
 
 def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -92,6 +93,7 @@ class OpenWebUI:
         client.headers["Authorization"] = f"Bearer {token}"
 
     def post(self, path: str, body: Any) -> Any:
+        """The answer's JSON. Raises SystemExit for a refusal."""
         answer = self.client.post(path, json=body)
         if answer.status_code != 200:
             raise SystemExit(f"Open WebUI answered {path} with {answer.status_code}: {answer.text[:500]}")
@@ -140,6 +142,7 @@ def learned(spear: httpx.Client, question: str) -> dict[str, Any] | None:
 
 
 def try_all(spear: httpx.Client, webui: OpenWebUI) -> None:
+    """Chat and rate three times. Raises SystemExit where a rating does not arrive as it should."""
     model = spear.get("/v1/models").json()["data"][0]["id"]
     wait_for(lambda: model in [m["id"] for m in webui.client.get("/api/models").json()["data"]])
     liked, disliked, hinted = "What is an owl?", "What is a violin?", "What is the capital of Norway?"
@@ -158,6 +161,7 @@ def try_all(spear: httpx.Client, webui: OpenWebUI) -> None:
 
 
 def main() -> None:
+    """Start both, try, end both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("open_webui", type=Path, help="the program open-webui of its environment")
     parser.add_argument("--folder", type=Path, help="for data and logs (default: a temporary one)")

@@ -37,9 +37,7 @@ class Finished:
     @classmethod
     def of(cls, reply: MessageView) -> Finished:
         """As it is stored; a reply from before endings were stored counts as ended by itself."""
-        return cls(
-            Finish(reply.ending) if reply.ending in tuple(Finish) else Finish.STOPPED if reply.ending else Finish.ENDED
-        )
+        return cls({"": Finish.ENDED, "ended": Finish.ENDED, "length": Finish.LENGTH}.get(reply.ending, Finish.STOPPED))
 
     def __call__(self, finish: Finish) -> None:
         self.why = finish

@@ -1,4 +1,4 @@
-"""Who asks: what every route of the API takes from its request."""
+"""Dependencies of the API's routes: the user, the session and the services of a request."""
 
 from __future__ import annotations
 

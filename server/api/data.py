@@ -17,12 +17,12 @@ from starlette.responses import StreamingResponse
 
 from feedback_store.transfer import Wanted
 from server.api.asking import Asker, Session, Whole
+from services.accounts.permissions import require_owner
 from services.data import backups
 from services.data.backup_contents import backup_views, erase_from_backups
 from services.data.feedback_files import check_format, export_lines
 from services.data.feedback_import import import_file
 from services.data.trl_rows import moment
-from services.user_session import require_owner
 
 
 def _owners(user: Asker) -> None:

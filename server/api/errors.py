@@ -1,4 +1,4 @@
-"""Errors as OpenAI's clients read them, each with one sentence: the API's edge."""
+"""Errors of the API in the form that OpenAI's clients read, each with one sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from feedback_store.errors import StoreCorrupt, StoreUnavailable, UnknownRecord
-from services.user_session import NotAllowed
+from services.accounts.permissions import NotAllowed
 from spear_core.errors import SpearError
 
 TYPES = {

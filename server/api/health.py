@@ -1,4 +1,4 @@
-"""/healthz for whoever keeps the app running, /metrics for Prometheus."""
+"""/healthz for monitoring, /metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from server.api.asking import Asker, Whole
 from server.current_user import Access
-from services.user_session import require_owner
+from services.accounts.permissions import require_owner
 
 router = APIRouter()
 LABELS = {

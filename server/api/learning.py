@@ -1,4 +1,4 @@
-"""/v1/adapters, /v1/learning, /v1/learned: what the model learned, and, for owners, the way back."""
+"""/v1/adapters, /v1/learning, /v1/learned: what the model has learned, and, for owners, rollback and restore."""
 
 from __future__ import annotations
 

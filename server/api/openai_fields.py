@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, StrictBool, StrictInt, ValidationInfo, field_validator
 
+from feedback_store.records import Role
 from services.chat.client_histories import Said
 
 MAX_MESSAGES = 2000
 MAX_STOPS = 16
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 TOOL_ROLES = ("tool", "function")
 PART_TYPES = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 

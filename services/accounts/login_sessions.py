@@ -1,4 +1,4 @@
-"""Who is logged in, by random ids that the browser keeps in a cookie: ended at logout, and with password or account.
+"""Login sessions: random ids in a cookie. They end at logout, and when the password or the account changes.
 
 Looked up in memory at every request, and stored, so that a restart ends none.
 """

@@ -1,4 +1,4 @@
-"""After others may have read this instance's files: end what they could use, all at once. The app must not run."""
+"""Revokes all sessions, keys and passwords after others may have read this instance's files. The app must not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may log in: one JSON file of users with roles, argon2 password hashes and hashed API keys. No HTTP, no cookies.
+"""The users file: one JSON file of users with roles, argon2 password hashes and hashed API keys. No HTTP, no cookies.
 
 Nothing in the file opens anything by itself: it holds hashes only.
 

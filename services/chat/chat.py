@@ -1,4 +1,4 @@
-"""Conversations and replies, first ones and revisions. No votes' meaning (feedback.py), no training (learning.py)."""
+"""Conversations, replies and revisions. Votes are in feedback.py, training in services/learning."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ AGAIN_TEMPERATURE = 0.7  # of a reply asked for again, where a greedy one would 
 
 
 class ChatService:
+    """Conversations of one store: list, open, ask, regenerate, continue, revise. Replies are streamed."""
+
     def __init__(self, engine: Engine, feedback: FeedbackService) -> None:
         self._engine = engine
         self._store = engine.store

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feedback_store import Message, UnknownRecord
+from feedback_store.records import Role
 from spear_core.errors import SpearError
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ NEWEST_LOOKED_AT = 200  # of the user's conversations
 
 @dataclass(frozen=True)
 class Said:
-    role: str  # system | user | assistant
+    """One message of a history."""
+
+    role: Role
     text: str
 
 

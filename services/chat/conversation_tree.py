@@ -1,4 +1,4 @@
-"""What counts in a conversation: its branches, which reply stands, what prompt a reply answered. Pure functions.
+"""Conversations as trees: branches, the reply that counts, the prompt of a reply. Pure functions.
 
 A conversation is a tree of questions and first replies. Asking again gives a reply a sibling, and changing a question
 gives the question one. Revisions and edits hang on the first reply that they are about.

@@ -1,4 +1,4 @@
-"""Votes, hints, verdicts and edits, and the traces they stand for (labels.py). No generation, no training."""
+"""Votes, hints, verdicts and edits, and the traces made from them (labels.py). No generation, no training."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from feedback_store import Message
+from feedback_store.records import Source
 from services.chat.conversation_tree import prompt_up_to, root_id
 from services.engine import Engine
 from services.learning import labels
@@ -69,7 +70,7 @@ class FeedbackService:
     def complain(self, first_id: str, about_id: str, hint: str) -> None:
         """A thumbs-down on a reply (or on a revision of it), with the hint where one was given."""
         first = self._store.message(first_id)
-        source = "unfixed" if hint else "no_hint"
+        source: Source = "unfixed" if hint else "no_hint"
         with self._together():
             self._store.set_vote(first.id, -1)
             if hint:

@@ -1,4 +1,4 @@
-"""Replies being written: each in a thread of its own, so that a reader may leave and another one come. No questions."""
+"""Replies under way: each is written by a thread of its own, so that readers may leave and come back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One revision: what is asked for, and which of the sentences that say the stated answer is shown. No threads, no storage."""
+"""One revision: the request for it, and the choice among sentences that say the stated answer. No threads, no storage."""
 
 from __future__ import annotations
 

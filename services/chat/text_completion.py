@@ -49,4 +49,5 @@ def continue_text(
 
 
 def count_tokens(engine: Engine, text: str) -> int:
+    """The length of a text in tokens of the model that serves."""
     return len(encode_text(engine.loaded.tokenizer, text)) if text else 0

@@ -1,4 +1,4 @@
-"""What backups still hold of what was forgotten or deleted since, and getting rid of that too."""
+"""Finds in backups what was forgotten or deleted since, and erases it there too."""
 
 from __future__ import annotations
 

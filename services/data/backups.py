@@ -1,4 +1,4 @@
-"""Everything in one file and back, while the app runs; and everything erased. A backup is a tar of the data folder.
+"""Backup and restore while the app runs, and erasing everything. A backup is a tar of the data folder.
 
 The database comes first, as it is at one moment, then the files: an adapter's folder is written before its row and never
 changed, so all that the copied rows name is there. Backups made from the page lie in `backups/` of the data folder.

@@ -1,4 +1,4 @@
-"""What was taught, as the JSON lines that trainers read. The way back is feedback_import.py; the store finds the rows.
+"""Export of feedback as JSON lines for trainers. feedback_import.py reads them; the store finds the rows.
 
 - preference: TRL's conversational preference format, https://huggingface.co/docs/trl/dataset_formats: `prompt` and
   `chosen` and `rejected` as lists of messages. Replies with a right and a rejected answer.

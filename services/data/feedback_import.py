@@ -1,4 +1,4 @@
-"""Files of feedback, read and stored: JSON lines, a JSON array or Parquet. What a row means is trl_rows.py's business."""
+"""Files of feedback, read and stored: JSON lines, a JSON array or Parquet. trl_rows.py interprets the rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the app keeps is for its own user's eyes: modes of files, and a temporary folder that nothing outlives."""
+"""Private files: permissions for the user alone, and a temporary folder that is deleted at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-UMASK = 0o077
 OTHERS = 0o077  # what group and others may do
 TEMPORARY = ".temporary"
 UPLOADS = "uploads"

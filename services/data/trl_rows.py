@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from feedback_store.records import SOURCES
+from feedback_store.records import SOURCES, Role, Source
 from feedback_store.transfer import Example
 from services.chat.client_histories import History, Said, read_history
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS
@@ -21,7 +21,7 @@ from spear_core.errors import SpearError
 from spear_core.training.judge import normalised
 
 Row = dict[str, Any]
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
 class RowRefused(SpearError):
@@ -143,7 +143,7 @@ def _messages(said: Any, name: str) -> list[Said]:
     return messages
 
 
-def _role(message: Row) -> str:
+def _role(message: Row) -> Role:
     role = message.get("role")
     if not isinstance(role, str) or role not in ROLES:
         raise RowRefused(f"a message's role is system, developer, user or assistant, not {str(role)[:80]!r}")
@@ -231,7 +231,7 @@ def _history(said: Sequence[Said]) -> History:
     return read_history(said)
 
 
-def _about(row: Row, source: str, confidence: float) -> Callable[[Example], Example]:
+def _about(row: Row, source: Source, confidence: float) -> Callable[[Example], Example]:
     """Puts into an example what the row's `spear` says about it, or what its shape says."""
     about = row.get("spear")
     if about is None:
@@ -250,10 +250,11 @@ def _about(row: Row, source: str, confidence: float) -> Callable[[Example], Exam
     return lambda example: replace(example, **given)
 
 
-def _source(source: Any) -> str:
-    if source not in SOURCES:
-        raise RowRefused(f"unknown source {str(source)[:80]!r}; there are: {', '.join(SOURCES)}")
-    return str(source)
+def _source(source: Any) -> Source:
+    for known in SOURCES:
+        if source == known:
+            return known
+    raise RowRefused(f"unknown source {str(source)[:80]!r}; there are: {', '.join(SOURCES)}")
 
 
 def _confidence(value: Any) -> float:

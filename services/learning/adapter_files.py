@@ -1,4 +1,4 @@
-"""Adapters out of the instance and into it, as zipped PEFT folders. Read from safetensors only, and never unpacked."""
+"""Export and import of adapters as zipped PEFT folders. Read from safetensors only, and never unpacked."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ SPARE_BYTES = 1_000_000  # above that: names, header, another order
 
 
 class AdapterFiles:
+    """Writes adapters as files and reads adapters from files."""
+
     def __init__(self, engine: Engine, learning: LearningService) -> None:
         self._engine = engine
         self._learning = learning
@@ -40,7 +42,8 @@ class AdapterFiles:
 
     def download_gguf(self, version: int, folder: Path) -> Path:
         """Write a version as `<model>-v3.gguf` into `folder`, for llama.cpp. Raises as `download`, and AdapterInvalid for
-        an architecture that cannot be written."""
+        an architecture that cannot be written.
+        """
         source, engine = self._folder(version), self._engine
         adapter = engine.store.adapter(engine.base, version)
         target = folder / f"{self._stem(version)}.gguf"

@@ -1,4 +1,4 @@
-"""What must not change: the model's own unobjected answers, as KL anchors and as the gate's probes."""
+"""Anchors and probes: the model's own answers without an objection, which training must not change."""
 
 from __future__ import annotations
 
@@ -90,8 +90,9 @@ class HeldAnswers:
         before_utc: str | None = None,
         corrected: Collection[str] = (),
     ) -> list[Encoded]:
-        """Up to `anchor_pool`: what the model said in past chats and nobody objected to (before a time, where one is
-        given), how the base model follows hints, and the starter answers; nothing that was `corrected`, however worded."""
+        """Up to `anchor_pool`: the model's answers in past chats without an objection (before a time, where one is
+        given), how the base model follows hints, and the starter answers; nothing that was `corrected`, however worded.
+        """
         engine, starter = self._engine, starter_answers(self._engine)
         probes = set(engine.loaded.settings.probe_prompts)
         pool = engine.config.anchor_pool
@@ -114,7 +115,7 @@ class HeldAnswers:
         return [*whole, *(cut(e, tokens) for e in whole), *(cut(e, READ_TOKENS) for e in whole)]
 
     def _recent(self, before_utc: str | None) -> list[tuple[Messages, str]]:
-        """Some of what was said in past chats and nobody objected to, whose questions are kept out of training."""
+        """Some answers of past chats without an objection, whose questions are kept out of training."""
         if not self._engine.config.recent_probes:
             return []
         said = self._engine.store.unobjected_replies(RECENT_LOOKED_AT, self._engine.seed, before_utc)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from feedback_store import Round, Trace
-from services.views import ChangedAnswerView, LearnedView, Proof
+from feedback_store.records import TraceStatus
+from services.views import ChangedAnswerView, LearnedStatus, LearnedView, Phase, Proof
 from spear_core.training.round import RoundResult
 
-QUEUED = "queued", "A correction is queued.", "Training starts in a moment."
+QUEUED: tuple[Phase, str, str] = "queued", "A correction is queued.", "Training starts in a moment."
 
 
 def _number(count: int, thing: str) -> str:
@@ -28,7 +29,7 @@ def resting(
     rests: bool = False,
     undone: int = 0,
     wished: str = "",
-) -> tuple[str, str, str]:
+) -> tuple[Phase, str, str]:
     """Phase, headline and detail while no round is under way.
 
     `rebuilds` is how many rounds wait to be trained again after a forgetting, `note` what went wrong lately, `rests` that
@@ -114,8 +115,8 @@ def checked_of(last: Round | None) -> tuple[int, tuple[ChangedAnswerView, ...]]:
     return gate.get("checked", 0), changed
 
 
-NO_ANSWER = "no answer"
-_STATUS = {
+NO_ANSWER: LearnedStatus = "no answer"
+_STATUS: dict[TraceStatus, LearnedStatus] = {
     "pending": "waiting",
     "claimed": "waiting",
     "trained": "learned",

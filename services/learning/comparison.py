@@ -13,6 +13,8 @@ from spear_core.training.traces import Messages
 
 
 class ComparisonService:
+    """Asks several versions of the adapter the same question."""
+
     def __init__(self, engine: Engine, lineage: Lineage) -> None:
         self._engine = engine
         self._lineage = lineage

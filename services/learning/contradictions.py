@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 
 from feedback_store import Trace
+from feedback_store.records import TraceStatus
 from services.views import ContradictionView
 from spear_core.training.neighbours import question_key, telling_words
 from spear_core.training.traces import Messages
 
 LOOKED_AT = 2000  # the newest confirmed answers
 NEW = 20  # of them that are compared with all earlier ones
-STANDING = ("pending", "claimed", "trained")
+STANDING: tuple[TraceStatus, ...] = ("pending", "claimed", "trained")
 
 
 def contradictions(wins: Sequence[Trace]) -> list[ContradictionView]:

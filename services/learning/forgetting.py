@@ -1,6 +1,6 @@
 """Erasing feedback that was learned: which adapters must go, and which rounds are to be trained again without it.
 
-Those rounds wait in the store, through restarts and changes of the base model; learning.py trains them before all else.
+Those rounds wait in the store, through restarts and changes of the base model; rounds.py trains them before all else.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class Forgetting:
 
 def _first_that_saw(line: Sequence[Adapter], rounds: Collection[int | None]) -> int:
     """Where in a lineage, oldest first, all has to go: at the first adapter of these rounds, or before it where the one
-    that should serve then was pruned. The length of the lineage where none is of them."""
+    that should serve then was pruned. The length of the lineage where none is of them.
+    """
     first = next((i for i, adapter in enumerate(line) if adapter.round_id in rounds), len(line))
     while first and first < len(line) and line[first - 1].status == "pruned":
         first -= 1

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from feedback_store import Message, NewTrace, Trace
+from feedback_store.records import Side, Source
 from spear_core.training.judge import normalised
 
 CONFIRMED = 1.0
@@ -15,7 +16,7 @@ Prompt = list[dict[str, str]]
 
 
 def _trace(
-    side: str, base: str, prompt: Prompt, said: Message, first: Message, confidence: float, source: str
+    side: Side, base: str, prompt: Prompt, said: Message, first: Message, confidence: float, source: Source
 ) -> NewTrace:
     return NewTrace(
         side=side,
@@ -36,12 +37,12 @@ def liked(base: str, prompt: Prompt, reply: Message) -> list[NewTrace]:
     return [_trace("win", base, prompt, reply, reply, CONFIRMED, "liked")] if is_whole else []
 
 
-def disliked(base: str, prompt: Prompt, reply: Message, source: str = "no_hint") -> list[NewTrace]:
+def disliked(base: str, prompt: Prompt, reply: Message, source: Source = "no_hint") -> list[NewTrace]:
     """Thumbs-down without a confirmed better answer, whether or not revisions were tried."""
     return [_trace("lose", base, prompt, reply, reply, UNFIXED, source)] if reply.text.strip() else []
 
 
-def replaced(base: str, prompt: Prompt, first: Message, right: Message, source: str) -> list[NewTrace]:
+def replaced(base: str, prompt: Prompt, first: Message, right: Message, source: Source) -> list[NewTrace]:
     """A reply replaced by a confirmed revision (`confirmed`) or by the person's own words (`edited`).
 
     A revision that was cut off makes no win, and without one the first reply counts as never fixed.
@@ -65,7 +66,7 @@ def judged(base: str, prompt: Prompt, first: Message, revision: Message, confide
 def latest_word(claimed: Sequence[Trace]) -> list[Trace]:
     """Of contradicting traces the newest: one win a prompt, and no losing trace that says what the win says.
 
-    `claimed` is oldest first, as the store gives it. What the model judged gives way to what a person said. An empty
+    `claimed` is oldest first, as the store gives it. What a person said replaces what the model judged. An empty
     answer, which stores of earlier versions may hold, teaches nothing.
     """
     claimed = [trace for trace in claimed if trace.completion.strip()]
@@ -104,7 +105,10 @@ def relapse(trained: Trace, first: Message, said: str) -> list[NewTrace]:
 
     The beginning of a long right answer, to which replies are cut, is no loser.
     """
-    pair = [("win", trained.completion), ("lose", "" if trained.completion.startswith(said) else said)]
+    pair: list[tuple[Side, str]] = [
+        ("win", trained.completion),
+        ("lose", "" if trained.completion.startswith(said) else said),
+    ]
     return [
         NewTrace(
             side=side,

@@ -11,7 +11,7 @@ from typing import Any
 
 from feedback_store import Adapter, NewAdapter, Round, Trace
 from services.engine import Engine
-from services.views import AdapterView
+from services.views import AdapterView, VersionStatus
 from spear_core.config import SpearConfig
 from spear_core.errors import AdapterInvalid, ConfigError, SpearError
 from spear_core.models.adapters import AdapterShape, load_adapter, lora_shape, save_adapter
@@ -41,7 +41,8 @@ class Lineage:
     def seed(self, version: int, taught: Sequence[Trace] = ()) -> int:
         """Of what is trained on top of a version: the same for the same words from the same place, so that a forgetting
         can be exact. Another correction gets other draws: with the depth alone, after one that is refused for its draws
-        all would be."""
+        all would be.
+        """
         said = json.dumps([(t.side, t.prompt, t.completion) for t in taught])
         return self._engine.seed * 1_000_003 + self.depth(version) + zlib.crc32(said.encode())
 
@@ -201,7 +202,7 @@ class Lineage:
         views = []
         for a in self._store.adapters(self._engine.base):
             made_by = rounds.get(a.round_id) if a.round_id is not None else None
-            status = "live" if a.version == active else a.status
+            status: VersionStatus = "live" if a.version == active else a.status
             merge = a.figures.get("merge", {})
             words, wins, loses = (
                 (made_by.verdict, made_by.wins, made_by.loses) if made_by else (merge.get("words", ""), 0, 0)

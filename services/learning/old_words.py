@@ -1,4 +1,4 @@
-"""Words that earlier versions copied to where forgetting does not reach: hints in the manifests of adapters."""
+"""Removes hints that earlier versions wrote into the manifests of adapters, where forgetting does not erase them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Did it learn anything? Figures of replies and rounds as the store remembers them. No plots, no training."""
+"""Figures of learning progress from stored replies and rounds. No plots, no training."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ ROUNDS = 200
 
 
 class ProgressService:
+    """Builds the ProgressView of the present base model."""
+
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 

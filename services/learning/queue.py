@@ -1,4 +1,4 @@
-"""What waits to be learned, by name, and how long that takes on this machine. Reads the store; trains nothing."""
+"""Corrections that wait to be learned, and an estimate of the time on this machine. Reads the store; trains nothing."""
 
 from __future__ import annotations
 

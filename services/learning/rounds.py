@@ -1,4 +1,4 @@
-"""Learning rounds from the store to the serving model: claim, train, gate, promote, tell. One round at a time."""
+"""Learning rounds from the store to the serving model: claim, train, gate, promote, report. One round at a time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from feedback_store import Round, StoreError, StoreUnavailable, Trace, TracesWithdrawn, UnknownRecord
+from feedback_store.records import RoundEnd
 from services.chat.conversation_tree import root_id
 from services.engine import Engine
 from services.learning import card, labels
@@ -25,7 +26,7 @@ from services.learning.queue import LearningQueue
 from services.learning.scope import CONSOLIDATED
 from services.learning.verdict_words import verdict_words
 from services.priority import Closing
-from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus
+from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus, Phase
 from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed, is_out_of_memory
 from spear_core.models.shared_base import AdapterState
 from spear_core.training import traces as core
@@ -92,7 +93,8 @@ class LearningService:
 
     # -- what the screen asks --------------------------------------------------------------------------------
 
-    def status(self) -> LearningStatus:
+    def status(self, may_quote: Callable[[Round], bool] = lambda last: True) -> LearningStatus:
+        """`may_quote`: whether the hints may be quoted that made the style preferences which a round adopted."""
         with self._status_lock:
             live = dict(self._live)
         base = self._engine.base
@@ -130,7 +132,7 @@ class LearningService:
             paused=self.paused,
             note=self._note,
             rests=rests,
-            wished=self.wished(last) if last else "",
+            wished=self.wished(last) if last and may_quote(last) else "",
             undone=common["undone"],
         )
         return LearningStatus(phase, headline, detail, **common)
@@ -452,7 +454,7 @@ class LearningService:
                 "there is not enough memory" if is_out_of_memory(e) else f"{e}".partition("\n")[0] or type(e).__name__
             )
             self._note = f"Nothing was changed; the previous adapter keeps serving. ({reason})"
-            status = "interrupted" if self._split(claimed, anchors_before_utc) else "discarded"
+            status: RoundEnd = "interrupted" if self._split(claimed, anchors_before_utc) else "discarded"
             self._end(round_, status, f"Not kept: {self._note}")
         finally:
             self._queue.end()
@@ -461,7 +463,7 @@ class LearningService:
         if anchors_before_utc is not None and self._store.round(round_.id).status in ("promoted", "discarded"):
             self._forgetting.rebuilt()
 
-    def _end(self, round_: Round, status: str, verdict: str) -> None:
+    def _end(self, round_: Round, status: RoundEnd, verdict: str) -> None:
         """End a round that failed; where even that cannot be written, the next `run_pending` releases it first."""
         try:
             self._store.finish_round(round_.id, status, verdict=verdict)
@@ -590,7 +592,7 @@ class LearningService:
         return self._held.style_preferences()
 
     @contextmanager
-    def telling(self, phase: str, headline: str, detail: str) -> Iterator[None]:
+    def telling(self, phase: Phase, headline: str, detail: str) -> Iterator[None]:
         """What the card says meanwhile."""
         self._tell(phase, headline, detail)
         try:
@@ -634,12 +636,13 @@ class LearningService:
     def _give_back_memory(self) -> None:
         self._engine.priority.when_quiet(give_back)  # 20 to 30 ms, in which whoever needs memory waits
 
-    def _tell(self, phase: str, headline: str, detail: str, *, max_steps: int = 0) -> None:
+    def _tell(self, phase: Phase, headline: str, detail: str, *, max_steps: int = 0) -> None:
         with self._status_lock:
             self._live = {"phase": phase, "headline": headline, "detail": detail, "step": 0, "max_steps": max_steps}
 
 
 def core_trace(t: Trace) -> core.Trace:
+    """A stored trace as training takes it."""
     return core.Trace(
         t.side, t.prompt, t.completion, t.confidence, confirmed=t.side == "win" and t.source != "judged", key=t.id
     )

@@ -13,6 +13,7 @@ import logging
 from datetime import UTC, datetime
 
 from feedback_store import Message, Trace
+from feedback_store.records import TraceStatus
 from services.chat.conversation_tree import attempts, prompt_up_to
 from services.chat.revisions import Revision
 from services.engine import Engine
@@ -44,7 +45,7 @@ OWN_VERDICTS_USED = 400  # the newest; older ones cost time and add little
 TRACES_A_VERDICT = 4  # that a corrected reply leaves behind, withdrawn ones counted
 JUDGE_PRECISION = 0.98
 # a round may have taken the complaint's losing trace along before the judge's time had come
-WAITING_STATUS = ("pending", "trained", "skipped")
+WAITING_STATUS: tuple[TraceStatus, ...] = ("pending", "trained", "skipped")
 LOOKED_BACK = 200  # losing traces of each such status: a revision waits minutes, not months
 
 

@@ -45,6 +45,7 @@ class Starter:
 
 
 def question(text: str) -> list[dict[str, str]]:
+    """A prompt of one user message."""
     return [{"role": "user", "content": text}]
 
 
@@ -73,6 +74,7 @@ def starter_answers(engine: Engine) -> Starter:
 
 
 def kept_file(data_folder: Path, base: str) -> Path:
+    """Where the answers of a base model are kept; `base` is its fingerprint."""
     return data_folder / "models" / f"{base}.starter.json"
 
 

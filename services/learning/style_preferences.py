@@ -1,4 +1,4 @@
-"""Standing wishes: the same wish about form, granted on several questions, is meant for all of them. No storage.
+"""Style preferences: the same wish about form, granted on several questions, applies to all answers. No storage.
 
 A wish about form only adds words, only leaves words out, or only changes letters' case; a correction of a fact
 replaces words. Where STANDING different questions carry the same change, what training holds the model to is no longer

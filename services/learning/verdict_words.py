@@ -1,4 +1,4 @@
-"""What the gate's verdict says to a person, in sentences. Pure functions; the gate itself has reasons and figures only."""
+"""The gate's verdicts as sentences for the page. Pure functions; the gate itself returns reasons and figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What peers taught becomes part of what serves: aggregate, train the own corrections again, gate, adopt. No network."""
+"""Merging updates of peers: aggregate, train the own corrections again, check at the gate, adopt. No network."""
 
 from __future__ import annotations
 

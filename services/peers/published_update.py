@@ -1,4 +1,4 @@
-"""What this instance offers its peers: the adapter that serves, signed, under a number that only grows. No network."""
+"""The update that this instance offers its peers: the serving adapter, signed and numbered. No network."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""How this instance takes part in a circle of peers. Frozen, checked once; no network."""
+"""Settings of the federation with peers. Frozen and checked once; no network."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
 from federation.aggregation_plan import MergeSettings, Method
 from federation.identity import PublicKey
@@ -20,23 +21,23 @@ SHORTEST_SYNC_SECONDS, LONGEST_SYNC_SECONDS = 5.0, 7 * 86_400.0
 class FederationSettings:
     """Raises FederationError for a wrong address or merge setting, ConfigError for anything else that is not allowed.
 
-    Attributes:
-        peers: addresses `http://host:port#<key>`; the page adds more.
-        sync_every: how often to push and pull, such as "30s", "10m" or "2h".
-        name: what peers see beside this instance's key while it waits for their approval.
-        address: where peers can reach this instance, without the key; "" for nowhere.
-        method, scale, clip, trim, max_wins: as in `federation.plan.MergeSettings`.
+    `method`, `scale`, `clip`, `trim` and `max_wins` are those of `federation.aggregation_plan.MergeSettings`.
     """
 
-    peers: tuple[str, ...] = ()
-    sync_every: str = "10m"
-    name: str = ""
-    address: str = ""
-    method: Method = "fedavg"
-    scale: float = 1.0
-    clip: float | None = None
-    trim: float = 0.3
-    max_wins: int = 50
+    peers: Annotated[
+        tuple[str, ...], 'peers to push to and pull from, such as `"http://host:7860#key"`; the page adds more'
+    ] = ()
+    sync_every: Annotated[str, "how often to push and pull, 5s to 7d"] = "10m"
+    name: Annotated[str, "what peers see beside this instance's key while it waits for their approval"] = ""
+    address: Annotated[str, "where peers can reach this instance, without the key"] = ""
+    method: Annotated[Method, "`fedavg`, `exact`, `median` or `trimmed_mean`"] = "fedavg"
+    scale: Annotated[float, "factor on the averaged difference from the first adapter; above 1 it overshoots"] = 1.0
+    clip: Annotated[
+        float | None,
+        "differences longer than this many times the median peer's are shortened to it",
+    ] = None
+    trim: Annotated[float, "share of the peers that `trimmed_mean` drops at each end"] = 0.3
+    max_wins: Annotated[int, "a peer's count of right answers counts up to here"] = 50
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "peers", tuple(self.peers))  # a list, where it comes from a file

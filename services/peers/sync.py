@@ -1,4 +1,4 @@
-"""The circle: publish what serves, push and pull on a schedule, keep what arrives, merge it. The app's `PeerHost`."""
+"""The sync service: publishes the serving adapter, exchanges updates on a schedule and merges them. The app's `PeerHost`."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class SyncService:
         self._approve(found.key, "", found.url)
 
     def approve(self, key: str) -> None:
-        """Say yes to a peer that knocked. Raises SpearError where it does not wait any more."""
+        """Approve a join request. Raises SpearError where the peer does not wait any more."""
         join_request = self.join_requests.remove(PublicKey.parse(key))
         if join_request is None:
             raise SpearError("This peer does not wait any more; ask it to knock again.")

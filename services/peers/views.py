@@ -1,4 +1,4 @@
-"""What the services show of the circle: frozen views, no behaviour, no keys but public ones."""
+"""Views of the federation for the page: frozen, without behaviour, with public keys only."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ HIDDEN = "owners see its address"
 
 @dataclass(frozen=True)
 class PeerView:
+    """An approved peer."""
+
     key: str  # public key; what `remove` takes
     fingerprint: str  # 16 hex digits to compare by voice
     name: str
@@ -26,7 +28,7 @@ class PeerView:
 
 @dataclass(frozen=True)
 class JoinRequestView:
-    """A peer that waits for a yes. All but the key and its fingerprint is only what it says of itself."""
+    """A peer that waits for approval. Everything but the key and its fingerprint is only its claim."""
 
     key: str
     fingerprint: str
@@ -37,6 +39,8 @@ class JoinRequestView:
 
 @dataclass(frozen=True)
 class MergeView:
+    """A merge of updates and its outcome."""
+
     at_utc: str
     words: str  # the gate's
     version: int | None  # of the adapter that came of it; None where the old one kept serving
@@ -45,6 +49,8 @@ class MergeView:
 
 @dataclass(frozen=True)
 class CircleView:
+    """This instance, its peers, join requests and merges."""
+
     fingerprint: str  # of this instance
     key: str
     url: str  # where peers can reach this instance; "" where that is not configured

@@ -8,7 +8,6 @@ of the sentences is one that a person would say is left to the model (revisions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 
 from spear_core.inference.hint_words import AUXILIARIES, content_words, plain_words, stem
 from spear_core.inference.hints import capitalised
@@ -77,6 +76,7 @@ def sentence(text: str) -> str:
 
 
 def bare(answer: str) -> str:
+    """The answer alone, as a sentence."""
     return sentence(answer)
 
 
@@ -136,8 +136,3 @@ def last_question(text: str) -> str:
     line = " ".join(text.split())
     asked = re.findall(r"[^.?!]*\?", line)
     return asked[-1].strip() if asked else line
-
-
-def differing(candidates: Sequence[str]) -> Iterator[str]:
-    """The candidates without repetitions, in their order."""
-    yield from dict.fromkeys(c for c in candidates if c)

@@ -1,4 +1,4 @@
-"""Replies to many readers at once, streamed: a thread that drives the decoding engine. No storage, no training.
+"""Continuous batching: one thread drives the decoding engine and streams replies to many readers. No storage, no training.
 
 Whoever asks last waits for a step and not for the replies of those who asked before. Rows of different models, such as
 two versions of an adapter, are decoded in turn, a token each.

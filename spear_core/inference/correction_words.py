@@ -82,11 +82,12 @@ def asks_for_a_fact(question: Sequence[str]) -> bool:
 
 
 def begins_with(words: Sequence[str], openings: Phrases) -> bool:
+    """Whether the first words, at most eight, are one of the openings."""
     return any(tuple(words[:n]) in openings for n in range(1, min(len(words), 8) + 1))
 
 
 def is_flat(words: Sequence[str]) -> bool:
-    """ "no, oslo" or "wrong, it's oslo": an objection, then little but the answer."""
+    """An objection as in "no, oslo" or "wrong, it's oslo": an objection word, then little but the answer."""
     return len(words) <= 6 and begins_with(words, _FLAT)
 
 

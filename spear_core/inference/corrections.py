@@ -30,6 +30,8 @@ GREETING = "Hello."
 
 
 class Sign(IntEnum):
+    """How strongly a message looks like a correction."""
+
     NONE = 0
     WEAK = 1  # might be an answer to the question
     STRONG = 2
@@ -80,7 +82,7 @@ def _may_be_answered(follow_up: FollowUp, answer: str) -> bool:
 
 
 def _wrong_kind(words: list[str]) -> bool:
-    """ "wrong city", "you got the year wrong"."""
+    """As in "wrong city" or "you got the year wrong"."""
     said = {*words} - SMALL_WORDS
     return bool(said & {"wrong", "incorrect", "mistaken"}) and said <= KINDS_OF_THING | words_of.ABOUT_THE_REPLY
 

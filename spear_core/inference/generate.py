@@ -1,4 +1,4 @@
-"""How one reply is asked for: its settings, and what the engine is given for them. No decoding."""
+"""Settings of one reply, and the engine's request for it. No decoding."""
 
 from __future__ import annotations
 

@@ -121,6 +121,7 @@ def plain_words(text: str) -> list[str]:
 
 
 def plain(word: str) -> str:
+    """The word in lower case with a straight apostrophe."""
     return word.lower().replace("’", "'")
 
 

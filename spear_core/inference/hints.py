@@ -47,6 +47,8 @@ _LONGEST_SUBJECT = 20  # words
 
 
 class HintKind(StrEnum):
+    """What a hint does."""
+
     STATES = "states"  # the answer, or a part of it, is in the hint
     POINTS = "points"  # at the answer without saying it: "it starts with O", "a word of five letters"
     ASKS = "asks"  # for another form or content: "shorter", "in French please", "mention the date"

@@ -23,6 +23,7 @@ MANIFEST = "manifest.json"
 
 
 def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -206,10 +206,12 @@ def fingerprint_of(folder: Path) -> str:
 
 
 def free_bytes(device: torch.device) -> int:
+    """Free memory of the device, in bytes."""
     return int(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available)
 
 
 def check_memory(name: str, weight_bytes: int, device: torch.device) -> None:
+    """Raises ModelUnavailable where a model of this size would not fit into the free memory."""
     available = free_bytes(device)
     if weight_bytes * MEMORY_MARGIN > available:
         raise ModelUnavailable(

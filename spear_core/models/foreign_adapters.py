@@ -24,6 +24,8 @@ from spear_core.models.shared_base import AdapterState
 
 
 class Treatment(Enum):
+    """What is done with a field of PEFT's configuration."""
+
     HONOURED = "part of the scale or the rank, and computed with"
     IN_TENSORS = "says which matrices there are, which the tensors say too"
     NO_EFFECT = "matters for training or loading only"
@@ -137,6 +139,7 @@ def fit(tensors: Mapping[str, Tensor], config: ForeignConfig, initial: AdapterSt
 
     Args:
         tensors: PEFT's names -> A (rank, in) and B (out, rank).
+        config: what PEFT's configuration says of rank, scale and layers.
         initial: this instance's first adapter. Where the other one has nothing, its A is taken with B = 0: that adds
             nothing to the model, and can be trained on.
         scale: alpha / rank of this instance.

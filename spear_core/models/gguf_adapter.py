@@ -30,6 +30,7 @@ def write_gguf_adapter(file: Path, state: AdapterState, config: PretrainedConfig
     Args:
         file: replaced where it exists.
         state: PEFT's names -> A (rank, in) and B (out, rank).
+        config: of the base model, for the names of its matrices.
         alpha: the LoRA's; its rank is in the shapes.
 
     Raises:

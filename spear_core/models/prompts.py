@@ -26,7 +26,7 @@ Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content":
 ROLES = ("system", "user", "assistant")
 MIN_PROMPT_TOKENS = 16
 MAX_CHARACTERS_A_TOKEN = 32  # text beyond this many is dropped unread: it cannot fit, and reading it takes time
-MIN_LAST_MESSAGE_TOKENS = 8  # the system prompt gives way before less than this is left of the question
+MIN_LAST_MESSAGE_TOKENS = 8  # the system prompt is shortened before less than this is left of the question
 _SLOT = re.compile(r"QxSlot(\d+)xQ")  # stands for a message's text while the template is rendered
 _PLAIN_NAME = {"user": "User: ", "assistant": "Assistant: "}
 

@@ -44,7 +44,7 @@ class Reason(StrEnum):
     CORNER_DRIFT = "corner_drift"
 
 
-# refused only for what moved that nobody complained about
+# refused only for answers that moved without having been corrected
 DRIFTS = frozenset(
     {
         Reason.LEAKED,
@@ -89,6 +89,8 @@ class GateFigures:
 
 @dataclass(frozen=True)
 class Verdict:
+    """Whether an adapter may serve, why, and the figures behind it."""
+
     passed: bool
     reason: Reason
     figures: GateFigures = field(default_factory=GateFigures)
@@ -106,10 +108,12 @@ def decide(
     probes: Sequence[Probe] = (),
     gained: Reason | None = None,
 ) -> Verdict:
-    """DESIGN's gate: (a) the new traces moved the right way, (b) what was learned and known holds, (c) sanity.
+    """Decide whether an adapter may serve (docs/ARCHITECTURE.md, "What the gate checks").
+
+    (a) The new traces moved the right way, (b) what was learned and known holds, (c) sanity.
 
     `probes` are those that both measures answer. `gained` is MERGED or CONSOLIDATED for what has no new traces: it may
-    move what nobody complained about half as far, as no person asked for it.
+    move other answers half as far, as no person asked for it.
     """
     figures = _figures(before, after, probes)
 
@@ -146,7 +150,7 @@ def decide(
 def _moved(
     before: Measures, after: Measures, probes: Sequence[Probe], config: SpearConfig
 ) -> tuple[Reason, str] | None:
-    """What a person would call damage in the answers to questions that were not corrected, and of which kind."""
+    """The reason for a refusal because answers to other questions changed, and the kind of question."""
     of_kind: dict[str, list[tuple[ProbedAnswer, ProbedAnswer]]] = defaultdict(list)
     for probe, was, now in zip(probes, before.answers, after.answers, strict=True):
         of_kind[probe.kind].append((was, now))

@@ -1,9 +1,9 @@
-"""Memory that a round leaves behind: held by libraries for later, and of no use to a process that chats meanwhile.
+"""Returns memory to the system after a round, which libraries would keep for later.
 
 A round's rows come in hundreds of shapes. For each one oneDNN, with which torch multiplies on the CPU, compiles code, and
 keeps it for the last 1,024 of them; so does torch's own layer over it, in each thread. And glibc keeps what was freed
 between pieces that are in use. After four corrections of the pocket model that was 309 of 864 MiB; without it a round and
-a reply's first token take the same time (docs/RELIABILITY.md).
+a reply's first token take the same time (docs/LOG.md).
 
 glibc also has a heap of its own for each of many threads, eight a core, and what one of them freed helps no other.
 """

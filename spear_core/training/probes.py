@@ -33,7 +33,7 @@ class Kind(StrEnum):
     """Kinds of probes besides those that a model's starter questions name."""
 
     NEIGHBOUR = "neighbour"
-    RECENT = "recent"  # what the model said in past chats and nobody objected to
+    RECENT = "recent"  # replies of past chats without an objection
     GENERAL = "general"  # starter questions whose kind is not named
 
 
@@ -119,6 +119,7 @@ class Measures:
 
 
 def mean(values: Sequence[float]) -> float:
+    """The mean, 0.0 of nothing."""
     return sum(values) / len(values) if values else 0.0
 
 

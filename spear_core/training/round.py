@@ -1,4 +1,4 @@
-"""One learning round: train the twin, judge it at the gate, try again where it fails. No database, no publishing."""
+"""One learning round: train, check at the gate, try again where it fails. No database, no publishing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from spear_core.config import SpearConfig
 from spear_core.inference.rollout import answer_all
 from spear_core.models.prompts import template_token_ids
 from spear_core.models.shared_base import AdapterState, SharedBaseModels
+from spear_core.training.attempts import Attempts
 from spear_core.training.gate import Reason, Verdict, decide
 from spear_core.training.material import Anchors, HeldNeighbour, HeldNeighbours, Material, cap_loses
 from spear_core.training.neighbours import Neighbour, Neighbours, cut, telling_words
@@ -32,7 +33,6 @@ CONSOLIDATED_A_STEP = 4  # corrections in a mini-batch, each as it was asked and
 EARLIER_NEIGHBOURS = 12  # earlier corrections whose neighbours a round holds, and the gate asks
 REPLIES_CHECKED = 4
 CHECKED_TOKENS = 64  # of each answer that a round asks for
-HOLES = 0.2  # share of an anchor's question left out, once a round was refused for drift
 # nats per token: a confirmed answer is trained again once a merge has lowered it by this much, below SURE
 WEAKENED, SURE = 0.02, -0.05
 
@@ -128,10 +128,10 @@ class Learner:
         `neighbours` are those of the wins and of the replayed ones, by the traces' keys. `covers` says of a question
         whether the new adapter will be the one that answers it; where not, it changes nothing there.
 
-        What the gate refuses only for what moved that nobody complained about is repaired by `repair_steps` further
-        steps, in which leaking neighbours are held too. Without `repair_steps`, and for any other reason, it is trained
-        once more, gentler and with other draws of anchors and replay; for what moved, the sum of many rounds, up to
-        twice more, with anchors that have HOLES: by then the whole ones are known by heart, and hold nothing beside them.
+        An adapter that is refused only because other answers moved is repaired by `repair_steps` further steps, in which
+        leaking neighbours are held too. Without `repair_steps`, and for any other reason, it is trained again as ATTEMPTS
+        says, with other draws of anchors and replay; after a refusal for drift with anchors that have HOLES, because after
+        many rounds whole anchors are known by heart and no longer hold other answers.
         """
         started = time.monotonic()
         material, probes, checked = self._prepared(wins, loses, replay, seed, neighbours or {})
@@ -146,18 +146,10 @@ class Learner:
         material = replace(material, forgotten=forgotten)
         shown = wins[-1].prompt if wins else None
         before_text = self.answer([shown])[0] if shown else ""
-        attempt = _Attempt(self, current, material, probes, before, seed, on_step, on_check, measured)
+        attempt = Attempts(self, current, material, probes, before, seed, on_step, on_check, measured)
         verdict, report, after, replies, attempts = attempt.run([w.prompt for w in wins[-REPLIES_CHECKED:]])
-        return RoundResult(
-            state=self.shared_models.state() if verdict.passed else None,
-            verdict=verdict,
-            report=report,
-            before=before,
-            after=after,
-            attempts=attempts,
-            seconds=time.monotonic() - started,
-            proof=(shown, before_text, replies[-1]) if shown else None,
-        )
+        proof = (shown, before_text, replies[-1]) if shown else None
+        return self._result(verdict, report, before, after, started, attempts, proof)
 
     def consolidate(
         self,
@@ -192,16 +184,7 @@ class Learner:
             before, after, self.answer([t.prompt for t in own[:REPLIES_CHECKED]]), cfg, probes.all, Reason.CONSOLIDATED
         )
         log.info("consolidation: %d steps over %d corrections, %s", report.steps, len(own), verdict.reason)
-        return RoundResult(
-            state=self.shared_models.state() if verdict.passed else None,
-            verdict=verdict,
-            report=report,
-            before=before,
-            after=after,
-            attempts=1,
-            seconds=time.monotonic() - started,
-            proof=None,
-        )
+        return self._result(verdict, report, before, after, started)
 
     def run_merge(
         self,
@@ -210,10 +193,10 @@ class Learner:
         own: Sequence[Trace],
         seed: int,
     ) -> RoundResult:
-        """Take over an adapter merged with peers': train again what it weakened of the own confirmed wins, and judge.
+        """Adopt an adapter merged with peers': train the own confirmed wins again that it weakened, and judge.
 
-        Averaging leaves a part of each peer's corrections. What this peer knows best how to restore are its own; as
-        everyone does so and shares the result, all of them become whole (FedAvg with local training between).
+        Averaging weakens each peer's corrections. Each peer restores its own and shares the result, so that after some
+        syncs all of them hold (FedAvg with local training between).
         Raises TrainingFailed where the numbers break.
         """
         started = time.monotonic()
@@ -237,16 +220,21 @@ class Learner:
         replies = self.answer([t.prompt for t in own[-REPLIES_CHECKED:]]) if own else []
         verdict = decide(before, after, replies, self.config, probes.all, Reason.MERGED)
         log.info("merge: %d of %d own wins trained again, %s", len(weak), len(wins), verdict.reason)
-        return RoundResult(
-            state=self.shared_models.state() if verdict.passed else None,
-            verdict=verdict,
-            report=report,
-            before=before,
-            after=after,
-            attempts=1,
-            seconds=time.monotonic() - started,
-            proof=None,
-        )
+        return self._result(verdict, report, before, after, started)
+
+    def _result(
+        self,
+        verdict: Verdict,
+        report: Report,
+        before: Measures,
+        after: Measures,
+        started: float,
+        attempts: int = 1,
+        proof: tuple[Messages, str, str] | None = None,
+    ) -> RoundResult:
+        """`started` is the monotonic time at which the round began, in seconds."""
+        state = self.shared_models.state() if verdict.passed else None
+        return RoundResult(state, verdict, report, before, after, attempts, time.monotonic() - started, proof)
 
     def _prepared(
         self,
@@ -327,81 +315,6 @@ class Learner:
         return score_rows(self.shared_models.training, examples, self.pad_id, self.config.micro_batch, self.priority)
 
 
-@dataclass(frozen=True)
-class _Attempt:
-    """The attempts of one round, until the gate is content or nothing is left to try."""
-
-    learner: Learner
-    current: AdapterState | None
-    material: Material
-    probes: Probes
-    before: Measures
-    seed: int
-    on_step: Callable[[Progress], None]
-    on_check: Callable[[], None]
-    measured: Callable[[], Measures]
-
-    def run(self, asked: Sequence[Messages]) -> tuple[Verdict, Report, Measures, list[str], int]:
-        """The last verdict, its training and measures, the replies to `asked`, and how many attempts there were."""
-        cfg = self.learner.config
-        rates = (cfg.learning_rate, cfg.learning_rate / 2, cfg.learning_rate)
-        material, repaired = self.material, False
-        attempts = 0
-        while True:
-            if not repaired:
-                self.learner.shared_models.load(self.current)
-            number = attempts
-            attempts += 1
-            trainer = self.learner.trainer(cfg)
-            report = trainer.train(material, self.seed + number, self.on_step, rates[number])
-            self.on_check()
-            after = self.measured()
-            replies = self.learner.answer(asked) if asked else []
-            verdict = decide(self.before, after, replies, cfg, self.probes.all)
-            log.info("round attempt %d: %d steps, %s %s", attempts, report.steps, verdict.reason, verdict.figures.kind)
-            if verdict.passed or report.skipped or attempts == len(rates):
-                break
-            repaired = verdict.is_drift and self.learner.config.repair_steps > 0
-            if repaired:
-                cfg, material = self._repair(material, after)
-            elif verdict.is_drift:
-                cfg = cfg.replace(anchor_dropout=max(HOLES, cfg.anchor_dropout))
-            elif attempts == 2:
-                break
-        return verdict, report, after, replies, attempts
-
-    def _repair(self, material: Material, after: Measures) -> tuple[SpearConfig, Material]:
-        """Few steps that hold harder, leaking neighbours among what is held."""
-        config = self.learner.config
-        steps = config.repair_steps
-        leaking = [
-            HeldNeighbour(
-                replace(cut(p.example, config.neighbour_tokens), confidence=config.neighbour_weight),
-                replace(
-                    p.example, completion_ids=win.completion_ids, mask=win.mask, confidence=2 * config.taught_weight
-                ),
-            )
-            for p, answer in zip(self.probes.all, after.answers, strict=True)
-            if answer.leaks
-            for win in material.wins
-        ]
-        near = material.neighbours
-        if leaking:
-            near = HeldNeighbours(
-                near.pool if near else self.learner.anchors.with_examples([]),
-                [*leaking, *(near.new if near else ())],
-                near.earlier if near else (),
-            )
-        firm = config.replace(
-            max_steps=2 * steps,
-            settle_steps=steps,
-            anchor_weight=2 * config.anchor_weight,
-            anchors_a_step=2 * config.anchors_a_step,
-            neighbours_a_step=max(2 * config.neighbours_a_step, len(leaking)),
-        )
-        return firm, replace(material, neighbours=near)
-
-
 def _sample(older: Sequence[_T], seed: int, most: int = OLDER_CHECKED) -> list[_T]:
-    """What the gate asks again."""
+    """A seeded choice of at most `most`, in random order where some are left out."""
     return list(older) if len(older) <= most else random.Random(seed).sample(list(older), most)

@@ -158,7 +158,7 @@ class Row:
 def score_rows(
     model: Any, examples: Sequence[Encoded], pad_id: int, micro_batch: int, priority: Callable[[], None] = lambda: None
 ) -> list[Row]:
-    """Every completion by teacher forcing, `micro_batch` at a time; `pace` is called before each forward."""
+    """Every completion by teacher forcing, `micro_batch` at a time; `priority` is called before each forward."""
     rows: dict[int, Row] = {}
     for indices in batches_by_prompt(examples, micro_batch):
         priority()
@@ -231,7 +231,7 @@ def trunk_of(model: Any) -> Trunk | None:
 
 
 def drop_kept_states(model: Any, keep: Sequence[Encoded] = ()) -> None:
-    """Forget the hidden states of every text but these: what somebody erased must not stay in memory."""
+    """Drop the kept hidden states of every text but these: erased texts must not stay in memory."""
     if trunk := trunk_of(model):
         trunk.cache.drop({text_key(e) for e in keep})
 
@@ -380,7 +380,7 @@ def _packs(causal: Any, trial: Sequence[Encoded]) -> bool:
 
 
 def _plain_head(causal: Any, example: Encoded) -> bool:
-    """Are the model's own logits the head's linear map, for states as they come and for enormous ones?
+    """Whether the model's own logits are the head's linear map, for usual states and for very large ones.
 
     Soft caps (Gemma 2: 30 tanh(logit / 30)) leave small logits almost alone, so small ones prove nothing.
     """

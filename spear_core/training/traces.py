@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from spear_core.config import SpearConfig
 from spear_core.models.prompts import encode_completion, encode_prompt, end_token_ids
@@ -20,7 +20,7 @@ class Trace:
     `confidence` in (0, 1]; `confirmed` marks a win that a person confirmed, which is what stopping and the gate go by.
     """
 
-    side: str  # win | lose
+    side: Literal["win", "lose"]
     prompt: Messages
     completion: str
     confidence: float = 1.0

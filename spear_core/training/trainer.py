@@ -32,7 +32,7 @@ PRESSURE = 0.1  # weight of unlikelihood, without a margin, in these further ste
 
 @dataclass(frozen=True)
 class Progress:
-    """Told after every step: how far, out of how many at most."""
+    """Reported after every step: the step, and how many there are at most."""
 
     step: int
     max_steps: int
@@ -102,7 +102,7 @@ class _Draws:
 
 
 class Trainer:
-    """Trains the LoRA parameters of one PeftModel. `pace` is called between micro-steps and may wait."""
+    """Trains the LoRA parameters of one PeftModel. `priority` is called between micro-steps and may wait."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Trainer:
         on_step: Callable[[Progress], None] = lambda p: None,
         learning_rate: float | None = None,
     ) -> Report:
-        """Run the round's steps. Without a win nothing is trained (unlikelihood alone collapses the model).
+        """Run the steps of a round. Without a win nothing is trained (unlikelihood alone collapses the model).
 
         Raises TrainingFailed on a loss or gradient that is not finite.
         """

@@ -29,6 +29,7 @@ TextKey = tuple[tuple[int, ...], tuple[int, ...]]  # prompt ids, completion ids
 
 
 def text_key(example: Encoded) -> TextKey:
+    """What hidden states are cached by: prompt and completion as token ids."""
     return example.prompt_ids, example.completion_ids
 
 

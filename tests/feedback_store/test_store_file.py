@@ -19,7 +19,7 @@ from sqlite_utils import Database
 
 import feedback_store
 from feedback_store import Store, StoreCorrupt, StoreError, StoreUnavailable, write_ahead_log
-from feedback_store.database import READERS
+from feedback_store.connection import READERS
 from feedback_store.migrations import MIGRATIONS, known_names
 from tests.feedback_store.harness import StoreHarness
 
@@ -124,7 +124,7 @@ def test_every_connection_is_of_the_very_file_whatever_becomes_of_its_name(
     for file in list(path.parent.iterdir()):
         file.rename(tmp_path / file.name)
     with Store(path) as another:
-        counts = [db.execute("SELECT count(*) FROM conversations").fetchone()[0] for db in store._opened]
+        counts = [db.execute("SELECT count(*) FROM conversations").fetchone()[0] for db in store._connection._opened]
         assert counts == [1] * (1 + READERS + 1)  # one writes, one takes over the log
         assert another.conversations() == []
 

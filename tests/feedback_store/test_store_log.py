@@ -130,7 +130,7 @@ def test_what_a_disk_did_not_let_it_take_over_is_taken_over_later(
         broken.setattr(WriteAheadLog, "_checkpoint", full)
         write(store, ROWS)
         assert failed.wait(60)
-        wait_until(lambda: not store._log._is_due)
+        wait_until(lambda: not store._connection.log._is_due)
     assert store.setting("said 1") == "said 1"
     write(store, ROWS, "later")
     wait_until(lambda: b"said 1" in path.read_bytes())

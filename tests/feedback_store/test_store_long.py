@@ -67,8 +67,8 @@ def small_window(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def asked(store: Store) -> list[Database]:
     """The connections that calls go through; the log's thread has one of its own."""
-    assert store._log
-    return [db for db in store._opened if db is not store._log._db]
+    assert store._connection.log
+    return [db for db in store._connection._opened if db is not store._connection.log._db]
 
 
 @contextmanager

@@ -42,5 +42,5 @@ def test_what_was_stored_before_is_folded_by_the_migration(store: Store) -> None
     store._db.executescript("ALTER TABLE conversations DROP COLUMN folded; ALTER TABLE messages DROP COLUMN folded;")
     name = next(m.name for m in MIGRATIONS.applied(store._db) if m.name.endswith("_search"))
     store._db.execute("DELETE FROM _sqlite_migrations WHERE name = ?", [name])
-    store._migrate()
+    store._connection._migrate()
     assert store.conversations_saying("äpfel") == store.conversations_saying("öl") == {conversation.id}

@@ -21,6 +21,7 @@ from services.accounts.users_file import Accounts, Role, add_user, make_key
 from services.app import AppServices
 from ui.page import build_page
 from ui.serve import bind, make_app
+from ui.visitor import Visitor
 
 PASSWORD = "correct horse battery"
 USERS: dict[str, Role] = {"anna": "owner", "ben": "guest", "cora": "guest"}
@@ -90,7 +91,7 @@ def running(
     access = Access(app_services, accounts)
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    app = make_app(build_page(access.for_visitors()), access, insecure=insecure, port=port)
+    app = make_app(build_page(Visitor(access)), access, insecure=insecure, port=port)
     server = uvicorn.Server(server_config(app, 1, trusted_proxies))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 import app
+from cli.settings_docs import page as page_of_the_settings
 from services.peers.settings import FederationSettings
 from services.settings import Settings
 from services.settings_file import TABLES, as_toml, read_settings
 from spear_core.config import PRESETS, SpearConfig
 from spear_core.errors import ConfigError
+from spear_core.setting_fields import setting_fields
 
 DEFAULTS = {"model": "some-model", "data_folder": Path("data")}
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "SETTINGS.md"
@@ -200,3 +202,20 @@ def test_flags_about_peers_win_over_the_file(tmp_path: Path, monkeypatch: pytest
 def test_the_example_of_the_page_is_a_valid_file(file: Path) -> None:
     example = DOCS.read_text().split("```toml\n")[1].split("```")[0]
     assert read(file, example).spear == {"max_new_tokens": 128}
+
+
+def test_the_page_is_what_the_settings_say() -> None:
+    assert page_of_the_settings(DOCS.read_text()) == DOCS.read_text(), "run: python -m cli.settings_docs"
+
+
+@pytest.mark.parametrize("settings", [Settings, SpearConfig, FederationSettings])
+def test_every_key_says_what_it_means(settings: type) -> None:
+    silent = [name for name, field in setting_fields(settings).items() if name not in TABLES and not field.meaning]
+    assert silent == []
+
+
+def test_help_says_what_every_flag_means() -> None:
+    said = " ".join(app.make_parser().format_help().split())
+    for name, field in setting_fields(Settings).items():
+        if name not in TABLES:
+            assert " ".join(field.meaning.replace("`", "").split())[:40] in said, name

@@ -1,4 +1,4 @@
-"""The boxes under the talk, which take the composer's place: one for a hint, one for an answer of the person's own."""
+"""The boxes under the conversation, which take the composer's place: one for a hint, one for an answer of the person's own."""
 
 from __future__ import annotations
 

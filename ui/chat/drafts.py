@@ -1,4 +1,4 @@
-"""What a visitor has begun in the boxes under the talk: which box is open, and what was typed and not sent yet. Pure."""
+"""Drafts in the boxes under the conversation: which box is open, and what was typed and not sent yet. Pure."""
 
 from __future__ import annotations
 

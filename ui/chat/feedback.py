@@ -16,7 +16,9 @@ from ui.chat.handlers import WRITING, ChatHandlers, coming
 from ui.errors import UNREADABLE, USER_ERRORS, number, show_errors, word
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from services.chat.chat import ChatService
+    from services.chat.feedback import FeedbackService
+    from ui.visitor import Visitor
 
 BOXES = 8  # outputs of `box_updates`
 
@@ -24,10 +26,17 @@ BOXES = 8  # outputs of `box_updates`
 class FeedbackHandlers:
     """What the thumbs, the verdict buttons and the two boxes do. `talk` streams and shows conversations."""
 
-    def __init__(self, app_services: AppServices, talk: ChatHandlers) -> None:
-        self.chat = app_services.chat
-        self.feedback = app_services.feedback
+    def __init__(self, visitor: Visitor, talk: ChatHandlers) -> None:
+        self.visitor = visitor
         self.talk = talk
+
+    @property
+    def chat(self) -> ChatService:
+        return self.visitor.chat
+
+    @property
+    def feedback(self) -> FeedbackService:
+        return self.visitor.feedback
 
     @show_errors
     def vote(

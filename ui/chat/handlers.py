@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from feedback_store.records import Kind, Role
 from services.views import ConversationView, MessageView
 from ui.chat import messages as m
 from ui.chat.boxes import box_updates
@@ -19,7 +20,9 @@ from ui.errors import USER_ERRORS, show_errors, word
 from ui.learning.comparison import comparison_html
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from services.chat.chat import ChatService
+    from services.learning.comparison import ComparisonService
+    from ui.visitor import Visitor
 
 SHOWN = 17  # outputs of `show`
 FRAME_SECONDS = 0.05  # a streamed reply is redrawn at most this often
@@ -27,7 +30,7 @@ IDLE: dict[str, Any] = {"submit_btn": "Send", "stop_btn": False}
 WRITING: dict[str, Any] = {"submit_btn": False, "stop_btn": "Stop"}
 
 
-def coming(conversation_id: str, role: str, text: str, kind: str = "message") -> MessageView:
+def coming(conversation_id: str, role: Role, text: str, kind: Kind = "message") -> MessageView:
     """A message that is about to be stored, shown at once; it has no id, so nothing can be done to it yet."""
     return MessageView("", conversation_id, role, kind, text, complete=role == "user")
 
@@ -40,10 +43,16 @@ def _before(messages: list[MessageView], message_id: str) -> list[MessageView]:
 class ChatHandlers:
     """What the chat tab's events do. Holds no state of a visitor: that is in the page."""
 
-    def __init__(self, app_services: AppServices) -> None:
-        self.app_services = app_services
-        self.chat = app_services.chat
-        self.comparison = app_services.comparison
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+
+    @property
+    def chat(self) -> ChatService:
+        return self.visitor.chat
+
+    @property
+    def comparison(self) -> ComparisonService:
+        return self.visitor.comparison
 
     # -- what a visitor may see: the one place that asks which conversations there are ---------------------------------
 
@@ -69,7 +78,7 @@ class ChatHandlers:
         sampling = self.chat.sampling(shown) if shown else self.chat.usual_sampling()
         text: dict[str, Any] = {"value": drafts.composer} if drafts.rewritten else {}
         return (
-            m.chat_value(self.messages(shown), shown, invitation_html(self.app_services.model)),
+            m.chat_value(self.messages(shown), shown, invitation_html(self.visitor.model)),
             list_html(self._conversations(search), shown, search),
             shown,
             gr.update(**IDLE, **text),
@@ -87,7 +96,7 @@ class ChatHandlers:
         current = self._opened(conversation_id)
         shown = current.id if current else None
         return (
-            m.chat_value(self.messages(shown), shown, invitation_html(self.app_services.model)),
+            m.chat_value(self.messages(shown), shown, invitation_html(self.visitor.model)),
             list_html(self._conversations(search), shown, search),
             shown,
             gr.update(**IDLE),
@@ -279,7 +288,7 @@ class ChatHandlers:
     @show_errors
     def whole(self, conversation_id: str | None) -> Any:
         """For a page that does not show what the last change builds on."""
-        return m.chat_value(self.messages(conversation_id), conversation_id, invitation_html(self.app_services.model))
+        return m.chat_value(self.messages(conversation_id), conversation_id, invitation_html(self.visitor.model))
 
     @show_errors
     def compare(self, event: gr.EventData) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""MessageView -> the rows that the chat shows. Pure functions; every word of a person or a model is escaped.
+"""Renders MessageViews as the rows of the chat. Pure functions; every word of a person or a model is escaped.
 
 A row is HTML with its key, so that the page redraws only what changed; buttons say in `data-` attributes what they do
 and to which message, and assets/chat.js turns their clicks into events.

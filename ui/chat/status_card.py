@@ -13,7 +13,8 @@ from ui.events import QUIET
 from ui.words import duration, version_name
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from services.user_session import UserLearning
+    from ui.visitor import Visitor
 
 POLL_INTERVAL_SECONDS = 1.0
 BUSY_POLL_INTERVAL_SECONDS = 0.3  # while a round runs: its steps are worth watching
@@ -194,8 +195,12 @@ def restored_words(version: int) -> str:
 class StatusCard:
     """The card with its buttons. `build` lays it out inside an open Blocks; `wire` connects the events."""
 
-    def __init__(self, app_services: AppServices) -> None:
-        self.learning = app_services.learning
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+
+    @property
+    def learning(self) -> UserLearning:
+        return self.visitor.learning
 
     def build(self) -> None:
         status = self.learning.status()

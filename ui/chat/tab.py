@@ -1,4 +1,4 @@
-"""The chat tab: what stands where, and which event calls which handler. The handlers are in chat_handlers.py."""
+"""The Chat tab: its layout, and which event calls which handler. The handlers are in handlers.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ui.events import QUIET
 from ui.theme.assets import script
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from ui.visitor import Visitor
 
 # Queued all the same: an event outside the queue cannot show a warning.
 FAST: dict[str, Any] = {**QUIET, "concurrency_id": "quick", "concurrency_limit": 16}
@@ -47,12 +47,12 @@ watch('value', () => {
 class ChatTab:
     """Builds the tab inside an open Blocks. The shown conversation's id lives in the browser: a reload finds it."""
 
-    def __init__(self, app_services: AppServices) -> None:
-        self.app_services = app_services
-        self.do = ChatHandlers(app_services)
-        self.said = FeedbackHandlers(app_services, self.do)
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+        self.do = ChatHandlers(visitor)
+        self.said = FeedbackHandlers(visitor, self.do)
         self.boxes = Boxes()
-        self.status_card = StatusCard(app_services)
+        self.status_card = StatusCard(visitor)
 
     def build(self) -> None:
         # A fixed secret: the id of a conversation is no secret, and a random one would not outlive the process.
@@ -85,7 +85,7 @@ class ChatTab:
 
     def _chat(self) -> None:
         self.chat = gr.HTML(
-            chat_value([], invitation=invitation_html(self.app_services.model)),
+            chat_value([], invitation=invitation_html(self.visitor.model)),
             elem_id="chat",
             html_template='<div class="log" role="log" aria-label="Conversation" tabindex="0" hidden></div>'
             '<div class="nothing-said"></div>',
@@ -115,7 +115,7 @@ class ChatTab:
                 self._settings()
 
     def _settings(self) -> None:
-        usual = self.app_services.chat.usual_sampling()
+        usual = self.visitor.chat.usual_sampling()
         self.no_learning = gr.Checkbox(label="Don't learn from this chat", container=False, elem_id="no-learning")
         self.system = gr.Textbox(
             label="System prompt: what the model is told before everything else",

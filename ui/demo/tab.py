@@ -1,4 +1,4 @@
-"""The Demo tab: one button, and the learning model leaves the frozen one behind. The run is in services/demo.py."""
+"""The Demo tab: starts and shows the demonstration, which services/demo.py runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ui.events import QUIET
 from ui.learning.plots import Series, line_plot
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from services.user_session import UserDemo
+    from ui.visitor import Visitor
 
 POLL_INTERVAL_SECONDS = 0.5  # only while the tab is open
 WINDOW = 10  # first answers are counted over the last so many questions
@@ -29,9 +30,9 @@ PILLS = {
 }
 INTRODUCTION = (
     "A simulated person chats with the small built-in model about things it half knows, gives partial hints when it is "
-    "wrong (“it starts with g”), and confirms what is right. Each confirmed answer is really trained and really checked "
-    "on this machine, while a frozen copy of the model is asked the same. It all happens on a scratch adapter: your "
-    "conversations and your model are not touched."
+    "wrong (“it starts with g”), and confirms what is right. Each confirmed answer is trained and checked "
+    "on this machine, while a frozen copy of the model is asked the same questions. A temporary adapter is used: your "
+    "conversations and your model are not changed."
 )
 
 
@@ -97,7 +98,7 @@ def demo_html(view: DemoView) -> str:
     ]
     counted = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures)
     turns = "".join(map(_turn, reversed(view.turns)))
-    talk = f"<ol>{turns}</ol>" if turns else '<p class="none">The talk will stand here, newest first.</p>'
+    talk = f"<ol>{turns}</ol>" if turns else '<p class="none">Messages will appear here, newest first.</p>'
     done = f' aria-valuenow="{asked}" aria-valuemin="0" aria-valuemax="{view.total}"'
     share = 100 * asked / view.total if view.total else 0
     now = escape(view.now or _at_rest(view))
@@ -107,7 +108,7 @@ def demo_html(view: DemoView) -> str:
         f'<h3>What it learns</h3><span class="pill">{PILLS[view.phase]}</span></header><div class="bar" {bar}</div>'
         f'<p class="now" role="status">{now}</p><div class="plots">{exam_plot}{first_plot}</div>'
         f'<dl class="figures">{counted}</dl></section>'
-        f'<section class="card talk"><header><h3>What is said</h3></header>{talk}</section></div>'
+        f'<section class="card talk"><header><h3>Conversation</h3></header>{talk}</section></div>'
     )
 
 
@@ -119,7 +120,7 @@ def _at_rest(view: DemoView) -> str:
             return "Paused. Press Resume to go on."
         case "done":
             gain = round(100 * ((view.exam[-1][1] if view.exam else 0) - view.exam_frozen))
-            return f"Finished: {gain:+d} points in wordings never trained on. Reset throws it all away."
+            return f"Finished: {gain:+d} points in wordings never trained on. Reset deletes it."
         case _:
             return ""
 
@@ -127,8 +128,12 @@ def _at_rest(view: DemoView) -> str:
 class DemoTab:
     """`build` lays the tab out inside an open gr.Tab; `wire` connects the events. Nothing is polled while it is closed."""
 
-    def __init__(self, app_services: AppServices) -> None:
-        self.demo = app_services.demo
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+
+    @property
+    def demo(self) -> UserDemo:
+        return self.visitor.demo
 
     def build(self) -> None:
         with gr.Column(elem_id="demo"):

@@ -1,4 +1,4 @@
-"""The circle as HTML: this instance, its peers, who knocks, what was merged. Pure functions; strangers' words are escaped."""
+"""Renders the federation as HTML: this instance, its peers, join requests and merges. Pure functions; all text is escaped."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from html import escape
 from services.peers.views import CircleView, JoinRequestView, MergeView, PeerView
 
 NO_PEERS = (
-    '<div class="empty"><p><b>No peers yet.</b> This is how a circle begins:</p><ol>'
+    '<div class="empty"><p><b>No peers yet.</b> To connect two instances:</p><ol>'
     "<li>Give your address (under <i>This instance</i>) to someone who runs this app with the same model.</li>"
     "<li>Enter theirs above, or start with <code>--peer http://host:7860#key</code>.</li>"
-    "<li>Each of you approves the other once. From then on what one teaches, all learn.</li></ol></div>"
+    "<li>Each of you approves the other once. From then on each learns what the other is taught.</li></ol></div>"
 )
 NO_MERGES = '<div class="empty"><p>Nothing has been merged yet.</p></div>'
-# what is sent, and the honest sentence
+# what is sent, and what is not
 PRIVACY = (
     "<p><b>Sent to approved peers:</b> the adapter (numbers), how many right answers it learned from, a round number, "
     "the time, your public key. <b>Never sent:</b> what you or the model wrote, votes, hints. But an adapter can leak what "
@@ -38,7 +38,7 @@ def _button(do: str, label: str, key: str, about: str, kind: str = "sm") -> str:
 
 
 def self_html(circle: CircleView) -> str:
-    """Who this instance is, and what leaves it."""
+    """This instance: its fingerprint, its address, and what it sends."""
     return (
         '<section class="card"><header><h3>This instance</h3></header>'
         '<dl class="self"><dt>Fingerprint</dt>'
@@ -53,9 +53,9 @@ def self_html(circle: CircleView) -> str:
 def _peer(peer: PeerView) -> str:
     state, meaning = ("trouble", "The last contact failed.") if peer.failures else ("approved", "Its key is pinned.")
     pill = f'<span class="pill {state}" title="{meaning}">{state}</span>'
-    warning = "<p>Plain http: others on the way can read along.</p>" if peer.unprotected else ""
-    where = escape(peer.url) or "comes to us"
-    taken = f" · its round {peer.round} is here" if peer.round is not None else ""
+    warning = "<p>Plain http: others on the network can read what is sent.</p>" if peer.unprotected else ""
+    where = escape(peer.url) or "contacts this instance"
+    taken = f" · round {peer.round} received" if peer.round is not None else ""
     return (
         f'<li class="entry"><header><h4>{escape(peer.name)}</h4>{pill}</header>'
         f"<p>{escape(peer.words) or 'Not asked yet.'}</p>{warning}<footer><p><code>{peer.fingerprint}</code> · {where}"
@@ -68,7 +68,7 @@ def _send_join_request(join_request: JoinRequestView) -> str:
     name = join_request.name or "Someone without a name"
     return (
         f'<li class="entry"><header><h4>{escape(name)}</h4><span class="pill" title="It may not do anything yet.">'
-        f"knocks</span></header><p>Compare this fingerprint with your peer before you say yes: <code>{join_request.fingerprint}"
+        f"asks to join</span></header><p>Compare this fingerprint with your peer before you approve it: <code>{join_request.fingerprint}"
         f"</code></p><footer><p>{escape(join_request.url) or 'gives no address'} · from {escape(join_request.remote)}</p>"
         f'<div class="buttons">{_button("approve", "Approve", join_request.key, name)}'
         f"{_button('decline', 'Decline', join_request.key, name)}</div></footer></li>"
@@ -84,7 +84,7 @@ def _merge(merge: MergeView) -> str:
 
 
 def peers_html(circle: CircleView) -> str:
-    """Who knocks, and the approved peers."""
+    """Join requests and approved peers."""
     join_requests = "".join(map(_send_join_request, circle.join_requests))
     peers = "".join(map(_peer, circle.peers))
     return (
@@ -94,7 +94,7 @@ def peers_html(circle: CircleView) -> str:
 
 
 def merges_html(circle: CircleView) -> str:
-    """What became of what peers sent, newest first."""
+    """Merges of what peers sent, newest first."""
     merges = "".join(map(_merge, circle.merges))
     return (
         '<section class="card"><header><h3>Merges</h3></header><p class="detail">A merge passes the same gate as a '

@@ -1,4 +1,4 @@
-"""The Federation tab: this instance's key, its peers, merges. The HTML is in federation_lists.py; no rules here."""
+"""The Federation tab: this instance's key, its peers, merges. The HTML is made in lists.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ui.events import QUIET
 from ui.federation.lists import merges_html, peers_html, self_html
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from services.user_session import UserSync
+    from ui.visitor import Visitor
 
 POLL_INTERVAL_SECONDS = 2.0  # only while the tab is open
 # where no address is configured, the one under which the visitor came is the best guess
@@ -40,8 +41,12 @@ element.addEventListener('click', (event) => {
 class FederationTab:
     """`build` lays the tab out inside an open gr.Tab; `wire` connects the events. Nothing runs while it is closed."""
 
-    def __init__(self, app_services: AppServices) -> None:
-        self.sync = app_services.sync
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+
+    @property
+    def sync(self) -> UserSync:
+        return self.visitor.sync
 
     def build(self) -> None:
         with gr.Row(elem_id="federation", elem_classes="lists"):

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from services.data.backup_contents import BackupView
+from services.user_session import UserBackups
 from ui.errors import show_errors
 from ui.events import QUIET
 from ui.words import counted
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from ui.visitor import Visitor
 
 ABOUT = (
     "A backup keeps what is forgotten or deleted later. Erasing from backups makes a new backup and deletes those that hold "
@@ -27,9 +28,12 @@ NONE_HELD = "No backup holds anything that was erased."
 class LearningBackups:
     """For owners; guests do not see the card, and are shown no backup."""
 
-    def __init__(self, app_services: AppServices) -> None:
-        self.learning = app_services.learning
-        self.backups = app_services.backups
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+
+    @property
+    def backups(self) -> UserBackups:
+        return self.visitor.backups
 
     def build(self) -> None:
         with gr.Column(elem_id="backups", elem_classes="card"):
@@ -51,7 +55,7 @@ class LearningBackups:
 
     @show_errors
     def redraw(self) -> tuple[str, gr.Button]:
-        views = self.backups.views() if self.learning.sees_others else []
+        views = self.backups.views() if self.visitor.learning.sees_others else []
         return backups_html(views), gr.Button(visible=any(view.holds_erased for view in views))
 
     @show_errors

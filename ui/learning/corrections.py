@@ -1,4 +1,4 @@
-"""The lists of the Learning tab: what was learned and can be forgotten, which adapters exist. HTML: learning_lists.py."""
+"""The lists of the Learning tab: what was learned and can be forgotten, which adapters exist. The HTML is made in lists.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from ui.learning.lists import LEARNED_STATUS, PAGE_LENGTH, SOURCES, adapters_htm
 from ui.words import counted
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from services.user_session import UserBackups, UserLearning
+    from ui.visitor import Visitor
 
 FILTERED = 1000  # entries that a filter looks through
 POLL_INTERVAL_SECONDS = 2.0  # only while the tab is open
@@ -79,9 +80,16 @@ dialog.addEventListener('click', (event) => {
 class LearningTab:
     """`build_learned` and `build_adapters` lay the lists out; `wire` connects them. Nothing runs while the tab is closed."""
 
-    def __init__(self, app_services: AppServices) -> None:
-        self.learning = app_services.learning
-        self.backups = app_services.backups
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+
+    @property
+    def learning(self) -> UserLearning:
+        return self.visitor.learning
+
+    @property
+    def backups(self) -> UserBackups:
+        return self.visitor.backups
 
     def build_learned(self) -> None:
         with gr.Row(elem_id="learned-filter"):

@@ -1,6 +1,6 @@
 """What was learned, and the adapters, as HTML. Pure functions; every word of a person or a model is escaped.
 
-A button says what it is about in `data-` attributes; the scripts of learning_tab.py turn its click into an event.
+A button says what it is about in `data-` attributes; the scripts of corrections.py turn its click into an event.
 """
 
 from __future__ import annotations

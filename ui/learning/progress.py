@@ -1,4 +1,4 @@
-"""Did it learn anything? The answer in a sentence, in numbers and in plots. Rendering is pure."""
+"""The progress card: what the model has learned, in a sentence, figures and plots. Rendering is pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ui.events import QUIET
 from ui.learning.plots import WIDE, Point, Series, line_plot, plain
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from services.learning.progress import ProgressService
+    from ui.visitor import Visitor
 
 WINDOW = 20  # replies that a share is taken over
 LAST_ROUNDS = 8  # verdicts that are listed
@@ -151,8 +152,12 @@ def progress_html(view: ProgressView) -> str:
 class LearningProgress:
     """The card at the head of the Learning tab."""
 
-    def __init__(self, app_services: AppServices) -> None:
-        self.progress = app_services.progress
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+
+    @property
+    def progress(self) -> ProgressService:
+        return self.visitor.progress
 
     def build(self) -> None:
         self.card = gr.HTML(elem_id="progress", apply_default_css=False)

@@ -1,4 +1,4 @@
-"""The Learning tab from its parts: the figures, what was learned, the versions and what can be done with them."""
+"""The Learning tab: progress, corrections, and versions of the adapter."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ui.learning.progress import LearningProgress
 from ui.learning.versions import LearningVersions
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from ui.visitor import Visitor
 
 
 class LearningPage:
     """`build` lays the tab out inside an open gr.Tab; `wire` connects the events. Nothing runs while it is closed."""
 
-    def __init__(self, app_services: AppServices) -> None:
-        self.figures = LearningProgress(app_services)
-        self.lists = LearningTab(app_services)
-        self.versions = LearningVersions(app_services)
-        self.backups = LearningBackups(app_services)
+    def __init__(self, visitor: Visitor) -> None:
+        self.figures = LearningProgress(visitor)
+        self.lists = LearningTab(visitor)
+        self.versions = LearningVersions(visitor)
+        self.backups = LearningBackups(visitor)
 
     def build(self) -> None:
         with gr.Column(elem_id="learning-all"):

@@ -1,4 +1,4 @@
-"""Versions of the adapter at work: one prompt before and after, a version as a zip, a zip as a version."""
+"""Versions of the adapter: comparing two on one prompt, download and upload as a zip file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from ui.learning.comparison import comparison_html
 from ui.words import version_name
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from services.learning.comparison import ComparisonService
+    from services.user_session import UserAdapterFiles, UserLearning
+    from ui.visitor import Visitor
 
 ABOUT_UPLOAD = (
     "<p class='detail'>A zip file with an adapter in PEFT's format, made for this model with the same rank. It is used only "
@@ -25,10 +27,20 @@ ABOUT_UPLOAD = (
 class LearningVersions:
     """The tools under the list of versions."""
 
-    def __init__(self, app_services: AppServices) -> None:
-        self.learning = app_services.learning
-        self.comparison = app_services.comparison
-        self.files = app_services.adapter_files
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+
+    @property
+    def learning(self) -> UserLearning:
+        return self.visitor.learning
+
+    @property
+    def comparison(self) -> ComparisonService:
+        return self.visitor.comparison
+
+    @property
+    def files(self) -> UserAdapterFiles:
+        return self.visitor.adapter_files
 
     def build(self) -> None:
         with gr.Column(elem_id="versions", elem_classes="card"):

@@ -14,7 +14,8 @@ from ui.errors import USER_ERRORS, show_errors
 from ui.events import QUIET
 
 if TYPE_CHECKING:
-    from services.app import AppServices
+    from services.user_session import UserModels
+    from ui.visitor import Visitor
 
 RELOAD = "(switched) => { if (switched) location.reload(); }"
 INTRODUCTION = (
@@ -79,10 +80,13 @@ def memory_html(memory: MemoryView) -> str:
 class ModelsTab:
     """`build` lays the tab out inside an open gr.Tab; `wire` connects the events."""
 
-    def __init__(self, app_services: AppServices, header: gr.HTML, header_html: Callable[[ModelView], str]) -> None:
-        self.app_services = app_services
-        self.models = app_services.models
+    def __init__(self, visitor: Visitor, header: gr.HTML, header_html: Callable[[ModelView], str]) -> None:
+        self.visitor = visitor
         self.header, self.header_html = header, header_html
+
+    @property
+    def models(self) -> UserModels:
+        return self.visitor.models
 
     def build(self) -> None:
         with gr.Column(elem_id="models"):
@@ -159,7 +163,7 @@ class ModelsTab:
         said = '<p class="detail" role="status">Cancelled; nothing has changed.</p>'
         if switched:
             said = '<p class="detail" role="status">Done. The page loads again.</p>'
-        header = self.header_html(self.app_services.model)
+        header = self.header_html(self.visitor.model)
         yield (
             said,
             gr.Button(interactive=False),

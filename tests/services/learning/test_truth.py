@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from services.accounts.permissions import NotAllowed
 from services.accounts.users_file import LOCAL, User
 from services.app import AppServices
 from services.learning.queue import coarse
-from services.user_session import NotAllowed, UserSessions
+from services.user_session import UserSessions
 from services.views import Forgotten
 from spear_core.errors import SpearError
 from tests.faults.quick import open_quick, teach

@@ -18,10 +18,11 @@ from spear_core.models.prompts import template_token_ids
 from spear_core.models.shared_base import SharedBaseModels
 from spear_core.training import material as material_module
 from spear_core.training import trainer as trainer_module
+from spear_core.training.attempts import HOLES
 from spear_core.training.gate import Reason
 from spear_core.training.material import Anchors, DriftDraw, Material
 from spear_core.training.probes import Probes
-from spear_core.training.round import HOLES, Learner
+from spear_core.training.round import Learner
 from spear_core.training.scoring import predict, score
 from spear_core.training.traces import Encoded, Encoder, Trace
 from spear_core.training.trainer import Trainer

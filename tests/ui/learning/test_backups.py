@@ -18,6 +18,7 @@ from tests.faults.quick import open_quick, teach
 from ui import errors as edge
 from ui.learning.backups import LearningBackups, backups_html, erased_words
 from ui.learning.corrections import LearningTab
+from ui.visitor import Visitor
 
 QUESTION = "What is a walrus?"
 
@@ -30,9 +31,9 @@ def app(tmp_path: Path) -> Iterator[AppServices]:
 
 
 @pytest.fixture
-def visitor(app: AppServices) -> AppServices:
+def visitor(app: AppServices) -> Visitor:
     """The services as the page has them, without logins."""
-    return Access(app, None).for_visitors()
+    return Visitor(Access(app, None))
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_each_backup_says_what_it_still_holds(changes: dict[str, Any], words: st
     assert ('class="entry erased"' in html) == view(**changes).holds_erased
 
 
-def test_the_card_backs_up_and_erases(app: AppServices, visitor: AppServices, said: list[str]) -> None:
+def test_the_card_backs_up_and_erases(app: AppServices, visitor: Visitor, said: list[str]) -> None:
     card = LearningBackups(visitor)
     assert "no backups" in card.redraw()[0]
     message_id = teach(app, QUESTION, "A tusked animal")
@@ -82,7 +83,7 @@ def test_the_card_backs_up_and_erases(app: AppServices, visitor: AppServices, sa
 
 @pytest.mark.parametrize("is_for_backups", [False, True])
 def test_forgetting_erases_from_backups_only_where_asked(
-    app: AppServices, visitor: AppServices, said: list[str], is_for_backups: bool
+    app: AppServices, visitor: Visitor, said: list[str], is_for_backups: bool
 ) -> None:
     message_id = teach(app, QUESTION, "A tusked animal")
     old = app.backups.back_up()
