@@ -20,7 +20,11 @@ RATED = ("feedback.created", "feedback.updated")
 
 
 class Event:
+    """What Open WebUI looks for in this file."""
+
     class Valves(BaseModel):
+        """What an administrator sets."""
+
         url: str = Field(default="http://127.0.0.1:7860", description="Where SPEAR runs.")
         key: str = Field(default="none", description="The API key of the connection through which the chats go.")
         models: str = Field(default="", description="Ids of SPEAR's models, with commas; empty: every rated model.")

@@ -11,7 +11,7 @@ from typing import Any
 
 from feedback_store import FROM_MEMORY, Conversation, Message, StoreError, UnknownRecord
 from services.chat.revisions import Revision
-from services.chat.sampling import Sampling
+from services.chat.sampling import Sampling, cut_as_asked
 from services.engine import Engine
 from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish
@@ -222,8 +222,9 @@ def growing(
 
     chosen = engine.scope.choose(engine, prompt)
     if chosen.answer and not begun:
-        writing.serving, writing.finish = Serving(chosen.serving.model, FROM_MEMORY), Finish.ENDED
-        yield chosen.answer
+        writing.serving = Serving(chosen.serving.model, FROM_MEMORY)
+        text, writing.finish = cut_as_asked(chosen.answer, sampling, engine.loaded.tokenizer)
+        yield text
         return
 
     def model() -> Any:

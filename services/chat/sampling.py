@@ -8,9 +8,12 @@ from typing import Any
 
 from services.engine import Engine
 from spear_core.errors import SpearError
+from spear_core.inference.continuous_batching import before_stop
 from spear_core.inference.generate import ReplySettings
+from spear_core.inference.generation import Finish
 from spear_core.inference.penalties import penalty_hook
 from spear_core.models.loading import LoadedModel
+from spear_core.models.prompts import encode_text
 
 # Small models fall into loops when they always take the most likely token. A run of so many tokens is not said twice
 # in a reply, where the model itself names no rule; shorter runs recur in good replies (lists, code).
@@ -61,6 +64,19 @@ class Sampling:
             penalty_hook(self.frequency_penalty, self.presence_penalty),
             begun,
         )
+
+
+def cut_as_asked(text: str, sampling: Sampling, tokenizer: Any) -> tuple[str, Finish]:
+    """A whole answer that is at hand, as far as a drawn one would have gone: to a stop text, or to the longest reply.
+
+    Returns it with why it is over.
+    """
+    shown = before_stop(text, sampling.stop)
+    tokens = encode_text(tokenizer, shown)
+    if sampling.max_new_tokens and len(tokens) > sampling.max_new_tokens:
+        shown = str(tokenizer.decode(tokens[: sampling.max_new_tokens], skip_special_tokens=True))
+        return shown.strip(), Finish.LENGTH
+    return shown.strip(), Finish.ENDED if shown == text else Finish.STOP_STRING
 
 
 # What each field of a stored Sampling may be; bool is an int to Python and none here
