@@ -1,4 +1,5 @@
-# make chat: the app, from nothing. make test, make check, make audit, make lock, make screenshots: for those who change it.
+# make chat: the app, from nothing. make test, make test-all, make check, make audit, make lock, make screenshots: for those
+# who change it.
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,14 +16,19 @@ NEEDS_CUDA := 'import sys, importlib.metadata as m; sys.exit(sys.platform != "li
 COMPILE := $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --no-header --default-index https://pypi.org/simple $(ARGS)
 
-.PHONY: chat test check audit lock screenshots
+.PHONY: chat test test-all check audit lock screenshots
 .DEFAULT_GOAL := chat
 
 chat: $(VENV)/.installed ## ARGS="--port 8000" passes flags on
 	@$(RUN) app.py $(ARGS)
 
-test: $(VENV)/.installed-dev ## ARGS="tests/ui -k card" picks tests
-	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.installed-dev ## the quick ones; ARGS="tests/ui -k card" picks others, slow ones too
+	$(PYTEST) $(if $(ARGS),$(ARGS),-m "not slow and not browser")
+
+test-all: $(VENV)/.installed-dev
+	$(PYTEST) $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(RUN) -m ruff format --check .

@@ -1,13 +1,14 @@
 """How a chat feels while the model trains: `python -m benchmarks.chat_while_training [--json]`.
 
 The real services over one model: one thread chats without a pause, reply after reply, while another gives corrections
-and has them learned, round after round, gate and swap included. Before that, each of the two alone (`idle`), the chat
-with an adapter live as later.
+and has them learned, round after round, gate and swap included. The chat alone, the rounds alone and both together take
+turns, `--repeats` times, an adapter live in all of them: what else the machine does meets all three.
 
 `ttft_ratio_p95`: 95th percentile of the time to the first token while training, less one micro-step, over that when idle.
 `tokens_per_second_ratio`: reply tokens a second, whole replies, training over idle. `training_rate_ratio`: micro-steps
-a second of the rounds, with the chat over without. `max_swap_ms`: the longest silence inside a reply that overlaps the
-swap of an adapter, less the usual time between two pieces of text.
+a second of the rounds, with the chat over without. Both are medians of the turns' own ratios; `..._spread` has the
+smallest and the largest. `max_swap_ms`: the longest silence inside a reply that overlaps the swap of an adapter, less the
+usual time between two pieces of text.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from pocket.world import load_world
 from services.app import AppServices, keep_what_is_loaded, open_services
 from services.priority import ComputePriority
 from services.settings import Settings
+from spear_core.own_thread import in_own_thread
 
 FIRST_ROUNDS = 20  # to get an adapter live
 BARS = {"ttft_ratio_p95": 1.5, "tokens_per_second_ratio": 0.7, "training_rate_ratio": 0.3, "max_swap_ms": 50.0}
@@ -60,6 +62,12 @@ class Replies:
     pieces: list[list[float]] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
     tokens: int = 0
+
+    def add(self, others: Replies) -> None:
+        self.asked += others.asked
+        self.pieces += others.pieces
+        self.ended += others.ended
+        self.tokens += others.tokens
 
     @property
     def first_token_seconds(self) -> list[float]:
@@ -181,58 +189,76 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         app_services = open_services(settings, start_jobs=False)
         try:
             app = Session(app_services, arguments.seed)  # before the learner takes hold of the engine's priority
-            app_services.learning.prepare()
+            in_own_thread(app_services.learning.prepare)
             keep_what_is_loaded()
-            return measure(app, arguments.seconds)
+            return measure(app, arguments.seconds, arguments.repeats)
         finally:
             app_services.close()
 
 
-def measure(app: Session, seconds: float) -> dict[str, Any]:
+def measure(app: Session, seconds: float, repeats: int) -> dict[str, Any]:
     for _ in range(FIRST_ROUNDS):
-        app.learn_one()
+        in_own_thread(app.learn_one)
         if app.swaps:
             break
     else:
         raise SystemExit(f"none of {FIRST_ROUNDS} rounds was kept: there is no adapter to serve")
     app.chat(min(2.0, seconds))  # warm
-
-    idle_chat = app.chat(seconds)
-    started = time.perf_counter()
-    while time.perf_counter() < started + seconds:
-        app.learn_one()
-    idle_end = time.perf_counter()
-    idle_steps = app.steps_between(started, idle_end)
-    between = [b - a for a, b in itertools.pairwise(t for t in app.priority.begun if t >= started)]
-    micro_step = statistics.median(between)
-
     app.swaps.clear()
-    with app.training():
-        busy_started = time.perf_counter()
-        busy_chat = app.chat(2 * seconds)
-        busy_end = time.perf_counter()
-    busy_steps = app.steps_between(busy_started, busy_end)
 
-    idle_rate, busy_rate = idle_steps / (idle_end - started), busy_steps / (busy_end - busy_started)
+    idle_chat, busy_chat = Replies(), Replies()
+    speeds, rates = [], []  # of each turn: (alone, together)
+    steps: list[float] = []
+    swaps: list[tuple[float, float]] = []
+    for _ in range(repeats):
+        alone = app.chat(seconds / repeats)
+        started = time.perf_counter()
+        while time.perf_counter() < started + seconds / repeats:
+            in_own_thread(app.learn_one)
+        rate_alone = app.steps_between(started, ended := time.perf_counter()) / (ended - started)
+        steps += [b - a for a, b in itertools.pairwise(t for t in app.priority.begun if t >= started)]
+        app.swaps.clear()
+        with app.training():
+            started = time.perf_counter()
+            together = app.chat(2 * seconds / repeats)
+            ended = time.perf_counter()
+        speeds.append((alone.tokens_per_second, together.tokens_per_second))
+        rates.append((rate_alone, app.steps_between(started, ended) / (ended - started)))
+        swaps += [s for s in app.swaps if s[0] < ended]
+        idle_chat.add(alone)
+        busy_chat.add(together)
+
+    micro_step = statistics.median(steps)
     idle_first, busy_first = idle_chat.first_token_seconds, busy_chat.first_token_seconds
-    swaps = [s for s in app.swaps if s[0] < busy_end]
     return {
         "ttft_ratio_p95": round(max(0.0, p95(busy_first) - micro_step) / p95(idle_first), 3),
-        "tokens_per_second_ratio": round(busy_chat.tokens_per_second / idle_chat.tokens_per_second, 3),
-        "training_rate_ratio": round(busy_rate / idle_rate, 3),
+        **_ratios("tokens_per_second", speeds),
+        **_ratios("training_rate", rates),
         "max_swap_ms": round(longest_swap_silence(busy_chat, swaps), 1),
         "ttft_ms_p50": {"idle": _ms(statistics.median(idle_first)), "training": _ms(statistics.median(busy_first))},
         "ttft_ms_p95": {"idle": _ms(p95(idle_first)), "training": _ms(p95(busy_first))},
         "tokens_per_second": {
-            "idle": round(idle_chat.tokens_per_second, 1),
-            "training": round(busy_chat.tokens_per_second, 1),
+            "idle": round(statistics.median(alone for alone, _ in speeds), 1),
+            "training": round(statistics.median(together for _, together in speeds), 1),
         },
-        "micro_steps_per_second": {"idle": round(idle_rate, 2), "with_chat": round(busy_rate, 2)},
+        "micro_steps_per_second": {
+            "idle": round(statistics.median(alone for alone, _ in rates), 2),
+            "with_chat": round(statistics.median(together for _, together in rates), 2),
+        },
         "micro_step_ms": _ms(micro_step),
         "swap_ms_p50": _ms(statistics.median([e - b for b, e in swaps])) if swaps else None,
         "swaps": len(swaps),
         "replies": {"idle": len(idle_first), "training": len(busy_first)},
         "threads": torch.get_num_threads(),
+    }
+
+
+def _ratios(name: str, turns: list[tuple[float, float]]) -> dict[str, Any]:
+    """Together over alone: the median of all turns, and how far they lie apart."""
+    ratios = [together / alone for alone, together in turns]
+    return {
+        f"{name}_ratio": round(statistics.median(ratios), 3),
+        f"{name}_ratio_spread": [round(min(ratios), 3), round(max(ratios), 3)],
     }
 
 
@@ -245,6 +271,7 @@ def main() -> None:
     add_common_flags(parser)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each part; twice as long for both together")
+    parser.add_argument("--repeats", type=int, default=5, help="turns that the parts are cut into")
     arguments = parser.parse_args()
     figures = run(arguments)
     if arguments.json:

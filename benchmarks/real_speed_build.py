@@ -14,6 +14,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,12 @@ def import_services() -> int:
     with contextlib.suppress(ImportError):
         import services.workbench  # noqa: F401
     return private_bytes("cpu")
+
+
+def in_thread(work: Callable[[], object]) -> None:
+    """Do it as the app's scheduler does, in a thread that ends: torch's own threads end with it. Raises what it raises."""
+    with ThreadPoolExecutor(1) as alone:
+        alone.submit(work).result()
 
 
 class Build:
@@ -126,7 +134,7 @@ class Build:
 
     def prepare(self) -> dict[str, Any]:
         """What the app does in the background after its start."""
-        self.app.learning.prepare()
+        in_thread(self.app.learning.prepare)
         return {"prepared": True}
 
     def correct(self, number: int) -> dict[str, Any]:
@@ -140,7 +148,7 @@ class Build:
         before = self.app.learning.status().adapter_version
         confirmed = time.perf_counter()
         self.app.feedback.edit(reply, f"{thing.capitalize()} {place} is {colour}.")
-        self.app.learning.run_pending()
+        in_thread(self.app.learning.run_pending)
         trained = time.perf_counter()
         said = self.reply(question, new_tokens=16)
         status = self.app.learning.status()

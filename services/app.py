@@ -11,6 +11,7 @@ from pathlib import Path
 from feedback_store import Store
 from services.chat.chat import ChatService
 from services.chat.feedback import FeedbackService
+from services.chat.preferences import ChatDefaults
 from services.data.backup_contents import BackupService
 from services.demo import DemoService
 from services.engine import Engine, ModelParts
@@ -29,6 +30,7 @@ from services.settings import Settings
 from services.views import ModelView
 from spear_core.errors import ConfigError
 from spear_core.models.loading import load_model
+from spear_core.own_thread import in_own_thread
 from spear_core.training.memory import keep_little
 
 log = logging.getLogger(__name__)
@@ -132,13 +134,18 @@ def open_services(settings: Settings, *, start_jobs: bool = True) -> AppServices
     sys.setswitchinterval(SWITCH_SECONDS)
     keep_little()
     folder = prepare_data_folder(settings.data_folder)
-    loaded = load_model(model_folder(settings.model, folder), device=settings.device)
-    choose_threads(loaded, settings.threads)
-    store = Store(folder / DATABASE)
+    model = in_own_thread(lambda: _load(settings, folder))
+    choose_threads(model.loaded, settings.threads)
     engine = Engine(
-        store=store,
-        model=ModelParts.of(loaded, settings.config_for(loaded)),
+        store=Store(folder / DATABASE),
+        model=model,
         data_folder=folder,
         seed=settings.seed,
+        chat_defaults=ChatDefaults(settings.learn_from_corrections, settings.system_prompt),
     )
     return AppServices(engine, settings, start_jobs=start_jobs)
+
+
+def _load(settings: Settings, folder: Path) -> ModelParts:
+    loaded = load_model(model_folder(settings.model, folder), device=settings.device)
+    return ModelParts.of(loaded, settings.config_for(loaded))

@@ -8,11 +8,14 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+
+from spear_core.own_thread import in_own_thread
 
 log = logging.getLogger(__name__)
 LEARN, SELF_PLAY, SYNC = "learn", "self-play", "sync"
@@ -44,6 +47,7 @@ class Jobs:
     """Runs `learn` every `interval_seconds`, never twice at a time, and now when kicked; `self_play` less often.
 
     `sync` runs every `sync_seconds`, give or take a tenth, so that peers that started together do not all ask at once.
+    Each run has a thread of its own, with the low priority of the scheduler's.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Jobs:
         )
         self._scheduler.add_listener(self._report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
         now = datetime.now(UTC)
+        learn, self_play, sync = (partial(in_own_thread, work) for work in (learn, self_play, sync))
         self._scheduler.add_job(learn, "interval", seconds=interval_seconds, id=LEARN, next_run_time=now)
         self._scheduler.add_job(self_play, "interval", seconds=6 * interval_seconds, id=SELF_PLAY)
         jitter = sync_seconds / 10

@@ -26,6 +26,8 @@ class ComparisonService:
     def answers(self, prompt: str | Messages, versions: Sequence[int]) -> list[AnswerView]:
         """A greedy answer by each version, in their order; 0 is the base model.
 
+        The version that serves answers as it would in a chat: what is out of its scope the base model answers.
+
         Raises SpearError for an empty prompt, UnknownRecord for a version that never was, AdapterInvalid for one whose
         files are gone or damaged.
         """
@@ -36,8 +38,13 @@ class ComparisonService:
 
     def _answer(self, messages: Messages, version: int) -> str:
         engine, serving = self._engine, self._engine.shared_models.serving
-        known = version == serving.version
-        model = serving.model if known else engine.shared_models.with_adapter(self._lineage.read(version))
+        if version and version == serving.version:
+            chosen = engine.scope.choose(engine, messages)
+            if chosen.answer:
+                return chosen.answer
+            model, messages = chosen.serving.model, chosen.prompt
+        else:
+            model = engine.shared_models.with_adapter(self._lineage.read(version))
         with engine.priority.foreground():
             return answer_all(
                 model,

@@ -10,10 +10,11 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feedback_store import Trace
+from feedback_store import Trace, UnknownRecord
 from spear_core.errors import ConfigError
 from spear_core.inference.recall import as_taught
 from spear_core.inference.scope import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 PRAISE = ("liked",)  # a liked reply teaches nothing new
 WAITING = 64  # corrections that are not trained yet and are looked at
+SURE_ODDS = 0.0  # log-odds of the scope classifier: more likely the same question than not
 CONSOLIDATED = "consolidated"  # source of a version in which one's own corrections were practised together
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,8 @@ class _OfModel:
     base: str
     features: QuestionFeatures | None
     same: SameQuestion | None = None
-    least: float = 0.0
+    least: float = 0.0  # score from which on a question may be the taught one
+    sure: float = inf  # and from which on it surely is
 
 
 class AdapterScope:
@@ -74,14 +77,17 @@ class AdapterScope:
         self._model = _OfModel("", None)
         self._scope: tuple[tuple[Any, ...], Scope | None] = ((), None)  # of which version and corrections
 
-    def choose(self, engine: Engine, prompt: Messages) -> Chosen:
-        """What is to answer this prompt. The last message decides: an earlier one was answered by itself."""
+    def choose(self, engine: Engine, prompt: Messages, conversation_id: str = "") -> Chosen:
+        """What is to answer this prompt. The last message decides: an earlier one was answered by itself.
+
+        What waits to be learned answers in conversations of the user who confirmed it; no check has seen it yet.
+        """
         serving, config = engine.shared_models.serving, engine.config
         base = Serving(engine.shared_models.base, 0)
         if config.scope == "always" or (serving.version == 0 and not config.memory):
             return Chosen(serving, prompt)
         with self._lock:
-            scope = self._of_version(engine, serving.version)
+            scope = self._of_version(engine, serving.version, conversation_id)
             taught = scope.taught_for(asked_in(prompt)) if scope else None
         if scope is None:
             return Chosen(serving, prompt)
@@ -106,19 +112,25 @@ class AdapterScope:
                 return _everything
             return self._made(engine, _taught(engine, [*_trained(engine), *wins])).covers
 
-    def keep_apart(self, engine: Engine, win: Trace, others: Sequence[str]) -> None:
-        """Remember with a right answer which of these questions, that ask for something else, look like its own.
+    def keep_apart(self, engine: Engine, win: Trace, others: Sequence[str]) -> set[str]:
+        """Remember with a right answer which of these questions, made to ask for something else, are taken for its own.
 
-        Asked later, they and what is nearer to them than to the taught question are out of scope.
+        Asked later, they and what is nearer to them than to the taught question are out of scope. Returns those that are
+        surely its own after all: a word put in the place of another may be its synonym.
         """
         with self._lock:
-            if engine.config.scope == "always" or self._of_model(engine).features is None:
-                return
+            of_model = self._of_model(engine)
+            if engine.config.scope == "always" or of_model.features is None:
+                return set()
             scope = self._made(engine, _taught(engine, [win]))
-            found = [question for question in dict.fromkeys(others) if scope.covers(question)]
-        if found:
+            scores = {question: scope.best(question)[1] for question in dict.fromkeys(others)}
+        apart = [question for question, score in scores.items() if of_model.least <= score < of_model.sure]
+        same = {question for question, score in scores.items() if score >= of_model.sure}
+        if apart or same:
             kept = engine.store.kept_neighbours([win.id]).get(win.id, [])
-            engine.store.keep_neighbours(win.id, [*kept, *({"apart": question} for question in found)])
+            others_kept = [made for made in kept if made.get("question") not in same]
+            engine.store.keep_neighbours(win.id, [*others_kept, *({"apart": question} for question in apart)])
+        return same
 
     def prepare(self, engine: Engine) -> None:
         """Make what is the same for every version of this base model, so that the first reply need not wait for it."""
@@ -135,9 +147,9 @@ class AdapterScope:
             if self._model.same is not None:
                 self._model.same.forget()
 
-    def _of_version(self, engine: Engine, version: int) -> Scope | None:
+    def _of_version(self, engine: Engine, version: int, conversation_id: str) -> Scope | None:
         """None where the adapter answers everything."""
-        waiting = _waiting(engine) if engine.config.memory else []
+        waiting = _waiting(engine, conversation_id) if engine.config.memory and conversation_id else []
         key = (engine.base, version, *(trace.id for trace in waiting))
         if self._scope[0] != key:
             everything = _is_meant_for_everything(engine, version) or self._of_model(engine).features is None
@@ -175,15 +187,21 @@ def _of_model(engine: Engine) -> _OfModel:
     if file.is_file():
         try:
             classifier = load_scope_classifier(file, base.base_model, tokenizer)
-            return _OfModel(engine.base, features, classifier, config.scope_odds)
+            return _OfModel(engine.base, features, classifier, config.scope_odds, SURE_ODDS)
         except ConfigError as e:
             log.warning("%s; whether a question is about a taught one is told without it", e)
     return _OfModel(engine.base, features, SubjectTest(base, tokenizer), config.scope_gain)
 
 
-def _waiting(engine: Engine) -> list[Trace]:
-    """What a person confirmed and no adapter has learned yet."""
-    return [t for t in engine.store.queued_wins(engine.base, WAITING) if t.source != "judged"]
+def _waiting(engine: Engine, conversation_id: str) -> list[Trace]:
+    """What the conversation's user confirmed and no adapter has learned yet."""
+    store = engine.store
+    found = [t for t in store.queued_wins(engine.base, WAITING) if t.source != "judged"]
+    try:
+        user = store.conversation(conversation_id).user if found else ""
+        return [t for t in found if t.conversation_id and store.conversation(t.conversation_id).user == user]
+    except UnknownRecord:  # deleted meanwhile
+        return []
 
 
 def _trained(engine: Engine) -> list[Trace]:

@@ -17,6 +17,7 @@ from services.views import KnownModel, MemoryView
 from spear_core.errors import SpearError
 from spear_core.models.loading import LoadedModel, load_model, weigh_model
 from spear_core.models.shared_base import SharedBaseModels
+from spear_core.own_thread import in_own_thread
 
 KNOWN = "known_models"
 # One thread is as fast for a model this small, and leaves the other cores to chat while a round trains.
@@ -92,7 +93,8 @@ class ModelService:
         try:
             self._cancelled.clear()
             engine = self._engine
-            loaded = load_model(model_folder(name.strip(), engine.data_folder), device=self._settings.device)
+            folder = model_folder(name.strip(), engine.data_folder)
+            loaded = in_own_thread(lambda: load_model(folder, device=self._settings.device))
             config = self._settings.config_for(loaded)
             self._learning.lineage.check_shape(loaded.fingerprint, config)
             model = ModelParts.of(loaded, config)

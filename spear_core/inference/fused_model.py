@@ -12,11 +12,11 @@ once with the model's own forward; `FusedModel.of` gives None for everything els
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,12 +27,20 @@ from torch.nn import functional as F
 from torch.utils.weak import WeakIdKeyDictionary
 
 from spear_core.errors import one_line
+from spear_core.inference.fused_layer import (
+    LayerWeights,
+    Projection,
+    Sizes,
+    forward_head,
+    forward_layer,
+    run_head,
+    run_layer,
+)
 
 log = logging.getLogger(__name__)
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma")
 # relative difference of logits above which the two forwards are not the same computation
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-FEW_ROWS = 32  # up to so many, weights @ inputs is faster on a CPU than inputs @ weights (no reordering of the weights)
 POSITIONS = 1024  # rotary tables grow by so many
 
 
@@ -82,41 +90,15 @@ def _are_adjacent(parameters: Sequence[nn.Parameter]) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class _Product:
-    """A linear map, fused of one or more modules, with what LoRA adds to it: (N, I) -> (N, O), or (I,) -> (O,)."""
-
-    weight: Tensor
-    bias: Tensor | None
-    down: Tensor | None = None  # (R, I)
-    up: Tensor | None = None  # (O, R), scaled
-
-    @classmethod
-    def of(cls, *modules: Any) -> _Product:
-        plain = [_plain(m) for m in modules]
-        if not all(type(m) is nn.Linear for m in plain):
-            raise NotCovered("a projection is not a linear layer")
-        biases = [m.bias for m in plain if m.bias is not None]
-        if biases and len(biases) < len(plain):
-            raise NotCovered("some projections have a bias")
-        weight = _fuse([m.weight for m in plain])
-        return cls(weight, _fuse(biases) if biases else None, *_lora(modules))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if x.ndim == 1:
-            y = torch.mv(self.weight, x) if self.bias is None else torch.addmv(self.bias, self.weight, x)
-            if self.down is None or self.up is None:
-                return y
-            inner = torch.mv(self.down, x.to(self.down.dtype))  # (R,)
-            return torch.addmv(y.to(self.down.dtype), self.up, inner).to(y.dtype)
-        if len(x) <= FEW_ROWS and self.bias is None and x.device.type == "cpu":
-            y = torch.mm(self.weight, x.t()).t()
-        else:
-            y = F.linear(x, self.weight, self.bias)
-        if self.down is None or self.up is None:
-            return y
-        inner = torch.mm(x.to(self.down.dtype), self.down.t())  # (N, R)
-        return torch.addmm(y.to(self.down.dtype), inner, self.up.t()).to(y.dtype)
+def _projection(*modules: Any) -> Projection:
+    """One linear map of all modules, which read the same input, with what LoRA adds to it."""
+    plain = [_plain(m) for m in modules]
+    if not all(type(m) is nn.Linear for m in plain):
+        raise NotCovered("a projection is not a linear layer")
+    biases = [m.bias for m in plain if m.bias is not None]
+    if biases and len(biases) < len(plain):
+        raise NotCovered("some projections have a bias")
+    return Projection(_fuse([m.weight for m in plain]), _fuse(biases) if biases else None, *_lora(modules))
 
 
 def _plain(module: Any) -> Any:
@@ -152,42 +134,26 @@ def _lora(modules: Sequence[Any]) -> tuple[Tensor | None, Tensor | None]:
     return down, up
 
 
-@dataclass(frozen=True)
-class _Norm:
-    """Root mean square norm: (..., D) -> (..., D). `weight` is float32 where the family multiplies before rounding."""
+def _norm_weight(module: Any, rounds_last: bool) -> Tensor:
+    weight: Tensor = module.weight.detach()
+    return 1.0 + weight.float() if rounds_last else weight
 
-    weight: Tensor
-    epsilon: float
-    rounds_last: bool
 
-    @classmethod
-    def of(cls, module: Any, family: str) -> _Norm:
-        weight = module.weight.detach()
-        if family == "gemma":
-            return cls(1.0 + weight.float(), float(module.eps), True)
-        return cls(weight, float(module.variance_epsilon), False)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if x.ndim == 1 and x.device.type == "cpu" and not self.rounds_last:  # a third of the time of `rms_norm`
-            length = float(torch.linalg.vector_norm(x, dtype=torch.float32))
-            scale = 1.0 / math.sqrt(length * length / len(x) + self.epsilon)
-            return (x * scale).mul_(self.weight)
-        if self.rounds_last:
-            return F.rms_norm(x.float(), self.weight.shape, self.weight, self.epsilon).to(x.dtype)
-        return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+def _is_gelu(activation: Any) -> bool:
+    """Whether it is GELU (tanh); False: SiLU. Raises NotCovered for any other."""
+    values = torch.linspace(-4, 4, 17)
+    given = activation(values)
+    if torch.allclose(given, F.silu(values), atol=1e-6):
+        return False
+    if torch.allclose(given, F.gelu(values, approximate="tanh"), atol=1e-6):
+        return True
+    raise NotCovered("its activation is neither SiLU nor GELU")
 
 
 @dataclass(frozen=True)
 class _Layer:
     hooks: tuple[Callable[[], Any], ...]  # that the model has before this layer
-    norm: _Norm
-    qkv: _Product
-    head_norms: Tensor | None  # (heads + kv heads, D): of the queries and keys, where the family has them
-    out: _Product
-    mlp_norm: _Norm
-    gate_up: _Product
-    act: Any
-    down: _Product
+    weights: LayerWeights
 
 
 class FusedModel:
@@ -216,11 +182,18 @@ class FusedModel:
         self.embed = causal.get_input_embeddings()
         self._rotary = inner.rotary_emb
         self._cos = self._sin = torch.empty(0)
-        self._epsilon = float(config.rms_norm_eps)
-        self._scale = float(inner.layers[0].self_attn.scaling)
+        self._sizes = Sizes(
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            scale=float(inner.layers[0].self_attn.scaling),
+            epsilon=float(config.rms_norm_eps),
+            rounds_last=family == "gemma",
+            is_gelu=_is_gelu(inner.layers[0].mlp.act_fn),
+        )
         self._layers = [self._layer(layer, family) for layer in inner.layers]
-        self._norm = _Norm.of(inner.norm, family)
-        self._head = _Product(head.weight.detach(), None if head.bias is None else head.bias.detach())
+        self._norm = _norm_weight(inner.norm, self._sizes.rounds_last)
+        self._head = Projection(head.weight.detach(), None if head.bias is None else head.bias.detach())
 
     @property
     def layers(self) -> int:
@@ -255,55 +228,31 @@ class FusedModel:
             if len(flat) == len(rows)
             else torch.tensor([flat], device=self.device)
         )
-        spans = []
-        at = 0
-        for cache, used, new in rows:
-            spans.append(_Span.of(cache, used, at, at + len(new), self.kv_heads))
-            at += len(new)
-        positions = [used + i for _, used, new in rows for i in range(len(new))]
+        caches = [cache for cache, _, _ in rows]
+        used = [count for _, count, _ in rows]
+        counts = [len(new) for _, _, new in rows]
+        masks = [self._mask(*row) for row in zip(used, counts, strict=True)]
+        positions = [before + i for before, count in zip(used, counts, strict=True) for i in range(count)]
         cos, sin = self._rotations(positions)
         x = self.embed(ids).view(len(flat), -1)  # (N, H); from here on (H,) where it is one token
         if len(flat) == 1:
             x = x[0]
+        on_cpu = self.device.type == "cpu"  # elsewhere TorchScript's fuser would compile again for new lengths
+        forward, head = (run_layer, run_head) if on_cpu else (forward_layer, forward_head)
         for number, layer in enumerate(self._layers):
             for hook in layer.hooks:
                 hook()
-            x = x + layer.out(self._attention(layer, number, layer.norm(x), cos, sin, spans))
-            gate, up = layer.gate_up(layer.mlp_norm(x)).chunk(2, dim=-1)
-            x = x + layer.down(layer.act(gate) * up)
+            x = forward(x, layer.weights, self._sizes, cos, sin, number, caches, used, counts, masks)
         if len(rows) < len(positions):
-            x = x[[span.end - 1 for span in spans]]
-        return self._head(self._norm(x)).view(len(rows), -1)
+            x = x[[end - 1 for end in accumulate(counts)]]
+        logits: Tensor = head(x, self._norm, self._head, self._sizes)
+        return logits.view(len(rows), -1)
 
-    def _attention(
-        self, layer: _Layer, number: int, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[_Span]
-    ) -> Tensor:
-        """(N, H) -> (N, heads * D), or (H,) -> (heads * D,)"""
-        turned = self.heads + self.kv_heads
-        qkv = layer.qkv(x).view(-1, turned + self.kv_heads, self.head_dim)
-        qk = qkv[:, :turned]
-        if layer.head_norms is not None:
-            qk = F.rms_norm(qk, (self.head_dim,), None, self._epsilon) * layer.head_norms
-        qk = torch.addcmul(qk * cos, qk.roll(self.head_dim // 2, -1), sin)  # sin has the sign of the half it is for
-        queries, keys, values = qk[:, : self.heads], qk[:, self.heads :], qkv[:, turned:]
-        outs = []
-        for span in spans:
-            start, end = span.start, span.end
-            span.new_keys[number].copy_(keys[start:end])
-            span.new_values[number].copy_(values[start:end])
-            out = F.scaled_dot_product_attention(
-                queries[start:end].transpose(0, 1).unsqueeze(0),  # (1, heads, n, D)
-                span.keys[number],
-                span.values[number],
-                attn_mask=span.mask,
-                is_causal=span.is_causal,
-                scale=self._scale,
-                enable_gqa=self.heads != self.kv_heads,
-            )
-            if x.ndim == 1:
-                return out.view(-1)
-            outs.append(out[0].transpose(0, 1).reshape(end - start, -1))
-        return outs[0] if len(outs) == 1 else torch.cat(outs)
+    def _mask(self, used: int, count: int) -> Tensor | None:
+        """Which of all tokens each new one sees, (n, T). None where it is all of them, or plainly causal."""
+        if not used or count == 1:
+            return None
+        return torch.ones(count, used + count, dtype=torch.bool, device=self.device).tril(used)
 
     def _rotations(self, positions: list[int]) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines, (N, 1, D)."""
@@ -330,47 +279,15 @@ class FusedModel:
             norms = torch.cat([queries.expand(self.heads, -1), keys.expand(self.kv_heads, -1)])
         return _Layer(
             hooks=tuple(partial(hook, layer, ()) for hook in layer._forward_pre_hooks.values()),
-            norm=_Norm.of(layer.input_layernorm, family),
-            qkv=_Product.of(attention.q_proj, attention.k_proj, attention.v_proj),
-            head_norms=norms,
-            out=_Product.of(attention.o_proj),
-            mlp_norm=_Norm.of(layer.post_attention_layernorm, family),
-            gate_up=_Product.of(mlp.gate_proj, mlp.up_proj),
-            act=mlp.act_fn,
-            down=_Product.of(mlp.down_proj),
-        )
-
-
-@dataclass(frozen=True)
-class _Span:
-    """Where one row's new tokens lie in the flat run, and, layer by layer, the parts of its cache that they touch."""
-
-    start: int
-    end: int
-    new_keys: tuple[Tensor, ...]  # (n, kv heads, D)
-    new_values: tuple[Tensor, ...]
-    keys: tuple[Tensor, ...]  # (1, kv heads, T, D)
-    values: tuple[Tensor, ...]
-    mask: Tensor | None
-    is_causal: bool
-
-    @classmethod
-    def of(cls, cache: Tensor, used: int, start: int, end: int, kv_heads: int) -> _Span:
-        count = end - start
-        total = used + count
-        new, whole = cache[:, used:total], cache[:, None, :total].transpose(2, 3)  # (L, 1, 2 * kv heads, T, D)
-        mask = None
-        if used and count > 1:
-            mask = torch.ones(count, total, dtype=torch.bool, device=cache.device).tril(used)
-        return cls(
-            start,
-            end,
-            new[:, :, :kv_heads].unbind(0),
-            new[:, :, kv_heads:].unbind(0),
-            whole[:, :, :kv_heads].unbind(0),
-            whole[:, :, kv_heads:].unbind(0),
-            mask,
-            is_causal=mask is None and count > 1,
+            weights=LayerWeights(
+                norm=_norm_weight(layer.input_layernorm, self._sizes.rounds_last),
+                qkv=_projection(attention.q_proj, attention.k_proj, attention.v_proj),
+                head_norms=norms,
+                out=_projection(attention.o_proj),
+                mlp_norm=_norm_weight(layer.post_attention_layernorm, self._sizes.rounds_last),
+                gate_up=_projection(mlp.gate_proj, mlp.up_proj),
+                down=_projection(mlp.down_proj),
+            ),
         )
 
 

@@ -41,6 +41,7 @@ def whole(folder: Path) -> dict[str, Any]:
     return study(folder)
 
 
+@pytest.mark.slow
 def test_a_study_repeats_exactly_also_when_it_was_stopped_and_resumed(
     whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

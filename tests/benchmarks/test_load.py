@@ -25,6 +25,7 @@ def figures(*flags: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.slow
 def test_a_few_users_at_once_meet_no_error_and_lose_no_word() -> None:
     found = figures("--users", "4", "--minutes", "0.2")
     assert (found["errors"], found["errors_seen"]) == (0, [])

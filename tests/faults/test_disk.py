@@ -120,6 +120,7 @@ def test_a_damaged_page_is_named_nothing_is_overwritten_and_the_backup_brings_ev
     app.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", EARLIER)
 def test_a_database_of_every_earlier_schema_opens_with_all_that_was_said_and_goes_on(
     tmp_path: Path, level: int
@@ -168,6 +169,7 @@ def damage(data: Path, version: int, how: str) -> None:
             shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["truncated", "emptied", "bit-flipped", "missing", "its folder missing"])
 def test_a_damaged_adapter_is_passed_over_said_and_kept(three: Path, how: str) -> None:
     damage(three, 3, how)
@@ -201,6 +203,7 @@ def test_where_every_adapter_is_gone_and_older_ones_were_pruned_the_base_model_s
 # -- two processes ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_app_on_the_same_folder_is_refused_in_one_sentence_and_touches_nothing(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with backups.serving(data):

@@ -149,3 +149,28 @@ def test_feedback_with_a_history_reaches_only_what_went_like_this(server: Runnin
     assert server.as_user("cora").post("/v1/feedback", json=said).status_code == 404, "it is ben's"
     for body in ({**said, "message_id": "x"}, {"vote": "up"}):
         assert "say what it is about" in client.post("/v1/feedback", json=body).json()["error"]["message"]
+
+
+def test_a_correction_made_by_talking_says_what_it_corrects_and_waits_for_a_verdict(server: Running) -> None:
+    client = server.as_user("cora")
+    question = "What is the capital of Portugal?"
+    first = ask(client, question)
+    said = first["choices"][0]["message"]["content"]
+    history = [
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": said},
+        {"role": "user", "content": "no, it's Osaka"},
+    ]
+    asked = {"model": server.app_services.model.name, "messages": history}
+    second = client.post("/v1/chat/completions", json=asked).json()
+    assert first["corrects"] is None and second["corrects"] == first["message_id"]
+    before = client.get("/v1/learned").text
+    declined = say(client, second["message_id"], verdict="declined")["message"]
+    assert declined["verdict"] == "declined" and declined["corrects"] == first["message_id"]
+    assert client.get("/v1/learned").text == before
+    assert say(client, second["message_id"], verdict="better")["message"]["verdict"] == "better"
+    mine = {entry["message_id"]: entry for entry in client.get("/v1/learned").json()["data"]}
+    assert mine[first["message_id"]]["right"] == second["choices"][0]["message"]["content"]
+    say(client, second["message_id"], vote="none")
+    refused = client.post("/v1/feedback", json={"message_id": first["message_id"], "verdict": "declined"})
+    assert refused.status_code == 400

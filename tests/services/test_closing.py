@@ -32,6 +32,7 @@ def begin_round(app: AppServices) -> threading.Event:
     return training
 
 
+@pytest.mark.slow
 def test_a_round_under_way_is_given_up_and_trained_anew_after_the_restart(open_app: OpenBench) -> None:
     app = open_app(start_jobs=True)
     training = begin_round(app)

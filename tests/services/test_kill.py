@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pocket.tasks import open_task
 from pocket.wordings import OPEN
 from pocket.world import load_world
@@ -36,6 +38,7 @@ bench.learning.run_pending()
 """
 
 
+@pytest.mark.slow
 def test_a_kill_during_a_round_loses_no_vote_and_the_next_start_finishes_the_job(open_app: OpenBench) -> None:
     data = open_app().engine.data_folder  # made, and closed again by opening it below
     process = subprocess.Popen(

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -65,13 +66,22 @@ def test_idle_time_before_a_job_is_no_work_of_it(monkeypatch: pytest.MonkeyPatch
         assert clock.work(priority, 1.0) == pytest.approx(pacing.WAIT_PER_WORK)
 
 
-def test_the_scheduled_jobs_begin_their_clocks_anew(app: AppServices) -> None:
+def test_the_scheduled_jobs_begin_their_clocks_anew(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
     priority = app.engine.priority
+    at_work, begun = priority.at_work, list[float | None]()
+
+    @contextmanager
+    def noted() -> Iterator[None]:
+        with at_work():
+            begun.append(priority._working.since)  # of the thread that has the job
+            yield
+
+    monkeypatch.setattr(priority, "at_work", noted)
     for job in app._jobs._scheduler.get_jobs():
-        priority._working.since = 0.0
         before = time.monotonic()
         job.func()
-        assert priority._working.since >= before, job.id
+        since = begun.pop()
+        assert since is not None and since >= before, job.id
 
 
 def test_many_short_requests_in_a_row_are_waited_for_as_one_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +202,25 @@ def test_work_that_would_hold_up_replies_is_done_by_the_last_one_that_ends() -> 
     with priority.foreground():
         pass
     assert done == ["at once", "later"]
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_each_run_of_a_job_has_a_thread_of_its_own() -> None:
+    ran: list[threading.Thread] = []
+    scheduled = Jobs(lambda: ran.append(threading.current_thread()), list, list, interval_seconds=60, sync_seconds=600)
+    scheduled.start()
+    try:
+        eventually(lambda: len(ran) == 1 and not ran[0].is_alive())
+        scheduled.learn_now()
+        eventually(lambda: len(ran) == 2 and not ran[1].is_alive())
+    finally:
+        scheduled.stop()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux only")

@@ -45,6 +45,7 @@ def is_among(wins: Any) -> bool:
     return any(trace.prompt[-1]["content"] == BAD for trace in wins)
 
 
+@pytest.mark.slow
 def test_one_that_the_gate_refuses_does_not_cost_the_others(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
     questions = taught(app, "No.")
     run_round = Learner.run_round
@@ -59,6 +60,7 @@ def test_one_that_the_gate_refuses_does_not_cost_the_others(app: AppServices, mo
     assert app.learning.run_pending() == 0 and app.engine.store.count_pending(app.engine.base) == (0, 0)
 
 
+@pytest.mark.slow
 def test_one_whose_training_breaks_does_not_cost_the_others(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
     questions = taught(app, "No.")
     run_round = Learner.run_round
@@ -73,6 +75,7 @@ def test_one_whose_training_breaks_does_not_cost_the_others(app: AppServices, mo
     assert statuses(app) == {**dict.fromkeys(questions, "trained"), BAD: "skipped"}
 
 
+@pytest.mark.slow
 def test_an_empty_answer_of_an_earlier_version_teaches_nothing(app: AppServices) -> None:
     store, base = app.engine.store, app.engine.base
     reply = ask(app, BAD)
@@ -85,6 +88,7 @@ def test_an_empty_answer_of_an_earlier_version_teaches_nothing(app: AppServices)
     assert statuses(app) == {**dict.fromkeys(questions, "trained"), BAD: "skipped"}
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_encoded_does_not_cost_the_others(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
     questions = taught(app, "No.")
     to_core = learning.core_trace
@@ -99,6 +103,7 @@ def test_one_that_cannot_be_encoded_does_not_cost_the_others(app: AppServices, m
     assert statuses(app) == {**dict.fromkeys(questions, "trained"), BAD: "skipped"}
 
 
+@pytest.mark.slow
 def test_an_older_word_on_the_same_question_is_not_learned_after_the_newer_one(
     app: AppServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:

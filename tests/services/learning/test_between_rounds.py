@@ -126,6 +126,7 @@ def test_a_conversation_deleted_as_a_round_looks_for_wishes_takes_no_other_corre
     assert {t.status for t in real() if t.subject_id} == {"trained"}
 
 
+@pytest.mark.slow
 def test_what_remains_of_a_forgetting_waits_for_its_own_base_model(tmp_path: Path) -> None:
     app = open_quick(tmp_path / "data")
     owl = teach(app, OWL, "a bird")
@@ -176,6 +177,7 @@ def test_a_learned_answer_longer_than_a_reply_is_not_taken_for_lost(tmp_path: Pa
     app.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"lora_rank": 4}, {"lora_alpha": 32}, {"lora_layers": "upper_half"}])
 def test_adapters_of_another_shape_stop_the_start_with_one_sentence_and_stay(
     tmp_path: Path, change: dict[str, object]

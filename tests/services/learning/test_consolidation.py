@@ -26,6 +26,7 @@ def test_every_few_rounds_all_corrections_are_practised_together(tmp_path: Path)
     app.close()
 
 
+@pytest.mark.slow
 def test_what_is_forgotten_leaves_the_practised_version_too(tmp_path: Path) -> None:
     app = open_quick(tmp_path / "data", consolidate_every=3, consolidation_steps=40)
     replies = [teach(app, question, answer) for question, answer in TAUGHT.items() if app.learning.run_pending() >= 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pocket.tasks import Task, open_task
 from pocket.wordings import OPEN
 from services.app import AppServices
@@ -24,6 +26,7 @@ def test_a_stream_of_wrong_hints_that_nobody_confirms_changes_nothing(app: AppSe
     assert right(app, KNOWN[:4]) == 4
 
 
+@pytest.mark.slow
 def test_false_corrections_stay_among_their_kind_and_the_latest_word_undoes_them(app: AppServices) -> None:
     false = KNOWN[:2]
     # "gold is a building" spreads to other metals: kin share what makes them answer (docs/LOG.md)

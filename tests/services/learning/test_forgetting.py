@@ -26,6 +26,7 @@ def learn_all(app: AppServices) -> int:
     return app.learning.run_pending()
 
 
+@pytest.mark.slow
 def test_forgetting_is_bit_equal_to_never_having_had_the_feedback(
     open_app: OpenBench, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -51,6 +52,7 @@ def test_forgetting_is_bit_equal_to_never_having_had_the_feedback(
     assert all(torch.equal(forgotten[name], never[name]) for name in never)
 
 
+@pytest.mark.slow
 def test_forgetting_the_only_correction_brings_the_base_model_back_and_leaves_no_word_of_it(app: AppServices) -> None:
     task = wrong_task(app)
     reply, revision = correct(app, task)
@@ -65,6 +67,7 @@ def test_forgetting_the_only_correction_brings_the_base_model_back_and_leaves_no
     assert store.traces() == [] and store.hints_of(reply.id) == [] and store.vote(reply.id) == 0
 
 
+@pytest.mark.slow
 def test_what_remains_of_a_forgetting_is_rebuilt_after_a_restart(open_app: OpenBench) -> None:
     app = open_app()
     first, second = wrong_task(app), wrong_task(app, relation="capital")
@@ -83,6 +86,7 @@ def test_what_remains_of_a_forgetting_is_rebuilt_after_a_restart(open_app: OpenB
     assert set(left.values()) == {second.question}
 
 
+@pytest.mark.slow
 def test_pruning_keeps_the_pinned_the_recent_and_the_active_and_thins_the_rest(
     app: AppServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +123,7 @@ def test_a_revision_that_the_hint_says_nothing_for_is_not_accepted(open_app: Ope
     assert [t.side for t in app.engine.store.traces(status="pending")] == ["lose"]
 
 
+@pytest.mark.slow
 def test_a_relapse_is_noticed_and_trained_again(app: AppServices) -> None:
     task = wrong_task(app)
     correct(app, task)
@@ -131,6 +136,7 @@ def test_a_relapse_is_noticed_and_trained_again(app: AppServices) -> None:
     assert task.verdict(ask(app, task.question).text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["vote taken back", "still wrong", "forgotten", "deleted"])
 def test_what_was_taken_back_while_it_was_asked_again_is_not_trained_again(
     app: AppServices, monkeypatch: pytest.MonkeyPatch, word: str
@@ -158,6 +164,7 @@ def test_what_was_taken_back_while_it_was_asked_again_is_not_trained_again(
     assert app.self_play.reask() == 0, "nor is it asked again"
 
 
+@pytest.mark.slow
 def test_a_liked_and_learned_reply_that_is_then_refused_is_shown_as_refused_and_no_longer_replayed(
     app: AppServices,
 ) -> None:

@@ -12,6 +12,7 @@ from tests.services.conftest import POCKET_MODEL, OpenBench
 from tests.services.harness import ask, correct, other_wordings, wrong_task
 
 
+@pytest.mark.slow
 def test_confirmed_corrections_are_answered_right_by_the_next_adapters_also_in_other_words(app: AppServices) -> None:
     """Three facts one after the other: single wordings hang on the machine's last bits, two thirds of nine do not."""
     right = 0
@@ -30,6 +31,7 @@ def test_confirmed_corrections_are_answered_right_by_the_next_adapters_also_in_o
     assert right >= 6
 
 
+@pytest.mark.slow
 def test_the_card_shows_the_same_prompt_answered_before_and_after(app: AppServices) -> None:
     task = wrong_task(app)
     reply, _ = correct(app, task)
@@ -42,6 +44,7 @@ def test_the_card_shows_the_same_prompt_answered_before_and_after(app: AppServic
     assert (proof.before_version, proof.after_version) == (0, 1)
 
 
+@pytest.mark.slow
 def test_what_was_learned_survives_a_restart(open_app: OpenBench) -> None:
     app = open_app()
     task = wrong_task(app)
@@ -54,6 +57,7 @@ def test_what_was_learned_survives_a_restart(open_app: OpenBench) -> None:
     assert shown[reply.id].vote == -1 and shown[revision.id].verdict == "better"
 
 
+@pytest.mark.slow
 def test_one_click_takes_the_previous_adapter_back(app: AppServices) -> None:
     task = wrong_task(app)
     reply, _ = correct(app, task)
@@ -65,6 +69,7 @@ def test_one_click_takes_the_previous_adapter_back(app: AppServices) -> None:
         app.learning.roll_back()
 
 
+@pytest.mark.slow
 def test_the_undone_version_number_is_never_given_again(app: AppServices) -> None:
     correct(app, wrong_task(app))
     app.learning.run_pending()
@@ -74,6 +79,7 @@ def test_the_undone_version_number_is_never_given_again(app: AppServices) -> Non
     assert app.learning.status().adapter_version == 2
 
 
+@pytest.mark.slow
 def test_the_scheduler_learns_without_being_asked(open_app: OpenBench) -> None:
     app = open_app(start_jobs=True)
     task = wrong_task(app)
@@ -87,6 +93,7 @@ def test_the_scheduler_learns_without_being_asked(open_app: OpenBench) -> None:
     assert task.verdict(ask(app, task.question).text)
 
 
+@pytest.mark.slow
 def test_each_base_model_has_its_own_adapters(open_app: OpenBench, tmp_path_factory: pytest.TempPathFactory) -> None:
     from tests.tiny_models import tiny_folder
 
@@ -98,6 +105,7 @@ def test_each_base_model_has_its_own_adapters(open_app: OpenBench, tmp_path_fact
     assert open_app(model=str(POCKET_MODEL)).learning.status().adapter_version == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_adapter_gives_way_to_the_one_before_it(open_app: OpenBench) -> None:
     app = open_app()
     for skip in (0, 0):

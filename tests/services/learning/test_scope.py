@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import services.learning.scope as scope_module
 from feedback_store import FROM_MEMORY
+from spear_core.inference.scope import Taught
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask, correct, other_wordings, wrong_task
 
 FAR = "Add 41 and 17."
 
 
+@pytest.mark.slow
 def test_questions_far_from_every_correction_are_answered_by_the_untouched_model(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     before = ask(app, FAR)
@@ -18,8 +27,11 @@ def test_questions_far_from_every_correction_are_answered_by_the_untouched_model
     taught, far = ask(app, task.question), ask(app, FAR)
     assert taught.adapter_version == 1 and task.verdict(taught.text)
     assert (far.adapter_version, far.text) == (0, before.text)
+    without, by_both = app.comparison.answers(FAR, [0, 1])
+    assert without.text == by_both.text == before.text, "the comparison shows what a chat would"
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_always_on_answers_everything(open_app: OpenBench) -> None:
     app = open_app()
     correct(app, wrong_task(app))
@@ -27,6 +39,7 @@ def test_an_adapter_that_is_always_on_answers_everything(open_app: OpenBench) ->
     assert ask(app, FAR).adapter_version == 1
 
 
+@pytest.mark.slow
 def test_what_was_undone_is_out_of_scope(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     first, second = wrong_task(app), wrong_task(app, skip=1)
@@ -40,6 +53,7 @@ def test_what_was_undone_is_out_of_scope(open_app: OpenBench) -> None:
     assert scope.serving(app.engine, [{"role": "user", "content": FAR}]).version == 0
 
 
+@pytest.mark.slow
 def test_what_peers_taught_has_no_known_scope(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8)
     correct(app, wrong_task(app))
@@ -74,6 +88,18 @@ def test_an_answer_from_memory_is_as_long_as_was_asked_for(open_app: OpenBench) 
         assert reply.text and word not in (reply.text if ending == "stopped" else "")
 
 
+def test_what_waits_to_be_learned_answers_only_the_user_who_confirmed_it(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    _, revision = correct(app, task)
+    store = app.engine.store
+    own, foreign = app.chat.new_conversation().id, store.create_conversation(user="ben").id
+    asked = [{"role": "user", "content": task.question}]
+    assert app.engine.scope.choose(app.engine, asked, own).answer == revision.text
+    assert app.engine.scope.choose(app.engine, asked, foreign).taught is None
+    assert app.engine.scope.choose(app.engine, asked).taught is None
+
+
 def test_a_taken_back_confirmation_answers_no_more(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
     task = wrong_task(app)
@@ -105,3 +131,25 @@ def test_a_question_known_to_be_another_is_told_apart(open_app: OpenBench) -> No
     app.engine.scope.forget()
     assert app.engine.scope.choose(app.engine, asked).taught is None
     assert {"apart": other.question} in app.engine.store.kept_neighbours([win.id])[win.id]
+
+
+def test_a_question_that_is_surely_the_same_is_no_neighbour(open_app: OpenBench, monkeypatch: Any) -> None:
+    app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
+    monkeypatch.setattr(scope_module, "SubjectTest", lambda *_: _Sure())
+    task, other = wrong_task(app), wrong_task(app, skip=1)
+    correct(app, task)
+    app.learning.run_pending()
+    (win,) = app.engine.store.traces(status="trained", side="win")
+    scope, store = app.engine.scope, app.engine.store
+    scope._model = dataclasses.replace(scope._of_model(app.engine), sure=0.0)
+    store.keep_neighbours(win.id, [{"question": other.question, "answer": "?"}, {"wording": "x", "answer": "y"}])
+    assert scope.keep_apart(app.engine, win, [other.question]) == {other.question}
+    assert store.kept_neighbours([win.id])[win.id] == [{"wording": "x", "answer": "y"}]
+
+
+class _Sure:
+    def scores(self, question: str, taught: Sequence[Taught]) -> list[float]:
+        return [1.0 for _ in taught]
+
+    def forget(self) -> None:
+        pass

@@ -354,6 +354,7 @@ def test_a_complaint_that_a_round_took_along_still_comes_before_the_judge(
     assert app.self_play.judge_waiting() == traces
 
 
+@pytest.mark.slow
 def test_what_the_judge_accepted_starts_a_round(app: AppServices) -> None:
     reply, _ = waiting(app)
     app.self_play.judge_waiting()

@@ -66,6 +66,7 @@ def test_damaged_answers_are_asked_for_again(open_app: OpenBench, asked: list[st
     assert asked
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(smollm2_weights() is None, reason="the default model's package is not installed")
 def test_the_default_model_brings_its_own_answers_for_every_prompt(open_app: OpenBench, asked: list[str]) -> None:
     """Where the wording of the revision request changed: `python app.py data starter --model smollm2`."""

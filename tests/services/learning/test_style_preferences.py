@@ -88,6 +88,7 @@ def wish(app: AppServices, count: int) -> list[str]:
     return ids
 
 
+@pytest.mark.slow
 def test_a_standing_wish_reaches_questions_nobody_corrected_and_goes_when_it_is_forgotten(
     open_app: OpenBench,
 ) -> None:

@@ -30,6 +30,7 @@ def teach(app: AppServices, answer: str) -> str:
     return reply.text
 
 
+@pytest.mark.slow
 def test_the_demonstration_learns_on_scratch_and_touches_nothing_real(app: AppServices) -> None:
     demo = DemoService(app.engine, facts=2, meetings=1)
     rows = app.engine.store.first_replies()
@@ -52,6 +53,7 @@ def test_the_demonstration_learns_on_scratch_and_touches_nothing_real(app: AppSe
         demo.set_speed("ludicrous")
 
 
+@pytest.mark.slow
 def test_the_demonstration_plays_the_pocket_model_whatever_model_serves(open_app: OpenBench, tmp_path: Path) -> None:
     app = open_app(model=str(tiny_folder("qwen2", tmp_path / "other")))
     demo = DemoService(app.engine, facts=1, meetings=1)
@@ -66,6 +68,7 @@ def test_the_demonstration_plays_the_pocket_model_whatever_model_serves(open_app
     assert app.model.name == "other" and app.learning.adapters() == []
 
 
+@pytest.mark.slow
 def test_an_adapter_leaves_as_a_zip_and_comes_back_through_the_gate(app: AppServices, tmp_path: Path) -> None:
     before = teach(app, "It is a lamp.")
     packed = app.adapter_files.download(1, tmp_path)
@@ -105,6 +108,7 @@ def test_an_adapter_leaves_as_a_zip_and_comes_back_through_the_gate(app: AppServ
     expect_refused(tmp_path / "bomb.zip", "larger than any adapter")
 
 
+@pytest.mark.slow
 def test_each_model_keeps_its_adapters_over_a_switch_and_back(app: AppServices) -> None:
     pocket = app.engine.loaded.name
     teach(app, "It is a lamp.")

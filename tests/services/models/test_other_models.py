@@ -22,6 +22,7 @@ FREE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["qwen2", "llama3", "gemma2", "plain"])
 def test_any_causal_lm_can_be_chatted_with_and_corrected(open_app: OpenBench, tmp_path: Path, kind: str) -> None:
     app = open_app(model=str(tiny_folder(kind, tmp_path / "model")), **FREE)

@@ -37,6 +37,7 @@ def syncing(app: AppServices) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_fleet_brings_what_one_app_was_taught_to_another(open_peer: OpenPeer, tmp_path: Path) -> None:
     taught, new = open_peer("taught"), open_peer("new")
     task = wrong_task(taught)

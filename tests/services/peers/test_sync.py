@@ -58,6 +58,7 @@ def hostile(app: AppServices, path: Path, author: Identity, **changes: float) ->
     )
 
 
+@pytest.mark.slow
 def test_what_one_peer_was_taught_the_other_answers(pair: tuple[AppServices, AppServices]) -> None:
     first, second = pair
     task = wrong_task(first)
@@ -74,6 +75,7 @@ def test_what_one_peer_was_taught_the_other_answers(pair: tuple[AppServices, App
     assert len(second.sync.view().merges) == 1, "nothing is merged twice"
 
 
+@pytest.mark.slow
 def test_a_merge_keeps_what_the_peer_itself_was_taught(pair: tuple[AppServices, AppServices]) -> None:
     first, second = pair
     tasks = [wrong_task(first, 0), wrong_task(first, 1)]
@@ -88,6 +90,7 @@ def test_a_merge_keeps_what_the_peer_itself_was_taught(pair: tuple[AppServices, 
             assert task.verdict(ask(app, task.question, learn=False).text), task.question
 
 
+@pytest.mark.slow
 def test_a_merge_is_undone_like_a_correction_and_not_done_again(pair: tuple[AppServices, AppServices]) -> None:
     first, second = pair
     task = wrong_task(first)
@@ -102,6 +105,7 @@ def test_a_merge_is_undone_like_a_correction_and_not_done_again(pair: tuple[AppS
     assert not task.verdict(ask(second, task.question, learn=False).text)
 
 
+@pytest.mark.slow
 def test_a_rolled_back_adapter_is_offered_no_more_from_that_moment(pair: tuple[AppServices, AppServices]) -> None:
     first, _ = pair
     correct(first, wrong_task(first))
@@ -132,6 +136,7 @@ def test_a_stranger_knocks_waits_and_is_taken_in_by_a_person(open_peer: OpenPeer
             host.sync.approve(Identity.new().public.text)
 
 
+@pytest.mark.slow
 def test_the_gate_refuses_a_harmful_merge_and_says_why(open_peer: OpenPeer, tmp_path: Path) -> None:
     app, author = open_peer("bench"), Identity.new()
     before = ask(app, "What can you do?", learn=False).text
@@ -294,6 +299,7 @@ def test_a_peer_that_is_down_is_one_line_and_is_left_alone_for_a_while(
     assert app.sync.view().peers[0].failures == 2
 
 
+@pytest.mark.slow
 def test_nothing_is_merged_while_learning_is_paused(pair: tuple[AppServices, AppServices]) -> None:
     first, second = pair
     correct(first, wrong_task(first))
@@ -319,6 +325,7 @@ def test_closing_does_not_wait_for_a_peer_that_says_nothing(open_peer: OpenPeer)
         assert not syncing.is_alive()
 
 
+@pytest.mark.slow
 def test_peers_keys_and_numbers_outlive_a_restart(open_peer: OpenPeer) -> None:
     app = open_peer("bench")
     correct(app, wrong_task(app))

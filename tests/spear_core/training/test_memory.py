@@ -114,6 +114,7 @@ bench.close()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks glibc")
 def test_a_hundred_shapes_more_leave_little_behind(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in KEPT_KERNELS}
