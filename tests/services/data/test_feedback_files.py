@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from feedback_store import NewTrace, Store
 from feedback_store.transfer import Wanted
+from services.chat.sampling import Sampling, read_sampling
 from services.data.feedback_files import FORMATS, export_lines
 from services.data.feedback_import import ImportRefused, import_lines
 from services.data.trl_rows import moment
@@ -166,6 +168,11 @@ def test_sampling_that_no_reply_could_be_drawn_with_is_refused(
     with pytest.raises(ImportRefused, match="nothing was imported") as refusal:
         import_lines(here, "events", map(json.dumps, lines), BASE)
     assert sentence in str(refusal.value) and here.conversations() == []
+
+
+def test_every_sampling_setting_can_come_back() -> None:
+    """A new field fails here until `read_sampling` knows of which kind it is."""
+    assert read_sampling(asdict(Sampling(seed=3, stop=("x",)))) == Sampling(seed=3, stop=("x",))
 
 
 def test_an_export_from_before_sampling_was_in_it_is_read(open_store: Callable[[], Store]) -> None:
