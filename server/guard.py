@@ -28,7 +28,7 @@ MAX_BODY_BYTES = 16 << 20  # a long chat, which the page sends along with each v
 # What an owner may send: a file of feedback, a zipped adapter
 MAX_OWNERS_BYTES = {"/v1/data/import": 1 << 30, "/gradio_api/upload": 256 << 20}
 BODY_SECONDS = 30.0  # that a body may take, and more the larger it is:
-BYTES_A_SECOND = 4096  # slower is no line that anybody has
+BYTES_A_SECOND = 4096  # no real connection is slower
 MAX_NAME_BYTES = 255  # of a part of a path; no file has a longer name
 
 
@@ -68,7 +68,7 @@ class ServerGuard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if not self.any_host and not is_loopback(_host(headers)):
-            # a name that a stranger's page has pointed at this machine (DNS rebinding), or a proxy without logins
+            # a name that another website has pointed at this machine (DNS rebinding), or a proxy without logins
             return _no(
                 scope, 403, "Open this by the address of this machine; other names need --auth-file or --insecure."
             )
@@ -135,7 +135,7 @@ def _too_large(scope: Scope) -> Response:
 
 
 def _host(headers: Headers) -> str:
-    """The name by which this server was asked, without the port; empty where there is no such name."""
+    """The host name of the request, without the port; empty where there is none."""
     found = _HOST.fullmatch(headers.get("host", ""))
     return (found[1] or found[2]).lower() if found else ""
 

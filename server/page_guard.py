@@ -5,7 +5,7 @@ for the upload of an owner, and so is every address of a file.
 
 Gradio takes whoever knows the name of a session for its owner: they could read its stream of answers, end its events and
 change its state. So the user's id becomes part of the session's name here, before Gradio sees it, and the same name sent by
-somebody else is another session. Plain ASGI, inside the gate, which says who asks.
+somebody else is another session. Plain ASGI, behind the guard, which says who asks.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def _owned(session: Any, user: User) -> str:
 
 
 async def _read(receive: Receive) -> bytes:
-    """The whole body; the gate has limited its size. Raises _Refused where the sender left before its end."""
+    """The whole body; the guard has limited its size. Raises _Refused where the sender left before its end."""
     parts = []
     while True:
         message = await receive()
