@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from services.user_session import NotAllowed
+from services.accounts.permissions import NotAllowed
 from services.views import ModelView
 from ui.errors import USER_ERRORS, show_errors, word
 from ui.events import QUIET
