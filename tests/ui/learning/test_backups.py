@@ -10,10 +10,11 @@ import gradio as gr
 import pytest
 
 from server.current_user import Access
+from services.accounts.permissions import NotAllowed
 from services.accounts.users_file import Accounts, User, add_user
 from services.app import AppServices
 from services.data.backup_contents import BackupView
-from services.user_session import NotAllowed, UserSessions
+from services.user_session import UserSessions
 from tests.faults.quick import open_quick, teach
 from ui import errors as edge
 from ui.learning.backups import LearningBackups, backups_html, erased_words
