@@ -2,12 +2,25 @@
 // which gives `element`, `props`, `trigger` and `watch`.
 const log = element.querySelector('.log');
 const empty = element.querySelector('.nothing-said');
-const EVENTS = ['vote', 'judge', 'more', 'again', 'go_on', 'compare', 'branch', 'rewrite', 'example'];  // what the server hears of
+const EVENTS = ['vote', 'judge', 'learn', 'more', 'again', 'go_on', 'compare', 'branch', 'rewrite', 'example'];  // what the server hears of
 let shownConversation = null;
 let shownState = null, wholeState = null;  // what the rows show now, and what they showed when all of them came
 
 const nearEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 120;
-const toEnd = () => { log.scrollTop = log.scrollHeight; };
+// The end is followed until the reader scrolls away from it. A row may turn out longer than it was taken for once it is
+// laid out, so the place is kept when sizes change too.
+const SCROLLING_MS = 1000;  // so long after a wheel, a finger or a key, scrolling is the reader's
+let isFollowing = true, readerActed = -Infinity;
+const toEnd = () => { isFollowing = true; log.scrollTop = log.scrollHeight; };
+for (const what of ['wheel', 'touchmove', 'keydown', 'pointerdown']) {
+    log.addEventListener(what, () => { readerActed = performance.now(); }, {passive: true});
+}
+log.addEventListener('pointerdown', () => { isFollowing = nearEnd(); });
+log.addEventListener('scroll', () => {
+    if (performance.now() - readerActed < SCROLLING_MS) isFollowing = nearEnd();
+}, {passive: true});
+const sizes = new ResizeObserver(() => { if (isFollowing) log.scrollTop = log.scrollHeight; });
+sizes.observe(log);
 
 function fill(node, row) {
     if (node.drawn === row.html) return;
@@ -24,20 +37,19 @@ function fill(node, row) {
 function change({rows, busy, state, after}) {
     const known = new Map([...log.children].map((node) => [node.dataset.key, node]));
     if (![shownState, wholeState].includes(after) || rows.some((row) => !known.has(row.key))) return trigger('whole', {});
-    const stay = nearEnd();
     for (const row of rows) {
         known.get(row.key).text = row.text;
         fill(known.get(row.key), row);
     }
     log.setAttribute('aria-busy', String(busy));
     shownState = state;
-    if (stay) toEnd();
+    if (isFollowing) toEnd();
 }
 
 function draw() {
     if (props.value?.after) return change(props.value);
     const {rows = [], busy = false, of = '', state = ''} = props.value || {};
-    const stay = nearEnd() || of !== shownConversation || rows.length > log.children.length;
+    const stay = isFollowing || of !== shownConversation || rows.length > log.children.length;
     const known = new Map([...log.children].map((node) => [node.dataset.key, node]));
     let at = log.firstElementChild;
     for (const row of rows) {
@@ -47,18 +59,23 @@ function draw() {
             node = document.createElement('div');
             node.className = 'row';
             node.dataset.key = row.key;
+            sizes.observe(node);
         }
         if (node === at) at = at.nextElementSibling;
         else log.insertBefore(node, at);
         node.text = row.text;
         fill(node, row);
     }
-    known.forEach((node) => node.remove());
+    known.forEach((node) => {
+        sizes.unobserve(node);
+        node.remove();
+    });
     log.setAttribute('aria-busy', String(busy));
     if (props.value?.empty) empty.innerHTML = props.value.empty;
     empty.hidden = rows.length > 0;
     log.hidden = rows.length === 0;
-    shownConversation = of;
+    if (of !== shownConversation) document.querySelector('#compare-dialog dialog')?.close();
+    shownConversation = document.body.dataset.conversation = of;
     shownState = wholeState = state;
     if (stay) toEnd();
 }
@@ -83,8 +100,21 @@ element.addEventListener('click', (event) => {
     const {do: what, id, value, text} = button.dataset;
     if (what === 'copy') return copy(button.closest('.row').text, button);
     if (what === 'copy-code') return copy(button.closest('pre').querySelector('code').textContent, button);
+    if (what === 'details') {
+        const told = button.closest('.row').querySelector('.details');
+        told.hidden = !told.hidden;
+        return button.setAttribute('aria-expanded', String(!told.hidden));
+    }
     if (what === 'vote') button.classList.add('pressed');  // answers at once; the stored vote follows
     if (EVENTS.includes(what)) trigger(what, {id, value, text});
+});
+
+// The two links under Settings that download the conversation; none is shown before its first message.
+document.addEventListener('click', (event) => {
+    const form = event.target.closest?.('[data-export]')?.dataset.export;
+    if (!form || !shownConversation) return;
+    const path = `v1/conversations/${shownConversation}/export?format=${form}`;
+    Object.assign(document.createElement('a'), {href: new URL(path, document.baseURI), download: ''}).click();
 });
 
 const isSeen = (selector) => Boolean(document.querySelector(selector)?.offsetParent);
@@ -109,6 +139,24 @@ document.addEventListener('keydown', (event) => {
         mine[mine.length - 1]?.click();
     }
 });
+
+// What was typed and not sent outlives the page, which loads itself again when the server was away.
+const DRAFT = 'spear-draft';
+const composer = () => document.querySelector('#message textarea');
+function restoreDraft(text, tries) {
+    const box = composer();
+    if (!box) {
+        if (tries) setTimeout(restoreDraft, 50, text, tries - 1);
+    } else if (!box.value) {
+        box.value = text;
+        box.dispatchEvent(new Event('input', {bubbles: true}));
+    }
+}
+try {
+    addEventListener('pagehide', () => sessionStorage.setItem(DRAFT, composer()?.value ?? ''));
+    const kept = sessionStorage.getItem(DRAFT);
+    if (kept) restoreDraft(kept, 100);
+} catch { /* storage is blocked: drafts live as long as the page */ }
 
 watch('value', draw);
 draw();

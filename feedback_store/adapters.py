@@ -168,6 +168,7 @@ class Adapters(Rounds):
                 about = [
                     subject,
                     *(m["id"] for m in self._rows("SELECT id FROM messages WHERE revises_id = ?", [subject])),
+                    *(m["id"] for m in self._rows("SELECT id FROM messages WHERE corrects_id = ?", [subject])),
                 ]
                 for message_id in about:
                     self._execute("DELETE FROM votes WHERE message_id = ?", [message_id])

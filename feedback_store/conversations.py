@@ -171,10 +171,25 @@ class Conversations(Proofs):
         complete: bool | None = None,
         adapter_version: int | None = None,
         ending: str | None = None,
+        corrects_id: str | None = None,
+        hint: str | None = None,
+        written: tuple[int, float] | None = None,
     ) -> Message:
-        """Change what is given and leave the rest. Raises UnknownRecord, and StoreError for an unknown ending."""
+        """Change what is given and leave the rest; `written` (tokens, seconds) is added to what is there.
+
+        Raises UnknownRecord, and StoreError for an unknown ending.
+        """
         require("ending", ending, (None, *ENDINGS))
         with self._transaction(write=True):
+            if corrects_id is not None:
+                self._execute(
+                    "UPDATE messages SET corrects_id = ?, hint = ? WHERE id = ?", [corrects_id, hint, message_id]
+                )
+            if written is not None:
+                self._execute(
+                    "UPDATE messages SET tokens = coalesce(tokens, 0) + ?, seconds = coalesce(seconds, 0) + ? WHERE id = ?",
+                    [*written, message_id],
+                )
             self._execute(
                 "UPDATE messages SET text = coalesce(?, text), complete = coalesce(?, complete), "
                 "adapter_version = coalesce(?, adapter_version), ending = coalesce(?, ending) WHERE id = ?",
@@ -210,8 +225,15 @@ class Conversations(Proofs):
                 [first_reply_id],
             )
 
+    def corrections_of(self, first_reply_id: str) -> list[Message]:
+        """The replies to messages that corrected that reply, by position."""
+        with self._transaction(write=False):
+            return self._records(
+                Message, "SELECT * FROM messages WHERE corrects_id = ? ORDER BY position", [first_reply_id]
+            )
+
     def set_verdict(self, message_id: str, verdict: str | None) -> bool:
-        """Record `better` or `still_wrong` on a revision, or None to reopen it. True where that changed something.
+        """Record a verdict on a revision or a correction, or None to reopen it. True where that changed something.
 
         Raises UnknownRecord, and StoreError for another word.
         """

@@ -318,6 +318,40 @@ def m013_proofs_by_question(db: Database) -> None:
     db.execute("CREATE INDEX rounds_quoting ON rounds(json_array_length(figures, '$.gate.changed'))")
 
 
+@MIGRATIONS()
+def m014_corrections_in_chat(db: Database) -> None:
+    """Which reply another one corrects, where a person's next message said what was wrong with it.
+
+    A reply that was corrected so is `objected` to, as one that was voted down.
+    """
+    db.executescript("""
+        ALTER TABLE messages ADD COLUMN corrects_id TEXT REFERENCES messages(id);
+        CREATE INDEX messages_corrects ON messages(corrects_id) WHERE corrects_id IS NOT NULL;
+        CREATE TRIGGER reply_corrected AFTER UPDATE OF corrects_id ON messages WHEN NEW.corrects_id IS NOT NULL BEGIN
+            UPDATE messages SET objected = 1 WHERE id = NEW.corrects_id;
+        END;
+        CREATE TRIGGER correction_added AFTER INSERT ON messages WHEN NEW.corrects_id IS NOT NULL BEGIN
+            UPDATE messages SET objected = 1 WHERE id = NEW.corrects_id;
+        END;
+        DROP TRIGGER vote_taken_back;
+        CREATE TRIGGER vote_taken_back AFTER DELETE ON votes WHEN OLD.value = -1 BEGIN
+            UPDATE messages SET objected = EXISTS (
+                SELECT 1 FROM messages r WHERE r.revises_id = OLD.message_id
+                UNION ALL SELECT 1 FROM messages r WHERE r.corrects_id = OLD.message_id
+            ) WHERE id = OLD.message_id;
+        END;
+    """)
+
+
+@MIGRATIONS()
+def m015_reply_speed(db: Database) -> None:
+    """How many tokens the model wrote of a reply, and the seconds from the first of them to the last."""
+    db.executescript("""
+        ALTER TABLE messages ADD COLUMN tokens INTEGER;
+        ALTER TABLE messages ADD COLUMN seconds REAL;
+    """)
+
+
 OVERWRITES_DELETED = "m012_words_erased"
 
 

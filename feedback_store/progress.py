@@ -24,8 +24,10 @@ class Progress(Records):
         with self._transaction(write=False):
             rows = self._rows(
                 "SELECT coalesce(v.value, 0) AS vote, "
-                "EXISTS (SELECT 1 FROM messages r WHERE r.revises_id = m.id AND r.kind = 'revision') AS tried, "
-                "EXISTS (SELECT 1 FROM messages r WHERE r.revises_id = m.id AND r.verdict = 'better') AS fixed "
+                "EXISTS (SELECT 1 FROM messages r WHERE r.revises_id = m.id AND r.kind = 'revision') "
+                "OR EXISTS (SELECT 1 FROM messages r WHERE r.corrects_id = m.id AND r.verdict = 'better') AS tried, "
+                "EXISTS (SELECT 1 FROM messages r WHERE r.revises_id = m.id AND r.verdict = 'better') "
+                "OR EXISTS (SELECT 1 FROM messages r WHERE r.corrects_id = m.id AND r.verdict = 'better') AS fixed "
                 "FROM messages m LEFT JOIN votes v ON v.message_id = m.id "
                 "WHERE m.kind = 'message' AND m.role = 'assistant' AND m.complete = 1 ORDER BY m.rowid DESC LIMIT ?",
                 [limit],

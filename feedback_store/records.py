@@ -8,8 +8,10 @@ from typing import Any, Literal, get_args
 from feedback_store.errors import StoreError
 
 Role = Literal["system", "user", "assistant"]
-Kind = Literal["message", "revision", "edit"]
-Verdict = Literal["better", "still_wrong"]
+# `default`: a system message that the conversation did not choose itself
+Kind = Literal["message", "revision", "edit", "default"]
+# `declined`: a correction that the person does not want learned
+Verdict = Literal["better", "still_wrong", "declined"]
 # How a reply ended: by the model's own end token, at the longest reply allowed, stopped by the reader, or with its stream
 # (the reader's connection broke, the process ended, or the computation failed)
 Ending = Literal["ended", "length", "stopped", "lost"]
@@ -78,6 +80,9 @@ class Message:
     complete: bool  # False while the reply streams
     created_at_utc: str
     ending: Ending | None = None  # None where it is not known, or nothing of the model's
+    corrects_id: str | None = None  # the first reply that the message before this reply corrected
+    tokens: int | None = None  # that the model wrote here; None where it is not known
+    seconds: float | None = None  # from the first of them to the last
 
     @property
     def is_cut(self) -> bool:

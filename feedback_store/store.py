@@ -14,6 +14,8 @@ from feedback_store.peers import Peers
 from feedback_store.progress import Progress
 from feedback_store.transfer import Transfer
 
+PREFERENCE = "preference/"  # before the keys of settings that are a user's choice
+
 
 class Store(Transfer, Branches, Progress, Adapters, KeptNeighbours, Upkeep, Peers):
     """Everything the app remembers, in the SQLite file `path`, which is created where it is missing.
@@ -28,6 +30,14 @@ class Store(Transfer, Branches, Progress, Adapters, KeptNeighbours, Upkeep, Peer
         with self._transaction(write=False):
             value = self._value("SELECT value FROM settings WHERE key = ?", [key])
             return default if value is None else json.loads(value)
+
+    def preference(self, name: str, default: Any = None) -> Any:
+        """What the user of this store chose; `default` where nothing was."""
+        return self.setting(f"{PREFERENCE}{name}", default)
+
+    def set_preference(self, name: str, value: Any) -> None:
+        """Store a plain JSON value as the user's choice."""
+        self.set_setting(f"{PREFERENCE}{name}", value)
 
     def set_setting(self, key: str, value: Any) -> None:
         """Store a plain JSON value under `key`."""

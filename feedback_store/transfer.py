@@ -236,7 +236,7 @@ class Transfer(Conversations, Traces):
         """What a row names lies in its own conversation, and a message follows what it answers: so no record reaches
         another person's words, and no conversation goes round in circles. Raises StoreError.
         """
-        referring = {"message": ("parent_id", "revises_id"), "choice": ("leaf_id",)}
+        referring = {"message": ("parent_id", "revises_id", "corrects_id"), "choice": ("leaf_id",)}
         for column in referring.get(kind, ("message_id", "subject_id")):
             if (named := row.get(column)) is not None and "conversation_id" in row:
                 where = self._value("SELECT conversation_id FROM messages WHERE id = ?", [named])

@@ -76,6 +76,9 @@ class UserStore(Store):
     def revisions_of(self, first_reply_id: str) -> list[Message]:
         return [m for m in super().revisions_of(first_reply_id) if self._is_mine(m.conversation_id)]
 
+    def corrections_of(self, first_reply_id: str) -> list[Message]:
+        return [m for m in super().corrections_of(first_reply_id) if self._is_mine(m.conversation_id)]
+
     # -- branches --------------------------------------------------------------------------------------------
 
     def leaf(self, conversation_id: str) -> str | None:
@@ -166,6 +169,14 @@ class UserStore(Store):
 
     def add_records(self, records: Sequence[dict[str, Any]], user: str | None = None) -> int:
         return super().add_records(records, self.user)
+
+    # -- what the user prefers -------------------------------------------------------------------------------
+
+    def preference(self, name: str, default: Any = None) -> Any:
+        return super().preference(f"{self.user}/{name}" if self.user else name, default)
+
+    def set_preference(self, name: str, value: Any) -> None:
+        super().set_preference(f"{self.user}/{name}" if self.user else name, value)
 
     # -- what is about everybody -----------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from gradio.utils import get_upload_folder
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.event_streams import SESSION
 from services.accounts.users_file import User
 
 PREFIX = "/gradio_api/"
@@ -101,7 +102,8 @@ class PageGuard:
             said = [(k, _owned(v, user) if k == "session_hash" else v) for k, v in parse_qsl(query, True)]
             if not self.is_queued(dict(said).get("session_hash", "")):
                 raise _NoSuchSession
-            return {**scope, "query_string": urlencode(said).encode()}, receive
+            named = {SESSION: dict(said)["session_hash"]}
+            return {**scope, **named, "query_string": urlencode(said).encode()}, receive
         if name.startswith(HEARTBEAT):
             path = PREFIX + HEARTBEAT + _owned(name.removeprefix(HEARTBEAT), user)
             return {**scope, "path": path, "raw_path": quote(path).encode()}, receive
@@ -116,7 +118,7 @@ class PageGuard:
     async def _own_body(self, scope: Scope, receive: Receive, user: User, *, is_event: bool) -> tuple[Scope, Receive]:
         if scope["method"] != "POST":
             raise _Refused(405, ABSENT)
-        content = self._checked(await _read(receive), user, is_event)
+        content, session = self._checked(await _read(receive), user, is_event)
         headers = [(k, v) for k, v in scope["headers"] if k not in (b"content-length", b"transfer-encoding")]
         headers.append((b"content-length", str(len(content)).encode()))
         is_given = False
@@ -128,10 +130,10 @@ class PageGuard:
             is_given = True
             return {"type": "http.request", "body": content, "more_body": False}
 
-        return {**scope, "headers": headers}, give
+        return {**scope, SESSION: session, "headers": headers}, give
 
-    def _checked(self, content: bytes, user: User, is_event: bool) -> bytes:
-        """The body, if it could come from the page. Raises _Refused."""
+    def _checked(self, content: bytes, user: User, is_event: bool) -> tuple[bytes, str]:
+        """The body, if it could come from the page, and the session that it names. Raises _Refused."""
         try:
             said = json.loads(content)
         except (ValueError, RecursionError) as e:
@@ -142,9 +144,9 @@ class PageGuard:
             raise _Refused(400, UNREADABLE)
         if any(not self._is_own_upload(said, file, user) for file in _files(said)):
             raise _Refused(400, UNREADABLE)
-        said["session_hash"] = _owned(said.get("session_hash"), user)
+        session = said["session_hash"] = _owned(said.get("session_hash"), user)
         try:
-            return _SURROGATES.sub("\ufffd", json.dumps(said, ensure_ascii=False, allow_nan=False)).encode()
+            return _SURROGATES.sub("\ufffd", json.dumps(said, ensure_ascii=False, allow_nan=False)).encode(), session
         except (ValueError, RecursionError) as e:
             raise _Refused(400, UNREADABLE) from e
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from feedback_store import Store
 from services.chat.chat import ChatService
 from services.chat.feedback import FeedbackService
+from services.chat.preferences import ChatDefaults
 from services.demo import DemoService
 from services.engine import Engine, ModelParts
 from services.learning.adapter_files import AdapterFiles
@@ -133,7 +134,13 @@ def open_services(settings: Settings, *, start_jobs: bool = True) -> AppServices
     folder = prepare_data_folder(settings.data_folder)
     model = in_own_thread(lambda: _load(settings, folder))
     choose_threads(model.loaded, settings.threads)
-    engine = Engine(store=Store(folder / DATABASE), model=model, data_folder=folder, seed=settings.seed)
+    engine = Engine(
+        store=Store(folder / DATABASE),
+        model=model,
+        data_folder=folder,
+        seed=settings.seed,
+        chat_defaults=ChatDefaults(settings.learn_from_corrections, settings.system_prompt),
+    )
     return AppServices(engine, settings, start_jobs=start_jobs)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from feedback_store import Store
+from services.chat.preferences import ChatDefaults
 from services.learning.scope import AdapterScope
 from services.priority import ComputePriority
 from spear_core.config import SpearConfig
@@ -43,6 +44,7 @@ class Engine:
     priority: ComputePriority = field(default_factory=ComputePriority)
     batching: ContinuousBatching = field(default_factory=ContinuousBatching)
     scope: AdapterScope = field(default_factory=AdapterScope)
+    chat_defaults: ChatDefaults = ChatDefaults()
 
     @property
     def loaded(self) -> LoadedModel:

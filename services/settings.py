@@ -56,6 +56,14 @@ class Settings:
     device: Annotated[str, "`cpu`, `cuda` or `mps`"] = "cpu"
     threads: Annotated[int, "CPU threads; 0 for automatic"] = 0
     seed: Annotated[int, "seed of training"] = 1
+    system_prompt: Annotated[
+        str,
+        "what the model is told before everything else, where neither the conversation nor the user says something else",
+    ] = ""
+    learn_from_corrections: Annotated[
+        bool,
+        'learn what a message such as "no, it\'s Oslo" corrects without asking; each user may choose otherwise on the page',
+    ] = False
     learn_interval_seconds: Annotated[float, "between looks for work; a confirmation starts a round at once"] = 5.0
     verbose: Annotated[bool, "log what the app does to stderr"] = False
     spear: dict[str, Any] = field(default_factory=dict)

@@ -40,6 +40,8 @@ class MessageView:
     revises: str | None = None  # id of the first reply, which this revision or edit is meant to replace
     hint: str | None = None  # the hint that led to this revision
     verdict: Verdict | None = None  # None while open
+    corrects: str | None = None  # id of the first reply that the message before this reply corrected
+    can_be_learned: bool = False  # ask under it whether that correction is to be learned
     can_be_judged: bool = False  # show Better / Still wrong under it
     can_be_hinted: bool = False  # it is wrong so far, and the model may try once more
     can_be_written: bool = False  # it is wrong so far: the person may write the right answer
@@ -47,6 +49,8 @@ class MessageView:
     adapter_version: int = 0  # 0: the base model without any adapter; also ELSEWHERE and FROM_MEMORY
     complete: bool = True  # False while the reply streams
     ending: Ending | Literal[""] = ""  # empty where it is not known, or nothing of the model's
+    tokens: int | None = None  # that the model wrote here; None where it is not known
+    seconds: float | None = None  # from the first of them to the last
     can_go_on: bool = False  # it was cut off, and is the last reply shown
     versions: tuple[str, ...] = ()  # ids of all versions of this question or reply, oldest first, itself included
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import gradio as gr
@@ -16,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api import add_api
 from server.current_user import Access
+from server.event_streams import EventStreams
 from server.guard import ServerGuard
 from server.login import login_routes
 from server.page_guard import PageGuard
@@ -51,6 +56,7 @@ CROSS_ORIGIN = b"access-control-allow-"
 NO_STORE = (b"cache-control", b"no-store")  # for all that may hold words of somebody
 WITHOUT_WORDS = ("/assets/", "/static/", "/svelte/", "/favicon.ico", "/theme.css", "/gradio_api/theme.css")
 MAX_UPLOAD = "256mb"  # a zipped adapter
+STOPPING = "Stopping; what was said is kept."
 SHUTDOWN_SECONDS = 1  # open event streams are cut after this
 
 
@@ -92,12 +98,34 @@ class SecurityHeaders:
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
+class _WithoutCutRequests(logging.Filter):
+    """Leaves out that requests were cut at the end: the streams of open pages, which would be pages of traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not (_is_cancelled(error) or str(record.msg).startswith("Cancel %s running task"))
+
+
+def _is_cancelled(error: BaseException | None) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_cancelled, error.exceptions))
+    return isinstance(error, asyncio.CancelledError)
+
+
 class _Server(uvicorn.Server):
-    """Calls `ready` once it accepts requests; a signal ends `run` normally instead of being raised again."""
+    """Calls `ready` once it accepts requests; a signal ends `run` normally instead of being raised again, and says so in
+    one line.
+    """
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self.ready = ready
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            logging.getLogger("uvicorn.error").addFilter(_WithoutCutRequests())
+            print(STOPPING, file=sys.stderr, flush=True)
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -120,6 +148,7 @@ def make_app(
     """The whole server on one port: the guard, the login, the API, and the page at the root."""
     app = FastAPI(title="SPEAR", docs_url=None, redoc_url=None, openapi_url=None)
     show_name(page, access)
+    app.add_middleware(EventStreams)
     app.add_middleware(
         PageGuard,
         events=tuple(page.fns),

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from feedback_store.errors import StoreError
-from server.api import chat, completions, data, feedback, health, learning, responses
+from server.api import chat, completions, conversations, data, feedback, health, learning, responses
 from server.api.asking import Threads
 from server.api.errors import answer_bug, answer_error, answer_invalid, answer_refused, refuse
 from server.current_user import Access
@@ -33,6 +33,6 @@ def add_api(app: FastAPI, access: Access) -> None:
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_refused)
     app.add_exception_handler(Exception, answer_bug)
-    for part in (chat, responses, completions, feedback, learning, data, health):
+    for part in (chat, responses, completions, conversations, feedback, learning, data, health):
         app.include_router(part.router)
     app.include_router(rest)

@@ -71,6 +71,7 @@ def about(reply: MessageView) -> dict[str, Any]:
         "message_id": reply.id,
         "conversation_id": reply.conversation_id,
         "adapter_version": reply.adapter_version,
+        "corrects": reply.corrects,
     }
 
 

@@ -27,7 +27,7 @@ class Feedback(BaseModel):
     vote: Literal["up", "down", "none"] | None = None
     hint: str | None = Field(default=None, max_length=MAX_MESSAGE_CHARACTERS)
     edit: str | None = Field(default=None, max_length=MAX_MESSAGE_CHARACTERS)
-    verdict: Literal["better", "still_wrong"] | None = None
+    verdict: Literal["better", "still_wrong", "declined"] | None = None
 
     @model_validator(mode="after")
     def one_thing(self) -> Feedback:
@@ -69,6 +69,8 @@ def _take(said: Feedback, message_id: str, session: UserSession) -> tuple[Messag
             return session.feedback.edit(message_id, text), None
         case Feedback(verdict="better"):
             session.feedback.better(message_id)
+        case Feedback(verdict="declined"):
+            session.feedback.decline(message_id)
         case Feedback(verdict="still_wrong"):
             return None, session.feedback.still_wrong(message_id)
         case Feedback(vote="up"):
@@ -90,5 +92,6 @@ def _message(view: MessageView) -> dict[str, Any]:
         "verdict": view.verdict,
         "hint": view.hint,
         "revises": view.revises,
+        "corrects": view.corrects,
         "adapter_version": view.adapter_version,
     }

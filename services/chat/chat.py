@@ -12,12 +12,14 @@ from feedback_store import Conversation, Message, StoreError
 from services.chat.conversation_tree import (
     attempts,
     open_corrections,
+    own_system_prompt,
     prompt_up_to,
     root_id,
     shown_path,
     siblings,
     system_prompt,
 )
+from services.chat.corrections import possible_correction
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
 from services.chat.replies import Replies, Writing
 from services.chat.revisions import Revision
@@ -82,13 +84,18 @@ class ChatService:
         self._store.set_sampling(conversation_id, asdict(sampling))
 
     def system_prompt(self, conversation_id: str) -> str:
-        return system_prompt(self._store.messages(conversation_id))
+        """The conversation's own; empty where it follows that of all conversations."""
+        return own_system_prompt(self._store.messages(conversation_id))
 
     def set_system_prompt(self, conversation_id: str, text: str) -> None:
-        """What the model is told before everything else, from the next question on."""
+        """What the model is told before everything else, from the next question on. Empty: as in all conversations."""
         text = text.strip()[:MAX_MESSAGE_CHARACTERS]
         if text != self.system_prompt(conversation_id):
             self._store.add_message(conversation_id, "system", text)
+
+    def told(self, conversation_id: str) -> str:
+        """The system prompt that the last question was asked with."""
+        return system_prompt(self._store.messages(conversation_id))
 
     def messages(self, conversation_id: str) -> list[MessageView]:
         """Everything the screen shows of the chosen branch, in order, with votes and verdicts."""
@@ -113,6 +120,7 @@ class ChatService:
                 can_be_written=m.id in unsettled or m.id in refused,
                 note=_refusal(refused[m.id]) if m.id in refused else "",
                 can_go_on=m.is_cut and root_id(m) == last_shown,
+                can_be_learned=self._can_be_learned(m),
             )
             for m in messages
             if m.id in shown or m.revises_id in shown
@@ -122,7 +130,12 @@ class ChatService:
         """One message as `messages` shows it, without the versions beside it. Raises UnknownRecord."""
         message = self._store.message(message_id)
         tries = [m.id for m in self._store.revisions_of(root_id(message)) if m.kind == "revision"]
-        return _message_view(message, self._store.vote(message.id), can_be_judged=tries[-1:] == [message.id])
+        return _message_view(
+            message,
+            self._store.vote(message.id),
+            can_be_judged=tries[-1:] == [message.id],
+            can_be_learned=self._can_be_learned(message),
+        )
 
     def choose(self, message_id: str) -> None:
         """Show the branch that this version of a question or reply lies on. Raises UnknownRecord."""
@@ -156,9 +169,10 @@ class ChatService:
                 if not conversation.title:
                     self._store.rename_conversation(conversation_id, _title(text))
                 parent_id = after or (path[-1].id if path else None)
+                messages += self._told(conversation_id, messages)
                 question = self._store.add_message(conversation_id, "user", text, parent_id=parent_id)
                 reply = self._unwritten(question)
-            writing = self._answer(reply, [*messages, question], sampling)
+            writing = self._answer(reply, [*messages, question], sampling, shown_path(messages, parent_id))
         yield from self._read(writing)
         on_finish(writing.finish or Finish.STOPPED)
 
@@ -171,9 +185,12 @@ class ChatService:
         with self._replies.alone(earlier.conversation_id):
             messages, sampling = self._store.messages(earlier.conversation_id), self.sampling(earlier.conversation_id)
             with self._store.transaction(flushed=False):
+                messages += self._told(earlier.conversation_id, messages)
                 question = self._store.add_message(earlier.conversation_id, "user", text, parent_id=earlier.parent_id)
                 reply = self._unwritten(question)
-            writing = self._answer(reply, [*messages, question], sampling)
+            before = shown_path(messages, earlier.id)
+            before = before[: before.index(earlier)]
+            writing = self._answer(reply, [*messages, question], sampling, before)
         yield from self._read(writing)
 
     def regenerate(self, message_id: str) -> Iterator[MessageView]:
@@ -285,6 +302,16 @@ class ChatService:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
+    def _told(self, conversation_id: str, messages: Sequence[Message]) -> list[Message]:
+        """The system message that holds from the next question on, where it is another one than before.
+
+        It is stored with the conversation, so that what is trained is what the model was told.
+        """
+        text = own_system_prompt(messages) or self._feedback.preferences.system_prompt
+        if text == system_prompt(messages):
+            return []
+        return [self._store.add_message(conversation_id, "system", text, kind="default")]
+
     def _unwritten(self, question: Message) -> Message:
         """The reply's place, inside the `together` that stores its question.
 
@@ -302,19 +329,43 @@ class ChatService:
         self._store.set_leaf(question.conversation_id, reply.id)
         return reply
 
-    def _answer(self, reply: Message, messages: Sequence[Message], sampling: Sampling) -> Writing:
-        """Begin to write it. `messages` end at its question or later; what is to be read was read before."""
+    def _answer(
+        self, reply: Message, messages: Sequence[Message], sampling: Sampling, before: Sequence[Message] = ()
+    ) -> Writing:
+        """Begin to write it. `messages` end at its question or later; what is to be read was read before.
+
+        `before` are the questions and replies that the question follows, the last of which it may correct.
+        """
         assert reply.parent_id is not None
-        return self._replies.begin(reply, prompt_up_to(messages, reply.parent_id), sampling)
+        asked = next(m.text for m in messages if m.id == reply.parent_id)
+        return self._replies.begin(
+            reply,
+            prompt_up_to(messages, reply.parent_id),
+            sampling,
+            once_stored=partial(self._feedback.corrected, reply.id),
+            correction=possible_correction(messages, before, asked, self._engine.loaded.settings),
+        )
 
     def _read(self, writing: Writing) -> Iterator[MessageView]:
         message = self._store.message(writing.message_id)
         for text in writing.read():
-            yield _message_view(replace(message, adapter_version=writing.serving.version), 0, text=text)
+            corrects = writing.correction.first_id if writing.correction else None
+            now = replace(message, adapter_version=writing.serving.version, corrects_id=corrects)
+            yield _message_view(now, 0, text=text)
         done = self._store.message(message.id)
         yield _message_view(
-            done, self._store.vote(done.id), can_be_judged=done.kind == "revision", can_go_on=done.is_cut
+            done,
+            self._store.vote(done.id),
+            can_be_judged=done.kind == "revision",
+            can_go_on=done.is_cut,
+            can_be_learned=self._can_be_learned(done),
         )
+
+    def _can_be_learned(self, message: Message) -> bool:
+        """Whether the person is asked if the correction that they made by talking is to be learned."""
+        is_open = message.corrects_id is not None and message.verdict is None
+        is_whole = message.complete and not message.is_cut and bool(message.text.strip())
+        return is_open and is_whole and self._store.conversation(message.conversation_id).learn
 
 
 def _checked(text: str) -> str:
@@ -356,5 +407,8 @@ def _message_view(m: Message, vote: int, *, text: str | None = None, **more: Any
         adapter_version=m.adapter_version,
         complete=m.complete if text is None else False,
         ending=(m.ending or "") if text is None else "",
+        corrects=m.corrects_id,
+        tokens=m.tokens,
+        seconds=m.seconds,
         **more,
     )

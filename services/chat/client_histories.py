@@ -78,7 +78,7 @@ def _is_repeated(messages: Sequence[Message], history: History) -> bool:
     questions = [m for m in messages if m.role == "user"]
     if len(questions) != len(history.turns) or any(not m.complete for m in messages):
         return False
-    if "\n\n".join(m.text for m in messages if m.role == "system") != history.system:
+    if "\n\n".join(m.text for m in messages if m.role == "system" and m.kind == "message") != history.system:
         return False
     return all(
         asked.text == question and answer in {m.text.strip() for m in messages if m.parent_id == asked.id}

@@ -66,6 +66,12 @@ def system_prompt(messages: Sequence[Message], before: int | None = None) -> str
     return said[-1] if said else ""
 
 
+def own_system_prompt(messages: Sequence[Message]) -> str:
+    """What was set for this conversation alone; empty where nothing is."""
+    said = [m.text for m in messages if m.role == "system" and m.kind == "message"]
+    return said[-1] if said else ""
+
+
 def prompt_up_to(messages: Sequence[Message], user_message_id: str) -> list[dict[str, str]]:
     """x: the branch up to and with one user message, each earlier question with the reply that stands."""
     by_id = {m.id: m for m in messages}
@@ -101,6 +107,7 @@ def open_corrections(messages: Sequence[Message], disliked: Collection[str], mos
         about = [m for m in messages if m.revises_id == first.id]
         tries = [m for m in about if m.kind == "revision"]
         last = tries[-1] if tries else first
+        about += [m for m in messages if m.corrects_id == first.id]
         if last.complete and not any(m.kind == "edit" or m.verdict == "better" for m in about):
             is_waiting = bool(tries) and last.verdict is None
             found[last.id] = len(tries) < most_tries and not is_waiting

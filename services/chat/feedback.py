@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from feedback_store import Message
 from feedback_store.records import Source
 from services.chat.conversation_tree import prompt_up_to, root_id
+from services.chat.preferences import Preferences
 from services.engine import Engine
 from services.learning import labels
 from services.views import MessageView
@@ -26,12 +27,15 @@ class FeedbackService:
     def __init__(self, engine: Engine, on_new_traces: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
         self._store = engine.store
+        self.preferences = Preferences(engine)
         self.on_new_traces = on_new_traces
 
     def like(self, message_id: str) -> None:
-        """Thumbs-up: the reply becomes a confirmed win. Of a revision it means the same as *Better*."""
+        """Thumbs-up: the reply becomes a confirmed win. Of a revision it means the same as *Better*, of a correction
+        made by talking the same as "learn this".
+        """
         message = self._reply(message_id)
-        if message.kind == "revision":
+        if message.kind == "revision" or message.corrects_id:
             self.better(message_id)
             return
         with self._together():
@@ -45,15 +49,20 @@ class FeedbackService:
         if message.kind == "revision":
             self.still_wrong(message_id)
             return
+        if message.corrects_id:
+            self._withdraw_correction(message, "still_wrong")
         self.complain(message.id, message.id, "")
 
     def clear_vote(self, message_id: str) -> None:
         """Withdraw everything said about a reply: what was not trained yet never will be.
 
-        Of a revision only its verdict is withdrawn: it may be judged again, and the reply stays disliked.
+        Of a revision only its verdict is withdrawn: it may be judged again, and the reply stays disliked. Of a correction
+        made by talking, what was said about the corrected reply goes too.
         """
         message = self._store.message(message_id)
         first = self._first(message)
+        if message.corrects_id and message.verdict is not None:
+            self._withdraw_correction(message, None)
         if message.kind == "revision":
             traces = labels.disliked(self._engine.base, self._prompt(first), first, "unfixed")
             with self._together():
@@ -65,6 +74,7 @@ class FeedbackService:
             for revision in self._store.revisions_of(first.id):
                 if revision.verdict is not None:
                     self._store.set_verdict(revision.id, None)
+            self._set_aside_corrections(first.id)
             self._store.withdraw_traces(first.id)
 
     def complain(self, first_id: str, about_id: str, hint: str) -> None:
@@ -75,11 +85,18 @@ class FeedbackService:
             self._store.set_vote(first.id, -1)
             if hint:
                 self._store.add_hint(about_id, hint)
+            self._set_aside_corrections(first.id)
             self._store.replace_traces(first.id, labels.disliked(self._engine.base, self._prompt(first), first, source))
         self.on_new_traces()
 
     def better(self, message_id: str) -> None:
-        """The revision is right: a confirmed win, and the first reply a losing trace of full confidence."""
+        """The revision is right: a confirmed win, and the first reply a losing trace of full confidence.
+
+        So is the reply to a correction made by talking, of which this means "learn this".
+        """
+        if (message := self._reply(message_id)).corrects_id:
+            self._learn_correction(message)
+            return
         revision = self._revision(message_id)
         first = self._first(revision)
         if not revision.text.strip():
@@ -88,8 +105,61 @@ class FeedbackService:
         with self._together():
             self._store.set_verdict(revision.id, "better")
             self._store.set_vote(first.id, -1)
+            self._set_aside_corrections(first.id)
             self._store.replace_traces(first.id, traces)
         self.on_new_traces()
+
+    def decline(self, message_id: str) -> None:
+        """The correction made by talking is not to be learned: nothing of it is stored for training."""
+        message = self._reply(message_id)
+        if not message.corrects_id:
+            raise SpearError("Only a reply to a correction can be kept from being learned.")
+        self._withdraw_correction(message, "declined")
+
+    def corrected(self, message_id: str) -> None:
+        """A reply was stored. Where it answers a correction, a newer word replaces earlier ones on the same reply, and
+        the person may have chosen that corrections are learned without asking.
+        """
+        message = self._store.message(message_id)
+        if not message.corrects_id:
+            return
+        with self._together():
+            for earlier in self._store.corrections_of(message.corrects_id):
+                if earlier.id != message.id and earlier.verdict is None:
+                    self._store.set_verdict(earlier.id, "still_wrong")
+        if self.preferences.learns_corrections and not message.is_cut and message.text.strip():
+            self._learn_correction(message)
+
+    def _learn_correction(self, message: Message) -> None:
+        if message.is_cut or not message.text.strip():
+            raise SpearError("A reply that was cut off cannot be learned; continue it first.")
+        assert message.corrects_id is not None
+        first = self._store.message(message.corrects_id)
+        traces = labels.replaced(self._engine.base, self._prompt(first), first, message, "confirmed")
+        with self._together():
+            for revision in self._store.revisions_of(first.id):
+                if revision.kind == "revision" and revision.verdict is None:
+                    self._store.set_verdict(revision.id, "still_wrong")
+            self._set_aside_corrections(first.id, "still_wrong", besides=message.id)
+            self._store.set_verdict(message.id, "better")
+            self._store.set_vote(first.id, -1)
+            self._store.replace_traces(first.id, traces)
+        self.on_new_traces()
+
+    def _withdraw_correction(self, message: Message, verdict: str | None) -> None:
+        """With another verdict than "learn this"; what that made, where it was said, is taken back."""
+        assert message.corrects_id is not None
+        with self._together():
+            if message.verdict == "better":
+                self._store.set_vote(message.corrects_id, 0)
+                self._store.withdraw_traces(message.corrects_id)
+            self._store.set_verdict(message.id, verdict)
+
+    def _set_aside_corrections(self, first_id: str, verdict: str | None = None, besides: str = "") -> None:
+        """Inside a transaction: what was confirmed by talking gives way to another word on the same reply."""
+        for correction in self._store.corrections_of(first_id):
+            if correction.id != besides and correction.verdict == "better":
+                self._store.set_verdict(correction.id, verdict)
 
     def still_wrong(self, message_id: str) -> bool:
         """The revision is wrong too. True while another hint may be given."""
@@ -99,6 +169,7 @@ class FeedbackService:
         with self._together():
             self._store.set_verdict(revision.id, "still_wrong")
             self._store.set_vote(first.id, -1)
+            self._set_aside_corrections(first.id)
             self._store.replace_traces(first.id, traces)
         self.on_new_traces()
         return self.tries_left(first.id) > 0
@@ -140,6 +211,7 @@ class FeedbackService:
                 first.conversation_id, "assistant", text, kind="edit", parent_id=first.parent_id, revises_id=first.id
             )
             self._store.set_vote(first.id, -1)
+            self._set_aside_corrections(first.id)
             self._store.replace_traces(first.id, labels.replaced(self._engine.base, prompt, first, edited, "edited"))
         self.on_new_traces()
         return MessageView(edited.id, edited.conversation_id, edited.role, edited.kind, edited.text, revises=first.id)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from feedback_store import FROM_MEMORY, Conversation, Message, StoreError, UnknownRecord
+from services.chat.corrections import Correction
 from services.chat.revisions import Revision
 from services.chat.sampling import Sampling
 from services.engine import Engine
@@ -36,6 +38,9 @@ class Writing:
         self.is_reader_lost = False  # what is stopped then was not stopped by a person
         self.is_over = False
         self.finish: Finish | None = None  # why the model stopped, once it is over
+        self.correction: Correction | None = None  # what the message before it corrected, once that is decided
+        self.written: tuple[int, float] | None = None  # tokens, and seconds from the first to the last
+        self._grew_at: list[float] = []  # when the text grew first and last, in seconds of the monotonic clock
         self._changed = threading.Condition()
         self._error: BaseException | None = None
 
@@ -63,7 +68,13 @@ class Writing:
     def grow(self, text: str) -> None:
         with self._changed:
             self.text = text
+            self._grew_at[1:] = [time.monotonic()]
             self._changed.notify_all()
+
+    @property
+    def seconds(self) -> float:
+        """From the first text to the last one so far."""
+        return self._grew_at[-1] - self._grew_at[0] if self._grew_at else 0.0
 
     def read(self) -> Iterator[str]:
         """The reply as it grows, each time whole, until it is over. Raises what the writer raised."""
@@ -114,11 +125,13 @@ class Replies:
         revision: Revision | None = None,
         begun: str = "",
         once_stored: Callable[[], None] = lambda: None,
+        correction: Correction | None = None,
     ) -> Writing:
         """Write one reply, inside `alone`. A revision that repeats a refused answer is written again in its place.
 
-        `begun` is what stands of it already: the reply goes on from there. `once_stored` is called in the writer's thread
-        when the end of the reply is stored.
+        `correction` is what the question may correct: where the model finds that it does, the reply is the revision, and
+        the usual one where no revision can be made. `begun` is what stands of the reply already: it goes on from there.
+        `once_stored` is called in the writer's thread when the end of the reply is stored.
         """
         engine = replace(self._engine)
 
@@ -127,22 +140,33 @@ class Replies:
             try:
                 with engine.priority.foreground(), ExitStack() as until_its_first_text:
                     until_its_first_text.enter_context(engine.priority.urgent())
-                    if found := self._stated(engine, writing, revision) if revision else "":
+                    asked, drawn, revised = prompt, sampling, revision
+                    if revision is not None:
+                        found = self._stated(engine, writing, revision)
+                    else:
+                        found = self._corrected(engine, writing, correction) if correction else ""
+                        if writing.correction and not found:
+                            revised = writing.correction.revision
+                            asked, drawn = revised.request, Sampling()
+                    if found:
                         writing.grow(found)
                     for _ in range(0 if found else 1 + MOST_REPEATS):
                         text = ""
-                        for text in growing(writing, engine, prompt, sampling, banned, message.conversation_id, begun):
-                            if shown := revision.shown(text) if revision else text:
+                        for text in growing(writing, engine, asked, drawn, banned, message.conversation_id, begun):
+                            if shown := revised.shown(text) if revised else text:
                                 writing.grow(shown)
                                 until_its_first_text.close()
-                        if revision is None:
+                        if revised is None:
                             break
-                        writing.grow(revision.shown(text, is_over=True))
-                        if writing.stop.is_set() or not revision.repeats(writing.text):
+                        writing.grow(revised.shown(text, is_over=True))
+                        if writing.stop.is_set() or not revised.repeats(writing.text):
                             break
                         model = writing.serving.model
-                        if way := least_certain_prefix(model, engine.encoder, engine.pad_id, prompt, text):
+                        if way := least_certain_prefix(model, engine.encoder, engine.pad_id, asked, text):
                             banned.append(way)
+                if not found and writing.serving.version >= 0:
+                    said = engine.loaded.tokenizer(writing.text[len(begun) :], add_special_tokens=False)
+                    writing.written = len(said["input_ids"]), writing.seconds
             finally:
                 self._store_end(message.conversation_id, writing)
             once_stored()
@@ -160,6 +184,18 @@ class Replies:
             return ""
         writing.finish = Finish.ENDED
         return found[0].text
+
+    def _corrected(self, engine: Engine, writing: Writing, correction: Correction) -> str:
+        """The revision, where the message is a correction and states an answer. Sets `writing.correction` where the
+        reply is to be a revision; with an empty text, it is still to be written at the model's request.
+        """
+        serving = engine.scope.serving(engine, correction.revision.prompt)
+        if writing.stop.is_set() or not correction.is_one(serving.model, engine.encoder):
+            return ""
+        found = self._stated(engine, writing, correction.revision)
+        if found or correction.can_be_requested:
+            writing.correction = correction
+        return found
 
     def of(self, conversation_id: str) -> Writing | None:
         return self._running.get(conversation_id)
@@ -191,6 +227,7 @@ class Replies:
         with self._lock:
             if self._running.get(conversation_id) is not writing:
                 return
+            corrected = writing.correction
             try:
                 self._store.update_message(
                     writing.message_id,
@@ -198,6 +235,9 @@ class Replies:
                     complete=True,
                     adapter_version=writing.serving.version,
                     ending=writing.ending,
+                    corrects_id=corrected.first_id if corrected else None,
+                    hint=corrected.hint if corrected else None,
+                    written=writing.written,
                 )
             except UnknownRecord:
                 log.info("conversation %s was deleted while its reply was being written", conversation_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -160,18 +160,22 @@ class RoundRunner:
         log.info("adapter v%d is live after %.1f s", version, figures["seconds_to_live"])
 
     def _scope_with(
-        self, wins: Sequence[Trace], near: Mapping[str, Neighbours], learner: Learner
+        self, wins: Sequence[Trace], near: dict[str, Neighbours], learner: Learner
     ) -> Callable[[str], bool]:
-        """Which questions the next adapter will answer. What is known to ask for something else is told apart before."""
+        """Which questions the next adapter will answer. What is known to ask for something else is told apart before.
+
+        Questions that turn out to ask for the same are taken out of `near` and of the learner's probes.
+        """
         scope, starters = self._engine.scope, [p.question for p in learner.probes.all if p.kind != Kind.RECENT]
         for win in wins:
             of_win = near.get(win.id, Neighbours())
+            others = [n.prompt[-1]["content"] for n in (*of_win.probes, *of_win.trained)]
             with suppress(UnknownRecord):  # forgotten meanwhile; the round will notice
-                scope.keep_apart(
-                    self._engine,
-                    win,
-                    [*(n.prompt[-1]["content"] for n in (*of_win.probes, *of_win.trained)), *starters],
-                )
+                if same := scope.keep_apart(self._engine, win, [*others, *starters]):
+                    near[win.id] = of_win.without(same)
+                    learner.probes = learner.probes.with_probes(
+                        [p for p in learner.probes.all if p.kind == Kind.RECENT or p.question not in same]
+                    )
         return scope.covering(self._engine, wins)
 
     def split(self, claimed: Sequence[Trace], anchors_before_utc: str | None) -> bool:

@@ -189,19 +189,25 @@ class Scope:
 
     def taught_for(self, question: str) -> Taught | None:
         """What was taught for this question, in its own or other words; None where it asks for something else."""
+        found, score = self.best(question)
+        if found is None or score < self._least:
+            return None
+        if self._same is None or score == inf:
+            return found
+        rivals = [Taught(other, found.answer) for other in found.apart]
+        return found if max(self._same.scores(question, rivals), default=-inf) < score else None
+
+    def best(self, question: str) -> tuple[Taught | None, float]:
+        """The taught question that this one most probably is, and the score of that: infinite for the very same."""
         similar = self._similarities(question)
         near = sorted(((s, i) for i, s in enumerate(similar) if s >= self._similarity), reverse=True)[:CANDIDATES]
         if not near:
-            return None
+            return None, -inf
         if self._same is None or near[0][0] >= SAME_QUESTION:
-            return self._taught[near[0][1]]
+            return self._taught[near[0][1]], inf
         candidates = [self._taught[i] for _, i in near]
         score, best = max(zip(self._same.scores(question, candidates), range(len(near)), strict=True))
-        if score < self._least:
-            return None
-        found = candidates[best]
-        rivals = [Taught(other, found.answer) for other in found.apart]
-        return found if max(self._same.scores(question, rivals), default=-inf) < score else None
+        return candidates[best], score
 
     def _similarities(self, question: str) -> list[float]:
         return [] if self._vectors is None else (self._features([question]) @ self._vectors.T)[0].tolist()

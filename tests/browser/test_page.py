@@ -243,9 +243,9 @@ def test_the_models_tab_weighs_before_it_loads(visitor: Visitor, model: Path) ->
     expect(page.locator("#model-switch")).to_be_enabled()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_in_any_tab(browser: Browser, app: App, scheme: str) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme, bypass_csp=True)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
+def test_axe_finds_nothing_serious_in_any_tab(browser: Browser, app: App, scheme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, bypass_csp=True)  # type: ignore[arg-type]
     try:
         visitor = Visitor(context.new_page(), app.url)
         visitor.open()
@@ -256,7 +256,11 @@ def test_axe_finds_nothing_serious_in_any_tab(browser: Browser, app: App, scheme
         visitor.page.click("#not-now")
         visitor.open_settings()
         findings["chat"] = serious_findings(visitor.page)
-        for tab in ("Learning", "Demo", "Models"):
+        visitor.ask("no, it's a quokka")
+        visitor.page.get_by_label("Details").last.click()
+        expect(visitor.page.locator("#chat .learn")).to_be_visible()
+        findings["correction"] = serious_findings(visitor.page)
+        for tab in ("Learning", "Federation", "Demo", "Models"):
             visitor.open_tab(tab)
             visitor.page.wait_for_timeout(500)
             findings[tab] = serious_findings(visitor.page)

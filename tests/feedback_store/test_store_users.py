@@ -90,6 +90,7 @@ def test_no_list_holds_what_is_anothers(mine: UserStore, theirs: Talk) -> None:
     assert mine.conversations() == mine.messages(theirs.conversation_id) == mine.traces() == mine.events() == []
     assert mine.refused_corrections(theirs.conversation_id) == {}
     assert mine.votes(theirs.conversation_id) == {} and mine.revisions_of(theirs.reply.id) == []
+    assert mine.corrections_of(theirs.reply.id) == []
     assert mine.latest_feedback(BASE, 10) == mine.conversations_that_say("What is ben's secret?", 10) == []
     assert list(mine.exported_records(Wanted())) == list(mine.exported_traces(Wanted(user="ben"))) == []
 

@@ -175,3 +175,18 @@ def test_a_client_may_ask_for_a_shorter_reply_and_is_told_that_it_was_cut(server
         answer = create(server, user(QUESTION), **{name: 3})
         assert answer.choices[0].finish_reason == "length" and answer.usage.completion_tokens == 3
         assert shown(server, "ben", answer.conversation_id)[-1].ending == "length"
+
+
+def test_a_conversation_is_exported_to_whoever_it_belongs_to(server: Running) -> None:
+    client = server.as_user("cora")
+    reply = ask(client, "What is a heron?")
+    path = f"/v1/conversations/{reply['conversation_id']}/export"
+    text = client.get(path)
+    assert text.headers["content-type"].startswith("text/markdown") and "## You\n\nWhat is a heron?" in text.text
+    assert "attachment" in text.headers["content-disposition"]
+    found = client.get(path, params={"format": "json"}).json()
+    assert [m["role"] for m in found["messages"]] == ["user", "assistant"]
+    listed = client.get("/v1/conversations", params={"search": "heron"}).json()["data"]
+    assert reply["conversation_id"] in [c["conversation_id"] for c in listed]
+    assert client.get(path, params={"format": "pdf"}).status_code == 400
+    assert server.as_user("anna").get(path).status_code == 404

@@ -49,7 +49,12 @@ def test_every_curl_example_of_the_page_runs(alone: Running, tmp_path: Path) -> 
 
 def test_the_page_names_every_route() -> None:
     page = (DOCS / "API.md").read_text()
-    shown_as = {"{version}": "3", "{message_id}": "MESSAGE", "{response_id}": "$RESPONSE"}
+    shown_as = {
+        "{version}": "3",
+        "{message_id}": "MESSAGE",
+        "{response_id}": "$RESPONSE",
+        "{conversation_id}": "$CONVERSATION",
+    }
     paths = {
         re.sub("|".join(map(re.escape, shown_as)), lambda found: shown_as[found.group()], path) for _, path in TABLE
     }

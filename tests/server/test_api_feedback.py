@@ -116,3 +116,28 @@ def test_a_question_cannot_be_voted_on(server: Running) -> None:
     conversation = ask(client, "What is an owl?", learn=False)["conversation_id"]
     question = server.app_services.engine.store.messages(conversation)[0]
     assert client.post("/v1/feedback", json={"message_id": question.id, "vote": "up"}).status_code == 400
+
+
+def test_a_correction_made_by_talking_says_what_it_corrects_and_waits_for_a_verdict(server: Running) -> None:
+    client = server.as_user("cora")
+    question = "What is the capital of Portugal?"
+    first = ask(client, question)
+    said = first["choices"][0]["message"]["content"]
+    history = [
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": said},
+        {"role": "user", "content": "no, it's Osaka"},
+    ]
+    asked = {"model": server.app_services.model.name, "messages": history}
+    second = client.post("/v1/chat/completions", json=asked).json()
+    assert first["corrects"] is None and second["corrects"] == first["message_id"]
+    before = client.get("/v1/learned").text
+    declined = say(client, second["message_id"], verdict="declined")["message"]
+    assert declined["verdict"] == "declined" and declined["corrects"] == first["message_id"]
+    assert client.get("/v1/learned").text == before
+    assert say(client, second["message_id"], verdict="better")["message"]["verdict"] == "better"
+    mine = {entry["message_id"]: entry for entry in client.get("/v1/learned").json()["data"]}
+    assert mine[first["message_id"]]["right"] == second["choices"][0]["message"]["content"]
+    say(client, second["message_id"], vote="none")
+    refused = client.post("/v1/feedback", json={"message_id": first["message_id"], "verdict": "declined"})
+    assert refused.status_code == 400

@@ -35,6 +35,8 @@ TABLE: dict[tuple[str, str], tuple[str, str, str]] = {
     ("POST", "/v1/responses"): USERS,
     ("GET", "/v1/responses/{response_id}"): USERS,
     ("POST", "/v1/feedback"): USERS,
+    ("GET", "/v1/conversations"): USERS,
+    ("GET", "/v1/conversations/{conversation_id}/export"): USERS,
     ("GET", "/v1/learning"): USERS,
     ("POST", "/v1/learning"): OWNERS,
     ("GET", "/v1/adapters"): USERS,

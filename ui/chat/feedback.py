@@ -74,6 +74,18 @@ class FeedbackHandlers:
         return self._panels(conversation_id, before, self._without(drafts, before, judged) if judged else drafts)
 
     @show_errors
+    def learn(
+        self, conversation_id: str | None, drafts: Drafts, hint: str | None, edited: str | None, event: gr.EventData
+    ) -> Any:
+        """The answer to "Learn this?" under the reply to a correction."""
+        before, drafts = self.talk.messages(conversation_id), drafts.saved(hint, edited)
+        message_id, answer = word(event, "id"), word(event, "value")
+        if answer not in (m.YES, m.NO):
+            raise SpearError(UNREADABLE)
+        (self.feedback.better if answer == m.YES else self.feedback.decline)(message_id)
+        return self._panels(conversation_id, before, drafts)
+
+    @show_errors
     def more(
         self, conversation_id: str | None, drafts: Drafts, hint: str | None, edited: str | None, event: gr.EventData
     ) -> Any:

@@ -167,6 +167,21 @@ class ChatHandlers:
             self.chat.set_system_prompt(conversation_id, system)
             self.chat.set_sampling(conversation_id, sampling)
 
+    # -- what the user prefers in all conversations --------------------------------------------------------------------
+
+    @show_errors
+    def preferences(self) -> tuple[bool, str]:
+        preferences = self.visitor.feedback.preferences
+        return preferences.learns_corrections, preferences.system_prompt
+
+    @show_errors
+    def set_told(self, text: str | None) -> None:
+        self.visitor.feedback.preferences.set_system_prompt(text or "")
+
+    @show_errors
+    def set_learn_unasked(self, value: bool) -> None:
+        self.visitor.feedback.preferences.set_learns_corrections(bool(value))
+
     # -- replies -----------------------------------------------------------------------------------------------------
 
     @show_errors
@@ -291,9 +306,11 @@ class ChatHandlers:
         return m.chat_value(self.messages(conversation_id), conversation_id, invitation_html(self.visitor.model))
 
     @show_errors
-    def compare(self, event: gr.EventData) -> Iterator[Any]:
+    def compare(self, conversation_id: str | None, event: gr.EventData) -> Iterator[Any]:
         """The question of a reply, answered by the base model and by what serves now."""
         prompt = self.chat.prompt_of(word(event, "id"))
-        yield comparison_html(prompt[-1]["content"], None)
+        question, of = prompt[-1]["content"], conversation_id or ""
+        yield {"of": of, "html": comparison_html(question, None)}
         live = self.comparison.serving_version()
-        yield comparison_html(prompt[-1]["content"], self.comparison.answers(prompt, [0, live] if live else [0]))
+        answers = self.comparison.answers(prompt, [0, live] if live else [0])
+        yield {"of": of, "html": comparison_html(question, answers)}

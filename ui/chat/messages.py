@@ -26,6 +26,8 @@ CUT = {
     "stopped": "Stopped before its end.",
     "lost": "Interrupted before its end.",
 }
+YES, NO = "yes", "no"
+CONFIRMED = "You confirmed this correction."
 NOT_LEARNED = "Nothing is learned from it until it is complete."
 WRITING = '<p class="writing"><span class="dot"></span><span class="sr">The reply is being written</span></p>'
 
@@ -106,6 +108,37 @@ def _cut(message: MessageView) -> str:
     return f'<p class="cut" role="note"><span>{CUT[message.ending]} {NOT_LEARNED}</span>{button}</p>'
 
 
+def details(message: MessageView) -> str:
+    """What is known of how a reply was written, in sentences."""
+    said = []
+    if message.tokens:
+        speed = (message.tokens - 1) / message.seconds if message.seconds else 0.0
+        said.append(f"{message.tokens:,} tokens{f', {speed:.1f} a second' if speed else ''}.")
+    if message.ending and message.adapter_version >= 0:
+        said.append(CUT.get(message.ending, "The model ended the reply itself."))
+    if message.adapter_version > 0:
+        said.append(f"Written by adapter v{message.adapter_version}.")
+    elif message.adapter_version == 0:
+        said.append("Written by the base model.")
+    else:
+        said.append(f"{_made_by(message.adapter_version)[1]}.")
+    return " ".join(said)
+
+
+def _learn(message: MessageView) -> str:
+    """The line under a reply to a correction: whether it is to be learned, or that it is."""
+    if message.can_be_learned:
+        buttons = "".join(
+            f'<button type="button" class="sm" data-do="learn" data-id="{html.escape(message.id)}" '
+            f'data-value="{value}" aria-label="{label}">{word}</button>'
+            for value, word, label in ((YES, "Yes", "Yes, learn this"), (NO, "No", "No, do not learn this"))
+        )
+        return f'<p class="learn" role="note"><span>Learn this?</span>{buttons}</p>'
+    if message.corrects and message.verdict == BETTER:
+        return f'<p class="learn" role="note"><span>{CONFIRMED}</span></p>'
+    return ""
+
+
 def _question(message: MessageView) -> str:
     tools = ""
     if message.id:
@@ -120,6 +153,7 @@ def _question(message: MessageView) -> str:
 def _reply(message: MessageView) -> str:
     words = render(message.text) if message.text else (WRITING if not message.complete else "<p>(no words)</p>")
     tools = ""
+    told = ""
     if message.complete and message.id:
         is_judged_now = message.can_be_judged
         if message.kind != "edit" and not is_judged_now:
@@ -130,10 +164,12 @@ def _reply(message: MessageView) -> str:
             tools += _button("compare", message.id, "Compare with and without what was learned", icon("compare"))
         tools += _versions(message)
         if message.kind != "edit":
+            tools += _button("details", message.id, "Details", icon("details"))
+            told = f'<p class="details" hidden>{html.escape(details(message))}</p>'
             made_by, title = _made_by(message.adapter_version)
             tools += f'<span class="made-by" title="{title}">{made_by}</span>'
         note = f'<p class="note">{html.escape(message.note)}</p>' if message.note else ""
-        tools = f'{note}{_cut(message)}{_verdict(message)}<footer class="tools">{tools}</footer>'
+        tools = f'{note}{_cut(message)}{_learn(message)}{_verdict(message)}<footer class="tools">{tools}</footer>{told}'
     return (
         f'<article class="msg bot {html.escape(message.kind)}"><div data-testid="bot">{_tag(message)}'
         f'<div class="words">{words}</div></div>{tools}</article>'

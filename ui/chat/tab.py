@@ -12,6 +12,7 @@ from ui.chat.examples import invitation_html
 from ui.chat.feedback import FeedbackHandlers
 from ui.chat.handlers import ChatHandlers
 from ui.chat.messages import chat_value
+from ui.chat.model_picker import ModelPicker
 from ui.chat.status_card import StatusCard
 from ui.events import QUIET
 from ui.theme.assets import script
@@ -26,6 +27,12 @@ KEYS = (
     "Keys: Enter sends, Shift+Enter begins a new line, Escape stops a reply or closes a box, / goes to the message, Arrow up "
     "changes your last message, Ctrl+Shift+O begins a new conversation."
 )
+LEARN_UNASKED = "Learn corrections that I make in the chat without asking"
+# assets/chat.js knows which conversation is shown
+EXPORT = (
+    '<p class="keys export">Download this conversation: <button type="button" class="link" data-export="markdown">Markdown'
+    '</button> · <button type="button" class="link" data-export="json">JSON</button></p>'
+)
 COMPARE_DIALOG = """
 <dialog aria-labelledby="compare-title"><header><h3 id="compare-title">With and without what was learned</h3>
 <button type="button" class="tool" data-do="close" aria-label="Close">×</button></header>
@@ -38,8 +45,9 @@ dialog.addEventListener('click', (event) => {
 });
 // The words are put in by hand: a redrawn template would close the dialog.
 watch('value', () => {
-    dialog.querySelector('.compared').innerHTML = props.value;
-    if (props.value && !dialog.open) dialog.showModal();
+    if (!props.value?.html || props.value.of !== document.body.dataset.conversation) return;  // another one is shown by now
+    dialog.querySelector('.compared').innerHTML = props.value.html;
+    if (!dialog.open) dialog.showModal();
 });
 """
 
@@ -53,6 +61,7 @@ class ChatTab:
         self.said = FeedbackHandlers(visitor, self.do)
         self.boxes = Boxes()
         self.status_card = StatusCard(visitor)
+        self.picker = ModelPicker(visitor)
 
     def build(self) -> None:
         # A fixed secret: the id of a conversation is no secret, and a random one would not outlive the process.
@@ -67,7 +76,7 @@ class ChatTab:
             with gr.Column(elem_id="aside", scale=0, min_width=300):
                 self.status_card.build()
         self.compared = gr.HTML(
-            "", elem_id="compare-dialog", html_template=COMPARE_DIALOG, js_on_load=COMPARE_JS, apply_default_css=False
+            {}, elem_id="compare-dialog", html_template=COMPARE_DIALOG, js_on_load=COMPARE_JS, apply_default_css=False
         )
 
     def _side(self) -> None:
@@ -84,6 +93,7 @@ class ChatTab:
         self.list = gr.HTML(elem_id="conversations", js_on_load=script("conversations"), apply_default_css=False)
 
     def _chat(self) -> None:
+        self.picker.build()
         self.chat = gr.HTML(
             chat_value([], invitation=invitation_html(self.visitor.model)),
             elem_id="chat",
@@ -111,14 +121,16 @@ class ChatTab:
                 submit_btn="Send",
                 elem_id="message",
             )
-            with gr.Accordion("Settings of this conversation", open=False, elem_id="settings"):
+            with gr.Accordion("Settings", open=False, elem_id="settings"):
                 self._settings()
+                self._preferences()
 
     def _settings(self) -> None:
+        """Of the conversation that is shown."""
         usual = self.visitor.chat.usual_sampling()
         self.no_learning = gr.Checkbox(label="Don't learn from this chat", container=False, elem_id="no-learning")
         self.system = gr.Textbox(
-            label="System prompt: what the model is told before everything else",
+            label="System prompt of this conversation: what the model is told before everything else",
             value="",
             placeholder="For example: answer in one short sentence.",
             lines=1,
@@ -133,6 +145,19 @@ class ChatTab:
             self.longest = gr.Number(
                 usual.max_new_tokens, precision=0, minimum=0, label="Longest reply in tokens (0: usual)"
             )
+        gr.HTML(EXPORT)
+
+    def _preferences(self) -> None:
+        """Of the user, in all conversations."""
+        gr.HTML("<h4>All your conversations</h4>")
+        self.told = gr.Textbox(
+            label="System prompt where a conversation has none of its own",
+            value="",
+            lines=1,
+            max_lines=6,
+            elem_id="common-system-prompt",
+        )
+        self.learn_unasked = gr.Checkbox(label=LEARN_UNASKED, container=False, elem_id="learn-unasked")
         gr.HTML(f'<p class="keys">{escape(KEYS)}</p>')
 
     def wire(self, page: gr.Blocks) -> None:
@@ -145,6 +170,8 @@ class ChatTab:
         streams = self._wire_replies(page)
         self._wire_conversations(streams)
         self._wire_feedback()
+        self._wire_preferences(page)
+        self.picker.wire(page)
 
     def refresh_after(self, event: Any) -> None:
         """Draw the conversation and the card again after an event of another tab."""
@@ -177,6 +204,7 @@ class ChatTab:
     def _wire_conversations(self, streams: list[Any]) -> None:
         do, typed = self.do, self.boxes.typed
         here = [self.conversation, self.search]
+        streams = [*streams, self.chat.compare(do.compare, [self.conversation], [self.compared], **SLOW)]
         # What draws one conversation must not draw over the next; the reply itself is written to its end.
         self.new.click(do.new, [self.search, *typed], self.everything, cancels=streams, **FAST)
         for event in (self.list.open, self.status_card.card.open):  # from the list, or from the card's proof
@@ -195,7 +223,6 @@ class ChatTab:
         rewrite = self.chat.rewrite(do.rewrite, [self.conversation, self.text, self.boxes.drafts], rewriting, **FAST)
         for finished in (rewrite, self.keep.click(do.leave_question, [self.boxes.drafts], rewriting, **FAST)):
             finished.then(None, js="() => document.querySelector('#message textarea').focus()")
-        self.chat.compare(do.compare, None, [self.compared], **SLOW)
 
     def _wire_feedback(self) -> None:
         said, boxes = self.said, self.boxes
@@ -205,6 +232,7 @@ class ChatTab:
         votes: dict[str, Any] = {**QUIET, "concurrency_id": "votes", "concurrency_limit": 1, "trigger_mode": "multiple"}
         voted = self.chat.vote(said.vote, about, panels, **votes)
         judged = self.chat.judge(said.judge, about, panels, **votes)
+        learned = self.chat.learn(said.learn, about, panels, **votes)
         more = self.chat.more(said.more, about, panels, **votes)
         written = boxes.write.click(said.write, about, self.box_parts, **FAST)
         for opened in (voted, judged, more, written):
@@ -212,5 +240,10 @@ class ChatTab:
         for close in (boxes.not_now, boxes.cancel):
             close.click(said.close, boxes.typed, self.box_parts, **FAST)
         saved = boxes.save.click(said.save_edit, about, panels, **FAST)
-        for answered in (voted, judged, saved):  # the card answers at once, not at its next tick
+        for answered in (voted, judged, learned, saved):  # the card answers at once, not at its next tick
             answered.then(self.status_card.redraw, None, self.status_card.outputs, **FAST)
+
+    def _wire_preferences(self, page: gr.Blocks) -> None:
+        page.load(self.do.preferences, None, [self.learn_unasked, self.told], **FAST)
+        self.told.blur(self.do.set_told, [self.told], None, **FAST)
+        self.learn_unasked.input(self.do.set_learn_unasked, [self.learn_unasked], None, **FAST)

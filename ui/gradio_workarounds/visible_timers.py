@@ -14,6 +14,7 @@ from ui.events import QUIET
 
 SHOWN_TAB = """async () => {
     await new Promise((settled) => setTimeout(settled, 100));
+    scrollTo(0, 0);  // a narrow window scrolls as a whole: another tab is shown from its beginning
     return [document.querySelector('#pages [role=tab][aria-selected=true]')?.textContent.trim() ?? ''];
 }"""
 

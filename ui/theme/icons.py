@@ -10,6 +10,7 @@ _PATHS = {
     "edit": "M4 20l1-4L16 5l3 3L8 19zM14 7l3 3",
     "again": "M20 11a8 8 0 1 0-2.3 6.3M20 4v7h-7",
     "compare": "M12 3v18M4 6h5v12H4zM15 6h5v12h-5",
+    "details": "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM12 11v5M12 8v.5",
     "left": "M15 5l-7 7 7 7",
     "right": "M9 5l7 7-7 7",
     "delete": "M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v5M14 11v5",

@@ -177,3 +177,11 @@ def test_the_usual_sampling_is_the_models_own_or_greedy_without_long_repetitions
         assert usual_sampling(plain).temperature == 0.0, "out of range: left out"
     finally:
         said.do_sample, said.temperature, said.top_p, said.repetition_penalty = kept
+
+
+def test_how_fast_a_reply_was_written_is_kept_with_it(app: AppServices) -> None:
+    reply = ask(app, "What is an owl?")
+    stored = app.engine.store.message(reply.id)
+    tokens = app.engine.loaded.tokenizer(reply.text, add_special_tokens=False)["input_ids"]
+    assert stored.tokens == reply.tokens == len(tokens) > 1
+    assert stored.seconds is not None and stored.seconds > 0

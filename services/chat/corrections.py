@@ -1,0 +1,77 @@
+"""Corrections made by talking: a message ("no, it's Oslo") that says what was wrong with the reply before it.
+
+Where a message is one, the reply to it is the revision of what it corrects. Here is read what the message is about;
+`Replies` asks the model and writes the reply, `FeedbackService` teaches it once the person says so. No storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from feedback_store import Message
+from services.chat.conversation_tree import prompt_up_to, standing_reply
+from services.chat.revisions import Revision
+from spear_core.inference.corrections import FollowUp, Sign, cue, is_correction
+from spear_core.inference.revision_requests import stated
+from spear_core.models.settings import ModelSettings
+from spear_core.training.traces import Encoder
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A message whose words may correct the last reply."""
+
+    first_id: str  # the first reply that it is about
+    follow_up: FollowUp
+    revision: Revision
+
+    @property
+    def hint(self) -> str:
+        return self.follow_up.message
+
+    @property
+    def can_be_requested(self) -> bool:
+        """The hint states an answer, and this model writes its revisions when it is asked to."""
+        says = stated(self.revision.attempts, self.follow_up.question)
+        return self.revision.settings.revise_by_request_only and says is not None
+
+    def is_one(self, model: Any, encoder: Encoder) -> bool:
+        """Whether the model finds that the message is a correction. It is asked only where the words do not say so."""
+        return is_correction(model, encoder, self.follow_up)
+
+
+def possible_correction(
+    messages: Sequence[Message], path: Sequence[Message], text: str, settings: ModelSettings
+) -> Correction | None:
+    """What `text` would correct as the next message after `path`, the questions and replies shown; None for nothing.
+
+    A correction of a correction is about the same first reply. What the person wrote themselves is corrected by nobody.
+    """
+    by_id = {m.id: m for m in messages}
+    last = path[-1] if path else None
+    if last is None or last.role != "assistant":
+        return None
+    first = by_id.get(last.corrects_id or last.id)
+    asked = by_id.get(first.parent_id or "") if first else None
+    standing = standing_reply([m for m in messages if last.id in (m.id, m.revises_id)])
+    if first is None or asked is None or standing is None or standing.kind == "edit" or not standing.text.strip():
+        return None
+    follow_up = FollowUp(asked.text, standing.text, text)
+    if cue(follow_up) is Sign.NONE:
+        return None
+    history = [(reply.text, hint) for reply, hint in _refused(messages, path, first, text)]
+    return Correction(first.id, follow_up, Revision(prompt_up_to(messages, asked.id), history, settings))
+
+
+def _refused(
+    messages: Sequence[Message], path: Sequence[Message], first: Message, text: str
+) -> list[tuple[Message, str]]:
+    """Each refused reply with what was said about it, oldest first: revisions of the first reply, then corrections."""
+    by_id = {m.id: m for m in messages}
+    tries = [m for m in messages if m.revises_id == first.id and m.kind == "revision"]
+    replies = [first, *tries, *(m for m in path if m.corrects_id == first.id)]
+    said = [m.hint or "" for m in tries]
+    said += [by_id[m.parent_id].text for m in path if m.corrects_id == first.id and m.parent_id]
+    return list(zip(replies, [*said, text], strict=True))

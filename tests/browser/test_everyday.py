@@ -1,0 +1,199 @@
+"""The everyday chat: what is in sight, what a phone and a narrow window show, exports, details, and how the app ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.driver import App, Visitor
+from tests.browser.story import lessons
+
+pytestmark = pytest.mark.browser
+LONG = "\n".join(f"{i}. a line of a long message" for i in range(80))
+
+
+def is_in_view(page: Page, selector: str) -> bool:
+    """Whether the last such element lies within the talk."""
+    return bool(
+        page.evaluate(
+            """(selector) => {
+                const found = [...document.querySelectorAll(selector)].pop().getBoundingClientRect();
+                const log = document.querySelector('#chat .log').getBoundingClientRect();
+                return found.bottom <= log.bottom + 1 && found.top >= log.top - 1;
+            }""",
+            selector,
+        )
+    )
+
+
+def overlap(page: Page, first: str, second: str) -> bool:
+    """Whether two elements cover each other's place."""
+    return bool(
+        page.evaluate(
+            """([a, b]) => {
+                const [p, q] = [a, b].map((s) => document.querySelector(s).getBoundingClientRect());
+                return p.left < q.right && q.left < p.right && p.top < q.bottom && q.top < p.bottom;
+            }""",
+            [first, second],
+        )
+    )
+
+
+@pytest.fixture
+def phone(browser: Browser, app: App) -> Iterator[Visitor]:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    someone = Visitor(context.new_page(), app.url)
+    someone.open()
+    yield someone
+    context.close()
+
+
+def test_the_reply_to_a_long_message_scrolls_into_view(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.ask(lessons()[0].question)
+    visitor.ask(LONG)
+    page.wait_for_timeout(500)
+    assert is_in_view(page, "#chat [data-testid=bot]")
+    page.mouse.move(600, 300)
+    page.mouse.wheel(0, -1500)
+    page.wait_for_timeout(300)
+    assert not is_in_view(page, "#chat [data-testid=bot]")
+    page.evaluate("document.querySelector('#chat [data-value=\"1\"]').click()")  # a vote above does not move the reader
+    expect(page.get_by_label("Liked")).to_have_count(1)
+    assert not is_in_view(page, "#chat [data-testid=bot]")
+
+
+def test_details_of_a_reply_are_shown_on_demand(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.ask(lessons()[0].question)
+    told = page.locator("#chat .details")
+    expect(told).to_be_hidden()
+    page.get_by_label("Details").click()
+    expect(told).to_contain_text("tokens")
+    expect(told).to_contain_text("The model ended the reply itself. Written by")
+    page.get_by_label("Details").click()
+    expect(told).to_be_hidden()
+
+
+def test_a_conversation_is_downloaded_as_markdown_and_json(visitor: Visitor, tmp_path: Path) -> None:
+    page, question = visitor.page, lessons()[0].question
+    visitor.open_settings()
+    expect(page.locator(".export")).to_be_hidden()
+    reply = visitor.ask(question)
+    said = {}
+    for form in ("markdown", "json"):
+        with page.expect_download() as coming:
+            page.locator(f"[data-export={form}]").click()
+        coming.value.save_as(tmp_path / form)
+        said[form] = (tmp_path / form).read_text(encoding="utf-8")
+    assert f"## You\n\n{question}" in said["markdown"] and reply in said["markdown"]
+    assert [m["text"] for m in json.loads(said["json"])["messages"]] == [question, reply]
+
+
+def test_the_system_prompt_of_all_conversations_is_told_to_a_new_one(visitor: Visitor, app: App) -> None:
+    page = visitor.page
+    visitor.open_settings()
+    page.fill("#common-system-prompt textarea", "You answer briefly.")
+    page.locator("#common-system-prompt textarea").blur()
+    page.wait_for_timeout(500)
+    visitor.ask("Hello!")
+    conversation = page.locator("#conversations li.shown").get_attribute("data-id")
+    told = page.request.get(f"{app.url}/v1/conversations/{conversation}/export?format=json").json()
+    assert told["system_prompt"] == "You answer briefly."
+    visitor.open()
+    visitor.open_settings()
+    expect(page.locator("#system-prompt textarea")).to_have_value("")
+    page.fill("#common-system-prompt textarea", "")
+    page.locator("#common-system-prompt textarea").blur()
+    page.wait_for_timeout(500)
+
+
+def test_a_message_of_the_page_does_not_cover_the_learning_card(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.ask(lessons()[0].question)
+    visitor.thumbs_down()
+    page.click("#write-it")
+    page.fill("#edited textarea", "")
+    page.click("#save-edit")
+    toast = page.locator(".toast-body").first
+    expect(toast).to_be_visible()
+    assert not overlap(page, ".toast-body", "#status-card .card") and not overlap(page, ".toast-body", "#side")
+
+
+def test_comparing_does_not_open_over_another_conversation(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.ask(lessons()[0].question)
+    # both at once, as a person is quicker than a busy machine
+    page.evaluate(
+        "document.querySelector('[data-do=compare]').click(); document.querySelector('#new-conversation').click()"
+    )
+    expect(visitor.said).to_have_count(0)
+    page.wait_for_timeout(2500)
+    expect(page.locator("#compare-dialog dialog")).to_be_hidden()
+
+
+def test_on_a_phone_every_tab_is_reachable_and_nothing_in_the_settings_overlaps(phone: Visitor) -> None:
+    page = phone.page
+    for name in ("Chat", "Learning", "Federation", "Demo", "Models"):
+        box = page.get_by_role("tab", name=name).bounding_box()
+        assert box and box["x"] >= 0 and box["x"] + box["width"] <= 390, name
+    phone.open_settings()
+    parts = page.locator("#sampling .form > *")
+    boxes = [parts.nth(i).bounding_box() for i in range(parts.count())]
+    assert len(boxes) == 3 and all(boxes)
+    for above, below in zip(boxes, boxes[1:], strict=False):
+        assert above and below and above["y"] + above["height"] <= below["y"] + 1
+        assert below["x"] + below["width"] <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize(("width", "height"), [(900, 900), (900, 600), (390, 844)])
+def test_the_header_stays_in_a_narrow_window(browser: Browser, app: App, width: int, height: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": height})
+    try:
+        visitor = Visitor(context.new_page(), app.url)
+        visitor.open()
+        visitor.ask(LONG)
+        visitor.page.mouse.move(width / 2, height - 40)
+        visitor.page.mouse.wheel(0, 5000)
+        visitor.page.wait_for_timeout(500)
+        assert visitor.page.evaluate("window.scrollY") > 0
+        for part in (visitor.page.locator("#top .brand"), visitor.page.get_by_role("tab", name="Learning")):
+            box = part.bounding_box()
+            assert box and 0 <= box["y"] < 90, box
+    finally:
+        context.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_with_an_open_page_a_signal_prints_one_line(browser: Browser, model: Path, tmp_path: Path, number: int) -> None:
+    app = App(tmp_path / "data")
+    app.start()
+    context = browser.new_context()
+    try:
+        visitor = Visitor(context.new_page(), app.url)
+        visitor.open()
+        visitor.ask("What is an owl?")
+        log = tmp_path / "data.log"
+        before = log.read_text()
+        assert app.stop(number) == 0
+        assert log.read_text().removeprefix(before) == "Stopping; what was said is kept.\n"
+    finally:
+        context.close()
+
+
+def test_an_owner_with_two_models_chooses_above_the_chat(visitor: Visitor, model: Path) -> None:
+    page = visitor.page
+    picker = page.locator("#picker")
+    visitor.open_tab("Models")
+    known = page.locator("#models-known .entry").count()
+    visitor.open_tab("Chat")
+    if known < 2:
+        expect(picker).to_be_hidden()
+        return
+    expect(page.locator("#model-picker input")).to_have_value(model.name)

@@ -1,0 +1,237 @@
+"""Corrections made by talking: when a reply is the revision, and what the person's answer to "Learn this?" makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from feedback_store import StoreError, UnknownRecord, UserStore
+from feedback_store.transfer import Wanted
+from services.app import AppServices
+from services.views import MessageView
+from spear_core.errors import SpearError
+from tests.services.conftest import OpenBench
+from tests.services.harness import ask
+
+QUESTION = "What is the capital of Norway?"
+NO = "no, it's Oslo"
+
+
+@pytest.fixture
+def talk(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> AppServices:
+    """The app as it is with a language model: the hint is read, and a sentence that states it is made."""
+    settings = dataclasses.replace(app.engine.loaded.settings, revise_by_request_only=False)
+    loaded = dataclasses.replace(app.engine.loaded, settings=settings)
+    monkeypatch.setattr(app.engine, "model", dataclasses.replace(app.engine.model, loaded=loaded))
+    return app
+
+
+def pending(app: AppServices) -> list[tuple[str, str, str, str]]:
+    """(side, question, completion, source) of what waits to be learned."""
+    found = app.engine.store.traces(status="pending")
+    return sorted((t.side, t.prompt[-1]["content"], t.completion, t.source) for t in found)
+
+
+def shown(app: AppServices, message: MessageView) -> MessageView:
+    return next(m for m in app.chat.messages(message.conversation_id) if m.id == message.id)
+
+
+def test_the_reply_to_a_correction_is_the_revision_and_nothing_trains_without_a_yes(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    reply = ask(talk, NO, first.conversation_id)
+    assert (reply.kind, reply.corrects, reply.hint) == ("message", first.id, NO)
+    assert "Oslo" in reply.text and reply.text != first.text
+    assert reply.can_be_learned and reply == dataclasses.replace(shown(talk, reply), versions=reply.versions)
+    assert pending(talk) == [] and talk.learning.run_pending() == 0
+    assert talk.engine.store.vote(first.id) == 0
+
+
+def test_yes_makes_the_traces_of_a_confirmed_revision(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    reply = ask(talk, NO, first.conversation_id)
+    talk.feedback.better(reply.id)
+    assert pending(talk) == [("lose", QUESTION, first.text, "confirmed"), ("win", QUESTION, reply.text, "confirmed")]
+    assert all(len(t.prompt) == 1 for t in talk.engine.store.traces())  # no hint in them, and nothing of the talk
+    after = shown(talk, reply)
+    assert after.verdict == "better" and not after.can_be_learned
+    assert not shown(talk, first).can_be_hinted and not shown(talk, first).can_be_written
+
+
+def test_no_stores_nothing_for_training_and_is_remembered(open_app: OpenBench) -> None:
+    app = open_app()
+    first = ask(app, QUESTION)
+    reply = ask(app, NO, first.conversation_id)
+    assert shown(app, reply).can_be_learned
+    app.feedback.decline(reply.id)
+    assert app.engine.store.traces() == []
+    again = open_app()
+    assert not shown(again, reply).can_be_learned and shown(again, reply).verdict == "declined"
+
+
+def test_the_question_asks_again_after_a_restart_and_a_yes_still_counts(open_app: OpenBench) -> None:
+    app = open_app()
+    first = ask(app, QUESTION)
+    reply = ask(app, NO, first.conversation_id)
+    app = open_app()
+    assert shown(app, reply).can_be_learned and shown(app, reply).corrects == first.id
+    app.feedback.like(reply.id)  # a thumbs-up says the same
+    assert [side for side, *_ in pending(app)] == ["lose", "win"]
+
+
+@pytest.mark.slow
+def test_a_yes_is_learned_and_forgotten_like_any_correction(open_app: OpenBench) -> None:
+    app = open_app()
+    first = ask(app, QUESTION)
+    reply = ask(app, NO, first.conversation_id)
+    app.feedback.better(reply.id)
+    assert app.learning.run_pending() == 1
+    assert "Oslo" in ask(app, QUESTION).text
+    (learned,) = app.learning.learned()
+    assert (learned.message_id, learned.right, learned.status) == (first.id, reply.text, "learned")
+    app.learning.forget([learned.message_id])
+    assert app.engine.store.traces() == [] and app.learning.status().adapter_version == 0
+    assert shown(app, reply).verdict is None and shown(app, reply).can_be_learned
+
+
+def test_a_yes_taken_back_withdraws_what_was_not_trained(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    reply = ask(talk, NO, first.conversation_id)
+    talk.feedback.better(reply.id)
+    talk.feedback.clear_vote(reply.id)
+    assert pending(talk) == [] and talk.engine.store.vote(first.id) == 0
+    assert shown(talk, reply).can_be_learned
+    talk.feedback.better(reply.id)
+    talk.feedback.decline(reply.id)
+    assert pending(talk) == []
+
+
+def test_a_second_correction_is_about_the_same_question_and_replaces_the_first(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    wrong = ask(talk, "no, it's Osaka", first.conversation_id)
+    talk.feedback.better(wrong.id)
+    right = ask(talk, "no, sorry, it's Oslo", first.conversation_id)
+    assert right.corrects == first.id and "Oslo" in right.text
+    talk.feedback.better(right.id)
+    assert pending(talk) == [("lose", QUESTION, first.text, "confirmed"), ("win", QUESTION, right.text, "confirmed")]
+    assert shown(talk, wrong).verdict == "still_wrong"
+
+
+def test_only_the_newest_correction_of_a_reply_asks_to_be_learned(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    wrong = ask(talk, "no, it's Osaka", first.conversation_id)
+    right = ask(talk, "no, sorry, it's Oslo", first.conversation_id)
+    assert [shown(talk, m).can_be_learned for m in (wrong, right)] == [False, True]
+
+
+def test_a_correction_is_read_on_the_branch_that_is_shown(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    other = list(talk.chat.regenerate(first.id))[-1]
+    ask(talk, "What is an owl?", first.conversation_id)
+    talk.chat.choose(first.id)
+    assert ask(talk, NO, first.conversation_id).corrects == first.id
+    talk.chat.choose(other.id)
+    last = talk.chat.messages(first.conversation_id)[-1]
+    reply = ask(talk, NO, first.conversation_id)  # here the last reply is about owls
+    assert reply.corrects in (None, last.id)
+    question = next(m for m in talk.chat.messages(first.conversation_id) if m.text == "What is an owl?")
+    changed = list(talk.chat.resend(question.id, NO))[-1]
+    assert changed.corrects == other.id
+
+
+def test_answering_again_gives_the_usual_reply(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    reply = ask(talk, NO, first.conversation_id)
+    again = list(talk.chat.regenerate(reply.id))[-1]
+    assert again.corrects is None and not again.can_be_learned
+
+
+@pytest.mark.parametrize("text", ["thanks!", "What is an owl?", "no, thanks", "that's wrong"])
+def test_what_is_no_correction_or_states_no_answer_gets_the_usual_reply(talk: AppServices, text: str) -> None:
+    reply = ask(talk, text, ask(talk, QUESTION).conversation_id)
+    assert reply.text and reply.corrects is None and not reply.can_be_learned
+    with pytest.raises(SpearError, match="Only a reply to a correction"):
+        talk.feedback.decline(reply.id)
+
+
+def test_the_persons_own_words_and_an_opening_message_are_not_corrected(talk: AppServices) -> None:
+    assert ask(talk, NO).corrects is None
+    first = ask(talk, QUESTION)
+    talk.feedback.edit(first.id, "The capital of Norway is Osaka.")
+    assert ask(talk, NO, first.conversation_id).corrects is None
+
+
+def test_a_refused_revision_counts_among_what_was_refused(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    revision = list(talk.chat.revise(first.id, "no, it's Osaka"))[-1]
+    reply = ask(talk, NO, first.conversation_id)
+    assert reply.corrects == first.id and "Oslo" in reply.text
+    talk.feedback.better(reply.id)
+    assert shown(talk, revision).verdict == "still_wrong"
+    assert [side for side, *_ in pending(talk)] == ["lose", "win"]
+
+
+def test_where_the_chat_must_not_be_learned_from_nobody_is_asked(talk: AppServices) -> None:
+    first = ask(talk, QUESTION, learn=False)
+    reply = ask(talk, NO, first.conversation_id)
+    assert reply.corrects == first.id and not reply.can_be_learned
+    talk.chat.set_learn(first.conversation_id, True)
+    assert shown(talk, reply).can_be_learned
+
+
+def test_whoever_chose_so_is_not_asked(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    talk.feedback.preferences.set_learns_corrections(True)
+    reply = ask(talk, NO, first.conversation_id)
+    assert reply.verdict == "better" and not reply.can_be_learned
+    assert [side for side, *_ in pending(talk)] == ["lose", "win"]
+
+
+def test_the_choice_is_each_users_own(talk: AppServices) -> None:
+    store = talk.engine.store
+    ann, ben = UserStore(store, "ann"), UserStore(store, "ben")
+    ann.set_preference("x", True)
+    assert (ann.preference("x"), ben.preference("x"), store.preference("x")) == (True, None, None)
+
+
+def test_a_corrected_reply_is_no_anchor(talk: AppServices) -> None:
+    store = talk.engine.store
+    kept, first = ask(talk, "What is an owl?"), ask(talk, QUESTION)
+    assert {r.id for _, r in store.unobjected_replies(10, 1)} == {kept.id, first.id}
+    reply = ask(talk, NO, first.conversation_id)
+    talk.feedback.better(reply.id)
+    talk.feedback.clear_vote(reply.id)
+    assert {r.id for _, r in store.unobjected_replies(10, 1)} == {kept.id}
+
+
+def test_an_exported_conversation_keeps_its_corrections(open_app: OpenBench) -> None:
+    app = open_app()
+    first = ask(app, QUESTION)
+    reply = ask(app, NO, first.conversation_id)
+    records = list(app.engine.store.exported_records(Wanted()))
+    app = open_app(fresh=True)
+    assert app.engine.store.add_records(records) == 1
+    assert shown(app, reply).corrects == first.id and shown(app, reply).can_be_learned
+    with pytest.raises(StoreError, match="corrects_id"):
+        stranger = ask(app, "What is an owl?")
+        foreign = [{**r, "id": f"{r['id']}2"} for r in records if r["type"] == "conversation"]
+        message = next(r for r in records if r["type"] == "message" and r["role"] == "user")
+        foreign.append({**message, "id": "x", "conversation_id": foreign[0]["id"], "corrects_id": stranger.id})
+        app.engine.store.add_records(foreign)
+    with pytest.raises(UnknownRecord):
+        app.engine.store.message("x")
+
+
+def test_a_correction_stopped_before_its_end_is_not_learned(open_app: OpenBench) -> None:
+    app = open_app()
+    first = ask(app, QUESTION)
+    views = []
+    for view in app.chat.reply(first.conversation_id, NO):
+        views.append(view)
+        app.chat.stop(first.conversation_id)
+    if views[-1].ending == "ended":
+        pytest.skip("the reply was over before it could be stopped")
+    assert not views[-1].can_be_learned
+    if views[-1].corrects:
+        with pytest.raises(SpearError, match="cut off"):
+            app.feedback.better(views[-1].id)
