@@ -33,6 +33,9 @@ LAYER_SHARE = 0.27  # of the decoder layers lie below the one whose input is com
 RIDGE = 0.1  # added to the covariance, in units of its mean eigenvalue
 MAX_TOKENS = 512  # of a long message, that are looked at
 CACHE_BYTES = 8 * 2**20
+RIVAL_MARGIN = (
+    1.0  # by which a question must be nearer to one known to be another: that may be a near synonym after all
+)
 SAME_QUESTION = 0.999  # cosine from which on two questions are one, up to rounding
 CANDIDATES = 3  # of the taught questions that are near, the most similar, of which one must be about the same thing
 _BACK = "it its he him his she her they them their this that these those there"
@@ -194,8 +197,10 @@ class Scope:
             return None
         if self._same is None or score == inf:
             return found
+        if question in found.apart:
+            return None
         rivals = [Taught(other, found.answer) for other in found.apart]
-        return found if max(self._same.scores(question, rivals), default=-inf) < score else None
+        return found if max(self._same.scores(question, rivals), default=-inf) < score + RIVAL_MARGIN else None
 
     def best(self, question: str) -> tuple[Taught | None, float]:
         """The taught question that this one most probably is, and the score of that: infinite for the very same."""
