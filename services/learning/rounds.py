@@ -343,7 +343,7 @@ class LearningService:
         try:
             self._queue.begin()
             self._live.tell("queued", "A correction is queued.", "Preparing the training.")
-            self._runner.learn(round_, claimed, anchors_before_utc)
+            self._learn(round_, claimed, anchors_before_utc)
         except TracesWithdrawn:
             # what was taken back must not go live; the rest is trained again
             self._end(round_, "interrupted", "A vote was withdrawn during training; the rest is trained again.")
@@ -368,6 +368,9 @@ class LearningService:
             self._live.clear()
         if anchors_before_utc is not None and self._store.round(round_.id).status in ("promoted", "discarded"):
             self._forgetting.rebuilt()
+
+    def _learn(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
+        self._runner.learn(round_, claimed, anchors_before_utc)
 
     def _end(self, round_: Round, status: RoundEnd, verdict: str) -> None:
         """End a round that failed; where even that cannot be written, the next `run_pending` releases it first."""
