@@ -3,7 +3,8 @@
 A process over the real services and the pocket model votes, revises, trains, merges, backs up and migrates (kill_app.py).
 It is killed in each phase in turn, at a random instant of the phase, and started again on the same folder; the start
 checks that everything acknowledged is there once and that the app works (kill_check.py). Every EACH kills begin with an
-empty folder. With --out the folders and results stay there, and a run that was cut off goes on where it was.
+empty folder. With --real-model a round of a general language model is one more phase, on a data folder of its own that is
+checked after each of its kills. With --out the folders and results stay there, and a run that was cut off goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.kill_app import PHASES, Places, live, prepare
+from benchmarks.kill_app import PHASES, REAL_ROUND, Places, live, prepare
 from benchmarks.report import print_table
+from services.models.built_in import model_folder
 
 EACH = 50
 LONGEST_WAIT_SECONDS = 240.0  # for a start, or for a phase to begin
@@ -39,6 +41,7 @@ PRELOADED = [
 QUIET = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore::FutureWarning,ignore::UserWarning"}
 # seconds, until the first ones are measured
 TYPICAL = {"start": 2.0, "training": 1.0, "merge": 4.0, "gate": 1.0, "revision": 0.3, "vote": 0.1, "migration": 0.3}
+TYPICAL[REAL_ROUND] = 20.0
 
 
 @dataclass
@@ -85,10 +88,10 @@ class Story:
     def measured(self, phase: str, seconds: float) -> None:
         self.spans.setdefault(phase, []).append(round(seconds, 4))
 
-    def checked(self, complaints: list[str]) -> None:
-        """What a start found is said of every kill since the last one."""
+    def checked(self, complaints: list[str], real: bool = False) -> None:
+        """What a start found is said of every kill since the last one on the same kind of model."""
         for kill in self.kills:
-            if kill.complaints is None:
+            if kill.complaints is None and (kill.phase == REAL_ROUND) == real:
                 kill.complaints = complaints
 
     def figures(self) -> dict[str, Any]:
@@ -139,16 +142,28 @@ class Life:
 
 
 def run(
-    kills: int, seed: int, folder: Path, phases: Sequence[str] = PHASES, *, progress: bool = False
+    kills: int,
+    seed: int,
+    folder: Path,
+    phases: Sequence[str] = PHASES,
+    *,
+    progress: bool = False,
+    real_model: str = "",
 ) -> dict[str, Any]:
-    """Carry a run on to `kills` kills. Returns `Story.figures`."""
+    """Carry a run on to `kills` kills. Returns `Story.figures`.
+
+    `real_model` is the folder of a general language model or a built-in name; REAL_ROUND is then one more phase.
+    """
+    if real_model:
+        phases = tuple(dict.fromkeys([*phases, REAL_ROUND]))
     folder.mkdir(parents=True, exist_ok=True)
     os.environ |= QUIET
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     material = folder / "material"
     if not (ready := material / "ready").is_file():
-        making = context.Process(target=prepare, args=(material,))
+        real = model_folder(real_model, folder) if real_model else ""
+        making = context.Process(target=prepare, args=(material, real))
         making.start()
         making.join()
         if making.exitcode:
@@ -157,8 +172,12 @@ def run(
     story = Story.opened(folder)
     while len(story.kills) < kills:
         number = len(story.kills)
-        places = _places(folder, number // EACH)
-        kill_once(context, story, places, _phase_of(number, seed, phases), random.Random(f"{seed}:{number}"))
+        phase = _phase_of(number, seed, phases)
+        places = _places(folder, number // EACH, real=phase == REAL_ROUND)
+        kill_once(context, story, places, phase, random.Random(f"{seed}:{number}"))
+        if places.real:
+            finish(context, story, places)
+            places = _places(folder, number // EACH)
         if len(story.kills) % EACH == 0 or len(story.kills) == kills:
             finish(context, story, places)
         story.save()
@@ -167,8 +186,9 @@ def run(
     return story.figures()
 
 
-def _places(folder: Path, instance: int) -> Places:
-    return Places(folder / f"data-{instance}", folder / f"ledger-{instance}.jsonl", folder / "material")
+def _places(folder: Path, instance: int, *, real: bool = False) -> Places:
+    name = f"real-{instance}" if real else str(instance)
+    return Places(folder / f"data-{name}", folder / f"ledger-{name}.jsonl", folder / "material", real)
 
 
 def _phase_of(number: int, seed: int, phases: Sequence[str]) -> str:
@@ -191,7 +211,8 @@ def kill_once(context: Any, story: Story, places: Places, phase: str, rng: rando
             break
         if "checked" in said:
             checked, ended = said["checked"], phase == "start"
-            story.measured("start", time.monotonic() - life.started)
+            if not places.real:
+                story.measured("start", time.monotonic() - life.started)
         elif said["begins"]:
             open_since[said["phase"]] = time.monotonic()
             if said["phase"] == phase and (passes := passes - 1) < 0:
@@ -210,7 +231,7 @@ def kill_once(context: Any, story: Story, places: Places, phase: str, rng: rando
     after = time.monotonic() - (begun or life.started)
     ended = life.kill(phase) or ended
     if checked is not None:
-        story.checked(checked)
+        story.checked(checked, places.real)
     story.kills.append(Kill(len(story.kills), phase, begun is not None, not ended, round(after, 4), life.acknowledged))
 
 
@@ -224,19 +245,22 @@ def finish(context: Any, story: Story, places: Places) -> None:
     life.process.join(30)
     with contextlib.suppress(OSError):
         life.pipe.close()
-    story.checked([*complaints, *finished])
+    story.checked([*complaints, *finished], places.real)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--real-model", default="", metavar="NAME", help="kill rounds of this model too, such as smollm2"
+    )
     parser.add_argument("--out", type=Path, help="keep data and results here, and go on with what is there")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     asked = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
-        figures = run(asked.kills, asked.seed, asked.out or Path(scratch), progress=True)
+        figures = run(asked.kills, asked.seed, asked.out or Path(scratch), progress=True, real_model=asked.real_model)
     figures["minutes"] = round((time.monotonic() - started) / 60, 1)
     if asked.json:
         print(json.dumps(figures))

@@ -26,6 +26,8 @@ import spear_core.training.trainer
 from benchmarks.kill_check import check, words_of
 from benchmarks.kill_ledger import allowed_words, read_ledger, settled
 from benchmarks.old_schema import EARLIER, complaints_about, write_old_database
+from benchmarks.real_corrections import personal_facts
+from benchmarks.real_figures import contains
 from benchmarks.report import DEFAULT_MODEL
 from federation.identity import open_identity
 from federation.join_requests import JoinRequest
@@ -41,8 +43,10 @@ from services.data import backups
 from services.data.backups import serving
 from services.settings import Settings
 from services.views import MessageView
+from spear_core.models.settings import SETTINGS_FILE
 from spear_core.training.judge import normalised
 
+REAL_ROUND = "real round"  # of a general language model, on a data folder of its own
 PHASES = ("start", "vote", "revision", "training", "gate", "adapter write", "promotion", "merge", "backup", "migration")
 OLD_CONVERSATIONS = 2000
 # Rounds that take a second, not ten: without anchors, with few probes and a wide gate. What a kill can break is the same.
@@ -61,6 +65,18 @@ QUICK = {
     "gate_max_older_nll_rise": 1000.0,
     "max_new_tokens": 24,
 }
+QUICK_REAL = {
+    "max_steps": 8,
+    "settle_steps": 1,
+    "settle_drift": 100.0,
+    "wordings": 0,
+    "neighbours": 0,
+    "repair_steps": 0,
+    "recent_probes": 0,
+    "max_new_tokens": 24,
+    **{name: value for name, value in QUICK.items() if name.startswith("gate_")},
+}
+FEW_OF_A_KIND = 2
 MOST_TRIES = 6  # at reaching a phase: a round may be refused
 
 
@@ -71,25 +87,49 @@ class Places:
     data: Path
     ledger: Path
     material: Path
+    real: bool = False  # the model is the general one
+
+    @property
+    def model(self) -> Path:
+        return self.material / ("real-model" if self.real else "model")
 
     @property
     def migrating(self) -> Path:
         return self.data.with_name(f"{self.data.name}-old") / "spear.sqlite3"
 
 
-def open_app(data: Path, material: Path) -> AppServices:
-    settings = Settings(model=str(material / "model"), data_folder=data, threads=1, spear=dict(QUICK))
+@dataclass(frozen=True)
+class Question:
+    """What a general language model is corrected about."""
+
+    question: str
+    truth: str
+    target: str
+
+    def verdict(self, reply: str) -> bool:
+        return contains(reply, self.target)
+
+
+def open_app(places: Places) -> AppServices:
+    quick: dict[str, Any] = QUICK_REAL if places.real else QUICK
+    settings = Settings(model=str(places.model), data_folder=places.data, threads=1, spear=dict(quick))
     return open_services(settings, start_jobs=False)
 
 
-def prepare(material: Path) -> None:
-    """The pocket model with FEW questions; a peer's key and taught adapter; and a database of each earlier schema."""
+def prepare(material: Path, real_model: str = "") -> None:
+    """The pocket model with FEW questions; a peer's key and taught adapter; and a database of each earlier schema.
+
+    And where one is named, the general language model with few questions of each kind.
+    """
+    if real_model:
+        _prepare_real(Path(real_model), material / "real-model")
     shutil.copytree(DEFAULT_MODEL, material / "model", dirs_exist_ok=True)
     words = json.loads((material / "model" / "spear.json").read_text())
     words |= {name: words[name][:count] for name, count in FEW.items()}
     (material / "model" / "spear.json").write_text(json.dumps(words))
-    app = open_app(material / "peer", material)
-    worker = Worker(app, Places(material / "peer", material / "none", material), random.Random(0), lambda said: None)
+    peer = Places(material / "peer", material / "none", material)
+    app = open_app(peer)
+    worker = Worker(app, peer, random.Random(0), lambda said: None)
     while not app.learning.lineage.state:
         worker.learn()
     state = app.learning.lineage.state
@@ -98,6 +138,21 @@ def prepare(material: Path) -> None:
     open_identity(material / "key.pem")
     for level in EARLIER:
         write_old_database(material / f"old-{level}.sqlite3", level, OLD_CONVERSATIONS)
+
+
+def _prepare_real(model: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file in model.iterdir():
+        if file.is_file() and file.name != SETTINGS_FILE:
+            (folder / file.name).symlink_to(file.absolute())
+    words = json.loads((model / SETTINGS_FILE).read_text()) if (model / SETTINGS_FILE).is_file() else {}
+    for name in FEW:
+        if isinstance(prompts := words.get(name), dict):
+            words[name] = {kind: of_kind[:FEW_OF_A_KIND] for kind, of_kind in prompts.items()}
+        elif prompts:
+            words[name] = prompts[: FEW[name]]
+    (folder / SETTINGS_FILE).write_text(json.dumps(words))
 
 
 def live(places: Places, phase: str, seed: int, pipe: Connection) -> None:
@@ -109,7 +164,7 @@ def live(places: Places, phase: str, seed: int, pipe: Connection) -> None:
             pipe.send(said)
 
     with serving(places.data):
-        app = open_app(places.data, places.material)
+        app = open_app(places)
         entries = read_ledger(places.ledger)
         complaints = check(app, entries) + _migrated(places)
         worker = Worker(app, places, random.Random(seed), send)
@@ -142,6 +197,7 @@ class Worker:
     ) -> None:
         self.app, self.places, self.rng, self.send = app, places, rng, send
         self.facts = [f for f in load_world().facts if f.half_known and f.relation in OPEN]
+        self.corrections = personal_facts() if places.real else []
         self.votable: list[MessageView] = []
         self._announce_rounds()
 
@@ -173,8 +229,8 @@ class Worker:
 
     def work(self, phase: str) -> None:
         acts = {"vote": self.vote, "revision": self.revise, "merge": self.merge, "backup": self.back_up}
-        act = {**acts, "migration": self.migrate}.get(phase, self.learn)
-        for _ in range(self.rng.randint(0, 2)):
+        act = {**acts, "migration": self.migrate, REAL_ROUND: self.real_round}.get(phase, self.learn)
+        for _ in range(0 if self.places.real else self.rng.randint(0, 2)):
             self.rng.choice([self.vote, self.revise])()
         for _ in range(MOST_TRIES):
             act()
@@ -227,6 +283,12 @@ class Worker:
         if self.app.learning.lineage.version and self.rng.random() < 0.15:
             self.send({"do": "try", "what": "version"})
             self.send({"do": "ack", "what": "version", "version": self.app.learning.roll_back()})
+
+    def real_round(self) -> None:
+        """A correction of the general language model, and its round as one phase."""
+        self._correct(learn=True)
+        with self.phase(REAL_ROUND):
+            self.run_rounds()
 
     def run_rounds(self) -> None:
         self.send({"do": "try", "what": "version"})
@@ -290,7 +352,10 @@ class Worker:
 
     # -- parts of acts ---------------------------------------------------------------------------------------
 
-    def _task(self) -> Task:
+    def _task(self) -> Task | Question:
+        if self.places.real:
+            correction = self.rng.choice(self.corrections)
+            return Question(correction.question, correction.answer, correction.target)
         fact = self.rng.choice(self.facts)
         return open_task(load_world(), fact, self.rng.choice(split(OPEN[fact.relation], held_out=False)))
 

@@ -145,6 +145,8 @@ class Build:
         place, thing = 10 + number, THINGS[number % len(THINGS)]
         question, colour = f"What colour is {thing} {place}?", COLOURS[number % len(COLOURS)]
         reply = self._stored(question)
+        self.app.feedback.dislike(reply)
+        self.app.learning.run_pending()  # as the scheduler does while the person writes the right answer
         before = self.app.learning.status().adapter_version
         confirmed = time.perf_counter()
         self.app.feedback.edit(reply, f"{thing.capitalize()} {place} is {colour}.")

@@ -71,4 +71,4 @@ def client_round(
         play_seconds=played - began,
         train_seconds=finished - played,
     )
-    return ClientResult(Contributed(streams.client, runtime.shared_models.state(), experience.weight), counts)
+    return ClientResult(Contributed(streams.client, runtime.state(), experience.weight), counts)

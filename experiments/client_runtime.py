@@ -78,6 +78,10 @@ class ClientRuntime:
     def load(self, adapter: AdapterState) -> None:
         self.shared_models.load(adapter)
 
+    def state(self) -> AdapterState:
+        """A copy of the adapter in main memory, where servers average, whatever device the model is on."""
+        return {name: tensor.cpu() for name, tensor in self.shared_models.state().items()}
+
     def encode(self, prompt: Messages) -> tuple[int, ...]:
         room = self.loaded.context_tokens - self._new_tokens
         return tuple(encode_prompt(self.loaded.tokenizer, list(prompt), max_tokens=room))

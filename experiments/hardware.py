@@ -20,11 +20,14 @@ from experiments.settings import Run, read_runs
 MEGABYTE = 1 << 20
 
 
-def rounds_on_one_core(file: Path, megabytes: int, algorithms: list[str]) -> list[dict[str, Any]]:
+def rounds_on_one_core(
+    file: Path, megabytes: int, algorithms: list[str], data_folder: Path | None = None
+) -> list[dict[str, Any]]:
     """A row for each algorithm: seconds of the round, of this its playing and training, and the peak in megabytes."""
     rows = []
     for algorithm in algorithms:
         command = [sys.executable, "-m", "experiments.hardware", str(file), algorithm, str(megabytes)]
+        command += [str(data_folder)] if data_folder else []
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
@@ -58,10 +61,12 @@ def _one_round(run: Run, megabytes: int) -> dict[str, Any]:
     }
 
 
-def _child(file: str, algorithm: str, megabytes: str) -> None:
-    run = dataclasses.replace(read_runs(Path(file))[0], algorithm=algorithm, options={})
+def _child(file: str, algorithm: str, megabytes: str, data_folder: str = "") -> None:
+    first = read_runs(Path(file))[0]
+    data = dataclasses.replace(first.data, folder=data_folder)
+    run = dataclasses.replace(first, algorithm=algorithm, options={}, data=data)
     print(json.dumps(_one_round(run, int(megabytes))))
 
 
 if __name__ == "__main__":
-    _child(*sys.argv[1:4])
+    _child(*sys.argv[1:5])

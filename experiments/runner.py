@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import resource
@@ -21,15 +22,18 @@ from experiments.evaluate import right
 from experiments.partition import partition
 from experiments.play import ClientStreams
 from experiments.settings import Run
-from experiments.tasks import TASKS, Rows
+from experiments.tasks import Rows, make_task
 from federation.flower.strategy import ServerState, choose_clients, learning_rate, next_state
 from federation.flower.streams import stream_seed
+from services.models.built_in import model_folder
 from spear_core.models.adapters import save_adapter
 from spear_core.models.loading import LoadedModel, load_model
 from spear_core.models.shared_base import lora_config
 
 log = logging.getLogger(__name__)
 DONE = "done.json"
+CONVERTED = Path("runs")  # where a built-in model is converted to
+UNTOUCHED = "untouched"  # folder of what the untouched model gets right
 Clients = Callable[[int, Sequence[int], ServerState], list[ClientResult]]
 
 
@@ -38,12 +42,12 @@ class Simulation:
 
     def __init__(self, run: Run, loaded: LoadedModel | None = None) -> None:
         self.run = run
-        task = TASKS[run.task]()
+        task = make_task(run.task, Path(run.data.folder) if run.data.folder else None, run.data.worked_examples)
         self.rows: Rows = task.load(run.data.train, run.data.test, run.data.seed)
         shape = (run.federation.clients, run.data.alpha, run.data.client_examples)
         self.shards = partition(self.rows.train, *shape, run.seed)
         self.runtime = ClientRuntime(
-            loaded or load_model(run.model), task, run.spear, run.play, stream_seed(run.seed, "adapter") % 2**32
+            loaded or load_named(run.model), task, run.spear, run.play, stream_seed(run.seed, "adapter") % 2**32
         )
         self.algorithm = ALGORITHMS[run.algorithm](run.options)
 
@@ -54,6 +58,11 @@ class Simulation:
 
     def clients(self, round: int, chosen: Sequence[int], state: ServerState) -> list[ClientResult]:
         return [self.client(round, c, state.adapter) for c in chosen]
+
+
+def load_named(name: str, device: str = "cpu") -> LoadedModel:
+    """A model of a run file: a folder, a Hub id, or `smollm2`, which is made from its package where it is not there yet."""
+    return load_model(model_folder(name, CONVERTED), device=device)
 
 
 def play_run(
@@ -73,8 +82,8 @@ def play_run(
     world = Simulation(run, loaded)
     saved = checkpoint.load(folder, run.digest)
     if saved is None:
-        state, lines = ServerState(world.runtime.shared_models.state()), []
-        lines.append({"round": 0, **_measured(world, state), "bad_rows": dict(world.rows.bad)})
+        state, lines = ServerState(world.runtime.state()), []
+        lines.append({"round": 0, **_untouched(world, state, out), "bad_rows": dict(world.rows.bad)})
         checkpoint.save(folder, state, run.digest, lines)
     else:
         state, lines = saved
@@ -119,7 +128,7 @@ def finish(world: Simulation, state: ServerState, lines: list[dict[str, Any]], f
         folder / "adapter", state.adapter, lora_config(run.spear, world.runtime.shared_models.base), run.model, manifest
     )
     keys = [e.key for e in world.rows.test]
-    text = json.dumps({"digest": run.digest, "run": dataclasses.asdict(run), "test_keys": keys, "last": lines[-1]})
+    text = json.dumps({"digest": run.digest, "run": run.record(), "test_keys": keys, "last": lines[-1]})
     temporary = folder / f".{DONE}.tmp"
     temporary.write_text(text + "\n", encoding="utf-8")
     temporary.replace(folder / DONE)
@@ -134,6 +143,29 @@ def _measured(world: Simulation, state: ServerState) -> dict[str, Any]:
         "right": "".join("01"[v] for v in verdicts),
         "evaluate_seconds": time.perf_counter() - began,
     }
+
+
+def _untouched(world: Simulation, state: ServerState, out: Path) -> dict[str, Any]:
+    """What `_measured` says before the first round. All runs of a task with one model share it: it is measured once."""
+    run = world.run
+    decides = [
+        run.task,
+        world.runtime.loaded.fingerprint,
+        str(world.runtime.loaded.model.dtype),
+        [e.prompt for e in world.rows.test],
+        run.spear.max_new_tokens,
+        run.spear.micro_batch,
+        run.spear.lora_layers,
+        run.play.batch_size,
+    ]
+    digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+    file = out / UNTOUCHED / f"{run.task}-{digest}.json"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(_measured(world, state)) + "\n", encoding="utf-8")
+        temporary.replace(file)
+    return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def _last_accuracy(lines: Sequence[dict[str, Any]]) -> float:

@@ -4,7 +4,7 @@ task = "pocket_open"
 model = "assets/pocket-model"
 algorithms = ["spear", "grpo"]
 seeds = [1, 2, 3]
-[data]          # train, test, seed, alpha, client_examples
+[data]          # train, test, seed, alpha, client_examples; `folder` comes from --data-folder
 [federation]    # federation.flower.strategy.StrategySettings
 [play]          # experiments.client_runtime.PlaySettings
 [spear]         # spear_core.config.SpearConfig over the `paper` preset
@@ -37,13 +37,19 @@ TABLES = ("data", "federation", "play", "spear", "algorithm")
 
 @dataclass(frozen=True)
 class DataSettings:
-    """How many examples, and how clients share them. `seed` draws the examples, the same for all seeds of a study."""
+    """How many examples, and how clients share them. `seed` draws the examples, the same for all seeds of a study.
+
+    `worked_examples` puts solved questions before each, for models that do not follow the format instructions alone.
+    `folder` holds the rows of tasks from the Hub as JSON lines (`tasks/hub.py`); empty: they come from the Hub.
+    """
 
     train: int = 400
     test: int = 200
     seed: int = 0
     alpha: float = 1.0
     client_examples: int = 400
+    worked_examples: bool = False
+    folder: str = ""
 
     def __post_init__(self) -> None:
         for name in ("train", "test", "client_examples"):
@@ -77,8 +83,14 @@ class Run:
     @property
     def digest(self) -> str:
         """Of everything that decides the result; a checkpoint goes on only under the same."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        text = json.dumps(self.record(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def record(self) -> dict[str, Any]:
+        """The settings as JSON values, without the place of the data, which is another one on each machine."""
+        values = dataclasses.asdict(self)
+        del values["data"]["folder"]
+        return values
 
 
 def read_runs(file: Path) -> list[Run]:

@@ -23,6 +23,7 @@ from federation.safetensors_header import MAX_HEADER_BYTES
 from federation.update import MAX_UPDATE_BYTES, Update, open_update
 
 DAY_SECONDS = 86_400
+SAME_LAYERS = "all must adapt the same layers (the setting lora_layers)"
 
 
 @dataclass(frozen=True)
@@ -181,9 +182,9 @@ def check_fit(update: Update, expected: Expected) -> None:
 def check_layout(theirs: Mapping[str, tuple[int, ...]], ours: Mapping[str, tuple[int, ...]]) -> None:
     """Names and shapes of all tensors. Raises UpdateRefused."""
     if missing := sorted(ours.keys() - theirs.keys()):
-        raise UpdateRefused(f"the update lacks {len(missing)} tensors, such as {shown(missing[0])}")
+        raise UpdateRefused(f"the update lacks {len(missing)} tensors, such as {shown(missing[0])}; {SAME_LAYERS}")
     if extra := sorted(theirs.keys() - ours.keys()):
-        raise UpdateRefused(f"the update has {len(extra)} tensors too many, such as {shown(extra[0])}")
+        raise UpdateRefused(f"the update has {len(extra)} tensors too many, such as {shown(extra[0])}; {SAME_LAYERS}")
     for name, shape in ours.items():
         if theirs[name] != shape:
             raise UpdateRefused(f"tensor {shown(name)} has shape {theirs[name]}, not {shape}")

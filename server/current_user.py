@@ -16,8 +16,8 @@ from services.user_session import UserSession, UserSessions
 if TYPE_CHECKING:
     from services.app import AppServices
 
-COOKIE = "spear-session"  # followed by the instance: a browser keeps one jar for all ports of a host
-BROWSER = "spear-browser"  # the cookie by which a browser is known again; it opens nothing
+COOKIE = "spear-session"  # followed by the instance: a browser shares cookies between all ports of a host
+BROWSER = "spear-browser"  # the cookie by which a browser is recognised; it grants no access
 INSTANCE = "instance"  # key of the store's settings
 
 
@@ -41,7 +41,10 @@ class Access:
         return self._sessions.of(user)
 
     def user_of(self, request: HTTPConnection) -> User | None:
-        """By API key, else by session cookie. None: not logged in. A wrong key is not made good by a cookie."""
+        """The user of an API key, else of a session cookie; None where nobody is logged in.
+
+        A wrong key is refused even with a valid cookie.
+        """
         if self.accounts is None or self.sessions is None:
             return LOCAL
         kind, _, key = request.headers.get("authorization", "").partition(" ")

@@ -15,7 +15,7 @@ MOST_REMEMBERED = 4096
 
 
 class LoginTries:
-    """Tries that were not right, by what they are counted under. For one thread: the server's event loop."""
+    """Counts failed login tries by name, address or browser. For one thread: the server's event loop."""
 
     def __init__(self) -> None:
         self._tries: OrderedDict[str, tuple[int, float]] = OrderedDict()  # -> (how many, when last)
@@ -46,12 +46,12 @@ class LoginTries:
 
 
 def counted_under(name: str, address: str, browser: str) -> dict[str, int]:
-    """Under what a try counts, and how many are free.
+    """The keys under which a try is counted, each with the number of free tries.
 
     Args:
         name: what was typed as the user's name.
         address: of the visitor.
-        browser: the cookie of a browser in which this user logged in before; empty for a stranger's.
+        browser: the cookie of a browser in which this user logged in before; empty for an unknown browser.
     """
     name = name[:64]
     if browser:

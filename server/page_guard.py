@@ -5,7 +5,7 @@ for the upload of an owner, and so is every address of a file.
 
 Gradio takes whoever knows the name of a session for its owner: they could read its stream of answers, end its events and
 change its state. So the user's id becomes part of the session's name here, before Gradio sees it, and the same name sent by
-somebody else is another session. Plain ASGI, inside the gate, which says who asks.
+somebody else is another session. Plain ASGI, behind the guard, which says who asks.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class PageGuard:
     """Answers by itself, with one sentence: 400, 403 or 404.
 
     Args:
-        events: ids of the page's events.
+        events: ids of the page's events that the server answers; others are the browser's own.
         uploads: the events that take an uploaded file, each with the positions of its inputs that are files.
         is_queued: whether Gradio knows a session by that name: of another it would raise in the middle of an answer.
     """
@@ -140,7 +140,11 @@ class PageGuard:
             raise _Refused(400, UNREADABLE) from e
         if not isinstance(said, dict) or not all(isinstance(said.get(key), kind) for key, kind in _BODY.items()):
             raise _Refused(400, UNREADABLE)
-        if is_event and (said["fn_index"] not in self.events or not isinstance(said.get("data"), list)):
+        if is_event and (
+            said["fn_index"] not in self.events
+            or isinstance(said["fn_index"], bool)
+            or not isinstance(said.get("data"), list)
+        ):
             raise _Refused(400, UNREADABLE)
         if any(not self._is_own_upload(said, file, user) for file in _files(said)):
             raise _Refused(400, UNREADABLE)
@@ -187,7 +191,7 @@ def _owned(session: Any, user: User) -> str:
 
 
 async def _read(receive: Receive) -> bytes:
-    """The whole body; the gate has limited its size. Raises _Refused where the sender left before its end."""
+    """The whole body; the guard has limited its size. Raises _Refused where the sender left before its end."""
     parts = []
     while True:
         message = await receive()

@@ -29,6 +29,7 @@ class Example:
             evaluated by generation.
         support: what hints are taken from: an option's words, facts, lines of a solution.
         source: whatever the task itself needs again.
+        before: worked examples, as earlier turns of the conversation.
     """
 
     key: str
@@ -39,10 +40,16 @@ class Example:
     gold: int = 0
     support: tuple[str, ...] = ()
     source: Any = None
+    before: tuple[tuple[str, str], ...] = ()
 
     @property
     def prompt(self) -> Messages:
-        return [{"role": "user", "content": self.question}]
+        shown = [turn for q, a in self.before for turn in (_turn("user", q), _turn("assistant", a))]
+        return [*shown, _turn("user", self.question)]
+
+
+def _turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
 
 
 class BadRow(ValueError):

@@ -16,6 +16,10 @@ HINT_WORDS = 3  # arXiv 2605.07977: the first three words of the right option
 class LetteredTask(HubTask):
     """Questions with lettered options, from a Hub dataset."""
 
+    instructions = INSTRUCTIONS
+    short_instructions = "End with a line: Answer: <letter>"
+    worked = (("Which animal can fly?\nA. dog\nB. horse\nC. eagle\nD. snail", "Answer: C"),)
+
     def hinter(self, example: Example, rng: random.Random) -> Hinter:
         words = opening_words(example.support[0], HINT_WORDS)
         return in_turn([f'the right option begins with "{words}"'])

@@ -20,6 +20,9 @@ class StrategyQa(HubTask):
     evaluation = "generation"
     hub_name = "ChilleD/StrategyQA"
     splits = ("train", "test")
+    instructions = INSTRUCTIONS
+    short_instructions = "End with a line: Answer: yes or Answer: no"
+    worked = (("Can an eagle fly?", "Answer: yes"), ("Can a stone swim?", "Answer: no"))
 
     def example(self, row: Mapping[str, Any]) -> Example:
         """Raises BadRow."""

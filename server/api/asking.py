@@ -47,7 +47,7 @@ def _access(request: Request) -> Access:
 
 
 async def _user(request: Request) -> User:
-    """Put there by the gate, which lets nobody in without one."""
+    """The user that the guard has put into the request; the guard refuses requests without one."""
     user: User = request.state.user
     return user
 

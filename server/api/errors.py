@@ -21,7 +21,7 @@ TYPES = {
 
 
 class Busy(SpearError):
-    """Too much is asked at once; the same request will do a moment later."""
+    """Too many requests at once; the same request can be sent again a moment later."""
 
 
 def refuse(
@@ -63,7 +63,7 @@ async def answer_refused(request: Request, error: Exception) -> JSONResponse:
 
 
 async def answer_bug(request: Request, error: Exception) -> JSONResponse:
-    """Anything else: the sentence for whoever asked; the server writes the error itself into its log."""
+    """Anything else: one sentence for the client; the server logs the error."""
     return refuse(500, "Something went wrong here that should not; the log of the server says what.")
 
 

@@ -55,13 +55,13 @@ def adapters(session: Session) -> dict[str, Any]:
 
 @router.post("/v1/adapters/rollback")
 def roll_back(session: Session) -> dict[str, Any]:
-    """Owners: the adapter before answers again."""
+    """Owners: serve the previous adapter."""
     return {"object": "adapters.rollback", "active_version": session.learning.roll_back()}
 
 
 @router.post("/v1/adapters/{version}/restore")
 def restore(version: int, session: Session) -> dict[str, Any]:
-    """Owners: a version that was taken back answers again, with the corrections it had learned."""
+    """Owners: serve an undone version again, with the corrections that it had learned."""
     return {"object": "adapters.restore", "active_version": session.learning.restore(version)}
 
 

@@ -45,7 +45,7 @@ class LoginSessions:
         return self._user(session) if session else None
 
     def end(self, token: str) -> None:
-        """Whoever else has the same cookie is logged out too. Nothing happens for an unknown one."""
+        """End a session for everybody who has its cookie. Nothing happens for an unknown one."""
         with self._lock:
             self._end([_digest(token)])
 
@@ -55,7 +55,7 @@ class LoginSessions:
         return self._accounts.by_session(session.user, session.stamp)
 
     def _sweep(self, user: User) -> None:
-        """End what nobody can use any more, and the oldest of a user who has too many."""
+        """End expired sessions, and the oldest ones of a user who has too many."""
         useless = [s.id_sha256 for s in self._sessions.values() if self._user(s) is None]
         of_user = [s.id_sha256 for s in self._sessions.values() if s.user == user.id and s.id_sha256 not in useless]
         self._end([*useless, *of_user[:-MOST_OF_ONE_USER]])

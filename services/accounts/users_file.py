@@ -53,7 +53,7 @@ class User:
         return self.role == "owner"
 
 
-# Whoever uses an instance without logins, and, with logins, whoever has not logged in (no account has such a name)
+# The user of an instance without logins, and, with logins, a visitor who has not logged in (no account has such a name)
 LOCAL = User("", "owner")
 NOBODY = User("?", "guest")
 
@@ -125,7 +125,7 @@ def read_accounts(path: Path) -> AccountFile:
 
 
 def _write(path: Path, file: AccountFile) -> None:
-    """For its owner's eyes only, and whole or not at all."""
+    """Write the file with mode 0600, completely or not at all."""
     users = {name: {k: v for k, v in asdict(a).items() if k != "name"} for name, a in file.accounts.items()}
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -210,7 +210,7 @@ def _version(path: Path) -> tuple[int, int, int] | None:
 
 
 class Accounts:
-    """The file as a running app asks it. Raises ConfigError at the start where it is missing, damaged or empty."""
+    """The users file of a running app. Raises ConfigError at the start where it is missing, damaged or empty."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -224,7 +224,7 @@ class Accounts:
         self._decoy = _HASHER.hash(secrets.token_hex(8))
 
     def _now(self) -> AccountFile:
-        """The file as it is now. Deleted or damaged meanwhile, it lets nobody in."""
+        """The file as it is now. If it was deleted or damaged meanwhile, nobody can log in."""
         with self._lock:
             seen = _version(self.path)
             if seen != self._seen:

@@ -43,7 +43,7 @@ TRIES = 3  # an adapter may be deleted while it is copied
 
 @contextmanager
 def in_use(data_folder: Path, *, alone: bool = False) -> Iterator[None]:
-    """While the app uses the folder; with `alone`, while nobody else may. Raises SpearError where somebody does."""
+    """Mark the folder as in use inside; with `alone`, exclusively. Raises SpearError where another process uses it."""
     with _lock_file(data_folder / LOCK) as lock:
         try:
             fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
@@ -70,7 +70,7 @@ def _lock_file(path: Path) -> IO[str]:
 
 @contextmanager
 def serving(data_folder: Path) -> Iterator[None]:
-    """While an app serves from the folder, which no two may at a time. Raises SpearError where another one does.
+    """Mark the folder as served by this app. Raises SpearError where another app serves from it.
 
     Each would release the other's rounds and delete the files of its unfinished adapters.
     """

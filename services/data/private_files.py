@@ -16,12 +16,12 @@ OTHERS = 0o077  # what group and others may do
 TEMPORARY = ".temporary"
 UPLOADS = "uploads"
 DEMO_PREFIX = "spear-demo-"  # a demonstration under way; it holds nobody's words
-# Everything that the app writes into the data folder; what else lies there is not its business
+# Everything that the app writes into the data folder; other files there are left alone
 OWN = ("spear.sqlite3*", "adapters", "models", "federation", "backups", ".in-use", ".app", ".writable", TEMPORARY)
 
 
 def close_to_others(data_folder: Path) -> int:
-    """Take group's and others' rights from what the app wrote, as earlier versions left it. Returns how many had any.
+    """Remove the permissions of group and others from the app's files. Returns how many files had any.
 
     What cannot be changed is logged; links are left alone.
     """

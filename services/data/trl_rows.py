@@ -129,7 +129,7 @@ def _prompt(row: Row, *answers: str) -> list[Said] | None:
 
 
 def _messages(said: Any, name: str) -> list[Said]:
-    """Neighbours of the assistant's become one message; the others are the history's business."""
+    """Neighbours of the assistant's become one message; other roles are handled by the history."""
     if not isinstance(said, Sequence) or isinstance(said, str | bytes):
         raise RowRefused(f"{name} must be a text or a list of messages")
     messages: list[Said] = []

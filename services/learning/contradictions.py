@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from feedback_store import Trace
 from feedback_store.records import TraceStatus
+from services.engine import Engine
 from services.views import ContradictionView
 from spear_core.training.neighbours import question_key, telling_words
 from spear_core.training.traces import Messages
@@ -14,6 +16,36 @@ from spear_core.training.traces import Messages
 LOOKED_AT = 2000  # the newest confirmed answers
 NEW = 20  # of them that are compared with all earlier ones
 STANDING: tuple[TraceStatus, ...] = ("pending", "claimed", "trained")
+
+
+class RecentContradictions:
+    """The contradictions of the present base model, looked for again only after something has changed."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._found: list[ContradictionView] = []
+        self._found_for: tuple[Any, ...] = ()
+        self._settled = 0  # how often somebody has decided
+
+    def found(self) -> list[ContradictionView]:
+        """Recent corrections that contradict an earlier one that still stands, newest first."""
+        store, base = self._engine.store, self._engine.base
+        newest = store.traces(base=base, side="win", limit=1, newest_first=True)
+        state = (base, store.active_version(base), [(t.id, t.status) for t in newest], self._settled)
+        if self._found_for != state:  # the card asks every second
+            wins = [
+                t
+                for status in STANDING
+                for t in store.traces(base=base, status=status, side="win", limit=LOOKED_AT, newest_first=True)
+                if status != "trained" or store.is_replayed(t.id)
+            ]
+            self._found = contradictions(sorted(wins, key=lambda t: t.created_at_utc))
+            self._found_for = state
+        return self._found
+
+    def look_again(self) -> None:
+        """Somebody decided between two corrections."""
+        self._settled += 1
 
 
 def contradictions(wins: Sequence[Trace]) -> list[ContradictionView]:

@@ -7,8 +7,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,9 +18,10 @@ from services.chat.conversation_tree import root_id
 from services.engine import Engine
 from services.learning import card, labels
 from services.learning.anchors import HeldAnswers
-from services.learning.contradictions import LOOKED_AT, STANDING, contradictions
+from services.learning.contradictions import RecentContradictions
 from services.learning.forgetting import Forgetting
 from services.learning.lineage import Lineage
+from services.learning.live_status import LiveStatus
 from services.learning.neighbours import NeighbourService
 from services.learning.queue import LearningQueue
 from services.learning.scope import CONSOLIDATED
@@ -68,14 +69,13 @@ class LearningService:
         self._round_lock = threading.Lock()
         self._wanted = 0  # by how many that wait for the end of the round under way
         self._stood_back = False  # for one of them, with something left to learn
-        self._status_lock = threading.Lock()
+        self._wanted_lock = threading.Lock()
         self._learner: Learner | None = None
         self._held = HeldAnswers(engine)
         self._neighbours = NeighbourService(engine)
-        self._contradictions: tuple[tuple[Any, ...], list[ContradictionView]] = ((), [])
+        self._contradictions = RecentContradictions(engine)
         self._consolidated = 0  # the version after which all corrections were last practised together
-        self._settled = 0  # contradictions about which somebody decided
-        self._live: dict[str, Any] = {}  # phase, headline, detail, step, max_steps of the round under way
+        self._live = LiveStatus()
         self._note = ""  # what went wrong at start or in the last round, for the card
         self._rests_until = 0.0  # by the monotonic clock, after a fault of the disk
         self._left_open = False  # a round whose end could not be written
@@ -95,8 +95,7 @@ class LearningService:
 
     def status(self, may_quote: Callable[[Round], bool] = lambda last: True) -> LearningStatus:
         """`may_quote`: whether the hints may be quoted that made the style preferences which a round adopted."""
-        with self._status_lock:
-            live = dict(self._live)
+        live = self._live.now
         base = self._engine.base
         version = self._store.active_version(base)
         wins, loses = self._store.count_pending(base)
@@ -120,8 +119,8 @@ class LearningService:
             rounds_waiting = math.ceil(wins / MOST_TRACES) + len(self._forgetting.waiting())
             common["seconds_left"] = self._queue.seconds_left(last, rounds_waiting)
         if live:
-            common["progress"] = self._queue.progress(last, live["step"], live["max_steps"])
-            return LearningStatus(**live, **common)
+            common["progress"] = self._queue.progress(last, live.step, live.max_steps)
+            return LearningStatus(**dataclasses.asdict(live), **common)
         rests = time.monotonic() < self._rests_until
         phase, headline, detail = card.resting(
             last,
@@ -138,7 +137,7 @@ class LearningService:
         return LearningStatus(phase, headline, detail, **common)
 
     def wished(self, last: Round) -> str:
-        """What a round found to stand for all answers, in words; nothing of what was forgotten or deleted since."""
+        """The style preferences that a round adopted, in a sentence, without those forgotten or deleted since."""
         hints = []
         for message_id in last.figures.get("wishes", []):
             with suppress(UnknownRecord):
@@ -181,19 +180,8 @@ class LearningService:
         return []
 
     def contradictions(self) -> list[ContradictionView]:
-        """Recent corrections that contradict an earlier one by which somebody still stands, newest first."""
-        store, base = self._store, self._engine.base
-        newest = store.traces(base=base, side="win", limit=1, newest_first=True)
-        key = (base, store.active_version(base), [(t.id, t.status) for t in newest], self._settled)
-        if self._contradictions[0] != key:  # the card asks every second
-            wins = [
-                t
-                for status in STANDING
-                for t in store.traces(base=base, status=status, side="win", limit=LOOKED_AT, newest_first=True)
-                if status != "trained" or store.is_replayed(t.id)
-            ]
-            self._contradictions = (key, contradictions(sorted(wins, key=lambda t: t.created_at_utc)))
-        return self._contradictions[1]
+        """Recent corrections that contradict an earlier one that still stands, newest first."""
+        return self._contradictions.found()
 
     def settle(self, keep_id: str, drop_id: str) -> None:
         """Of two corrections that contradict each other, keep one: the other is not trained any more.
@@ -210,7 +198,7 @@ class LearningService:
         else:
             self._store.set_vote(drop_id, 0)
             self._store.withdraw_traces(drop_id)
-        self._settled += 1
+        self._contradictions.look_again()
         self.kick()
 
     # -- what changes the model ------------------------------------------------------------------------------
@@ -250,7 +238,7 @@ class LearningService:
         return done
 
     def _drop_kept_texts(self) -> None:
-        """What is kept in memory of texts goes, except of the starter questions: anybody's words may be among them."""
+        """Drop all texts kept in memory except the starter questions: they may hold words of any user."""
         self._neighbours.forget()
         self._engine.scope.forget()
         if self._learner is not None:
@@ -330,7 +318,7 @@ class LearningService:
         learner = self.learner(seed, style, None, [t.prompt[-1]["content"] for t in replay])
         words = "All your corrections are practised together."
         try:
-            with self.telling("training", "Practising what was learned.", words):
+            with self._live.telling("training", "Practising what was learned.", words):
                 result = learner.consolidate(
                     self.lineage.state,
                     [core_trace(t) for t in replay],
@@ -350,7 +338,7 @@ class LearningService:
             log.error("practising all corrections together failed: %s", e)
 
     def _prepare_neighbours(self) -> None:
-        """Of replies that were just rejected, while the person reads the revision: its confirmation need not wait then."""
+        """Make the neighbours of replies just rejected while the person reads the revision, so that its confirmation need not wait."""
         if not self._engine.config.neighbours:
             return
         waiting = self._store.traces(
@@ -413,12 +401,12 @@ class LearningService:
     @contextmanager
     def between_rounds(self) -> Iterator[None]:
         """Nothing else changes the model inside. Raises SpearError where a round does not end in time."""
-        with self._status_lock:
+        with self._wanted_lock:
             self._wanted += 1
         try:
             is_free = self._round_lock.acquire(timeout=ROUND_WAIT_SECONDS)
         finally:
-            with self._status_lock:
+            with self._wanted_lock:
                 self._wanted -= 1
         if not is_free:
             raise RoundUnderWay("A correction is being learned right now; try again when it is done.")
@@ -435,7 +423,7 @@ class LearningService:
     def _run(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         try:
             self._queue.begin()
-            self._tell("queued", "A correction is queued.", "Preparing the training.")
+            self._live.tell("queued", "A correction is queued.", "Preparing the training.")
             self._learn(round_, claimed, anchors_before_utc)
         except TracesWithdrawn:
             # what was taken back must not go live; the rest is trained again
@@ -458,8 +446,7 @@ class LearningService:
             self._end(round_, status, f"Not kept: {self._note}")
         finally:
             self._queue.end()
-            with self._status_lock:
-                self._live = {}
+            self._live.clear()
         if anchors_before_utc is not None and self._store.round(round_.id).status in ("promoted", "discarded"):
             self._forgetting.rebuilt()
 
@@ -484,7 +471,7 @@ class LearningService:
         replay = self._store.replay_wins(base, REPLAY_SAMPLE, [t.id for t in claimed], seed)
         corrected = [t.prompt[-1]["content"] for t in (*taught, *replay) if t.side == "win"]
         learner = self.learner(seed, style_preferences, anchors_before_utc, corrected)
-        self._tell(
+        self._live.tell(
             "training",
             "Training.",
             card.counted(taught, len(replay)),
@@ -501,7 +488,7 @@ class LearningService:
             [core_trace(t) for t in replay],
             seed,
             on_step=self._on_step,
-            on_check=lambda: self._tell(
+            on_check=lambda: self._live.tell(
                 "checking", "Checking what was learned.", "Asking again, and asking older questions too."
             ),
             neighbours=near,
@@ -536,18 +523,22 @@ class LearningService:
         log.info("adapter v%d is live after %.1f s", version, figures["seconds_to_live"])
 
     def _scope_with(
-        self, wins: Sequence[Trace], near: Mapping[str, Neighbours], learner: Learner
+        self, wins: Sequence[Trace], near: dict[str, Neighbours], learner: Learner
     ) -> Callable[[str], bool]:
-        """Which questions the next adapter will answer. What is known to ask for something else is told apart before."""
+        """Which questions the next adapter will answer. What is known to ask for something else is told apart before.
+
+        Questions that turn out to ask for the same are taken out of `near` and of the learner's probes.
+        """
         scope, starters = self._engine.scope, [p.question for p in learner.probes.all if p.kind != Kind.RECENT]
         for win in wins:
             of_win = near.get(win.id, Neighbours())
+            others = [n.prompt[-1]["content"] for n in (*of_win.probes, *of_win.trained)]
             with suppress(UnknownRecord):  # forgotten meanwhile; the round will notice
-                scope.keep_apart(
-                    self._engine,
-                    win,
-                    [*(n.prompt[-1]["content"] for n in (*of_win.probes, *of_win.trained)), *starters],
-                )
+                if same := scope.keep_apart(self._engine, win, [*others, *starters]):
+                    near[win.id] = of_win.without(same)
+                    learner.probes = learner.probes.with_probes(
+                        [p for p in learner.probes.all if p.kind == Kind.RECENT or p.question not in same]
+                    )
         return scope.covering(self._engine, wins)
 
     def _split(self, claimed: Sequence[Trace], anchors_before_utc: str | None) -> bool:
@@ -588,18 +579,12 @@ class LearningService:
         return learner
 
     def style_preferences(self) -> list[str]:
-        """The wishes about form that stand by now."""
+        """The style preferences in force."""
         return self._held.style_preferences()
 
-    @contextmanager
-    def telling(self, phase: Phase, headline: str, detail: str) -> Iterator[None]:
-        """What the card says meanwhile."""
-        self._tell(phase, headline, detail)
-        try:
-            yield
-        finally:
-            with self._status_lock:
-                self._live = {}
+    def telling(self, phase: Phase, headline: str, detail: str) -> AbstractContextManager[None]:
+        """Show a phase on the card inside, and nothing afterwards."""
+        return self._live.telling(phase, headline, detail)
 
     def _ready_learner(self) -> Learner:
         if self._learner is None:
@@ -627,18 +612,12 @@ class LearningService:
         return self._learner
 
     def _on_step(self, progress: Progress) -> None:
-        with self._status_lock:
-            if self._live:
-                self._live |= {"phase": "training", "step": progress.step, "max_steps": progress.max_steps}
+        self._live.count(progress)
         if progress.step % LONG_STEPS == 0:
             self._give_back_memory()
 
     def _give_back_memory(self) -> None:
         self._engine.priority.when_quiet(give_back)  # 20 to 30 ms, in which whoever needs memory waits
-
-    def _tell(self, phase: Phase, headline: str, detail: str, *, max_steps: int = 0) -> None:
-        with self._status_lock:
-            self._live = {"phase": phase, "headline": headline, "detail": detail, "step": 0, "max_steps": max_steps}
 
 
 def core_trace(t: Trace) -> core.Trace:

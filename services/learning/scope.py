@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 PRAISE = ("liked",)  # a liked reply teaches nothing new
 WAITING = 64  # corrections that are not trained yet and are looked at
+SURE_ODDS = 0.0  # log-odds of the scope classifier: more likely the same question than not
 CONSOLIDATED = "consolidated"  # source of a version in which one's own corrections were practised together
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,8 @@ class _OfModel:
     base: str
     features: QuestionFeatures | None
     same: SameQuestion | None = None
-    least: float = 0.0
+    least: float = 0.0  # score from which on a question may be the taught one
+    sure: float = inf  # and from which on it surely is
 
 
 class AdapterScope:
@@ -109,19 +112,25 @@ class AdapterScope:
                 return _everything
             return self._made(engine, _taught(engine, [*_trained(engine), *wins])).covers
 
-    def keep_apart(self, engine: Engine, win: Trace, others: Sequence[str]) -> None:
-        """Remember with a right answer which of these questions, that ask for something else, look like its own.
+    def keep_apart(self, engine: Engine, win: Trace, others: Sequence[str]) -> set[str]:
+        """Remember with a right answer which of these questions, made to ask for something else, are taken for its own.
 
-        Asked later, they and what is nearer to them than to the taught question are out of scope.
+        Asked later, they and what is nearer to them than to the taught question are out of scope. Returns those that are
+        surely its own after all: a word put in the place of another may be its synonym.
         """
         with self._lock:
-            if engine.config.scope == "always" or self._of_model(engine).features is None:
-                return
+            of_model = self._of_model(engine)
+            if engine.config.scope == "always" or of_model.features is None:
+                return set()
             scope = self._made(engine, _taught(engine, [win]))
-            found = [question for question in dict.fromkeys(others) if scope.covers(question)]
-        if found:
+            scores = {question: scope.best(question)[1] for question in dict.fromkeys(others)}
+        apart = [question for question, score in scores.items() if of_model.least <= score < of_model.sure]
+        same = {question for question, score in scores.items() if score >= of_model.sure}
+        if apart or same:
             kept = engine.store.kept_neighbours([win.id]).get(win.id, [])
-            engine.store.keep_neighbours(win.id, [*kept, *({"apart": question} for question in found)])
+            others_kept = [made for made in kept if made.get("question") not in same]
+            engine.store.keep_neighbours(win.id, [*others_kept, *({"apart": question} for question in apart)])
+        return same
 
     def prepare(self, engine: Engine) -> None:
         """Make what is the same for every version of this base model, so that the first reply need not wait for it."""
@@ -178,7 +187,7 @@ def _of_model(engine: Engine) -> _OfModel:
     if file.is_file():
         try:
             classifier = load_scope_classifier(file, base.base_model, tokenizer)
-            return _OfModel(engine.base, features, classifier, config.scope_odds)
+            return _OfModel(engine.base, features, classifier, config.scope_odds, SURE_ODDS)
         except ConfigError as e:
             log.warning("%s; whether a question is about a taught one is told without it", e)
     return _OfModel(engine.base, features, SubjectTest(base, tokenizer), config.scope_gain)

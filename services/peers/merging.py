@@ -21,7 +21,7 @@ SAME = 0.01  # a merge that moves the adapter by less than this share of its len
 
 @dataclass(frozen=True)
 class MergeOutcome:
-    """What became of a merge, in words; `version` of the new adapter, None where the old one keeps serving."""
+    """The outcome of a merge in a sentence; `version` of the new adapter, None where the old one keeps serving."""
 
     words: str
     version: int | None

@@ -17,11 +17,11 @@ FOLDER, PUBLISHED_FOLDER = "federation", "outbox"  # in the data folder, in that
 PUBLISHED, ROUND = "peer_published", "peer_round"
 SIGN_ANEW_SECONDS = 10 * 86_400  # peers take nothing older than 30 days,
 CLOCK_SKEW_SECONDS = 600  # nor from the future, as an update is that was signed before the clock was set back
-FILES_KEPT = 2  # the last but one may be on its way
+FILES_KEPT = 2  # the last but one may still be in transfer
 
 
 def withdraw(data_folder: Path, bases: Collection[str]) -> None:
-    """Delete what is offered of these base models, so that nothing forgotten lies there; the next sync offers again."""
+    """Delete the published updates of these base models, so that nothing forgotten is left; the next sync publishes again."""
     for base in bases:
         for path in (data_folder / FOLDER / PUBLISHED_FOLDER / base).glob("*"):
             path.unlink(missing_ok=True)

@@ -33,6 +33,9 @@ LAYER_SHARE = 0.27  # of the decoder layers lie below the one whose input is com
 RIDGE = 0.1  # added to the covariance, in units of its mean eigenvalue
 MAX_TOKENS = 512  # of a long message, that are looked at
 CACHE_BYTES = 8 * 2**20
+RIVAL_MARGIN = (
+    1.0  # by which a question must be nearer to one known to be another: that may be a near synonym after all
+)
 SAME_QUESTION = 0.999  # cosine from which on two questions are one, up to rounding
 CANDIDATES = 3  # of the taught questions that are near, the most similar, of which one must be about the same thing
 _BACK = "it its he him his she her they them their this that these those there"
@@ -189,19 +192,27 @@ class Scope:
 
     def taught_for(self, question: str) -> Taught | None:
         """What was taught for this question, in its own or other words; None where it asks for something else."""
+        found, score = self.best(question)
+        if found is None or score < self._least:
+            return None
+        if self._same is None or score == inf:
+            return found
+        if question in found.apart:
+            return None
+        rivals = [Taught(other, found.answer) for other in found.apart]
+        return found if max(self._same.scores(question, rivals), default=-inf) < score + RIVAL_MARGIN else None
+
+    def best(self, question: str) -> tuple[Taught | None, float]:
+        """The taught question that this one most probably is, and the score of that: infinite for the very same."""
         similar = self._similarities(question)
         near = sorted(((s, i) for i, s in enumerate(similar) if s >= self._similarity), reverse=True)[:CANDIDATES]
         if not near:
-            return None
+            return None, -inf
         if self._same is None or near[0][0] >= SAME_QUESTION:
-            return self._taught[near[0][1]]
+            return self._taught[near[0][1]], inf
         candidates = [self._taught[i] for _, i in near]
         score, best = max(zip(self._same.scores(question, candidates), range(len(near)), strict=True))
-        if score < self._least:
-            return None
-        found = candidates[best]
-        rivals = [Taught(other, found.answer) for other in found.apart]
-        return found if max(self._same.scores(question, rivals), default=-inf) < score else None
+        return candidates[best], score
 
     def _similarities(self, question: str) -> list[float]:
         return [] if self._vectors is None else (self._features([question]) @ self._vectors.T)[0].tolist()

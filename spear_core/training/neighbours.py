@@ -9,7 +9,7 @@ looks at.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,6 +56,14 @@ class Neighbours:
     trained: tuple[Neighbour, ...] = ()
     probes: tuple[Neighbour, ...] = ()
     wordings: tuple[Neighbour, ...] = ()
+
+    def without(self, questions: Collection[str]) -> Neighbours:
+        """Less those that ask one of these questions."""
+
+        def others(neighbours: tuple[Neighbour, ...]) -> tuple[Neighbour, ...]:
+            return tuple(n for n in neighbours if n.prompt[-1]["content"] not in questions)
+
+        return replace(self, trained=others(self.trained), probes=others(self.probes))
 
 
 def words_of(text: str) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ from experiments.results import read_results
 from experiments.runner import Simulation, play_run
 from experiments.settings import Run, read_runs
 from experiments.statistics import holm, interval, wilcoxon
-from experiments.tasks import TASKS
+from experiments.tasks import TASKS, Task
 from federation.factors import digest_of
 from federation.flower.strategy import ServerState
 from spear_core.errors import ConfigError
 from spear_core.models.loading import LoadedModel, load_model
+from tests.tiny_models import tiny_folder
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +75,7 @@ def digest(folder: Path) -> str:
     return digest_of(load_file(folder / "adapter" / "adapter_model.safetensors"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
 def test_every_algorithm_trains_the_adapter_and_nothing_else(
     algorithm: str, loaded: LoadedModel, tmp_path: Path
@@ -87,6 +91,7 @@ def test_every_algorithm_trains_the_adapter_and_nothing_else(
     assert digest_of(again.update.state) == digest_of(first.update.state)  # its streams hang on seed, round, client
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_very_same_adapter(
     loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +128,88 @@ def test_a_killed_run_goes_on_and_ends_with_the_very_same_adapter(
     assert drawn["accuracy_by_round"]["spear"]["3"][1] == result.accuracy
 
 
+def test_the_untouched_model_is_measured_once_for_all_runs_of_a_task(
+    loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = small(tmp_path)
+    run = dataclasses.replace(run, federation=dataclasses.replace(run.federation, rounds=1))
+    measured: list[str] = []
+
+    def counted(world: Simulation, state: ServerState) -> dict[str, Any]:
+        measured.append(world.run.folder)
+        return own(world, state)
+
+    own = runner._measured
+    monkeypatch.setattr(runner, "_measured", counted)
+    lines = []
+    for other in (run, dataclasses.replace(run, algorithm="dpo", seed=4)):
+        play_run(other, tmp_path / "out", loaded, quiet=True)
+        lines.append(json.loads((tmp_path / "out" / other.folder / "rounds.jsonl").read_text().splitlines()[0]))
+    assert measured == [run.folder, run.folder, "small/main/dpo-seed4"]  # before and after; after
+    assert lines[0] == lines[1]
+    more = dataclasses.replace(run, seed=5, spear=run.spear.replace(max_new_tokens=10))
+    play_run(more, tmp_path / "out", loaded, quiet=True)
+    assert len(measured) == 5  # shorter replies are another measurement
+
+
+def test_where_the_data_lie_is_no_part_of_a_runs_settings(tmp_path: Path) -> None:
+    run = small(tmp_path)
+    moved = dataclasses.replace(run, data=dataclasses.replace(run.data, folder="/elsewhere"))
+    assert moved.digest == run.digest and "elsewhere" not in json.dumps(moved.record())
+
+
+# the families of experiments/runs_paper: Qwen2.5's tokenizer has a chat template, the base Llama-3.2's has none
+FAMILIES = [("qwen2.5-1.5b", "qwen2"), ("llama-3.2-3b", "plain")]
+PAPER = {
+    "arc_challenge": [
+        {
+            "id": f"r{i}",
+            "question": f"What is {i} + 1?",
+            "choices": {"text": [str(i + 1), str(i + 2), str(i + 3), str(i + 4)], "label": list("ABCD")},
+            "answerKey": "A",
+        }
+        for i in range(12)
+    ],
+    "strategy_qa": [
+        {"qid": f"r{i}", "question": f"Is {i} even?", "answer": i % 2 == 0, "facts": ["Two is even.", "One is odd."]}
+        for i in range(12)
+    ],
+}
+
+
+@pytest.mark.parametrize(("variant", "kind"), FAMILIES)
+@pytest.mark.parametrize("task", sorted(PAPER))
+@pytest.mark.parametrize("algorithm", ["spear", "grpo"])
+def test_a_published_run_plays_a_round_with_a_random_model_of_its_family(
+    task: str, variant: str, kind: str, algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("train", "test"):
+        text = "".join(json.dumps(row) + "\n" for row in PAPER[task])
+        (tmp_path / f"{task}_{part}.jsonl").write_text(text, encoding="utf-8")
+    run = next(
+        r for r in read_runs(ROOT / "experiments" / "runs_paper" / f"{task}.toml")
+        if r.variant == variant and r.algorithm == algorithm
+    )  # fmt: skip
+    run = dataclasses.replace(
+        run,
+        model=str(tiny_folder(kind, tmp_path / "model")),
+        data=dataclasses.replace(run.data, folder=str(tmp_path)),
+        federation=dataclasses.replace(run.federation, rounds=1, clients=2, clients_a_round=1),
+        play=dataclasses.replace(run.play, rollouts=3, group=2),
+        spear=run.spear.replace(max_new_tokens=8),
+    )
+    # a random model declares no answers: every second reply is called right, so that there is something to train on
+    said = itertools.cycle((True, False))
+    monkeypatch.setattr(Task, "right", lambda self, example, reply: next(said))
+    loaded = load_model(run.model, dtype="bfloat16")
+    assert (loaded.tokenizer.chat_template is None) == (kind == "plain")
+    last = play_run(run, tmp_path / "out", loaded, quiet=True)
+    (counts,) = last["clients"].values()
+    assert counts["steps"] == run.spear.max_steps and counts["weight"] > 0 and math.isfinite(counts["loss"])
+    assert (tmp_path / "out" / run.folder / "adapter" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.slow
 def test_other_settings_never_go_on_from_a_checkpoint(loaded: LoadedModel, tmp_path: Path) -> None:
     run = small(tmp_path)
     one = dataclasses.replace(run, federation=dataclasses.replace(run.federation, rounds=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from collections import Counter
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from experiments.tasks import TASKS, Rows, Task
+from experiments.tasks import TASKS, Rows, Task, make_task
 from experiments.tasks.arc_challenge import ArcChallenge
 from experiments.tasks.base import opening_words
 from experiments.tasks.hellaswag import HellaSwag
@@ -126,6 +127,45 @@ def test_without_the_datasets_library_one_sentence_says_what_to_do(monkeypatch: 
     with pytest.raises(DataUnavailable, match="pip install -r requirements-experiments.txt") as e:
         ArcChallenge().load(1, 1, 0)
     assert "\n" not in str(e.value)
+
+
+def write_rows(folder: Path, train: int, test: int) -> Path:
+    for part, count in (("train", train), ("test", test)):
+        rows = [json.dumps({**ARC, "id": f"{part}{i}"}) for i in range(count)]
+        (folder / f"arc_challenge_{part}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_rows_come_from_a_folder_of_json_lines_and_the_seed_draws_which(tmp_path: Path) -> None:
+    task = make_task("arc_challenge", write_rows(tmp_path, 9, 5))
+    rows = task.load(9, 5, seed=0)
+    assert [e.key for e in rows.train] == [f"train{i}" for i in range(9)]
+    assert [e.key for e in rows.test] == [f"test{i}" for i in range(5)]
+    drawn = [tuple(e.key for e in task.load(4, 2, seed).train) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2] and len(set(drawn[0])) == 4
+
+
+def test_worked_examples_are_earlier_turns_and_the_format_is_asked_for_in_a_few_words(tmp_path: Path) -> None:
+    task = make_task("arc_challenge", write_rows(tmp_path, 1, 1), worked_examples=True)
+    (example,) = task.load(1, 1, seed=0).train
+    question, answer, last = example.prompt
+    assert [m["role"] for m in example.prompt] == ["user", "assistant", "user"]
+    assert task.extract(answer["content"]) == "C" and "C. eagle" in question["content"]
+    assert last["content"].startswith(ARC["question"]) and last["content"].endswith(
+        "D. clock\nEnd with a line: Answer: <letter>"
+    )
+    (plain,) = make_task("arc_challenge", tmp_path).load(1, 1, seed=0).train
+    assert len(plain.prompt) == 1 and (plain.answer, plain.choices) == (example.answer, example.choices)
+
+
+def test_a_folder_without_a_tasks_file_or_with_other_lines_is_named_in_one_sentence(tmp_path: Path) -> None:
+    write_rows(tmp_path, 1, 1)
+    with pytest.raises(DataUnavailable, match=r"strategy_qa_train.jsonl cannot be read .*check --data-folder") as e:
+        make_task("strategy_qa", tmp_path).load(1, 1, 0)
+    assert "\n" not in str(e.value)
+    (tmp_path / "arc_challenge_test.jsonl").write_text("id,question\n", encoding="utf-8")
+    with pytest.raises(DataUnavailable, match=r"arc_challenge_test.jsonl cannot be read as JSON lines"):
+        make_task("arc_challenge", tmp_path).load(1, 1, 0)
 
 
 @pytest.mark.parametrize("name", [n for n in TASKS if n.startswith("pocket")])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import kill, kill_check
-from benchmarks.kill_app import PHASES
+from benchmarks.kill_app import PHASES, REAL_ROUND
 from benchmarks.kill_ledger import Word, allowed_words, settled
 from services.app import AppServices
 from tests.services.conftest import app, open_app
@@ -16,11 +16,19 @@ from tests.services.harness import ask
 __all__ = ["app", "open_app"]
 
 
+@pytest.mark.slow
 def test_ten_kills_one_in_each_phase_lose_nothing(tmp_path: Path) -> None:
     figures = kill.run(len(PHASES), 3, tmp_path)
     assert figures["complaints"] == {} and figures["whole"] == len(PHASES)
     assert figures["by_phase"] == dict.fromkeys(figures["by_phase"], 1) and set(figures["by_phase"]) == set(PHASES)
     assert figures["acknowledged"] > len(PHASES)
+
+
+def test_a_killed_round_of_another_model_is_checked_on_its_own_folder(tmp_path: Path) -> None:
+    """The pocket model stands in for the general one here: it gets questions of the general one's benchmark."""
+    figures = kill.run(1, 3, tmp_path, (), real_model="pocket")
+    assert figures["complaints"] == {} and figures["whole"] == 1 and figures["by_phase"] == {REAL_ROUND: 1}
+    assert (tmp_path / "data-real-0").is_dir() and figures["acknowledged"] >= 3
 
 
 def say(reply: str, do: str, vote: int, *traces: str) -> dict[str, object]:

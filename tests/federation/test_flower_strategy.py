@@ -119,6 +119,27 @@ def test_an_update_that_does_not_fit_is_left_out_with_one_line(
     assert all(t.isfinite().all() for t in next_state(state, heard, settings).adapter.values())
 
 
+def test_a_reply_that_lacks_an_array_is_left_out_and_never_counts_as_zero() -> None:
+    # Flower 1.41.0's own weighted mean would take the missing matrix for zeros and halve it
+    state, settings = ServerState(adapter(0)), StrategySettings(clients=2, clients_a_round=2)
+    whole, partial = Contributed(0, moved(1.0), 5), Contributed(1, {n: t for n, t in moved(1.0).items() if n != B0}, 5)
+    merged = next_state(state, fitting(state, [whole, partial]), settings).adapter
+    assert all(torch.allclose(merged[name], tensor + 1.0) for name, tensor in adapter(0).items())
+    with pytest.raises(FederationError):  # where nobody looked, it is refused whole
+        next_state(state, [whole, partial], settings)
+
+
+@pytest.mark.parametrize("method", SERVER_METHODS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_an_average_stays_float32_and_integers_are_refused(method: ServerMethod, dtype: torch.dtype) -> None:
+    state, settings = ServerState(adapter(0)), StrategySettings(method=method)
+    updates = [Contributed(c, {n: t.to(dtype) for n, t in moved(0.1).items()}, 5) for c in range(3)]
+    assert fitting(state, updates) == updates
+    assert {t.dtype for t in next_state(state, updates, settings).adapter.values()} == {torch.float32}
+    integers = {n: t.to(torch.int64) if n == B0 else t for n, t in moved(0.1).items()}
+    assert fitting(state, [Contributed(0, integers, 5)]) == []
+
+
 def test_a_first_round_sets_no_bound_by_matrices_that_are_still_zero() -> None:
     start = {name: t if name.endswith("A.weight") else torch.zeros_like(t) for name, t in adapter(0).items()}
     update = Contributed(0, adapter(1), 1)

@@ -48,14 +48,18 @@ def app(open_app: OpenBench) -> AppServices:
 
 @pytest.fixture
 def open_peer(tmp_path: Path) -> Iterator[OpenPeer]:
-    """Call it with a name to open one more workbench, which others can reach at its settings' address."""
+    """Call it with a name to open one more workbench, which others can reach at its settings' address.
+
+    `spear` changes its preset; the other keywords are `FederationSettings`.
+    """
     with ExitStack() as stack:
 
-        def open_(name: str, **federation: object) -> AppServices:
+        def open_(name: str, spear: dict[str, Any] | None = None, **federation: object) -> AppServices:
             folder = tmp_path / name
             settings = FederationSettings(name=name, **federation)  # type: ignore[arg-type]
             app = open_services(
-                Settings(model=str(POCKET_MODEL), data_folder=folder, federation=settings), start_jobs=False
+                Settings(model=str(POCKET_MODEL), data_folder=folder, federation=settings, spear=spear or {}),
+                start_jobs=False,
             )
             stack.callback(app.close)
             return app

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
+import services.learning.scope as scope_module
 from feedback_store import FROM_MEMORY
+from spear_core.inference.scope import Taught
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask, correct, other_wordings, wrong_task
 
@@ -69,6 +75,19 @@ def test_a_confirmed_answer_is_given_at_once_and_from_the_weights_once_it_is_lea
     assert learned.adapter_version == 1 and task.verdict(learned.text)
 
 
+def test_an_answer_from_memory_is_as_long_as_was_asked_for(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    _, revision = correct(app, task)
+    word = revision.text.split()[2]
+    for drawn, ending in (({"max_new_tokens": 2}, "length"), ({"stop": (word,)}, "stopped"), ({}, "ended")):
+        conversation = app.chat.new_conversation()
+        *_, reply = app.chat.reply(conversation.id, task.question, drawn=drawn)
+        assert (reply.adapter_version, reply.ending) == (FROM_MEMORY, ending)
+        assert revision.text.startswith(reply.text) and (reply.text == revision.text) == (ending == "ended")
+        assert reply.text and word not in (reply.text if ending == "stopped" else "")
+
+
 def test_what_waits_to_be_learned_answers_only_the_user_who_confirmed_it(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
     task = wrong_task(app)
@@ -112,3 +131,25 @@ def test_a_question_known_to_be_another_is_told_apart(open_app: OpenBench) -> No
     app.engine.scope.forget()
     assert app.engine.scope.choose(app.engine, asked).taught is None
     assert {"apart": other.question} in app.engine.store.kept_neighbours([win.id])[win.id]
+
+
+def test_a_question_that_is_surely_the_same_is_no_neighbour(open_app: OpenBench, monkeypatch: Any) -> None:
+    app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
+    monkeypatch.setattr(scope_module, "SubjectTest", lambda *_: _Sure())
+    task, other = wrong_task(app), wrong_task(app, skip=1)
+    correct(app, task)
+    app.learning.run_pending()
+    (win,) = app.engine.store.traces(status="trained", side="win")
+    scope, store = app.engine.scope, app.engine.store
+    scope._model = dataclasses.replace(scope._of_model(app.engine), sure=0.0)
+    store.keep_neighbours(win.id, [{"question": other.question, "answer": "?"}, {"wording": "x", "answer": "y"}])
+    assert scope.keep_apart(app.engine, win, [other.question]) == {other.question}
+    assert store.kept_neighbours([win.id])[win.id] == [{"wording": "x", "answer": "y"}]
+
+
+class _Sure:
+    def scores(self, question: str, taught: Sequence[Taught]) -> list[float]:
+        return [1.0 for _ in taught]
+
+    def forget(self) -> None:
+        pass

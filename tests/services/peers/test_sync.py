@@ -209,6 +209,31 @@ def test_an_update_from_another_first_adapter_is_refused(pair: tuple[AppServices
         second.sync.receive(author.public, path)
 
 
+def test_adapters_of_other_layers_meet_and_nothing_is_half_merged(open_peer: OpenPeer) -> None:
+    """An app that adapts all layers, as older versions did, and one that adapts the upper third."""
+    older, newer = open_peer("older"), open_peer("newer", spear={"lora_layers": "upper_third"})
+    tasks = [wrong_task(older), wrong_task(newer, 1)]
+    with ExitStack() as stack:
+        addresses = [serve(app, stack) for app in (older, newer)]
+        older.sync.add(addresses[1])
+        newer.sync.add(addresses[0])
+        served = []
+        for app, task in zip((older, newer), tasks, strict=True):
+            correct(app, task)
+            app.learning.run_pending()
+            served.append((app.learning.lineage.version, dict(app.learning.lineage.state or {})))
+        for _ in range(2):
+            older.sync.sync()
+            newer.sync.sync()
+        for app, task, (version, state) in zip((older, newer), tasks, served, strict=True):
+            assert app.sync.view().merges == ()
+            [peer] = app.sync.view().peers
+            assert "refused: the update" in peer.words and "the setting lora_layers" in peer.words
+            assert app.learning.lineage.version == version and app.learning.lineage.state is not None
+            assert all(torch.equal(app.learning.lineage.state[name], state[name]) for name in state)
+            assert task.verdict(ask(app, task.question, learn=False).text)
+
+
 def offer_of(app: AppServices, path: Path, **changes: float) -> Offer:
     """A small update of a bench that was taught nothing."""
     manifest = hostile(app, path, app.sync.identity, **changes)
