@@ -91,7 +91,8 @@ class ModelsTab:
 
     def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
         """`opened` is the event of this tab being shown. Returns the timer that ticks while it is seen."""
-        self.switched, self.drawn = gr.State(False), gr.State("")
+        self.switched = gr.Checkbox(False, visible="hidden")  # a State would not reach the script
+        self.drawn = gr.State("")
         timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         opened(self.open, None, [self.known, self.name, self.thinking], **QUIET).then(
             self.look_around, None, [self.found, self.folder], **QUIET
