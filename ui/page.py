@@ -10,6 +10,7 @@ import gradio as gr
 from services.views import ModelView
 from ui.chat.tab import ChatTab
 from ui.demo.tab import DemoTab
+from ui.events import QUIET
 from ui.federation.tab import FederationTab
 from ui.gradio_workarounds.guarded_blocks import GuardedBlocks
 from ui.gradio_workarounds.visible_timers import tick_where_seen
@@ -83,5 +84,7 @@ def build_page(visitor: Visitor) -> gr.Blocks:
         timers = {name: tab.wire(opened[name]) for name, tab in tabs.items() if not isinstance(tab, ChatTab)}
         for changed in learning.lists.changed:  # what was forgotten in the Learning tab shows in the chat too
             chat.refresh_after(changed)
+        # the page was built with the model of the start; another one may answer by now
+        page.load(lambda: header_html(visitor.model), None, [header], **QUIET)
         tick_where_seen(list(opened.values()), timers)
     return page

@@ -22,6 +22,7 @@ def wait_until(server: Running, name: str, *phases: str) -> dict[str, Any]:
     raise AssertionError(status)
 
 
+@pytest.mark.slow
 def test_a_correction_over_http_is_learned_and_answered_right_and_can_be_undone(server: Running) -> None:
     client = server.as_user("anna")
     wrong = ask(client, QUESTION)
@@ -46,6 +47,7 @@ def test_a_correction_over_http_is_learned_and_answered_right_and_can_be_undone(
     assert QUESTION not in client.get("/v1/learned").text
 
 
+@pytest.mark.slow
 def test_the_proof_and_the_lists_of_one_user_are_not_shown_to_another(server: Running) -> None:
     client = server.as_user("ben")
     wrong = ask(client, "What is the capital of Kenya?")

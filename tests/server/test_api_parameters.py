@@ -90,6 +90,7 @@ def test_temperature_draws_and_a_seed_draws_the_same_again(server: Running) -> N
     assert text_of(create(server, temperature=2.0, top_p=0.0001, seed=1, max_tokens=20)) == greedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", ["frequency_penalty", "presence_penalty"])
 def test_penalties_lower_what_was_said(server: Running, penalty: str) -> None:
     drawn = {"temperature": 2.0, "max_tokens": 30}

@@ -71,6 +71,7 @@ def serving(url: str) -> Iterator[str]:
         process.wait(20)
 
 
+@pytest.mark.slow
 def test_an_assistant_teaches_and_recalls_over_stdio(server: Running) -> None:
     tools, results = call(
         by_stdio(server, "anna"),
@@ -92,6 +93,7 @@ def test_an_assistant_teaches_and_recalls_over_stdio(server: Running) -> None:
         assert "Reykjavik" in texts(after)
 
 
+@pytest.mark.slow
 def test_over_http_each_caller_is_who_its_key_says(server: Running) -> None:
     import httpx2
     from mcp.client.streamable_http import streamable_http_client

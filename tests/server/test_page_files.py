@@ -94,6 +94,7 @@ def leaked(copies: Path) -> list[Path]:
     return [file for file in copies.rglob("*") if file.is_file() and WORDS in file.read_text(errors="replace")]
 
 
+@pytest.mark.slow
 def test_a_reference_to_a_file_is_refused_in_every_event(client: Client, planted: Path, copies: Path) -> None:
     assert len(client.events) > 50
     for event in client.events:
