@@ -6,7 +6,8 @@ element.addEventListener('click', (event) => {
     const {id} = item.dataset;
     if (button.dataset.do === 'open') return trigger('open', {id});
     if (button.dataset.do === 'delete') {
-        if (confirm(`Delete the conversation “${item.dataset.title}”? What was learned from it stays.`)) trigger('remove', {id});
+        const stays = 'What was learned from it stays, and so do backups that hold it (Learning tab).';
+        if (confirm(`Delete the conversation “${item.dataset.title}”? ${stays}`)) trigger('remove', {id});
         return;
     }
     const input = Object.assign(document.createElement('input'), {value: item.dataset.title, maxLength: 48});

@@ -220,6 +220,7 @@ def _list_backups(asked: argparse.Namespace, settings: Settings) -> None:
         for view in backup_views(store, settings.data_folder):
             erased = f"{view.erased_conversations} conversation(s), {view.erased_feedback} feedback record(s)"
             holds = f"holds what was erased since: {erased}" if view.holds_erased else "holds nothing that was erased"
+            holds = holds if view.is_readable else "damaged; may hold what was erased"
             print(f"{view.file}\t{view.made_at_utc}\t{view.bytes} bytes\t{holds}")
 
 

@@ -18,12 +18,13 @@ import httpx
 from pydantic import Field
 
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS
-from services.settings import Settings, is_loopback
+from services.settings import Settings
 from spear_core.errors import ConfigError, SpearError
 
 TIMEOUT_SECONDS = 120.0  # of one request: a reply may wait behind others
 MAX_WAIT_SECONDS = 600
 POLL_SECONDS = 0.5
+HOSTS = ("127.0.0.1", "localhost", "::1")  # where the package mcp refuses requests that name another host
 OVER = ("live", "not_kept", "failed", "paused", "waiting", "idle")  # phases in which nothing more comes by itself
 INSTRUCTIONS = (
     "A small language model that learns for good from what it is told. Use recall to ask it, and teach when its answer "
@@ -156,7 +157,7 @@ def mcp(argv: list[str], settings_from: Callable[[dict[str, object]], Settings])
         # Without logins the app takes any key
         make_server(url, os.environ.get("SPEAR_KEY") or "none").run("stdio")
         return
-    if not is_loopback(asked.host):
+    if asked.host not in HOSTS:
         raise ConfigError(f"the tools are served on this machine only, not on {asked.host}; put a TLS proxy in front")
     print(f"Tools at http://{asked.host}:{asked.port}/mcp for the app at {url}", file=sys.stderr, flush=True)
     make_server(url, None).run(

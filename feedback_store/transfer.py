@@ -42,7 +42,7 @@ RECORDS: dict[str, tuple[str, frozenset[str]]] = {
     "hint": ("hints", frozenset({"id"})),
     "event": ("events", frozenset({"id"})),
     "trace": ("traces", frozenset({"seq", "prompt_key", "may_train", "round_id"})),
-    "choice": ("conversation_choices", frozenset({"sampling"})),  # which branch is shown
+    "choice": ("conversation_choices", frozenset()),  # which branch is shown, and how replies are drawn
 }
 _TYPES: dict[str, Any] = {"TEXT": str, "INTEGER": int, "REAL": (int, float)}
 CONVERSATION_COLUMNS = ("id", "title", "learn", "created_at_utc", "user")
@@ -63,7 +63,7 @@ def _check(column: str, value: Any, declared: Mapping[str, Any]) -> None:
     if column == "prompt":
         said = json.loads(value)
         is_right = isinstance(said, list) and bool(said) and all(map(_is_message, said)) and said[-1]["role"] == "user"
-    elif column == "data":
+    elif column in ("data", "sampling"):
         is_right = isinstance(json.loads(value), dict)
     elif column.endswith("_at_utc"):
         is_right = isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
@@ -205,7 +205,7 @@ class Transfer(Conversations, Traces):
     def _add_record(self, kind: str, row: dict[str, Any]) -> None:
         self._check_references(kind, row)
         # as the store itself writes them; an escape such as \ud800 is only seen once it is read
-        row = {**row, **{c: clean(to_json(json.loads(row[c]))) for c in ("prompt", "data") if c in row}}
+        row = {**row, **{c: clean(to_json(json.loads(row[c]))) for c in ("prompt", "data", "sampling") if c in row}}
         if kind == "trace":
             NewTrace(**{f.name: row[f.name] for f in fields(NewTrace)})  # raises for impossible values
             require("status", row["status"], STATUSES)

@@ -10,7 +10,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv env
-env/bin/pip install --quiet APScheduler==3.11.3
+env/bin/pip install -qq APScheduler==3.11.3
 env/bin/python - <<'PY'
 import importlib.metadata
 import logging

@@ -9,7 +9,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv env
-env/bin/pip install --quiet transformers==5.23.0 jinja2==3.1.6
+env/bin/pip install -qq transformers==5.23.0 jinja2==3.1.6
 HF_HUB_OFFLINE=1 env/bin/python - <<'PY'
 import sys
 

@@ -11,7 +11,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv env
-env/bin/pip install --quiet datasets==5.2.0
+env/bin/pip install -qq datasets==5.2.0
 HF_HOME="$folder/hf" HF_HUB_OFFLINE=1 env/bin/python - <<'PY'
 import datetime
 import json

@@ -11,7 +11,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv env
-env/bin/pip install --quiet torch==2.13.0 transformers==5.23.0 gguf==0.19.0 numpy==2.4.6
+env/bin/pip install -qq torch==2.13.0 transformers==5.23.0 gguf==0.19.0 numpy==2.4.6
 HF_HUB_OFFLINE=1 env/bin/python - <<'PY' 2>&1
 import sys
 

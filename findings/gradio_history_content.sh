@@ -10,7 +10,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv env
-env/bin/pip install --quiet gradio==6.31.0
+env/bin/pip install -qq gradio==6.31.0
 GRADIO_ANALYTICS_ENABLED=False env/bin/python - <<'PY'
 import sys
 

@@ -4,14 +4,14 @@
 # Expected: add_weighted_adapter([a, copy of a], [0.5, 0.5], combination_type="linear") changes the model as a does.
 # Found: A and B are each multiplied by the square root of the weight and then summed, so the product BA holds the cross
 #   terms too. For k adapters that agree, weights of 1/k give k times the change; for k adapters that have nothing in
-#   common they give 1/k of each and noise. "ties" and "magnitude_prune" do the same; "svd" and "cat", which work on the
-#   products, give the adapter back.
+#   common they give 1/k of each and noise. "magnitude_prune" does the same, "ties" leaves 1/k of the adapter;
+#   "svd" and "cat", which work on the products, give the adapter back.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv env
-env/bin/pip install --quiet torch==2.13.0 transformers==5.23.0 peft==0.21.2 numpy==2.4.6
+env/bin/pip install -qq torch==2.13.0 transformers==5.23.0 peft==0.21.2 numpy==2.4.6
 HF_HUB_OFFLINE=1 env/bin/python - <<'PY'
 import sys
 import warnings

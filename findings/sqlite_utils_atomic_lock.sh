@@ -10,7 +10,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv env
-env/bin/pip install --quiet sqlite-utils==4.2.1
+env/bin/pip install -qq sqlite-utils==4.2.1
 env/bin/python - <<'PY'
 import importlib.metadata
 import sqlite3

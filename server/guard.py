@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.current_user import Access
+from services.accounts.users_file import User
 from services.settings import is_loopback
 
 log = logging.getLogger(__name__)
@@ -24,11 +25,11 @@ SIGNED_PREFIX = "/federation/"  # peers have no accounts: each of their requests
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]+)?")
 MAX_BODY_BYTES = 16 << 20  # a long chat, which the page sends along with each vote
-MAX_IMPORT_BYTES = 1 << 30
+# What an owner may send: a file of feedback, a zipped adapter
+MAX_OWNERS_BYTES = {"/v1/data/import": 1 << 30, "/gradio_api/upload": 256 << 20}
 BODY_SECONDS = 30.0  # that a body may take, and more the larger it is:
 BYTES_A_SECOND = 4096  # no real connection is slower
 MAX_NAME_BYTES = 255  # of a part of a path; no file has a longer name
-IMPORT_PREFIX = "/v1/data/"
 
 
 class _TooLarge(Exception):
@@ -57,12 +58,12 @@ class ServerGuard:
             return
         request = HTTPConnection(scope)
         user = self.access.user_of(request)
+        scope.setdefault("state", {})["user"] = user
         if refusal := self._refusal(scope, request.headers):
             await refusal(scope, receive, send)
         elif user is None and path not in OPEN_PATHS:
             await self._unknown(scope, request.headers)(scope, receive, send)
         else:
-            scope.setdefault("state", {})["user"] = user
             await self._within(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
@@ -124,7 +125,9 @@ class ServerGuard:
 
 
 def _limit(scope: Scope) -> int:
-    return MAX_IMPORT_BYTES if scope["path"].startswith(IMPORT_PREFIX) else MAX_BODY_BYTES
+    """A route may read the body before it asks who sent it, so that large ones are for owners and their routes alone."""
+    user: User | None = scope["state"]["user"]
+    return MAX_OWNERS_BYTES.get(scope["path"], MAX_BODY_BYTES) if user and user.is_owner else MAX_BODY_BYTES
 
 
 def _too_large(scope: Scope) -> Response:

@@ -56,7 +56,7 @@ class PageGuard:
     """Answers by itself, with one sentence: 400, 403 or 404.
 
     Args:
-        events: ids of the page's events.
+        events: ids of the page's events that the server answers; others are the browser's own.
         uploads: the events that take an uploaded file, each with the positions of its inputs that are files.
         is_queued: whether Gradio knows a session by that name: of another it would raise in the middle of an answer.
     """
@@ -140,7 +140,11 @@ class PageGuard:
             raise _Refused(400, UNREADABLE) from e
         if not isinstance(said, dict) or not all(isinstance(said.get(key), kind) for key, kind in _BODY.items()):
             raise _Refused(400, UNREADABLE)
-        if is_event and (said["fn_index"] not in self.events or not isinstance(said.get("data"), list)):
+        if is_event and (
+            said["fn_index"] not in self.events
+            or isinstance(said["fn_index"], bool)
+            or not isinstance(said.get("data"), list)
+        ):
             raise _Refused(400, UNREADABLE)
         if any(not self._is_own_upload(said, file, user) for file in _files(said)):
             raise _Refused(400, UNREADABLE)

@@ -12,6 +12,7 @@ from feedback_store import Store
 from services.chat.chat import ChatService
 from services.chat.feedback import FeedbackService
 from services.chat.preferences import ChatDefaults
+from services.data.backup_contents import BackupService
 from services.demo import DemoService
 from services.engine import Engine, ModelParts
 from services.learning.adapter_files import AdapterFiles
@@ -49,6 +50,7 @@ class AppServices:
         self.comparison = ComparisonService(engine, self.learning.lineage)
         self.progress = ProgressService(engine)
         self.adapter_files = AdapterFiles(engine, self.learning)
+        self.backups = BackupService(engine)
         self.sync = SyncService(engine, self.learning, settings.federation)
         self.models = ModelService(engine, self.learning, settings, self._begin)
         self.demo = DemoService(engine)

@@ -19,6 +19,7 @@ from services.accounts.users_file import User
 from services.app import AppServices
 from services.chat.chat import ChatService
 from services.chat.feedback import FeedbackService
+from services.data.backup_contents import BackupService, BackupView
 from services.demo import DemoService
 from services.engine import Engine
 from services.learning import card
@@ -43,6 +44,7 @@ from services.views import (
 )
 from spear_core.training.probes import Kind
 
+CHANGE_BACKUPS = "see, make or delete backups"
 CARRY_ADAPTERS, CHANGE_MODEL, RUN_DEMO = "carry adapters in and out", "change the model", "run the demonstration"
 
 
@@ -216,6 +218,26 @@ class UserAdapterFiles:
         return self._files.upload(path)
 
 
+class UserBackups:
+    """Backups in the data folder, for owners. Raises NotAllowed for others."""
+
+    def __init__(self, backups: BackupService, user: User) -> None:
+        self._backups = backups
+        self.user = user
+
+    @owner_only(CHANGE_BACKUPS)
+    def views(self) -> list[BackupView]:
+        return self._backups.views()
+
+    @owner_only(CHANGE_BACKUPS)
+    def back_up(self) -> str:
+        return self._backups.back_up()
+
+    @owner_only(CHANGE_BACKUPS)
+    def erase(self) -> list[str]:
+        return self._backups.erase()
+
+
 class UserModels:
     """Which model answers: everybody sees it, an owner changes it. Raises NotAllowed where an owner is needed."""
 
@@ -283,6 +305,7 @@ class UserSession:
     comparison: ComparisonService
     progress: ProgressService
     adapter_files: UserAdapterFiles
+    backups: UserBackups
     models: UserModels
     demo: UserDemo
     model: ModelView
@@ -320,6 +343,7 @@ class UserSessions:
             app.comparison,
             app.progress,
             UserAdapterFiles(app.adapter_files, user),
+            UserBackups(app.backups, user),
             UserModels(app.models, user),
             UserDemo(app.demo, user),
             app.model,

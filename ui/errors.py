@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
+from html import escape
 from typing import Any, ParamSpec
 
 import gradio as gr
@@ -35,7 +36,7 @@ def show_errors(handler: Callable[P, Any]) -> Callable[P, Any]:
             try:
                 yield from _called(checked, handler, *args, **kwargs)
             except USER_ERRORS as error:
-                gr.Warning(str(error))
+                gr.Warning(_as_html(error))
                 yield gr.skip()
 
         return stream
@@ -45,10 +46,15 @@ def show_errors(handler: Callable[P, Any]) -> Callable[P, Any]:
         try:
             return _called(checked, handler, *args, **kwargs)
         except USER_ERRORS as error:
-            gr.Warning(str(error))
+            gr.Warning(_as_html(error))
             return gr.skip()
 
     return call
+
+
+def _as_html(error: Exception) -> str:
+    """Gradio takes a warning for HTML, and an error may quote what a peer, a file or a visitor says of itself."""
+    return escape(str(error), quote=False)
 
 
 def _called(checked: Callable[..., Any], handler: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,9 @@ import gradio as gr
 from services.views import ModelView
 from ui.chat.tab import ChatTab
 from ui.demo.tab import DemoTab
+from ui.events import QUIET
 from ui.federation.tab import FederationTab
+from ui.gradio_workarounds.guarded_blocks import GuardedBlocks
 from ui.gradio_workarounds.visible_timers import tick_where_seen
 from ui.learning.tab import LearningPage
 from ui.models.tab import ModelsTab
@@ -61,7 +63,7 @@ def build_page(visitor: Visitor) -> gr.Blocks:
     A further tab is one more entry: an object with `build()` and `wire(opened)`, which is told when the tab is shown and
     returns the timers that tick while it is seen.
     """
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+    with GuardedBlocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         header = gr.HTML(header_html(visitor.model), elem_id="top", js_on_load=script("theme"), apply_default_css=False)
         chat, learning, demo = ChatTab(visitor), LearningPage(visitor), DemoTab(visitor)
         models = ModelsTab(visitor, header, header_html)
@@ -82,5 +84,7 @@ def build_page(visitor: Visitor) -> gr.Blocks:
         timers = {name: tab.wire(opened[name]) for name, tab in tabs.items() if not isinstance(tab, ChatTab)}
         for changed in learning.lists.changed:  # what was forgotten in the Learning tab shows in the chat too
             chat.refresh_after(changed)
+        # the page was built with the model of the start; another one may answer by now
+        page.load(lambda: header_html(visitor.model), None, [header], **QUIET)
         tick_where_seen(list(opened.values()), timers)
     return page

@@ -151,7 +151,7 @@ def make_app(
     app.add_middleware(EventStreams)
     app.add_middleware(
         PageGuard,
-        events=tuple(page.fns),
+        events=mounted_page.answered_events(page),
         uploads=mounted_page.uploads(page),
         is_queued=lambda session: mounted_page.is_queued(page, session),
     )
@@ -170,6 +170,7 @@ def make_app(
         footer_links=[],
         run_history=False,
         max_file_size=MAX_UPLOAD,
+        enable_monitoring=False,
         ssr_mode=False,
         auth_dependency=mounted_page.user_id if access.accounts else None,
         **look(),

@@ -14,6 +14,7 @@ from services.learning.comparison import ComparisonService
 from services.learning.progress import ProgressService
 from services.user_session import (
     UserAdapterFiles,
+    UserBackups,
     UserDemo,
     UserLearning,
     UserModels,
@@ -69,6 +70,10 @@ class Visitor:
     @property
     def adapter_files(self) -> UserAdapterFiles:
         return self.session.adapter_files
+
+    @property
+    def backups(self) -> UserBackups:
+        return self.session.backups
 
     @property
     def models(self) -> UserModels:

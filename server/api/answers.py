@@ -31,15 +31,25 @@ def message_id(name: str) -> str:
 class Finished:
     """Remembers why a reply is over."""
 
-    def __init__(self) -> None:
-        self.why = Finish.STOPPED
+    def __init__(self, why: Finish = Finish.STOPPED) -> None:
+        self.why = why
+
+    @classmethod
+    def of(cls, reply: MessageView) -> Finished:
+        """As it is stored; a reply from before endings were stored counts as ended by itself."""
+        return cls({"": Finish.ENDED, "ended": Finish.ENDED, "length": Finish.LENGTH}.get(reply.ending, Finish.STOPPED))
 
     def __call__(self, finish: Finish) -> None:
         self.why = finish
 
     @property
     def is_cut(self) -> bool:
+        """Whether it became too long, which OpenAI's `length` means; a stop string is `stop` there."""
         return self.why is Finish.LENGTH
+
+    @property
+    def has_end_token(self) -> bool:
+        return self.why is Finish.ENDED
 
 
 @dataclass(frozen=True)
@@ -50,11 +60,11 @@ class Usage:
     completion: int
 
     @classmethod
-    def of(cls, reply: MessageView, session: UserSession, whole: AppServices, is_cut: bool) -> Usage:
+    def of(cls, reply: MessageView, session: UserSession, whole: AppServices, finished: Finished) -> Usage:
         stored = session.store.message(reply.id)
         prompt = prompt_up_to(session.store.messages(reply.conversation_id), stored.parent_id or "")
         encoded = whole.engine.encoder.plain(prompt, reply.text)
-        return cls(len(encoded.prompt_ids), len(encoded.completion_ids) - is_cut)
+        return cls(len(encoded.prompt_ids), len(encoded.completion_ids) - (not finished.has_end_token))
 
     @property
     def as_chat(self) -> dict[str, int]:

@@ -83,7 +83,7 @@ def _complete(asked: ChatRequest, session: UserSession, whole: AppServices, thre
         return StreamingResponse(each(events, threads), media_type=EVENT_STREAM, headers=UNCACHED)
     for view in views:
         last = view
-    usage = Usage.of(last, session, whole, finished.is_cut)
+    usage = Usage.of(last, session, whole, finished)
     message = {"role": "assistant", "content": last.text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": _reason(finished), "logprobs": None}
     return {**_head("chat.completion", last, session), "choices": [choice], "usage": usage.as_chat}
@@ -137,7 +137,7 @@ def _events(
                 added, sent = view.text[len(sent) :], view.text
                 yield chunk({"content": added})
             last = view
-        usage = Usage.of(last, session, whole, finished.is_cut)
+        usage = Usage.of(last, session, whole, finished)
         yield chunk({}, _reason(finished))
         if include_usage:
             yield event({**head, "choices": [], "usage": usage.as_chat})

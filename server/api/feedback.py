@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from server.api.answers import message_id as named_message
 from server.api.asking import AnsweredIn, Session, reply_slot
 from server.api.learning import status_view
+from server.api.openai_fields import MAX_MESSAGES, ChatMessage, read_messages
+from services.chat.client_histories import reply_at_the_end
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS
 from services.user_session import UserSession
 from services.views import MessageView
@@ -20,10 +22,14 @@ router = APIRouter()
 
 
 class Feedback(BaseModel):
-    """Exactly one of vote, hint, edit and verdict; a hint may come with the vote `down`, which it means anyway."""
+    """Exactly one of vote, hint, edit and verdict; a hint may come with the vote `down`, which it means anyway.
+
+    About a message by its id, or, for clients that keep no ids, about the reply with which `messages` end.
+    """
 
     model_config = ConfigDict(extra="forbid")
-    message_id: str
+    message_id: str | None = None
+    messages: list[ChatMessage] | None = Field(default=None, min_length=1, max_length=MAX_MESSAGES)
     vote: Literal["up", "down", "none"] | None = None
     hint: str | None = Field(default=None, max_length=MAX_MESSAGE_CHARACTERS)
     edit: str | None = Field(default=None, max_length=MAX_MESSAGE_CHARACTERS)
@@ -34,6 +40,8 @@ class Feedback(BaseModel):
         if self.hint is not None and self.vote == "down":
             self.vote = None
         said = [name for name in ("vote", "hint", "edit", "verdict") if getattr(self, name) is not None]
+        if (self.message_id is None) == (self.messages is None):
+            raise ValueError("say what it is about: message_id, or messages that end with the reply")
         if len(said) != 1:
             raise ValueError(f"say one of vote, hint, edit and verdict, not {' and '.join(said) or 'none of them'}")
         return self
@@ -47,7 +55,10 @@ async def feedback(said: Feedback, session: Session, threads: AnsweredIn) -> dic
 
 
 def _feedback(said: Feedback, session: UserSession) -> dict[str, Any]:
-    message_id = named_message(said.message_id)
+    if said.messages is not None:
+        message_id = reply_at_the_end(session, read_messages(said.messages))
+    else:
+        message_id = named_message(said.message_id or "")
     made, more_hints = _take(said, message_id, session)
     with session.store.at_one_moment():
         return {

@@ -106,7 +106,8 @@ def retrieve(response_id: str, session: Session, whole: Whole) -> Any:
     if view.role != "assistant":
         return refuse(404, f"There is no response {response_id[:80]!r}.")
     asked = ResponseRequest.model_validate({"model": session.model.name, "input": ""})
-    return _Answer(asked, session, whole, Finished()).body(view, "completed")
+    answer = _Answer(asked, session, whole, Finished.of(view))
+    return answer.body(view, answer.status)
 
 
 def _create(asked: ResponseRequest, session: UserSession, whole: AppServices, threads: CapacityLimiter) -> Any:
@@ -190,7 +191,7 @@ class _Answer:
         }
 
     def _usage(self, reply: MessageView) -> dict[str, Any]:
-        usage = Usage.of(reply, self._session, self._whole, self._finished.is_cut)
+        usage = Usage.of(reply, self._session, self._whole, self._finished)
         return {
             "input_tokens": usage.prompt,
             "input_tokens_details": {"cached_tokens": 0},

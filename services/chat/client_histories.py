@@ -7,11 +7,11 @@ corrected although the client still shows the old one. Any other history begins 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from feedback_store import Message
+from feedback_store import Message, UnknownRecord
 from feedback_store.records import Role
 from spear_core.errors import SpearError
 
@@ -84,3 +84,35 @@ def _is_repeated(messages: Sequence[Message], history: History) -> bool:
         asked.text == question and answer in {m.text.strip() for m in messages if m.parent_id == asked.id}
         for asked, (question, answer) in zip(questions, history.turns, strict=True)
     )
+
+
+def reply_at_the_end(app: UserSession, said: Sequence[Said]) -> str:
+    """The id of the reply with which a history ends, in the newest of the user's conversations that goes like this.
+
+    System messages are not compared: a client may leave them out of what it keeps. Raises SpearError for a history that
+    does not end with a reply, UnknownRecord where no conversation goes like this.
+    """
+    if not said or said[-1].role != "assistant":
+        raise SpearError("The last message must be the assistant's: the reply that the feedback is about.")
+    history, reply = read_history([s for s in said[:-1] if s.role != "system"]), said[-1].text.strip()
+    for conversation_id in app.store.conversations_that_say(history.question, NEWEST_LOOKED_AT):
+        messages = app.store.messages(conversation_id)
+        by_id = {m.id: m for m in messages}
+        for message in reversed(messages):
+            is_it = message.role == "assistant" and message.complete and message.text.strip() == reply
+            if is_it and _follows(message, history, by_id):
+                return message.id
+    raise UnknownRecord(f"None of your {NEWEST_LOOKED_AT} newest conversations goes like these messages.")
+
+
+def _follows(reply: Message, history: History, by_id: Mapping[str, Message]) -> bool:
+    """Whether the reply answers the history's question after just these turns, each with one of the replies it got."""
+    asked = by_id.get(reply.parent_id or "")
+    for question, answer in ((history.question, None), *reversed(history.turns)):
+        if asked is None or asked.text != question:
+            return False
+        if answer is not None and answer not in {m.text.strip() for m in by_id.values() if m.parent_id == asked.id}:
+            return False
+        before = by_id.get(asked.parent_id or "")  # the first reply that the question follows
+        asked = by_id.get(before.parent_id or "") if before else None
+    return asked is None

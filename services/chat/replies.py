@@ -13,7 +13,7 @@ from typing import Any
 from feedback_store import FROM_MEMORY, Conversation, Message, StoreError, UnknownRecord
 from services.chat.corrections import Correction
 from services.chat.revisions import Revision
-from services.chat.sampling import Sampling
+from services.chat.sampling import Sampling, cut_as_asked
 from services.engine import Engine
 from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish
@@ -49,6 +49,8 @@ class Writing:
         """How it ended: one of feedback_store's ENDINGS."""
         if self.finish is None or (self.finish is Finish.STOPPED and self.is_reader_lost):
             return "lost"
+        if self.finish is Finish.STOP_STRING:  # the client's own, so that somebody stopped it
+            return Finish.STOPPED.value
         return self.finish.value
 
     def start(self, write: Callable[[Writing], None]) -> None:
@@ -260,8 +262,9 @@ def growing(
 
     chosen = engine.scope.choose(engine, prompt, conversation_id)
     if chosen.answer and not begun:
-        writing.serving, writing.finish = Serving(chosen.serving.model, FROM_MEMORY), Finish.ENDED
-        yield chosen.answer
+        writing.serving = Serving(chosen.serving.model, FROM_MEMORY)
+        text, writing.finish = cut_as_asked(chosen.answer, sampling, engine.loaded.tokenizer)
+        yield text
         return
 
     def model() -> Any:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from services.engine import Engine
 from spear_core.errors import SpearError
+from spear_core.inference.continuous_batching import before_stop
 from spear_core.inference.generate import ReplySettings
+from spear_core.inference.generation import Finish
 from spear_core.inference.penalties import penalty_hook
 from spear_core.models.loading import LoadedModel
+from spear_core.models.prompts import encode_text
 
 # Small models fall into loops when they always take the most likely token. A run of so many tokens is not said twice
 # in a reply, where the model itself names no rule; shorter runs recur in good replies (lists, code).
@@ -61,6 +64,47 @@ class Sampling:
             penalty_hook(self.frequency_penalty, self.presence_penalty),
             begun,
         )
+
+
+def cut_as_asked(text: str, sampling: Sampling, tokenizer: Any) -> tuple[str, Finish]:
+    """A whole answer that is at hand, as far as a drawn one would have gone: to a stop text, or to the longest reply.
+
+    Returns it with why it is over.
+    """
+    shown = before_stop(text, sampling.stop)
+    tokens = encode_text(tokenizer, shown)
+    if sampling.max_new_tokens and len(tokens) > sampling.max_new_tokens:
+        shown = str(tokenizer.decode(tokens[: sampling.max_new_tokens], skip_special_tokens=True))
+        return shown.strip(), Finish.LENGTH
+    return shown.strip(), Finish.ENDED if shown == text else Finish.STOP_STRING
+
+
+# What each field of a stored Sampling may be; bool is an int to Python and none here
+_KINDS: dict[str, tuple[type, ...]] = {
+    "temperature": (int, float),
+    "top_p": (int, float),
+    "max_new_tokens": (int,),
+    "seed": (int, type(None)),
+    "stop": (list, tuple),
+    "frequency_penalty": (int, float),
+    "presence_penalty": (int, float),
+    "repetition_penalty": (int, float),
+    "no_repeat_ngram": (int,),
+}
+
+
+def read_sampling(said: Mapping[str, Any]) -> Sampling:
+    """Some fields of Sampling as JSON values that come from elsewhere. Raises SpearError for what cannot be one."""
+    for name, value in said.items():
+        if name not in _KINDS:
+            raise SpearError(f"{name[:80]!r} is no sampling setting; there are: {', '.join(_KINDS)}")
+        if isinstance(value, bool) or not isinstance(value, _KINDS[name]):
+            raise SpearError(f"the sampling setting {name} cannot be {str(value)[:80]!r}")
+    if not all(isinstance(text, str) and text for text in said.get("stop", ())):
+        raise SpearError("the sampling setting stop must be a list of texts")
+    if (seed := said.get("seed")) is not None and not -(2**63) <= seed < 2**63:
+        raise SpearError("the sampling setting seed must be a whole number of 64 bits")
+    return Sampling(**said)
 
 
 def usual_sampling(loaded: LoadedModel) -> Sampling:

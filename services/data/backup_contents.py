@@ -14,13 +14,16 @@ from pathlib import Path
 from feedback_store import Store
 from feedback_store.maintenance import IDS
 from services.data.backups import DATABASE, SCRATCH, back_up, backups
+from services.engine import Engine
 from spear_core.errors import SpearError
-
 
 
 @dataclass(frozen=True)
 class BackupView:
-    """`erased_conversations` and `erased_feedback`: how many it holds that are not in the store any more."""
+    """`erased_conversations` and `erased_feedback`: how many it holds that are not in the store any more.
+
+    `is_readable` False: it is damaged and cannot be restored, but words may be in it all the same.
+    """
 
     file: str
     bytes: int
@@ -28,20 +31,24 @@ class BackupView:
     conversations: int
     erased_conversations: int
     erased_feedback: int
+    is_readable: bool = True
 
     @property
     def holds_erased(self) -> bool:
-        return bool(self.erased_conversations or self.erased_feedback)
+        """Whether it holds what was erased since, or may hold it."""
+        return bool(self.erased_conversations or self.erased_feedback) or not self.is_readable
 
 
 def backup_views(store: Store, data_folder: Path) -> list[BackupView]:
-    """Those in `backups/`, newest first. One that cannot be read counts as holding nothing: it cannot be restored."""
+    """Those in `backups/`, newest first."""
     here = store.ids()
     return [_view(path, here) for path in backups(data_folder)]
 
 
 def erase_from_backups(store: Store, data_folder: Path) -> list[str]:
     """Delete the backups that hold what was forgotten or deleted since, after making a new one. Returns their names.
+
+    Damaged ones go too: nothing can be restored from them, and nobody can say what they hold.
 
     Raises SpearError or StoreError where the new one cannot be made; nothing has been deleted then.
     """
@@ -59,15 +66,17 @@ def erase_from_backups(store: Store, data_folder: Path) -> list[str]:
 def _view(path: Path, here: dict[str, set[str]]) -> BackupView:
     status = path.stat()
     found = _ids(path)
+    is_readable = found is not None
+    found = found or {name: set() for name in IDS}
     made = datetime.fromtimestamp(status.st_mtime, UTC).isoformat(timespec="seconds")
     gone = {name: len(ids - here[name]) for name, ids in found.items()}
     return BackupView(
-        path.name, status.st_size, made, len(found["conversations"]), gone["conversations"], gone["feedback"]
+        path.name, status.st_size, made, len(found["conversations"]), gone["conversations"], gone["feedback"], is_readable
     )
 
 
-def _ids(path: Path) -> dict[str, set[str]]:
-    """The ids in a backup's database, of whatever version it is."""
+def _ids(path: Path) -> dict[str, set[str]] | None:
+    """The ids in a backup's database, of whatever version it is; None where it cannot be read."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=SCRATCH) as folder:
         database = Path(folder) / DATABASE
         try:
@@ -79,4 +88,22 @@ def _ids(path: Path) -> dict[str, set[str]]:
             with closing(sqlite3.connect(database)) as db:
                 return {name: {row[0] for row in db.execute(sql)} for name, sql in IDS.items()}
         except (OSError, tarfile.TarError, KeyError, EOFError, sqlite3.Error):
-            return {name: set() for name in IDS}
+            return None
+
+
+class BackupService:
+    """Backups in the data folder, as the page and its owners use them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def views(self) -> list[BackupView]:
+        return backup_views(self._engine.store, self._engine.data_folder)
+
+    def back_up(self) -> str:
+        """Make one. Returns its name. Raises SpearError or StoreError where it cannot be made."""
+        return back_up(self._engine.store, self._engine.data_folder).name
+
+    def erase(self) -> list[str]:
+        """As `erase_from_backups`."""
+        return erase_from_backups(self._engine.store, self._engine.data_folder)

@@ -11,6 +11,7 @@ from typing import Any
 from feedback_store import Store
 from feedback_store.errors import RecordRefused
 from feedback_store.transfer import Example
+from services.chat.sampling import read_sampling
 from services.data.feedback_files import check_format
 from services.data.trl_rows import Row, preference, unpaired
 from spear_core.errors import SpearError
@@ -93,11 +94,26 @@ def _store_records(store: Store, found: list[Found], user: str | None) -> Import
     for place, row in found:
         if isinstance(row, _Unreadable):
             raise ImportRefused(f"{place} is not a JSON object ({row.reason}); nothing was imported")
+        _check_sampling(place, row)
         records.append(row)
     try:
         return Imported(store.add_records(records, user))
     except RecordRefused as e:
         raise ImportRefused(f"{found[e.index][0]}: {e.reason}; nothing was imported") from e
+
+
+def _check_sampling(place: str, row: Row) -> None:
+    """How replies are drawn is the chat service's to judge: what it cannot read would end the conversation for good."""
+    if row.get("type") != "choice" or "sampling" not in row:
+        return
+    try:
+        said = json.loads(row["sampling"])
+        if not isinstance(said, dict):
+            raise SpearError("sampling must be a JSON object in a text")
+        read_sampling(said)
+    except (SpearError, TypeError, ValueError, RecursionError) as e:
+        reason = str(e).rstrip(".") if isinstance(e, SpearError) else "sampling must be a JSON object in a text"
+        raise ImportRefused(f"{place}: {reason}; nothing was imported") from e
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -162,10 +178,14 @@ def _parquet_rows(content: bytes) -> Iterator[Found]:
         unpacked = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
         if unpacked > MAX_PARQUET_BYTES:
             raise ImportRefused(f"the file holds {unpacked:,} bytes; {MAX_PARQUET_BYTES:,} are allowed")
-        number = 0
-        for batch in file.iter_batches(batch_size=1000):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"row {number}", row
+        characters = 0
+        # One row at a time: a column that says the same long text in every row takes the room of one in the file
+        for number, batch in enumerate(file.iter_batches(batch_size=1), 1):
+            (row,) = batch.to_pylist()
+            length = len(json.dumps(row, default=str, ensure_ascii=False))
+            characters += length
+            if characters > MAX_PARQUET_BYTES:
+                raise ImportRefused(f"the file holds more than {MAX_PARQUET_BYTES:,} characters; nothing was imported")
+            yield f"row {number}", row if length <= MAX_LINE_CHARACTERS else _Unreadable("too long")
     except (pyarrow.ArrowException, OSError, ValueError) as e:
         raise ImportRefused("the file is a damaged Parquet file; nothing was imported") from e

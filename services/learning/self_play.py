@@ -18,7 +18,7 @@ from services.chat.conversation_tree import attempts, prompt_up_to
 from services.chat.revisions import Revision
 from services.engine import Engine
 from services.learning import labels
-from services.learning.rounds import core_trace
+from services.learning.round_runner import core_trace
 from spear_core.inference.rollout import answer_all, replies
 from spear_core.models.prompts import revision_messages
 from spear_core.training.judge import (

@@ -11,7 +11,8 @@ from federation.aggregate import aggregate
 from federation.aggregation_plan import Contribution, MergeSettings, Parent
 from federation.factors import digest_of
 from services.engine import Engine
-from services.learning.rounds import REPLAY_SAMPLE, LearningService, core_trace
+from services.learning.round_runner import REPLAY_SAMPLE, core_trace
+from services.learning.rounds import LearningService
 from services.learning.verdict_words import verdict_words
 from spear_core.models.shared_base import AdapterState
 

@@ -24,7 +24,8 @@ REFILL_SHARE = 0.25  # of the batch that must be free before new prompts are tak
 class Finish(StrEnum):
     """Why a reply is over."""
 
-    ENDED = "ended"  # the model gave an end token, or a stop string
+    ENDED = "ended"  # the model gave an end token
+    STOP_STRING = "stop_string"  # what it said held a stop string: the text is cut off before it
     LENGTH = "length"  # as long as it may be: the text is cut off
     STOPPED = "stopped"  # nobody wants it any more
 
@@ -97,7 +98,7 @@ class Row:
                 if request.on_token is not None:
                     request.on_token(token)
                 if self._said_stop():
-                    self.finish = Finish.ENDED
+                    self.finish = Finish.STOP_STRING
                 elif len(self.tokens) >= request.max_new_tokens:
                     self.finish = Finish.LENGTH
         except Exception as error:  # the request's own functions: it alone fails

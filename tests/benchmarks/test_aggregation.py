@@ -28,6 +28,7 @@ def test_merging_products_apart_goes_wrong_as_peers_drift() -> None:
     assert 0 < small["exact_residual_of_average"] < large["exact_residual_of_average"] < 1
 
 
+@pytest.mark.slow
 def test_a_small_run_prints_every_method(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,6 +94,7 @@ def test_each_population_is_what_it_says(tried: dict[str, list[app.Tried]]) -> N
     assert all(len(t.case.attempts) == (2 if name == "second" else 1) for name, ts in tried.items() for t in ts)
 
 
+@pytest.mark.slow
 def test_the_benchmark_tells_outright_hints_from_guesses(
     loaded: LoadedModel, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,6 +38,7 @@ def test_a_few_users_at_once_meet_no_error_and_lose_no_word() -> None:
     assert found["slowest_writes"][0][1] == found["plain_write_seconds"]["worst"] > 0
 
 
+@pytest.mark.slow
 def test_every_vote_of_a_burst_is_stored_once_with_its_value() -> None:
     found = figures("--part", "votes", "--users", "3", "--votes", "120", "--rate", "3000")
     assert (found["errors"], found["errors_seen"]) == (0, [])

@@ -20,6 +20,7 @@ def study(out: Path, corrections: int) -> dict[str, Any]:
     )
 
 
+@pytest.mark.slow
 def test_two_corrections_are_learned_measured_and_drawn_also_when_the_run_was_stopped_in_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -84,6 +86,10 @@ def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App, t
     expect(versions.locator(".pill").first).to_have_text("undone")
 
     dialog = page.get_by_role("dialog")
+    backups = page.locator("#backup-list .entry")
+    page.click("#back-up")
+    expect(backups).to_contain_text("Holds nothing that was erased since.")
+    expect(page.locator("#erase-from-backups")).to_be_hidden()
     newest.get_by_role("button", name="Forget").click()
     expect(dialog).to_contain_text("Peers that already downloaded a version keep it, and so do backups")
     expect(dialog.locator("blockquote")).to_have_text(lesson.question)
@@ -94,10 +100,23 @@ def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App, t
 
     newest.get_by_role("button", name="Forget").click()
     dialog.get_by_role("button", name="Forget").click()
-    expect(page.get_by_test_id("toast-body")).to_contain_text("Forgotten")
+    expect(page.get_by_test_id("toast-text").filter(has_text="Forgotten").first).to_be_visible()
     expect(entries(visitor)).to_have_count(1)
     expect(entries(visitor).locator(".pill")).to_have_text("undone")
     expect(versions.locator(".pill")).to_have_text(["undone", "deleted", "undone"])
+    expect(backups).to_contain_text("Still holds")
+    page.click("#erase-from-backups")
+    expect(backups).to_contain_text("Holds nothing that was erased since.")
+    expect(backups).to_have_count(1)
+
+    page.click("#back-up")
+    expect(backups).to_have_count(2)
+    entries(visitor).first.get_by_role("button", name="Forget").click()
+    dialog.get_by_role("checkbox").check()
+    dialog.get_by_role("button", name="Forget").click()
+    expect(entries(visitor)).to_have_count(0)
+    expect(backups).to_have_count(1)
+    expect(backups).to_contain_text("Holds nothing that was erased since.")
 
     visitor.open_tab("Chat")
     expect(visitor.card).to_have_attribute("data-version", "0")
@@ -116,6 +135,21 @@ def test_html_typed_as_a_question_is_text_in_the_learning_tab(visitor: Visitor) 
     visitor.page.keyboard.press("Escape")
     expect(visitor.page.get_by_role("dialog")).to_be_hidden()
     assert visitor.page.locator("#learning-page img").count() == 0
+    assert visitor.page.evaluate("window.hit") is None
+
+
+def test_words_of_others_in_a_warning_are_text(visitor: Visitor, tmp_path: Path) -> None:
+    """What an adapter from elsewhere, or a peer, says of itself is quoted in sentences, and Gradio takes these for HTML."""
+    words = "<img src=x onerror=window.hit=1>"
+    packed = tmp_path / "foreign.zip"
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("adapter_config.json", json.dumps({"peft_type": words}))
+        file.writestr("adapter_model.safetensors", b"")
+    visitor.open_tab("Learning")
+    visitor.page.set_input_files("#adapters-side input[type=file]", packed)
+    toast = visitor.page.get_by_test_id("toast-body")
+    expect(toast).to_contain_text(words)
+    assert toast.locator("img").count() == 0
     assert visitor.page.evaluate("window.hit") is None
 
 

@@ -50,7 +50,7 @@ def log_in(browser: Browser, app: App) -> Iterator[LogIn]:
 
 OWNERS = {
     "Chat": ["#status-buttons button:has-text('Pause learning')"],
-    "Learning": ["#download-version", "#upload-zip"],
+    "Learning": ["#download-version", "#upload-zip", "#back-up"],
     "Federation": ["#add-peer button", "#peers [data-do=sync]"],
     "Demo": ["#demo-start"],
     "Models": ["#model-check"],

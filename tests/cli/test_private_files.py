@@ -36,6 +36,7 @@ def open_up(folder: Path) -> None:
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
+@pytest.mark.slow
 def test_a_running_app_has_no_file_that_others_may_read(tmp_path: Path) -> None:
     """Started with an open umask, over files that an earlier version left open."""
     data, model = tmp_path / "data", tiny_folder("qwen2", tmp_path / "model")

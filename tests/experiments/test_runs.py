@@ -75,6 +75,7 @@ def digest(folder: Path) -> str:
     return digest_of(load_file(folder / "adapter" / "adapter_model.safetensors"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
 def test_every_algorithm_trains_the_adapter_and_nothing_else(
     algorithm: str, loaded: LoadedModel, tmp_path: Path
@@ -90,6 +91,7 @@ def test_every_algorithm_trains_the_adapter_and_nothing_else(
     assert digest_of(again.update.state) == digest_of(first.update.state)  # its streams hang on seed, round, client
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_very_same_adapter(
     loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +209,7 @@ def test_a_published_run_plays_a_round_with_a_random_model_of_its_family(
     assert (tmp_path / "out" / run.folder / "adapter" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_other_settings_never_go_on_from_a_checkpoint(loaded: LoadedModel, tmp_path: Path) -> None:
     run = small(tmp_path)
     one = dataclasses.replace(run, federation=dataclasses.replace(run.federation, rounds=1))

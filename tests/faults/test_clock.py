@@ -82,6 +82,7 @@ def live(clock: Path, data: Path, offset_seconds: int) -> dict[str, object]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.slow
 def test_a_clock_set_back_by_days_stops_neither_learning_nor_backups_and_mixes_nothing_up(
     clock: Path, tmp_path: Path
 ) -> None:

@@ -198,6 +198,7 @@ def test_an_upload_lies_where_uploads_lie_and_only_an_owner_uploads(
         assert not strangers and not any(p.is_symlink() for p in uploads.rglob("*")), strangers
 
 
+@pytest.mark.slow
 def test_no_slow_client_keeps_a_connection_or_keeps_others_waiting(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from tests.services.harness import ask
 __all__ = ["app", "open_app"]
 
 
+@pytest.mark.slow
 def test_ten_kills_one_in_each_phase_lose_nothing(tmp_path: Path) -> None:
     figures = kill.run(len(PHASES), 3, tmp_path)
     assert figures["complaints"] == {} and figures["whole"] == len(PHASES)

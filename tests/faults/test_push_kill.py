@@ -109,6 +109,7 @@ def other(tmp_path: Path, app: AppServices) -> tuple[Path, Identity]:
     return tmp_path / "there", open_identity(tmp_path / "there" / "federation" / "key.pem")
 
 
+@pytest.mark.slow
 def test_a_sender_killed_in_the_middle_of_a_push_leaves_the_receiver_whole_and_pushes_again(
     app: AppServices, other: tuple[Path, Identity]
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_sender_killed_in_the_middle_of_a_push_leaves_the_receiver_whole_and_p
         assert [m.version for m in app.sync.view().merges] == [1] and ask(app, QUESTION).text == ANSWER
 
 
+@pytest.mark.slow
 def test_a_receiver_killed_in_the_middle_of_a_push_starts_whole_and_gets_it_again(
     app: AppServices, other: tuple[Path, Identity]
 ) -> None:

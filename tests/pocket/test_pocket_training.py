@@ -24,6 +24,7 @@ def arguments(out: Path, million_tokens: float) -> argparse.Namespace:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
     four_steps = 4 * 2 * CONTEXT_TOKENS / 1e6
     train(arguments(tmp_path / "whole", four_steps))

@@ -62,6 +62,7 @@ def test_the_page_names_every_route() -> None:
     assert not missing
 
 
+@pytest.mark.slow
 def test_a_second_front_end_chats_corrects_and_sees_the_improvement(server: Running) -> None:
     task = wrong_task(server.app_services, relation="capital")
     arguments = [server.url, server.keys["ben"], task.question, f"no, {task.truth}"]

@@ -22,6 +22,7 @@ def wait_until(server: Running, name: str, *phases: str) -> dict[str, Any]:
     raise AssertionError(status)
 
 
+@pytest.mark.slow
 def test_a_correction_over_http_is_learned_and_answered_right_and_can_be_undone(server: Running) -> None:
     client = server.as_user("anna")
     wrong = ask(client, QUESTION)
@@ -46,6 +47,7 @@ def test_a_correction_over_http_is_learned_and_answered_right_and_can_be_undone(
     assert QUESTION not in client.get("/v1/learned").text
 
 
+@pytest.mark.slow
 def test_the_proof_and_the_lists_of_one_user_are_not_shown_to_another(server: Running) -> None:
     client = server.as_user("ben")
     wrong = ask(client, "What is the capital of Kenya?")
@@ -116,6 +118,39 @@ def test_a_question_cannot_be_voted_on(server: Running) -> None:
     conversation = ask(client, "What is an owl?", learn=False)["conversation_id"]
     question = server.app_services.engine.store.messages(conversation)[0]
     assert client.post("/v1/feedback", json={"message_id": question.id, "vote": "up"}).status_code == 400
+
+
+def test_a_client_that_keeps_no_ids_gives_feedback_with_its_history(server: Running) -> None:
+    client = server.as_user("ben")
+    first = ask(client, "What is a lute?", learn=False)
+    told = [{"role": "user", "content": "What is a lute?"}, first["choices"][0]["message"]]
+    body = {"model": "pocket-model", "messages": [*told, {"role": "user", "content": "And a harp?"}]}
+    second = client.post("/v1/chat/completions", json=body).json()
+    assert second["conversation_id"] == first["conversation_id"]
+    whole = [*body["messages"], second["choices"][0]["message"]]
+    for messages, about in ((told, first), (whole, second), ([{"role": "system", "content": "Hi."}, *told], first)):
+        for vote in ("up", "down", "none"):
+            said = client.post("/v1/feedback", json={"messages": messages, "vote": vote}).json()
+            assert (said["message"]["message_id"], said["message"]["vote"]) == (about["message_id"], vote)
+
+
+def test_feedback_with_a_history_reaches_only_what_went_like_this(server: Running) -> None:
+    client = server.as_user("ben")
+    reply = ask(client, "What is a zither?", learn=False)["choices"][0]["message"]
+    asked, other = {"role": "user", "content": "What is a zither?"}, {"role": "assistant", "content": "No such reply."}
+    for messages, status in (
+        ([asked, other], 404),
+        ([{**asked, "content": "What is a zyther?"}, reply], 404),
+        ([asked, reply, asked, reply], 404),
+        ([asked], 400),
+        ([reply], 400),
+    ):
+        answer = client.post("/v1/feedback", json={"messages": messages, "vote": "up"})
+        assert answer.status_code == status, answer.text
+    said = {"messages": [asked, reply], "vote": "up"}
+    assert server.as_user("cora").post("/v1/feedback", json=said).status_code == 404, "it is ben's"
+    for body in ({**said, "message_id": "x"}, {"vote": "up"}):
+        assert "say what it is about" in client.post("/v1/feedback", json=body).json()["error"]["message"]
 
 
 def test_a_correction_made_by_talking_says_what_it_corrects_and_waits_for_a_verdict(server: Running) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.running import Running
+from tests.server.running import Running, say
 
 QUESTION = "What can you do?"
 
@@ -56,6 +56,31 @@ def test_a_stop_text_ends_the_reply_and_is_not_part_of_it(server: Running) -> No
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole[: whole.index(word)].strip()
 
 
+def test_a_reply_that_a_stop_text_ended_is_cut_and_never_learned_as_right(server: Running) -> None:
+    """Taught as it stands, it would teach the model to end there. The client is told `stop`, as OpenAI says it."""
+    whole = create(server)
+    cut = create(server, stop=text_of(whole).split()[3])
+    client, store = server.as_user("ben"), server.app_services.engine.store
+    for answer, ending, sides in ((cut, "stopped", []), (whole, "ended", ["win"])):
+        assert answer.choices[0].finish_reason == "stop"
+        assert store.message(answer.message_id).ending == ending
+        say(client, answer.message_id, vote="up")
+        assert [trace.side for trace in store.traces(subject_id=answer.message_id)] == sides
+        say(client, answer.message_id, vote="none")
+
+
+def test_usage_counts_an_end_token_only_where_there_is_one(server: Running) -> None:
+    whole = create(server)
+    words = text_of(whole).split()
+    cut = create(server, stop=words[-1])
+    assert 0 < cut.usage.completion_tokens < whole.usage.completion_tokens
+    client = server.as_user("ben")
+    for answer in (whole, cut, create(server, max_tokens=3)):
+        kept = client.get(f"/v1/responses/resp_{answer.message_id}").json()
+        assert kept["usage"]["output_tokens"] == answer.usage.completion_tokens
+        assert (kept["status"] == "incomplete") == (answer.choices[0].finish_reason == "length")
+
+
 def test_temperature_draws_and_a_seed_draws_the_same_again(server: Running) -> None:
     drawn = [text_of(create(server, temperature=2.0, seed=seed, max_tokens=20)) for seed in (1, 1, 2, 3)]
     assert drawn[0] == drawn[1] and len(set(drawn)) > 1
@@ -65,6 +90,7 @@ def test_temperature_draws_and_a_seed_draws_the_same_again(server: Running) -> N
     assert text_of(create(server, temperature=2.0, top_p=0.0001, seed=1, max_tokens=20)) == greedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", ["frequency_penalty", "presence_penalty"])
 def test_penalties_lower_what_was_said(server: Running, penalty: str) -> None:
     drawn = {"temperature": 2.0, "max_tokens": 30}

@@ -20,6 +20,7 @@ def held_replies(server: Running) -> HeldReplies:
     return HeldReplies(engine.batching, engine.loaded.tokenizer)
 
 
+@pytest.mark.slow
 def test_many_who_wait_for_a_reply_are_all_answered_and_keep_nobody_from_voting(server: Running) -> None:
     client = server.as_user("ben")
     known = ask(client, "What is an owl?", learn=False)

@@ -195,6 +195,31 @@ def test_a_body_that_says_it_is_huge_is_refused_before_it_is_sent(server: Runnin
         assert connection.recv(200).startswith(b"HTTP/1.1 413")
 
 
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("ben", "/v1/data/restore"),
+        ("ben", "/v1/data/nothing"),
+        ("ben", "/v1/data/import"),
+        ("ben", "/gradio_api/upload"),
+        ("anna", "/v1/data/restore"),
+        ("anna", "/gradio_api/queue/join"),
+    ],
+)
+def test_only_what_owners_import_and_upload_may_be_large(server: Running, name: str, path: str) -> None:
+    """All others are refused by their length alone: a route may read a body before it asks who sent it."""
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=30) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.keys[name]}\r\n"
+        connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {17 << 20}\r\n\r\n".encode())
+        assert connection.recv(200).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize("path", ["/v1/data/import?format=kto", "/gradio_api/upload"])
+def test_what_owners_import_and_upload_may_be_large(server: Running, path: str) -> None:
+    answer = server.as_user("anna").post(path, content=b" " * (17 << 20))
+    assert answer.status_code != 413
+
+
 def test_a_body_that_grows_without_end_is_cut_off(server: Running) -> None:
     with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=30) as connection:
         head = f"POST /v1/feedback HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.keys['ben']}\r\n"

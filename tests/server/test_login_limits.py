@@ -89,6 +89,7 @@ def test_a_flood_of_logins_is_turned_away_and_the_app_answers(
     assert statuses == [401] * (count - 5) + [503] * 5
 
 
+@pytest.mark.slow
 def test_a_forwarded_address_counts_only_where_the_proxy_is_named(direct: Running, behind: Running, hugo: str) -> None:
     """Whoever sends another address with every guess is still one guesser."""
     made_up = [guess(direct, hugo, "a wrong guess", f"192.0.2.{i}").status_code for i in range(FREE_TRIES + 1)]
@@ -111,6 +112,7 @@ def test_a_cookie_is_for_https_only_where_a_named_proxy_says_that_it_came_so(dir
             assert ("Secure" in cookie) is secure and "HttpOnly" in cookie and "SameSite=lax" in cookie
 
 
+@pytest.mark.slow
 def test_a_strangers_guesses_do_not_lock_a_known_browser_out(behind: Running, hugo: str) -> None:
     first = guess(behind, hugo, PASSWORD, "192.0.2.1")
     known = {behind.access.browser_cookie: first.cookies[behind.access.browser_cookie]}

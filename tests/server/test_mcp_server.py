@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
+from services.settings import Settings
+from spear_core.errors import ConfigError
 from tests.server.running import Running
 
 mcp = pytest.importorskip("mcp", reason="mcp is missing; install it with: pip install -r requirements-mcp.txt")
@@ -68,6 +71,7 @@ def serving(url: str) -> Iterator[str]:
         process.wait(20)
 
 
+@pytest.mark.slow
 def test_an_assistant_teaches_and_recalls_over_stdio(server: Running) -> None:
     tools, results = call(
         by_stdio(server, "anna"),
@@ -89,6 +93,7 @@ def test_an_assistant_teaches_and_recalls_over_stdio(server: Running) -> None:
         assert "Reykjavik" in texts(after)
 
 
+@pytest.mark.slow
 def test_over_http_each_caller_is_who_its_key_says(server: Running) -> None:
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
@@ -104,6 +109,23 @@ def test_over_http_each_caller_is_who_its_key_says(server: Running) -> None:
         assert results["nobody"].is_error and "Log in first" in texts(results["nobody"])
     asked = [c.title for c in server.app_services.engine.store.conversations() if c.user == "ben"]
     assert "What is an owl?" in asked
+
+
+def test_over_http_another_website_reaches_no_tool(server: Running) -> None:
+    """Neither by a name that it points at this machine, nor from a page of its own."""
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    usual = {"Accept": "application/json, text/event-stream"}
+    with serving(server.url) as url:
+        for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+            assert httpx.post(url, json=message, headers={**usual, **headers}).status_code in (403, 421)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.2", "example.org"])
+def test_tools_are_served_only_where_other_names_are_refused(host: str) -> None:
+    from cli.mcp_server import mcp as serve_tools
+
+    with pytest.raises(ConfigError, match="served on this machine only"):
+        serve_tools(["--http", "--url", "http://127.0.0.1:9", "--host", host], lambda flags: Settings())
 
 
 @pytest.mark.parametrize(

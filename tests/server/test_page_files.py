@@ -24,11 +24,11 @@ from services.app import open_services
 from services.settings import Settings
 from tests.faults.quick import open_quick
 from tests.server.conftest import POCKET_MODEL
+from tests.server.page_client import Client
 from tests.server.running import Running, add_users, running
 from tests.services.harness import ask
 
 WORDS = f"planted-{secrets.token_hex(8)}"
-ENDS = ("process_completed", "unexpected_error", "close_stream")
 ROLES = ("local", "cora", "anna")  # whoever reaches an instance without logins; a guest; an owner
 
 
@@ -68,40 +68,12 @@ def shared(copies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     app_services.close()
 
 
-class Client:
-    """Sends events as it likes, and reads what comes back."""
-
-    def __init__(self, role: str, local: Running, shared: Running) -> None:
-        self.role = role
-        self.http = httpx.Client(base_url=local.url, timeout=60) if role == "local" else shared.logged_in(role)
-        self.session = secrets.token_hex(4)
-        config = self.http.get("/config").json()
-        self.events = [event for event in config["dependencies"] if event["backend_fn"]]
-        self.components = {component["id"]: component["type"] for component in config["components"]}
-
-    def takes_upload(self, event: dict[str, Any]) -> bool:
-        return any(self.components[i] == "uploadbutton" for i in event["inputs"])
-
-    def fire(self, event: dict[str, Any], data: list[Any], said: Any) -> str:
-        """The refusal, or all that came back."""
-        body = {"data": data, "fn_index": event["id"], "session_hash": self.session, "event_data": said}
-        joined = self.http.post("/gradio_api/queue/join", json=body)
-        if joined.status_code != 200:
-            return joined.text
-        lines = []
-        with self.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.session}) as stream:
-            for line in stream.iter_lines():
-                lines.append(line)
-                if any(end in line for end in ENDS):
-                    break
-        return "\n".join(lines)
-
-
 @pytest.fixture(params=ROLES)
 def client(request: pytest.FixtureRequest, local: Running, shared: Running) -> Iterator[Client]:
-    found = Client(request.param, local, shared)
-    yield found
-    found.http.close()
+    role: str = request.param
+    http = httpx.Client(base_url=local.url, timeout=60) if role == "local" else shared.logged_in(role)
+    yield Client(role, http)
+    http.close()
 
 
 def references(path: str) -> list[Any]:
@@ -122,6 +94,7 @@ def leaked(copies: Path) -> list[Path]:
     return [file for file in copies.rglob("*") if file.is_file() and WORDS in file.read_text(errors="replace")]
 
 
+@pytest.mark.slow
 def test_a_reference_to_a_file_is_refused_in_every_event(client: Client, planted: Path, copies: Path) -> None:
     assert len(client.events) > 50
     for event in client.events:
@@ -183,7 +156,7 @@ def test_without_a_login_no_event_and_no_file_is_reached(shared: Running, plante
 
 
 def test_only_an_owner_uploads_and_only_an_upload_is_read(client: Client, planted: Path, copies: Path) -> None:
-    (event,) = [event for event in client.events if client.takes_upload(event)]
+    (event,) = [event for event in client.events if client.takes(event, "uploadbutton")]
     sent = client.http.post("/gradio_api/upload", files={"files": ("adapter.zip", b"no zip")})
     if client.role == "cora":
         assert sent.status_code == 403

@@ -139,6 +139,7 @@ def test_an_owner_may_cancel_the_loading_of_a_model_and_a_guest_not(server: Runn
     cancelled.clear()
 
 
+@pytest.mark.slow
 def test_an_event_of_the_page_reaches_nothing_of_another_user(server: Running) -> None:
     """Every event, every input filled with the id of another's conversation, as a forger would."""
     secret = "zanzibar-lighthouse"

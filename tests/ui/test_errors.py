@@ -39,6 +39,15 @@ def test_a_stream_that_fails_midway_keeps_what_it_sent(warnings_shown: list[str]
     assert warnings_shown == ["Too long."]
 
 
+def test_what_an_error_quotes_is_text_and_no_html(warnings_shown: list[str]) -> None:
+    @edge.show_errors
+    def handler() -> None:
+        raise SpearError("The adapter is of type '<img src=x>' & more.")
+
+    handler()
+    assert warnings_shown == ["The adapter is of type '&lt;img src=x&gt;' &amp; more."]
+
+
 def test_a_bug_is_not_hidden() -> None:
     @edge.show_errors
     def handler() -> None:

@@ -29,7 +29,7 @@ class ModelPicker:
             self.state = gr.HTML(elem_id="model-picker-state", apply_default_css=False)
 
     def wire(self, page: gr.Blocks) -> None:
-        self.switched = gr.State(False)
+        self.switched = gr.Checkbox(False, visible="hidden")  # a State would not reach the script
         page.load(self.fill, None, [self.row, self.choice], **QUIET)
         changing = [self.choice, self.state, self.switched]
         chosen = self.choice.input(self.switch, [self.choice], changing, **QUIET)

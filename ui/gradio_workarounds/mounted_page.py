@@ -20,6 +20,11 @@ def is_queued(page: gr.Blocks, session: str) -> bool:
     return session in page._queue.pending_messages_per_session
 
 
+def answered_events(page: gr.Blocks) -> list[int]:
+    """The events that a handler answers. Gradio takes the browser's own ones too, and fails with a traceback in the log."""
+    return [number for number, event in page.fns.items() if event.fn is not None]
+
+
 def uploads(page: gr.Blocks) -> dict[int, tuple[int, ...]]:
     """The events that take an uploaded file, with the positions of the inputs that are files.
 

@@ -11,11 +11,12 @@ from services.views import Forgotten
 from ui.chat.status_card import restored_words, undone_words
 from ui.errors import USER_ERRORS, flag, number, show_errors, word
 from ui.events import QUIET
+from ui.learning.backups import erased_words
 from ui.learning.lists import LEARNED_STATUS, PAGE_LENGTH, SOURCES, adapters_html, learned_html, matching, others_html
 from ui.words import counted
 
 if TYPE_CHECKING:
-    from services.user_session import UserLearning
+    from services.user_session import UserBackups, UserLearning
     from ui.visitor import Visitor
 
 FILTERED = 1000  # entries that a filter looks through
@@ -26,6 +27,8 @@ FORGET_DIALOG = (
     "<p>The feedback is erased. Versions that learned from it are deleted, the newest version that never saw it answers "
     "instead, and later corrections are trained again. Peers that already downloaded a version keep it, and so "
     "do backups, until an owner erases it from them too.</p>"
+    '<label class="backups"><input type="checkbox"> Erase from backups too: a new backup is made, and those that hold '
+    "anything that was erased are deleted</label>"
     '<div class="buttons"><button type="button" class="sm warn" data-do="forget">Forget</button>'
     '<button type="button" class="sm" data-do="keep" autofocus>Keep</button></div></dialog>'
 )
@@ -50,6 +53,7 @@ LEARNED_JS = _LIST_JS % (
     """
     const dialog = document.querySelector('#forget-dialog dialog');
     dialog.dataset.id = button.dataset.id;
+    dialog.querySelector('.backups input').checked = false;
     dialog.querySelector('blockquote').textContent = button.closest('.entry').querySelector('h4').textContent;
     dialog.showModal();
     """
@@ -67,7 +71,8 @@ dialog.addEventListener('click', (event) => {
     const button = event.target.closest('button[data-do]');
     if (!button && event.target !== dialog) return;
     dialog.close();
-    if (button?.dataset.do === 'forget') trigger('forget', {id: dialog.dataset.id});
+    const backups = dialog.querySelector('.backups input').checked;
+    if (button?.dataset.do === 'forget') trigger('forget', {id: dialog.dataset.id, backups});
 });
 """
 
@@ -81,6 +86,10 @@ class LearningTab:
     @property
     def learning(self) -> UserLearning:
         return self.visitor.learning
+
+    @property
+    def backups(self) -> UserBackups:
+        return self.visitor.backups
 
     def build_learned(self) -> None:
         with gr.Row(elem_id="learned-filter"):
@@ -172,14 +181,19 @@ class LearningTab:
 
     @show_errors
     def forget(self, event: gr.EventData, count: int, *wanted: str) -> Iterator[Any]:
-        """Erase one entry. It may take until a round under way has ended, so the entry says that it is going."""
-        yield self.redraw(count, *wanted, going=word(event, "id"))
+        """Erase one entry, if asked from backups too. It may take until a round under way has ended, so the entry says
+        that it is going.
+        """
+        message_id, is_for_backups = word(event, "id"), flag(event, "backups")
+        yield self.redraw(count, *wanted, going=message_id)
         try:
-            done = self.learning.forget([word(event, "id")])
+            done = self.learning.forget([message_id])
+            gr.Info(forgotten_words(done, paused=self.learning.paused))  # a title would not be shown
+            if is_for_backups:
+                gr.Info(erased_words(self.backups.erase()))
         except USER_ERRORS:
             yield self.redraw(count, *wanted)
             raise
-        gr.Info(forgotten_words(done, paused=self.learning.paused))  # a title would not be shown
         yield self.redraw(count, *wanted)
 
     @show_errors

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.events import QUIET
+from ui.learning.backups import LearningBackups
 from ui.learning.corrections import LearningTab
 from ui.learning.progress import LearningProgress
 from ui.learning.versions import LearningVersions
@@ -23,6 +24,7 @@ class LearningPage:
         self.figures = LearningProgress(visitor)
         self.lists = LearningTab(visitor)
         self.versions = LearningVersions(visitor)
+        self.backups = LearningBackups(visitor)
 
     def build(self) -> None:
         with gr.Column(elem_id="learning-all"):
@@ -33,11 +35,14 @@ class LearningPage:
                 with gr.Column(elem_id="adapters-side", min_width=300):
                     self.lists.build_adapters()
                     self.versions.build()
+                    self.backups.build()
 
     def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
         """`opened` is the event of this tab being shown. Returns the timers that tick while it is seen."""
         self.versions.wire(opened)
+        self.backups.wire(opened)
         timers = [*self.figures.wire(opened), *self.lists.wire(opened)]
         for changed in self.lists.changed:
             changed.then(self.versions.versions, None, self.versions.lists, **QUIET)
+            changed.then(self.backups.redraw, None, self.backups.outputs, **QUIET)
         return timers

@@ -115,7 +115,7 @@ class ModelsTab:
 
     def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
         """`opened` is the event of this tab being shown. Nothing here ticks."""
-        self.switched = gr.State(False)
+        self.switched = gr.Checkbox(False, visible="hidden")  # a State would not reach the script
         opened(self.open, None, [self.known, self.name], **QUIET)
         checked = [self.memory, self.go]
         self.name.input(self.check, [self.name], checked, **QUIET)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from feedback_store import Store, Trace
 from feedback_store.transfer import Wanted
+from services.data import feedback_import
 from services.data.feedback_files import FORMATS, export_lines
 from services.data.feedback_import import Imported, ImportRefused, import_file
 from spear_core.errors import SpearError
@@ -256,6 +257,22 @@ def test_a_byte_order_mark_an_array_and_parquet_are_read(open_store: Callable[[]
 def test_a_file_that_cannot_be_read_says_so(store: Store, content: bytes, sentence: str) -> None:
     with pytest.raises(ImportRefused, match=sentence + ".*nothing was imported"):
         import_file(store, "preference", content, BASE)
+    assert store.traces() == []
+
+
+def test_a_small_parquet_file_that_unpacks_into_much_text_is_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One long text that every row repeats takes the room of one in the file, and in what it says of its size."""
+    monkeypatch.setattr(feedback_import, "MAX_PARQUET_BYTES", 3_000_000)
+    content = parquet([{"prompt": "What is an owl?", "completion": "a" * 100_000, "label": True}] * 50)
+    assert len(content) < 100_000
+    with pytest.raises(ImportRefused, match="holds more than 3,000,000 characters; nothing was imported"):
+        import_file(store, "kto", content, BASE)
+    monkeypatch.setattr(feedback_import, "MAX_LINE_CHARACTERS", 1000)
+    monkeypatch.setattr(feedback_import, "MAX_PARQUET_BYTES", 10_000_000)
+    with pytest.raises(ImportRefused, match=r"row 1 is not a JSON object \(too long\)"):
+        import_file(store, "kto", content, BASE)
     assert store.traces() == []
 
 

@@ -14,7 +14,7 @@ import pytest
 from feedback_store import NewTrace
 from services.app import AppServices
 from services.data.feedback_import import import_file
-from services.learning import rounds as learning
+from services.learning import round_runner as learning
 from spear_core.training.gate import Verdict
 from spear_core.training.round import Learner, RoundResult
 from tests.services.conftest import OpenBench

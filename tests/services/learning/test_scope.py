@@ -75,6 +75,19 @@ def test_a_confirmed_answer_is_given_at_once_and_from_the_weights_once_it_is_lea
     assert learned.adapter_version == 1 and task.verdict(learned.text)
 
 
+def test_an_answer_from_memory_is_as_long_as_was_asked_for(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    _, revision = correct(app, task)
+    word = revision.text.split()[2]
+    for drawn, ending in (({"max_new_tokens": 2}, "length"), ({"stop": (word,)}, "stopped"), ({}, "ended")):
+        conversation = app.chat.new_conversation()
+        *_, reply = app.chat.reply(conversation.id, task.question, drawn=drawn)
+        assert (reply.adapter_version, reply.ending) == (FROM_MEMORY, ending)
+        assert revision.text.startswith(reply.text) and (reply.text == revision.text) == (ending == "ended")
+        assert reply.text and word not in (reply.text if ending == "stopped" else "")
+
+
 def test_what_waits_to_be_learned_answers_only_the_user_who_confirmed_it(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
     task = wrong_task(app)

@@ -66,6 +66,7 @@ def tab(learning: FakeLearning) -> LearningTab:
 
     session = Session()
     session.learning = learning  # type: ignore[attr-defined]
+    session.backups = None  # type: ignore[attr-defined]  # nothing here asks for them
     return LearningTab(session)  # type: ignore[arg-type]
 
 
@@ -91,7 +92,7 @@ def test_show_more_shows_the_older_ones_too(tab: LearningTab) -> None:
 
 
 def test_forgetting_shows_that_it_is_going_then_that_it_is_gone(tab: LearningTab, said: list[str]) -> None:
-    first, last = tab.forget(gr.EventData(None, {"id": "m0"}), PAGE_LENGTH)
+    first, last = tab.forget(gr.EventData(None, {"id": "m0", "backups": False}), PAGE_LENGTH)
     assert "Forgetting…" in first[0] and "Q0?" in first[0]
     assert "Q0?" not in last[0]
     assert said == [
@@ -104,7 +105,7 @@ def test_forgetting_while_paused_says_when_the_rest_is_trained_again(
     tab: LearningTab, learning: FakeLearning, said: list[str]
 ) -> None:
     learning.paused = True
-    list(tab.forget(gr.EventData(None, {"id": "m0"}), PAGE_LENGTH))
+    list(tab.forget(gr.EventData(None, {"id": "m0", "backups": False}), PAGE_LENGTH))
     assert said[0].endswith("What 1 training had taught besides will be trained again when you resume learning.")
 
 
@@ -141,7 +142,7 @@ def test_what_cannot_be_forgotten_now_stays_and_says_why(
     tab: LearningTab, learning: FakeLearning, said: list[str]
 ) -> None:
     learning.is_busy = True
-    frames = list(tab.forget(gr.EventData(None, {"id": "m0"}), PAGE_LENGTH))
+    frames = list(tab.forget(gr.EventData(None, {"id": "m0", "backups": False}), PAGE_LENGTH))
     assert "Q0?" in frames[-2][0] and "Forgetting…" not in frames[-2][0]
     assert frames[-1] == SKIP
     assert said == ["A correction is being learned right now; try again when it is done."]

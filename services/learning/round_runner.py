@@ -1,0 +1,296 @@
+"""One round: from claimed traces to a promoted adapter, and the practice of all corrections. Not which round comes next."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from feedback_store import Round, StoreUnavailable, Trace, TracesWithdrawn, UnknownRecord
+from services.engine import Engine
+from services.learning import card, labels
+from services.learning.anchors import HeldAnswers
+from services.learning.lineage import Lineage
+from services.learning.live_status import LiveStatus
+from services.learning.neighbours import NeighbourService
+from services.learning.scope import CONSOLIDATED, everything
+from services.learning.verdict_words import verdict_words
+from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed
+from spear_core.models.shared_base import AdapterState
+from spear_core.training import traces as core
+from spear_core.training.gate import Verdict
+from spear_core.training.material import Anchors
+from spear_core.training.neighbours import Neighbours
+from spear_core.training.probes import Kind, Measures, Probes
+from spear_core.training.round import Learner
+from spear_core.training.scoring import drop_kept_states
+from spear_core.training.trainer import Progress
+
+log = logging.getLogger(__name__)
+# Older wins that a round draws from: a step takes `replay_wins` of them and the gate asks 64 again, and reading and
+# encoding ten thousand would take longer than the round
+REPLAY_SAMPLE = 256
+MIN_CONSOLIDATED = 2  # corrections that are worth practising together
+PREPARED_AHEAD = 2  # rejected replies whose neighbours are made before their correction is confirmed
+# A full or failing disk ends a round too, but says nothing against the corrections: they wait for a better moment
+DISK_FAULTS = (AdapterUnwritable, StoreUnavailable, OSError)
+
+
+class RoundRunner:
+    """What rounds have in common, and the training of one. Used under the round lock, except `neighbours`."""
+
+    def __init__(self, engine: Engine, lineage: Lineage, live: LiveStatus, on_step: Callable[[Progress], None]) -> None:
+        """`on_step` is called after each training step."""
+        self._engine = engine
+        self._store = engine.store
+        self.lineage = lineage
+        self._live = live
+        self._on_step = on_step
+        self._learner: Learner | None = None
+        self.held = HeldAnswers(engine)
+        self.neighbours = NeighbourService(engine)
+        self.apart: list[list[str]] = []  # ids of traces that were refused together and are to be tried in parts
+        self._consolidated = 0  # the version after which all corrections were last practised together
+
+    def start_again(self) -> None:
+        """Another model, or other contents of the store: nothing that was made for the earlier ones is kept."""
+        self.neighbours.forget()
+        drop_kept_states(self._engine.shared_models.training)
+        self._learner, self.held, self.apart = None, HeldAnswers(self._engine), []
+
+    def drop_kept_texts(self) -> None:
+        """Drop all texts kept in memory except the starter questions: they may hold words of any user."""
+        self.neighbours.forget()
+        self._engine.scope.forget()
+        if self._learner is not None:
+            self._learner.wordings.forget()
+            keep = self.held.starter_examples()
+            self._learner.anchors.forget(keep)
+            drop_kept_states(self._engine.shared_models.training, keep)
+
+    def warm(self) -> None:
+        """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
+        learner = self.ready_learner()
+        for held in (learner.probes.anchors, learner.anchors):
+            held.warm(self._engine.shared_models.training, self._engine.pad_id, self._engine.priority.give_way)
+
+    def judge(self, state: AdapterState) -> tuple[Verdict, Measures]:
+        """The gate's verdict on an adapter from elsewhere: what was confirmed must hold. Raises AdapterInvalid."""
+        replay = self._store.replay_wins(self._engine.base, REPLAY_SAMPLE, [], self._engine.seed)
+        return self.ready_learner().judge(self.lineage.state, state, [core_trace(t) for t in replay])
+
+    def learn(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
+        """Train on what the round has claimed, and promote the adapter or end the round with the reason.
+
+        Args:
+            round_: running; it is promoted, discarded, or interrupted where it is to be tried in parts.
+            claimed: its traces, oldest first.
+            anchors_before_utc: of a round that is trained again after a forgetting: only replies before this time may be
+                anchors, so that it comes out as it was.
+
+        Raises:
+            TracesWithdrawn: a vote was withdrawn meanwhile; the round is still running.
+            TrainingFailed: the numbers broke; the round is still running.
+            StoreError, OSError: the result could not be stored.
+        """
+        engine, base = self._engine, self._engine.base
+        taught = self._encodable(labels.latest_word(claimed))
+        if not any(t.side == "win" for t in taught):
+            self._store.finish_round(
+                round_.id, "discarded", verdict="Not kept: there is nothing in it that can be learned."
+            )
+            return
+        seed = self.lineage.seed(round_.parent_version, taught)
+        style_preferences = self.held.style_preferences(anchors_before_utc)
+        replay = self._store.replay_wins(base, REPLAY_SAMPLE, [t.id for t in claimed], seed)
+        corrected = [t.prompt[-1]["content"] for t in (*taught, *replay) if t.side == "win"]
+        learner = self.learner(seed, style_preferences, anchors_before_utc, corrected)
+        self._live.tell(
+            "training",
+            "Training.",
+            card.counted(taught, len(replay)),
+            max_steps=engine.config.max_steps,
+        )
+        near = self.neighbours.of(taught, replay)
+        wins = [t for t in taught if t.side == "win"]
+        # a preference of style is meant for every answer
+        covers = everything if style_preferences else self._scope_with(wins, near, learner)
+        result = learner.run_round(
+            self.lineage.state,
+            [core_trace(t) for t in taught if t.side == "win"],
+            [core_trace(t) for t in taught if t.side == "lose"],
+            [core_trace(t) for t in replay],
+            seed,
+            on_step=self._on_step,
+            on_check=lambda: self._live.tell(
+                "checking", "Checking what was learned.", "Asking again, and asking older questions too."
+            ),
+            neighbours=near,
+            covers=covers,
+        )
+        standing = {t.id for t in self._store.still_claimed(round_.id)}
+        trained = [t for t in taught if t.side == "win" or result.report.lose_loss > 0]
+        if not {t.id for t in trained} <= standing:
+            raise TracesWithdrawn("a vote was withdrawn during training")
+        figures = {**result.figures(), "wishes": self.held.said_in(style_preferences)}
+        if not result.verdict.passed or result.state is None:
+            self._store.finish_round(
+                round_.id,
+                "interrupted" if self.split(claimed, anchors_before_utc) else "discarded",
+                verdict=verdict_words(result.verdict),
+                figures=figures,
+                proof=card.proof_record(result, taught),
+                replayed=len(replay),
+            )
+            return
+        waited_since = max(datetime.fromisoformat(t.created_at_utc) for t in claimed)
+        figures["seconds_to_live"] = round((datetime.now(UTC) - waited_since).total_seconds(), 2)
+        version = self.lineage.promote(
+            round_,
+            [t.id for t in taught if t.id in standing],
+            result.state,
+            figures,
+            verdict=verdict_words(result.verdict),
+            proof=card.proof_record(result, taught),
+            replayed=len(replay),
+        )
+        log.info("adapter v%d is live after %.1f s", version, figures["seconds_to_live"])
+
+    def _scope_with(
+        self, wins: Sequence[Trace], near: dict[str, Neighbours], learner: Learner
+    ) -> Callable[[str], bool]:
+        """Which questions the next adapter will answer. What is known to ask for something else is told apart before.
+
+        Neighbours that turn out to ask for the same are taken out of `near`. Starter questions that were taught, in these
+        or other words, are taken out of the learner's probes: their answers are meant to be others.
+        """
+        scope, starters = self._engine.scope, [p.question for p in learner.probes.all if p.kind != Kind.RECENT]
+        for win in wins:
+            of_win = near.get(win.id, Neighbours())
+            others = [n.prompt[-1]["content"] for n in (*of_win.probes, *of_win.trained)]
+            with suppress(UnknownRecord):  # forgotten meanwhile; the round will notice
+                if same := scope.keep_apart(self._engine, win, [*others, *starters]):
+                    near[win.id] = of_win.without(same)
+        covers = scope.covering(self._engine, wins)
+        if covers is not everything:
+            learner.probes = learner.probes.with_probes(
+                [p for p in learner.probes.all if p.kind == Kind.RECENT or not covers(p.question)]
+            )
+        return covers
+
+    def split(self, claimed: Sequence[Trace], anchors_before_utc: str | None) -> bool:
+        """Have a round that failed tried again in two parts: one answer that cannot be learned must not cost the others.
+
+        False where there is nothing to divide. A round that is trained again after a forgetting stays whole: it is to
+        come out as it was.
+        """
+        parts = labels.halves(claimed) if anchors_before_utc is None else []
+        self.apart = parts + self.apart
+        return bool(parts)
+
+    def _encodable(self, traces: Sequence[Trace]) -> list[Trace]:
+        """Without those that the model's chat template or context has no room for."""
+        kept = []
+        for trace in traces:
+            try:
+                self._engine.encoder.trace(core_trace(trace))
+            except (SpearError, ValueError) as e:
+                log.warning("an answer cannot be learned and is left out: %s", e)
+            else:
+                kept.append(trace)
+        return kept
+
+    def consolidate(self) -> None:
+        """After every `consolidate_every` rounds practise all corrections together, when nothing else waits."""
+        engine, base = self._engine, self._engine.base
+        every = engine.config.consolidate_every
+        line = self._store.lineage(base, self.lineage.version)[:every] if every else []
+        if not every or len(line) < every or any(a.round_id is None for a in line):
+            return
+        seed = self.lineage.seed(self.lineage.version)
+        replay = self._store.replay_wins(base, REPLAY_SAMPLE, [], seed)
+        if len(replay) < MIN_CONSOLIDATED or self.lineage.version == self._consolidated:
+            return
+        self._consolidated = self.lineage.version  # whatever comes of it, once a version is enough
+        style = self.held.style_preferences()
+        learner = self.learner(seed, style, None, [t.prompt[-1]["content"] for t in replay])
+        words = "All your corrections are practised together."
+        try:
+            with self._live.telling("training", "Practising what was learned.", words):
+                result = learner.consolidate(
+                    self.lineage.state,
+                    [core_trace(t) for t in replay],
+                    seed,
+                    self._on_step,
+                    self.neighbours.of([], replay),
+                    (lambda question: True) if style else engine.scope.covering(engine, []),
+                )
+            if result.state is not None:
+                figures = {
+                    **result.figures(),
+                    "source": CONSOLIDATED,
+                    "merge": {"words": verdict_words(result.verdict)},
+                }
+                self.lineage.adopt(result.state, figures)
+        except (TrainingFailed, *DISK_FAULTS) as e:  # nothing was lost: the version before it goes on serving
+            log.error("practising all corrections together failed: %s", e)
+
+    def prepare_neighbours(self) -> None:
+        """Make the neighbours of replies just rejected while the person reads the revision, so that its confirmation need not wait."""
+        if not self._engine.config.neighbours:
+            return
+        waiting = self._store.traces(
+            base=self._engine.base, status="pending", side="lose", limit=PREPARED_AHEAD, newest_first=True
+        )
+        for trace in waiting:
+            shown = self._store.revisions_of(trace.subject_id) if trace.subject_id else []
+            done = [m.text for m in shown if m.complete and m.kind == "revision" and m.verdict is None]
+            self.neighbours.prepare(trace.prompt, done[-1] if done else "")
+
+    def learner(
+        self,
+        seed: int,
+        style_preferences: Sequence[str],
+        before_utc: str | None = None,
+        corrected: Collection[str] = (),
+    ) -> Learner:
+        """The learner with the anchors and probes of one round, in which these questions are `corrected`."""
+        learner, held = self.ready_learner(), self.held
+        learner.anchors = learner.anchors.with_examples(held.anchors(seed, style_preferences, before_utc, corrected))
+        learner.probes = learner.probes.with_probes(held.probes(style_preferences, before_utc, corrected))
+        return learner
+
+    def ready_learner(self) -> Learner:
+        if self._learner is None:
+            engine = self._engine
+            started = time.monotonic()
+            config = dataclasses.replace(engine.config, max_new_tokens=engine.max_new_tokens)
+            anchors = Anchors(self.held.anchors(engine.seed))
+            probes = Probes(self.held.probes(), anchors)
+            self._learner = Learner(
+                engine.shared_models,
+                engine.encoder,
+                config,
+                anchors,
+                probes,
+                engine.pad_id,
+                engine.priority.give_way,
+                engine.priority.step_aside,
+            )
+            log.info(
+                "%d anchors and %d probes ready in %.1f s",
+                len(anchors.examples),
+                len(probes.all),
+                time.monotonic() - started,
+            )
+        return self._learner
+
+
+def core_trace(t: Trace) -> core.Trace:
+    """A stored trace as training takes it."""
+    return core.Trace(
+        t.side, t.prompt, t.completion, t.confidence, confirmed=t.side == "win" and t.source != "judged", key=t.id
+    )
