@@ -152,10 +152,10 @@ class AdapterScope:
         waiting = _waiting(engine, conversation_id) if engine.config.memory and conversation_id else []
         key = (engine.base, version, *(trace.id for trace in waiting))
         if self._scope[0] != key:
-            everything = _is_meant_for_everything(engine, version) or self._of_model(engine).features is None
+            for_all = _is_meant_for_everything(engine, version) or self._of_model(engine).features is None
             self._scope = (
                 key,
-                None if everything else self._made(engine, _taught(engine, [*_trained(engine), *waiting])),
+                None if for_all else self._made(engine, _taught(engine, [*_trained(engine), *waiting])),
             )
         return self._scope[1]
 
