@@ -16,7 +16,7 @@ from services.learning.anchors import HeldAnswers
 from services.learning.lineage import Lineage
 from services.learning.live_status import LiveStatus
 from services.learning.neighbours import NeighbourService
-from services.learning.scope import CONSOLIDATED
+from services.learning.scope import CONSOLIDATED, everything
 from services.learning.verdict_words import verdict_words
 from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed
 from spear_core.models.shared_base import AdapterState
@@ -117,7 +117,7 @@ class RoundRunner:
         near = self.neighbours.of(taught, replay)
         wins = [t for t in taught if t.side == "win"]
         # a preference of style is meant for every answer
-        covers = (lambda question: True) if style_preferences else self._scope_with(wins, near, learner)
+        covers = everything if style_preferences else self._scope_with(wins, near, learner)
         result = learner.run_round(
             self.lineage.state,
             [core_trace(t) for t in taught if t.side == "win"],
@@ -164,7 +164,8 @@ class RoundRunner:
     ) -> Callable[[str], bool]:
         """Which questions the next adapter will answer. What is known to ask for something else is told apart before.
 
-        Questions that turn out to ask for the same are taken out of `near` and of the learner's probes.
+        Neighbours that turn out to ask for the same are taken out of `near`. Starter questions that were taught, in these
+        or other words, are taken out of the learner's probes: their answers are meant to be others.
         """
         scope, starters = self._engine.scope, [p.question for p in learner.probes.all if p.kind != Kind.RECENT]
         for win in wins:
@@ -173,10 +174,12 @@ class RoundRunner:
             with suppress(UnknownRecord):  # forgotten meanwhile; the round will notice
                 if same := scope.keep_apart(self._engine, win, [*others, *starters]):
                     near[win.id] = of_win.without(same)
-                    learner.probes = learner.probes.with_probes(
-                        [p for p in learner.probes.all if p.kind == Kind.RECENT or p.question not in same]
-                    )
-        return scope.covering(self._engine, wins)
+        covers = scope.covering(self._engine, wins)
+        if covers is not everything:
+            learner.probes = learner.probes.with_probes(
+                [p for p in learner.probes.all if p.kind == Kind.RECENT or not covers(p.question)]
+            )
+        return covers
 
     def split(self, claimed: Sequence[Trace], anchors_before_utc: str | None) -> bool:
         """Have a round that failed tried again in two parts: one answer that cannot be learned must not cost the others.

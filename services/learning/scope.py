@@ -105,12 +105,12 @@ class AdapterScope:
     def covering(self, engine: Engine, wins: Sequence[Trace]) -> Callable[[str], bool]:
         """Of a question: will the next adapter answer it, once these right answers are learned besides the present ones?"""
         if engine.config.scope == "always":
-            return _everything
+            return everything
         with self._lock:
             if _is_meant_for_everything(engine, engine.shared_models.serving.version):
-                return _everything
+                return everything
             if self._of_model(engine).features is None:
-                return _everything
+                return everything
             return self._made(engine, _taught(engine, [*_trained(engine), *wins])).covers
 
     def keep_apart(self, engine: Engine, win: Trace, others: Sequence[str]) -> set[str]:
@@ -153,10 +153,10 @@ class AdapterScope:
         waiting = _waiting(engine, conversation_id) if engine.config.memory and conversation_id else []
         key = (engine.base, version, *(trace.id for trace in waiting))
         if self._scope[0] != key:
-            everything = _is_meant_for_everything(engine, version) or self._of_model(engine).features is None
+            for_all = _is_meant_for_everything(engine, version) or self._of_model(engine).features is None
             self._scope = (
                 key,
-                None if everything else self._made(engine, _taught(engine, [*_trained(engine), *waiting])),
+                None if for_all else self._made(engine, _taught(engine, [*_trained(engine), *waiting])),
             )
         return self._scope[1]
 
@@ -171,7 +171,8 @@ class AdapterScope:
         return self._model
 
 
-def _everything(question: str) -> bool:
+def everything(question: str) -> bool:
+    """Covers every question."""
     return True
 
 

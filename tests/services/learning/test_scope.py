@@ -147,6 +147,23 @@ def test_a_question_that_is_surely_the_same_is_no_neighbour(open_app: OpenBench,
     assert store.kept_neighbours([win.id])[win.id] == [{"wording": "x", "answer": "y"}]
 
 
+@pytest.mark.slow
+def test_a_taught_starter_question_is_no_probe_of_later_rounds(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.99, memory=True)
+    starter = app.engine.loaded.settings.probe_prompts[0]
+    reply = ask(app, starter)
+    app.feedback.edit(reply.id, "That is a kind of bird.")
+    app.learning.run_pending()
+    first = app.engine.store.last_round(app.engine.base)
+    assert first is not None and first.status == "promoted"
+    correct(app, wrong_task(app))
+    app.learning.run_pending()
+    second = app.engine.store.last_round(app.engine.base)
+    assert second is not None and second.status == "promoted", second
+    assert starter not in [answer["question"] for answer in second.figures["gate"]["changed"]]
+    assert second.figures["after"]["probe_kl"] == 0.0, "no probe that the adapter answers"
+
+
 class _Sure:
     def scores(self, question: str, taught: Sequence[Taught]) -> list[float]:
         return [1.0 for _ in taught]
