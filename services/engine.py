@@ -46,6 +46,10 @@ class Engine:
     scope: AdapterScope = field(default_factory=AdapterScope)
     chat_defaults: ChatDefaults = ChatDefaults()
 
+    def __post_init__(self) -> None:
+        if self.scope.store is None:
+            self.scope.store = self.store
+
     @property
     def loaded(self) -> LoadedModel:
         return self.model.loaded

@@ -14,7 +14,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feedback_store import Trace, UnknownRecord
+from feedback_store import Store, Trace, UnknownRecord
 from spear_core.errors import ConfigError
 from spear_core.inference.recall import as_taught
 from spear_core.inference.scope import (
@@ -74,6 +74,9 @@ class AdapterScope:
     """The scope of the adapter that serves, made again when another one does. Thread-safe."""
 
     def __init__(self) -> None:
+        self.store: Store | None = (
+            None  # of all users; the engine sets it once, a user's copy of the engine has another
+        )
         self._lock = threading.Lock()
         self._model = _OfModel("", None)
         self._scope: tuple[tuple[Any, ...], Scope | None] = ((), None)  # of which version and corrections
@@ -107,11 +110,11 @@ class AdapterScope:
         if engine.config.scope == "always":
             return everything
         with self._lock:
-            if _is_meant_for_everything(engine, engine.shared_models.serving.version):
+            if _is_meant_for_everything(self._whole(engine), engine.base, engine.shared_models.serving.version):
                 return everything
             if self._of_model(engine).features is None:
                 return everything
-            return self._made(engine, _taught(engine, [*_trained(engine), *wins])).covers
+            return self._made(engine, self._all_taught(engine, wins)).covers
 
     def keep_apart(self, engine: Engine, win: Trace, others: Sequence[str]) -> set[str]:
         """Remember with a right answer which of these questions, made to ask for something else, are taken for its own.
@@ -123,7 +126,7 @@ class AdapterScope:
             of_model = self._of_model(engine)
             if engine.config.scope == "always" or of_model.features is None:
                 return set()
-            scope = self._made(engine, _taught(engine, [win]))
+            scope = self._made(engine, _taught(self._whole(engine), [win]))
             scores = {question: scope.best(question)[1] for question in dict.fromkeys(others)}
         apart = [question for question, score in scores.items() if of_model.least <= score < of_model.sure]
         same = {question for question, score in scores.items() if score >= of_model.sure}
@@ -150,15 +153,30 @@ class AdapterScope:
 
     def _of_version(self, engine: Engine, version: int, conversation_id: str) -> Scope | None:
         """None where the adapter answers everything."""
-        waiting = _waiting(engine, conversation_id) if engine.config.memory and conversation_id else []
+        waiting = (
+            _waiting(self._whole(engine), engine.base, conversation_id)
+            if engine.config.memory and conversation_id
+            else []
+        )
         key = (engine.base, version, *(trace.id for trace in waiting))
         if self._scope[0] != key:
-            for_all = _is_meant_for_everything(engine, version) or self._of_model(engine).features is None
+            for_all = (
+                _is_meant_for_everything(self._whole(engine), engine.base, version)
+                or self._of_model(engine).features is None
+            )
             self._scope = (
                 key,
-                None if for_all else self._made(engine, _taught(engine, [*_trained(engine), *waiting])),
+                None if for_all else self._made(engine, self._all_taught(engine, waiting)),
             )
         return self._scope[1]
+
+    def _whole(self, engine: Engine) -> Store:
+        """The store of all users: they share the adapter, whoever asks."""
+        return self.store or engine.store
+
+    def _all_taught(self, engine: Engine, more: Sequence[Trace]) -> list[Taught]:
+        store = self._whole(engine)
+        return _taught(store, [*_trained(store, engine.base), *more])
 
     def _made(self, engine: Engine, taught: Sequence[Taught]) -> Scope:
         of_model = self._of_model(engine)
@@ -195,10 +213,9 @@ def _of_model(engine: Engine) -> _OfModel:
     return _OfModel(engine.base, features, SubjectTest(base, tokenizer), config.scope_gain)
 
 
-def _waiting(engine: Engine, conversation_id: str) -> list[Trace]:
+def _waiting(store: Store, base: str, conversation_id: str) -> list[Trace]:
     """What the conversation's user confirmed and no adapter has learned yet."""
-    store = engine.store
-    found = [t for t in store.queued_wins(engine.base, WAITING) if t.source != "judged"]
+    found = [t for t in store.queued_wins(base, WAITING) if t.source != "judged"]
     try:
         user = store.conversation(conversation_id).user if found else ""
         return [t for t in found if t.conversation_id and store.conversation(t.conversation_id).user == user]
@@ -206,14 +223,14 @@ def _waiting(engine: Engine, conversation_id: str) -> list[Trace]:
         return []
 
 
-def _trained(engine: Engine) -> list[Trace]:
-    return engine.store.traces(base=engine.base, status="trained", side="win")
+def _trained(store: Store, base: str) -> list[Trace]:
+    return store.traces(base=base, status="trained", side="win")
 
 
-def _taught(engine: Engine, wins: Sequence[Trace]) -> list[Taught]:
+def _taught(store: Store, wins: Sequence[Trace]) -> list[Taught]:
     """Their questions, each once, with the latest answer."""
     latest = {asked_in(t.prompt): t for t in wins}
-    kept = engine.store.kept_neighbours([t.id for t in latest.values()])
+    kept = store.kept_neighbours([t.id for t in latest.values()])
     return [
         Taught(
             question,
@@ -226,9 +243,9 @@ def _taught(engine: Engine, wins: Sequence[Trace]) -> list[Taught]:
     ]
 
 
-def _is_meant_for_everything(engine: Engine, version: int) -> bool:
+def _is_meant_for_everything(store: Store, base: str, version: int) -> bool:
     """A preference of style concerns all replies, and what peers taught is known to them alone."""
-    lineage = engine.store.lineage(engine.base, version)
+    lineage = store.lineage(base, version)
     return any(
         (adapter.round_id is None and adapter.figures.get("source") != CONSOLIDATED) or adapter.figures.get("wishes")
         for adapter in lineage

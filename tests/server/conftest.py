@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,14 @@ POCKET_MODEL = Path(__file__).resolve().parents[2] / "assets" / "pocket-model"
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """anna is an owner, ben and cora are guests; it learns by itself, as the app does."""
+    with new_server(tmp_path_factory.mktemp("server")) as started:
+        yield started
+
+
+@contextmanager
+def new_server(folder: Path) -> Iterator[Running]:
+    """A server with those users that has learned nothing yet."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("server")
     keys = add_users(folder / "users.json")
     settings = Settings(model=str(POCKET_MODEL), data_folder=folder / "data", learn_interval_seconds=1.0)
     app_services = open_services(settings)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.server.conftest import new_server
 from tests.server.running import Running, ask, say
 
 QUESTION = "What is the capital of Norway?"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One of its own: what other tests teach about capitals would meet what these teach."""
+    with new_server(tmp_path_factory.mktemp("feedback")) as started:
+        yield started
 
 
 def wait_until(server: Running, name: str, *phases: str) -> dict[str, Any]:

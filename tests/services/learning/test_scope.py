@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import services.learning.scope as scope_module
-from feedback_store import FROM_MEMORY
+from feedback_store import FROM_MEMORY, UserStore
 from spear_core.inference.scope import Taught
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask, correct, other_wordings, wrong_task
@@ -98,6 +98,16 @@ def test_what_waits_to_be_learned_answers_only_the_user_who_confirmed_it(open_ap
     assert app.engine.scope.choose(app.engine, asked, own).answer == revision.text
     assert app.engine.scope.choose(app.engine, asked, foreign).taught is None
     assert app.engine.scope.choose(app.engine, asked).taught is None
+
+
+def test_a_user_with_a_store_of_their_own_is_answered_within_the_scope(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    _, revision = correct(app, task)
+    engine = app.engine
+    mine = dataclasses.replace(engine, store=UserStore(engine.store, ""))
+    own = engine.store.create_conversation().id
+    assert engine.scope.choose(mine, [{"role": "user", "content": task.question}], own).answer == revision.text
 
 
 def test_a_taken_back_confirmation_answers_no_more(open_app: OpenBench) -> None:
