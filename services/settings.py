@@ -27,7 +27,7 @@ class Settings:
 
     model: Annotated[
         str,
-        "`smollm2`, `pocket`, or the folder or Hub name of a causal language model; `auto`: `smollm2` where "
+        "`smollm2`, `pocket`, a folder, a GGUF file, or the Hub name of a language model; `auto`: `smollm2` where "
         "its package is installed, else `pocket`",
     ]
     data_folder: Annotated[Path, "where everything is kept; `SPEAR_DATA` names it too"]

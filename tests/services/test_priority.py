@@ -178,7 +178,7 @@ def test_a_reply_is_urgent_until_its_first_text_is_there(app: AppServices, monke
     priority = app.engine.priority
     seen: list[int] = []
 
-    def growing(*_: object) -> Iterator[str]:
+    def growing(*_: object, **__: object) -> Iterator[str]:
         for text in ("Par", "Paris", "Paris."):
             seen.append(priority._urgent)
             yield text
