@@ -279,7 +279,7 @@ def growing(
         return
 
     def model() -> Any:
-        writing.serving = engine.scope.serving(engine, prompt)
+        writing.serving = engine.scope.choose(engine, prompt, conversation_id).serving
         return writing.serving.model
 
     def finished(finish: Finish) -> None:

@@ -11,6 +11,7 @@ from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import normalised
 
 CONFIRMED = 1.0
+PRAISE: tuple[Source, ...] = ("liked",)  # a liked reply teaches nothing new that could spread
 UNFIXED = 0.5  # arXiv 2605.07977: a losing answer that was never fixed counts half
 
 Prompt = list[dict[str, str]]

@@ -13,6 +13,7 @@ from typing import Any
 
 from feedback_store import Trace, UnknownRecord
 from services.engine import Engine
+from services.learning.labels import PRAISE
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import Finish
 from spear_core.inference.rollout import answer_all, sample_replies
@@ -35,7 +36,6 @@ log = logging.getLogger(__name__)
 WORDED_TOKENS = 32  # of an answer to another wording; a longer one is not kept
 WITH_FACT = "Question: {question}\nFact: {fact}\nAnswer the question with the fact."
 REMEMBERED = 64  # questions whose neighbours were made before their correction was confirmed
-PRAISE = ("liked",)  # a liked reply teaches nothing new that could spread
 
 
 class NeighbourService:

@@ -226,7 +226,7 @@ class RoundRunner:
                     seed,
                     self._on_step,
                     self.neighbours.of([], replay),
-                    (lambda question: True) if style else engine.scope.covering(engine, []),
+                    everything if style else engine.scope.covering(engine, []),
                 )
             if result.state is not None:
                 figures = {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feedback_store import Store, Trace, UnknownRecord
+from services.learning.labels import PRAISE
 from spear_core.errors import ConfigError
 from spear_core.inference.recall import as_taught
 from spear_core.inference.scope import (
@@ -35,7 +36,6 @@ from spear_core.training.traces import Messages
 if TYPE_CHECKING:
     from services.engine import Engine
 
-PRAISE = ("liked",)  # a liked reply teaches nothing new
 WAITING = 64  # corrections that are not trained yet and are looked at
 SURE_ODDS = 0.0  # log-odds of the scope classifier: more likely the same question than not
 CONSOLIDATED = "consolidated"  # source of a version in which one's own corrections were practised together
@@ -74,9 +74,8 @@ class AdapterScope:
     """The scope of the adapter that serves, made again when another one does. Thread-safe."""
 
     def __init__(self) -> None:
-        self.store: Store | None = (
-            None  # of all users; the engine sets it once, a user's copy of the engine has another
-        )
+        # Of all users; the engine sets it once, a user's copy of the engine has another
+        self.store: Store | None = None
         self._lock = threading.Lock()
         self._model = _OfModel("", None)
         self._scope: tuple[tuple[Any, ...], Scope | None] = ((), None)  # of which version and corrections
@@ -110,9 +109,7 @@ class AdapterScope:
         if engine.config.scope == "always":
             return everything
         with self._lock:
-            if _is_meant_for_everything(self._whole(engine), engine.base, engine.shared_models.serving.version):
-                return everything
-            if self._of_model(engine).features is None:
+            if self._answers_everything(engine, engine.shared_models.serving.version):
                 return everything
             return self._made(engine, self._all_taught(engine, wins)).covers
 
@@ -126,14 +123,15 @@ class AdapterScope:
             of_model = self._of_model(engine)
             if engine.config.scope == "always" or of_model.features is None:
                 return set()
-            scope = self._made(engine, _taught(self._whole(engine), [win]))
+            store = self._whole(engine)
+            scope = self._made(engine, _taught(store, [win]))
             scores = {question: scope.best(question)[1] for question in dict.fromkeys(others)}
         apart = [question for question, score in scores.items() if of_model.least <= score < of_model.sure]
         same = {question for question, score in scores.items() if score >= of_model.sure}
         if apart or same:
-            kept = engine.store.kept_neighbours([win.id]).get(win.id, [])
+            kept = store.kept_neighbours([win.id]).get(win.id, [])
             others_kept = [made for made in kept if made.get("question") not in same]
-            engine.store.keep_neighbours(win.id, [*others_kept, *({"apart": question} for question in apart)])
+            store.keep_neighbours(win.id, [*others_kept, *({"apart": question} for question in apart)])
         return same
 
     def prepare(self, engine: Engine) -> None:
@@ -153,22 +151,19 @@ class AdapterScope:
 
     def _of_version(self, engine: Engine, version: int, conversation_id: str) -> Scope | None:
         """None where the adapter answers everything."""
-        waiting = (
-            _waiting(self._whole(engine), engine.base, conversation_id)
-            if engine.config.memory and conversation_id
-            else []
-        )
+        waiting: list[Trace] = []
+        if engine.config.memory and conversation_id:
+            waiting = _waiting(self._whole(engine), engine.base, conversation_id)
         key = (engine.base, version, *(trace.id for trace in waiting))
         if self._scope[0] != key:
-            for_all = (
-                _is_meant_for_everything(self._whole(engine), engine.base, version)
-                or self._of_model(engine).features is None
-            )
-            self._scope = (
-                key,
-                None if for_all else self._made(engine, self._all_taught(engine, waiting)),
-            )
+            for_all = self._answers_everything(engine, version)
+            self._scope = (key, None if for_all else self._made(engine, self._all_taught(engine, waiting)))
         return self._scope[1]
+
+    def _answers_everything(self, engine: Engine, version: int) -> bool:
+        """Whether no scope can be told for a version, or none is meant."""
+        meant = _is_meant_for_everything(self._whole(engine), engine.base, version)
+        return meant or self._of_model(engine).features is None
 
     def _whole(self, engine: Engine) -> Store:
         """The store of all users: they share the adapter, whoever asks."""

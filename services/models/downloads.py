@@ -31,7 +31,6 @@ from spear_core.models.estimate import parameters_of
 log = logging.getLogger(__name__)
 WANTED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 ASK_SECONDS = 15.0
-BYTES_A_WEIGHT = 2
 PART = ".part"  # what is on its way: NAME.part/ holds whole files, and FILE.part of one that is not whole
 
 

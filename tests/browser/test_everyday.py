@@ -18,7 +18,7 @@ LONG = "\n".join(f"{i}. a line of a long message" for i in range(80))
 
 
 def is_in_view(page: Page, selector: str) -> bool:
-    """Whether the last such element lies within the talk."""
+    """Whether the last such element lies within the visible part of the conversation."""
     return bool(
         page.evaluate(
             """(selector) => {

@@ -66,7 +66,7 @@ def test_idle_time_before_a_job_is_no_work_of_it(monkeypatch: pytest.MonkeyPatch
         assert clock.work(priority, 1.0) == pytest.approx(pacing.WAIT_PER_WORK)
 
 
-def test_the_scheduled_jobs_begin_their_clocks_anew(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_scheduled_job_starts_its_clock_again(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
     priority = app.engine.priority
     at_work, begun = priority.at_work, list[float | None]()
 

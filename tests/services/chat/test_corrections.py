@@ -52,7 +52,9 @@ def test_yes_makes_the_traces_of_a_confirmed_revision(talk: AppServices) -> None
     reply = ask(talk, NO, first.conversation_id)
     talk.feedback.better(reply.id)
     assert pending(talk) == [("lose", QUESTION, first.text, "confirmed"), ("win", QUESTION, reply.text, "confirmed")]
-    assert all(len(t.prompt) == 1 for t in talk.engine.store.traces())  # no hint in them, and nothing of the talk
+    assert all(
+        len(t.prompt) == 1 for t in talk.engine.store.traces()
+    )  # no hint in them, and nothing else that was said
     after = shown(talk, reply)
     assert after.verdict == "better" and not after.can_be_learned
     assert not shown(talk, first).can_be_hinted and not shown(talk, first).can_be_written
