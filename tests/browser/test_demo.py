@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.driver import ROUND_MS, App, Visitor
+
+pytestmark = pytest.mark.browser
 
 
 def test_the_demonstration_asks_answers_pauses_and_leaves_no_trace(visitor: Visitor, app: App) -> None:

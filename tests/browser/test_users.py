@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 from services.accounts.users_file import add_user
 from tests.browser.driver import App, Visitor
 
+pytestmark = pytest.mark.browser
+
 LogIn = Callable[[str], Visitor]
 PASSWORD = "a long password"
 
