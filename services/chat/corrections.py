@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from feedback_store import Message
 from services.chat.conversation_tree import prompt_up_to, standing_reply
 from services.chat.revisions import Revision
 from spear_core.inference.corrections import FollowUp, Sign, cue, is_correction
 from spear_core.inference.revision_requests import stated
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.settings import ModelSettings
 from spear_core.models.thoughts import answer_of
 from spear_core.training.traces import Encoder
@@ -38,7 +38,7 @@ class Correction:
         says = stated(self.revision.attempts, self.follow_up.question)
         return self.revision.settings.revise_by_request_only and says is not None
 
-    def is_one(self, model: Any, encoder: Encoder) -> bool:
+    def is_one(self, model: CausalModel, encoder: Encoder) -> bool:
         """Whether the model finds that the message is a correction. It is asked only where the words do not say so."""
         return is_correction(model, encoder, self.follow_up)
 

@@ -10,6 +10,7 @@ from typing import Any
 from spear_core.inference.hints import Hint
 from spear_core.inference.revision_requests import request_messages, stated, without_introduction
 from spear_core.inference.stated_answers import Asked, Candidate, stated_revisions
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.settings import ModelSettings
 from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import normalised
@@ -36,7 +37,7 @@ class Revision:
             return None
         return stated(self.attempts, self.prompt[-1]["content"])
 
-    def candidates(self, model: Any, encoder: Encoder, is_unwanted: Any = lambda: False) -> list[Candidate]:
+    def candidates(self, model: CausalModel, encoder: Encoder, is_unwanted: Any = lambda: False) -> list[Candidate]:
         """Sentences that say the stated answer, the best first; none where no hint states one."""
         if self.hint is None:
             return []

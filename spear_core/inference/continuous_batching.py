@@ -18,6 +18,7 @@ import torch
 from spear_core.inference.generate import ReplySettings, raise_failure
 from spear_core.inference.generation import Decoder, Finish, Request, Row
 from spear_core.inference.prefix_cache import Prefix, PrefixCache
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import decode_reply
 from spear_core.training.traces import Messages
 
@@ -31,7 +32,7 @@ IDLE_SECONDS = 10.0  # after which the thread ends; the next reply starts anothe
 class _Asked:
     """One reply that is waited for."""
 
-    model: Callable[[], Any]  # called when its turn has come: the model that writes it
+    model: Callable[[], CausalModel]  # called when its turn has come: the model that writes it
     request: Request
     stops: tuple[threading.Event, ...]
     prefixes: PrefixCache
@@ -48,7 +49,7 @@ class _Asked:
     def width(self) -> int:
         return len(self.request.prompt) + self.request.max_new_tokens
 
-    def request_to(self, model: Any) -> Request:
+    def request_to(self, model: CausalModel) -> Request:
         """What the engine is asked for, by this model, which may have computed a part of the prompt already."""
         request = replace(self.request, on_token=self.unread.put, is_unwanted=lambda: self.is_unwanted)
         conversation = self.conversation
@@ -115,7 +116,7 @@ class ContinuousBatching:
 
     def stream(
         self,
-        model: Callable[[], Any],
+        model: Callable[[], CausalModel],
         tokenizer: Any,
         messages: Messages,
         settings: ReplySettings,
@@ -199,8 +200,8 @@ def _one_step(batches: list[_Batch], joining: Sequence[_Asked]) -> list[_Batch]:
     return [batch for batch in batches if batch.asked]
 
 
-def _by_model(joining: Sequence[_Asked]) -> list[tuple[Any, list[_Asked]]]:
-    of_model: dict[int, tuple[Any, list[_Asked]]] = {}
+def _by_model(joining: Sequence[_Asked]) -> list[tuple[CausalModel, list[_Asked]]]:
+    of_model: dict[int, tuple[CausalModel, list[_Asked]]] = {}
     for asked in joining:
         if asked.is_unwanted:
             asked.end(Finish.STOPPED)

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 from spear_core.inference import correction_words as words_of
 from spear_core.inference.answer_sentences import last_question
 from spear_core.inference.hint_words import KINDS_OF_THING, SMALL_WORDS, known_word, plain_words, stem
 from spear_core.inference.hints import HintKind, read_hint
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import padding_token_id
 from spear_core.training.scoring import score_rows
 from spear_core.training.traces import Encoder, Messages
@@ -116,7 +116,7 @@ def _of_answer(
     return Sign.WEAK if len(words) <= MOST_PHRASE_WORDS and not {*words} & words_of.REACTIONS else Sign.NONE
 
 
-def information(model: Any, encoder: Encoder, follow_up: FollowUp) -> float:
+def information(model: CausalModel, encoder: Encoder, follow_up: FollowUp) -> float:
     """What the question says about the message's answer, in nats per token: how much it reads as an answer to it."""
     answer = read_hint(follow_up.message, follow_up.question).answer or follow_up.message
     asked: list[Messages] = [[{"role": "user", "content": text}] for text in (follow_up.question, GREETING)]
@@ -124,7 +124,7 @@ def information(model: Any, encoder: Encoder, follow_up: FollowUp) -> float:
     return rows[0].mean_logp - rows[1].mean_logp
 
 
-def is_correction(model: Any, encoder: Encoder, follow_up: FollowUp, least: float = MIN_INFORMATION) -> bool:
+def is_correction(model: CausalModel, encoder: Encoder, follow_up: FollowUp, least: float = MIN_INFORMATION) -> bool:
     """Strong cues alone; weak ones where the model agrees. The model is not asked where there is no cue."""
     sign = cue(follow_up)
     return sign is Sign.STRONG or (sign is Sign.WEAK and information(model, encoder, follow_up) >= least)

@@ -17,6 +17,7 @@ from torch import Tensor
 from spear_core.inference.prefix_cache import Prefix
 from spear_core.inference.row_states import Rows, begin
 from spear_core.inference.token_choice import Choice, Chooser, choose_all
+from spear_core.models.causal_model import CausalModel
 
 REFILL_SHARE = 0.25  # of the batch that must be free before new prompts are taken in: each time costs a forward
 
@@ -118,7 +119,7 @@ class Row:
 class Decoder:
     """Rows of one model. Not thread-safe: one thread drives it."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: CausalModel) -> None:
         self.model = model
         self.rows: list[Row] = []
         self._states: Rows | None = None
@@ -185,7 +186,11 @@ def _settle(rows: Sequence[Row], states: Rows, logits: Tensor) -> list[Row]:
 
 
 def generate(
-    model: Any, requests: Sequence[Request], *, batch_size: int = 32, priority: Callable[[], None] = lambda: None
+    model: CausalModel,
+    requests: Sequence[Request],
+    *,
+    batch_size: int = 32,
+    priority: Callable[[], None] = lambda: None,
 ) -> list[Generated]:
     """All replies, in the requests' order, at most `batch_size` of them together; computed in this thread.
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import Tensor
+
+from spear_core.models.causal_model import CausalModel
 
 MOST_CELLS = 8_192  # tokens kept in all: a quarter of what replies under way may hold (continuous_batching.py)
 
@@ -38,9 +39,9 @@ class PrefixCache:
     def __init__(self, most_cells: int = MOST_CELLS) -> None:
         self._most_cells = most_cells
         self._lock = threading.Lock()
-        self._of_model: WeakKeyDictionary[Any, dict[str, Prefix]] = WeakKeyDictionary()
+        self._of_model: WeakKeyDictionary[CausalModel, dict[str, Prefix]] = WeakKeyDictionary()
 
-    def put(self, model: Any, conversation: str, prefix: Prefix) -> None:
+    def put(self, model: CausalModel, conversation: str, prefix: Prefix) -> None:
         with self._lock:
             kept = self._of_model.setdefault(model, {})
             kept.pop(conversation, None)
@@ -49,7 +50,7 @@ class PrefixCache:
             while cells > self._most_cells:
                 cells -= len(kept.pop(next(iter(kept))).tokens)
 
-    def find(self, model: Any, conversation: str, prompt: Sequence[int]) -> Prefix | None:
+    def find(self, model: CausalModel, conversation: str, prompt: Sequence[int]) -> Prefix | None:
         """What the prompt begins with; None where that is less than half of it. One token at least is left to compute."""
         with self._lock:
             kept = self._of_model.get(model, {})

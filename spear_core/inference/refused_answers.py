@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import encode_no_thought
 from spear_core.training.scoring import score
 from spear_core.training.traces import Encoder, Messages
@@ -15,7 +15,9 @@ SURE = 0.95  # probability of a whole refused answer's least certain token above
 
 
 @torch.no_grad()
-def least_certain_prefix(model: Any, encoder: Encoder, pad_id: int, asked: Messages, refused: str) -> list[int] | None:
+def least_certain_prefix(
+    model: CausalModel, encoder: Encoder, pad_id: int, asked: Messages, refused: str
+) -> list[int] | None:
     """A refused answer's tokens up to the one that the model, asked so, is least certain of.
 
     None for an empty answer, and where the model is sure of every token: what it would be made to say is no word at all.

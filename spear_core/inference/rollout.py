@@ -9,6 +9,7 @@ from typing import Any
 from spear_core.inference.continuous_batching import before_stop
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import Finish, generate
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import decode_reply
 from spear_core.training.traces import Messages
 
@@ -23,7 +24,7 @@ class Reply:
 
 
 def sample_replies(
-    model: Any,
+    model: CausalModel,
     tokenizer: Any,
     prompts: Sequence[Messages],
     settings: ReplySettings,
@@ -49,7 +50,7 @@ def sample_replies(
 
 
 def replies(
-    model: Any,
+    model: CausalModel,
     tokenizer: Any,
     prompts: Sequence[Messages],
     *,
@@ -70,6 +71,6 @@ def replies(
     return [[reply.text for reply in of_prompt] for of_prompt in made]
 
 
-def answer_all(model: Any, tokenizer: Any, prompts: Sequence[Messages], **how: Any) -> list[str]:
+def answer_all(model: CausalModel, tokenizer: Any, prompts: Sequence[Messages], **how: Any) -> list[str]:
     """One reply to each prompt; the arguments of `replies`."""
     return [first for first, *_ in replies(model, tokenizer, prompts, **how)]

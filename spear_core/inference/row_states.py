@@ -22,6 +22,7 @@ from transformers.cache_utils import DynamicLayer
 from spear_core.errors import one_line
 from spear_core.inference.fused_model import FusedModel
 from spear_core.inference.prefix_cache import Prefix
+from spear_core.models.causal_model import CausalModel
 
 log = logging.getLogger(__name__)
 MOST_TOKENS_AT_ONCE = 2048  # of prompts in one forward pass, for the memory of its activations
@@ -48,7 +49,7 @@ class Rows(Protocol):
 
 
 def begin(
-    model: Any, prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None], rooms: Sequence[int]
+    model: CausalModel, prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None], rooms: Sequence[int]
 ) -> tuple[Rows, Tensor]:
     """Compute the prompts, but not what is `known` of them: the rows, and the logits (B, V) after them.
 
@@ -152,13 +153,13 @@ class FusedRows:
 class PaddedRows:
     """Rows over one cache, padded on the left. `seen` (B, T) marks what of the cache is a row's own."""
 
-    model: Any
+    model: CausalModel
     cache: DynamicCache
     seen: Tensor
 
     @classmethod
     def begin(
-        cls, model: Any, prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None]
+        cls, model: CausalModel, prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None]
     ) -> tuple[PaddedRows, Tensor] | None:
         """None where the model's cache is not a plain one."""
         device = next(model.parameters()).device
@@ -280,11 +281,11 @@ class _Single:
 class SingleRows:
     """Rows of any causal model; a step costs as many forward passes as there are rows."""
 
-    model: Any
+    model: CausalModel
     rows: list[_Single]
 
     @classmethod
-    def begin(cls, model: Any, prompts: Sequence[Sequence[int]]) -> tuple[SingleRows, Tensor]:
+    def begin(cls, model: CausalModel, prompts: Sequence[Sequence[int]]) -> tuple[SingleRows, Tensor]:
         made = cls(model, [])
         logits = []
         for prompt in prompts:

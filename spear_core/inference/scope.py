@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import encode_prompt, encode_text
 from spear_core.training.neighbours import content_words, words_of
 from spear_core.training.traces import Encoded, Messages
@@ -110,7 +111,7 @@ class Taught:
 class SubjectTest:
     """Whether a question is about what was taught, by the base model's own expectation of its words."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: CausalModel, tokenizer: Any) -> None:
         self._model, self._tokenizer = model, tokenizer
         empty, other = (self._prompt(text) for text in ("a", "b"))
         self._after = _common(empty[::-1], other[::-1])

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -21,6 +20,7 @@ from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import generate
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.hints import Hint, capitalised, case_variants
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import decode_reply, encode_no_thought, encode_prompt, encode_text, padding_token_id
 from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import normalised
@@ -80,7 +80,7 @@ class Asked:
 
 
 def stated_revisions(
-    model: Any,
+    model: CausalModel,
     encoder: Encoder,
     asked: Asked,
     hint: Hint,
@@ -121,7 +121,7 @@ def stated_revisions(
 
 
 @torch.inference_mode()
-def _as_written(model: Any, encoder: Encoder, asked: Asked, answer: str) -> str:
+def _as_written(model: CausalModel, encoder: Encoder, asked: Asked, answer: str) -> str:
     """The answer with the capital letters that the model itself would give it."""
     variants = case_variants(answer)
     if len(variants) == 1:
@@ -132,7 +132,7 @@ def _as_written(model: Any, encoder: Encoder, asked: Asked, answer: str) -> str:
 
 
 @torch.inference_mode()
-def _best_heads(model: Any, encoder: Encoder, asked: Asked, answer: str) -> list[str]:
+def _best_heads(model: CausalModel, encoder: Encoder, asked: Asked, answer: str) -> list[str]:
     """Beginnings of the refused reply after which the model, told the answer, is readiest to say it."""
     tokenizer = encoder.tokenizer
     heads = sentences.endings(asked.refused[-1], asked.question)
@@ -149,7 +149,7 @@ def _best_heads(model: Any, encoder: Encoder, asked: Asked, answer: str) -> list
     return sorted(places, key=lambda head: float(ready[places[head]]), reverse=True)[:HEADS_SCORED]
 
 
-def _written(model: Any, encoder: Encoder, asked: Asked, answer: str, is_unwanted: Callable[[], bool]) -> str:
+def _written(model: CausalModel, encoder: Encoder, asked: Asked, answer: str, is_unwanted: Callable[[], bool]) -> str:
     """The model's own sentence; it does not begin with the answer, as that sentence is there already."""
     tokenizer = encoder.tokenizer
     bias = CopyBias(tokenizer, answer, [*SCAFFOLDING, answer, capitalised(answer)])
@@ -176,7 +176,7 @@ def _is_fit(text: str, answer: str, rejected: str, refused: Collection[str]) -> 
 
 
 @torch.inference_mode()
-def _scored(model: Any, encoder: Encoder, asked: Asked, answer: str, fit: dict[str, str]) -> list[Candidate]:
+def _scored(model: CausalModel, encoder: Encoder, asked: Asked, answer: str, fit: dict[str, str]) -> list[Candidate]:
     texts = list(fit)
     if not texts:
         return []
