@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from feedback_store.database import now_utc, to_json
 from feedback_store.errors import StoreError, TracesWithdrawn
+from feedback_store.figures import ProofRecord, RoundFigures
 from feedback_store.records import Adapter, NewAdapter
 from feedback_store.rounds import Rounds
 
@@ -19,9 +19,9 @@ class Adapters(Rounds):
         round_id: int,
         adapter: NewAdapter,
         *,
-        figures: Mapping[str, Any],
+        figures: RoundFigures,
         verdict: str,
-        proof: Mapping[str, Any] | None,
+        proof: ProofRecord | None,
         replayed: int,
         trained_ids: Collection[str] | None = None,
     ) -> Adapter:
@@ -223,7 +223,7 @@ class Adapters(Rounds):
             "sha256": adapter.sha256,
             "round_id": round_id,
             "status": "kept",
-            "figures": to_json(adapter.figures),
+            "figures": to_json(adapter.figures.to_dict()),
             "created_at_utc": now_utc(),
         }
         self._insert("adapters", row)

@@ -18,11 +18,20 @@ from sqlite_utils import Database
 
 from feedback_store.connection import Connection
 from feedback_store.errors import UnknownRecord
+from feedback_store.figures import read_figures, read_proof
 
 R = TypeVar("R")
 
-_JSON_COLUMNS = frozenset({"prompt", "figures", "proof", "data"})
-_BOOL_COLUMNS = frozenset({"learn", "complete", "pinned"})
+# How columns are read that hold other than plain values, whichever record has them
+_READ_COLUMN: dict[str, Callable[[Any], Any]] = {
+    "prompt": json.loads,
+    "data": json.loads,
+    "figures": read_figures,
+    "proof": read_proof,
+    "learn": bool,
+    "complete": bool,
+    "pinned": bool,
+}
 _SURROGATES = re.compile("[\ud800-\udfff]")  # UTF-8, and so SQLite, cannot hold them
 
 
@@ -50,8 +59,7 @@ def clean(value: object) -> object:
 @cache
 def _reading(cls: type) -> list[tuple[str, Callable[[Any], Any] | None]]:
     """The columns of a record in the order of its fields, and what turns a column's value into the field's."""
-    of_column = dict.fromkeys(_JSON_COLUMNS, json.loads) | dict.fromkeys(_BOOL_COLUMNS, bool)
-    return [(column.name, of_column.get(column.name)) for column in fields(cls)]
+    return [(column.name, _READ_COLUMN.get(column.name)) for column in fields(cls)]
 
 
 def to_record(cls: type[R], row: Mapping[str, Any]) -> R:

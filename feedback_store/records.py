@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from feedback_store.errors import StoreError
+from feedback_store.figures import ProofRecord, RoundFigures
 
 Role = Literal["system", "user", "assistant"]
 # `default`: a system message that the conversation did not choose itself
@@ -168,9 +169,9 @@ class Round:
     wins: int  # claimed at the start
     loses: int
     replayed: int
-    figures: dict[str, Any]
+    figures: RoundFigures
     verdict: str
-    proof: dict[str, Any] | None
+    proof: ProofRecord | None
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class NewAdapter:
     parent_version: int
     folder: str  # relative to the data folder
     sha256: str
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: RoundFigures = RoundFigures()
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ class Adapter:
     round_id: int | None  # None: it came from a merge
     status: AdapterStatus
     pinned: bool
-    figures: dict[str, Any]
+    figures: RoundFigures
     created_at_utc: str
 
 

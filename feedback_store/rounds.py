@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from feedback_store.database import now_utc, to_json
 from feedback_store.errors import StoreError
+from feedback_store.figures import ProofRecord, RoundFigures
 from feedback_store.records import ROUND_ENDS, Round, Trace, require
 from feedback_store.traces import WAITING, Traces
 
@@ -62,15 +63,15 @@ class Rounds(Traces):
         status: str,
         *,
         adapter_version: int | None = None,
-        figures: Mapping[str, Any] | None = None,
+        figures: RoundFigures | None = None,
         verdict: str = "",
-        proof: Mapping[str, Any] | None = None,
+        proof: ProofRecord | None = None,
         replayed: int = 0,
     ) -> Round:
         """End a running round. Its claimed traces become trained (promoted) or skipped (discarded), or pending again.
 
-        `promoted` makes no adapter active: `promote` does that. `figures` and `proof` must be plain JSON. Raises
-        UnknownRecord, and StoreError for another status or a round that has ended.
+        `promoted` makes no adapter active: `promote` does that. Raises UnknownRecord, and StoreError for another
+        status or a round that has ended.
         """
         require("round status", status, ROUND_ENDS)
         with self._transaction(write=True):
@@ -96,9 +97,9 @@ class Rounds(Traces):
                     now_utc(),
                     adapter_version,
                     replayed,
-                    to_json(dict(figures or {})),
+                    to_json(figures.to_dict() if figures else {}),
                     verdict,
-                    to_json(None if proof is None else dict(proof)),
+                    to_json(proof.to_dict() if proof else None),
                     round_id,
                 ],
             )

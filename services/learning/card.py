@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from feedback_store import Round, Trace
+from feedback_store import ProofRecord, Round, Trace
 from feedback_store.records import TraceStatus
 from services.views import ChangedAnswerView, LearnedStatus, LearnedView, Phase, Proof
 from spear_core.models.thoughts import answer_of
@@ -83,37 +82,39 @@ def counted(claimed: Sequence[Trace], replayed: int) -> str:
     return f"{said}, {replayed} earlier to keep in mind." if replayed else f"{said}."
 
 
-def proof_record(result: RoundResult, taught: Sequence[Trace]) -> dict[str, Any] | None:
+def proof_record(result: RoundResult, taught: Sequence[Trace]) -> ProofRecord | None:
     """The proof as the store keeps it: before is the reply that the person rejected, where there is one."""
     if result.proof is None:
         return None
     prompt, before, after = result.proof
     about = [t for t in taught if t.prompt == list(prompt)]
     seen = [t.completion for t in about if t.side == "lose"]
-    return {
-        "prompt": prompt[-1]["content"],
-        "before": answer_of(seen[-1] if seen else before),
-        "after": answer_of(after),
-        "was_seen": bool(seen),
-        "conversation_id": next((t.conversation_id for t in about if t.conversation_id), ""),
-    }
+    return ProofRecord(
+        prompt=prompt[-1]["content"],
+        before=answer_of(seen[-1] if seen else before),
+        after=answer_of(after),
+        was_seen=bool(seen),
+        conversation_id=next((t.conversation_id for t in about if t.conversation_id), ""),
+    )
 
 
 def proof_of(last: Round | None, version: int) -> Proof | None:
     """The proof of the adapter that serves; none once it is undone."""
     if last is None or last.proof is None or last.status != "promoted" or last.adapter_version != version:
         return None
-    return Proof(**last.proof, before_version=last.parent_version, after_version=version)
+    kept = last.proof
+    return Proof(
+        kept.prompt, kept.before, kept.after, last.parent_version, version, kept.conversation_id, kept.was_seen
+    )
 
 
 def checked_of(last: Round | None) -> tuple[int, tuple[ChangedAnswerView, ...]]:
     """How many answers the last round's check compared, and those that changed."""
-    gate = (last.figures.get("gate") or {}) if last is not None else {}
-    changed = tuple(
-        ChangedAnswerView(c["question"], c["before"], c["after"], c["kind"], c["leaks"])
-        for c in gate.get("changed", ())
-    )
-    return gate.get("checked", 0), changed
+    gate = last.figures.gate if last is not None else None
+    if gate is None:
+        return 0, ()
+    changed = tuple(ChangedAnswerView(c.question, c.before, c.after, c.kind, c.leaks) for c in gate.changed or ())
+    return gate.checked or 0, changed
 
 
 NO_ANSWER: LearnedStatus = "no answer"

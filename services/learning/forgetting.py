@@ -18,7 +18,7 @@ REBUILD = "rebuild_queue"
 
 
 class Forgetting:
-    """The caller holds the round lock while it forgets or trains."""
+    """Forgets, and remembers which rounds are to be trained again. Both raise RuntimeError without the round lock."""
 
     def __init__(self, engine: Engine, lineage: Lineage) -> None:
         self._engine = engine
@@ -30,6 +30,7 @@ class Forgetting:
 
         So for every base model that was taught it. Returns what that did to the present one.
         """
+        self._lineage.lock.require()
         trained = [t for s in subjects for t in self._store.traces(status="trained", subject_id=s)]
         undone: list[Adapter] = []
         queue: list[dict[str, Any]] = []
@@ -73,6 +74,7 @@ class Forgetting:
 
     def rebuilt(self) -> None:
         """The first of those that wait is done."""
+        self._lineage.lock.require()
         with self._store.transaction():
             queue = self._store.setting(REBUILD, [])
             queue.remove(self.waiting()[0])

@@ -9,8 +9,9 @@ import zlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from feedback_store import Adapter, NewAdapter, Round, Trace
+from feedback_store import Adapter, NewAdapter, ProofRecord, Round, RoundFigures, Trace
 from services.engine import Engine
+from services.learning.round_lock import RoundLock
 from services.views import AdapterView, VersionStatus
 from spear_core.config import SpearConfig
 from spear_core.errors import AdapterInvalid, ConfigError, SpearError
@@ -22,9 +23,10 @@ RECENT_KEPT = 20  # newest versions that pruning never touches
 
 
 class Lineage:
-    """Keeps store, files and serving model in step. The caller holds the round lock while it changes anything."""
+    """Keeps store, files and serving model in step. What changes one of them raises RuntimeError without the round lock."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, lock: RoundLock) -> None:
+        self.lock = lock
         self._engine = engine
         self._store = engine.store
         self.state: AdapterState | None = None  # of what serves; None is the base model
@@ -71,6 +73,7 @@ class Lineage:
 
         Raises ConfigError as `check_shape`; nothing has changed then.
         """
+        self.lock.require()
         base, version = self._engine.base, self.version
         self.check_shape(base, self._engine.config)
         while True:
@@ -91,30 +94,53 @@ class Lineage:
         return next((adapter.version for adapter in below if adapter.status != "pruned"), 0)
 
     def promote(
-        self, round_: Round, trace_ids: Collection[str], state: AdapterState, figures: dict[str, Any], **words: Any
+        self,
+        round_: Round,
+        trace_ids: Collection[str],
+        state: AdapterState,
+        figures: RoundFigures,
+        *,
+        verdict: str,
+        proof: ProofRecord | None,
+        replayed: int,
     ) -> int:
         """Write the adapter, make it active, serve it: in this order, so that a kill leaves the old one or the new one.
 
         Raises TracesWithdrawn where one of the traces was taken back meanwhile. Returns the new version.
         """
+        self.lock.require()
         new = self._write(state, round_.parent_version, figures, round=round_.id, traces=list(trace_ids))
-        self._store.promote(round_.id, new, figures=figures, trained_ids=list(trace_ids), **words)
+        self._store.promote(
+            round_.id,
+            new,
+            figures=figures,
+            verdict=verdict,
+            proof=proof,
+            replayed=replayed,
+            trained_ids=list(trace_ids),
+        )
         return self._serve(state, new.version)
 
-    def adopt(self, state: AdapterState, figures: dict[str, Any]) -> int:
+    def adopt(self, state: AdapterState, figures: RoundFigures) -> int:
         """The same for an adapter that no round made: a merge with peers', or one that was brought along."""
+        self.lock.require()
         new = self._write(state, self.version, figures)
         self._store.add_adapter(new)
         return self._serve(state, new.version)
 
-    def _write(self, state: AdapterState, parent: int, figures: dict[str, Any], **made_by: Any) -> NewAdapter:
+    def _write(self, state: AdapterState, parent: int, figures: RoundFigures, **made_by: Any) -> NewAdapter:
         engine, base = self._engine, self._engine.base
-        if "gate" in figures:  # an adapter's folder may be handed on: it quotes nobody
-            figures = {**figures, "gate": {k: v for k, v in figures["gate"].items() if k != "changed"}}
+        figures = figures.without_quotations()
         version = self._store.next_version(base)
         folder = engine.adapter_folder(version)
-        manifest = {"base": base, "version": version, "parent_version": parent, **made_by, "figures": figures}
-        manifest["lora_layers"] = engine.config.lora_layers
+        manifest = {
+            "base": base,
+            "version": version,
+            "parent_version": parent,
+            **made_by,
+            "figures": figures.to_dict(),
+            "lora_layers": engine.config.lora_layers,
+        }
         sha256 = save_adapter(
             folder, state, lora_config(engine.config, engine.shared_models.base), engine.loaded.name, manifest
         )
@@ -128,6 +154,7 @@ class Lineage:
 
     def roll_back(self) -> int:
         """Serve the previous version again. Raises SpearError where there is none."""
+        self.lock.require()
         if not self.version:
             raise SpearError("There is no adapter to undo: this is the model as it came.")
         self._store.roll_back(self._engine.base)
@@ -136,6 +163,7 @@ class Lineage:
 
     def restore(self, version: int) -> int:
         """Serve a version again that was taken back. Raises SpearError where its files are gone, UnknownRecord."""
+        self.lock.require()
         status = self._store.adapter(self._engine.base, version).status
         if status != "rolled_back":
             raise SpearError(
@@ -163,6 +191,7 @@ class Lineage:
         Of the older ones those stay whose number has a whole power of two of the distance to the newest: a history
         that thins out. Returns how many were deleted.
         """
+        self.lock.require()
         base, active = self._engine.base, self.version
         adapters = self._store.adapters(base)
         newest = adapters[0].version if adapters else 0
@@ -179,6 +208,7 @@ class Lineage:
 
     def delete_versions(self, adapters: Collection[Adapter]) -> None:
         """Delete the files of versions that must not come back, of whichever base model."""
+        self.lock.require()
         for adapter in adapters:
             self._store.set_pinned(adapter.base, adapter.version, False)
             self._store.mark_pruned(adapter.base, adapter.version)
@@ -186,6 +216,7 @@ class Lineage:
 
     def delete_unknown_files(self) -> None:
         """Delete adapter folders that no row knows: a kill between writing and promoting leaves one."""
+        self.lock.require()
         folder = self._engine.adapter_folder(1).parent
         known = {self._engine.data_folder / a.folder for a in self._store.adapters(self._engine.base)}
         for child in folder.iterdir() if folder.is_dir() else ():
@@ -203,11 +234,11 @@ class Lineage:
         for a in self._store.adapters(self._engine.base):
             made_by = rounds.get(a.round_id) if a.round_id is not None else None
             status: VersionStatus = "live" if a.version == active else a.status
-            merge = a.figures.get("merge", {})
-            words, wins, loses = (
-                (made_by.verdict, made_by.wins, made_by.loses) if made_by else (merge.get("words", ""), 0, 0)
-            )
-            source = "" if made_by else str(a.figures.get("source", "merged"))
+            figures = a.figures
+            words, wins, loses = figures.merge.words if figures.merge else "", 0, 0
+            if made_by:
+                words, wins, loses = made_by.verdict, made_by.wins, made_by.loses
+            source = "" if made_by else figures.source or "merged"
             views.append(
                 AdapterView(
                     a.version,
@@ -219,9 +250,9 @@ class Lineage:
                     loses,
                     a.pinned,
                     source,
-                    steps=int(a.figures.get("steps") or 0),
-                    seconds=a.figures.get("round_seconds"),
-                    drift=(a.figures.get("after") or {}).get("probe_changed"),
+                    steps=figures.steps or 0,
+                    seconds=figures.round_seconds,
+                    drift=figures.after.probe_changed if figures.after else None,
                 )
             )
         return views

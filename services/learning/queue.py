@@ -19,7 +19,7 @@ MOST_SHARE = 0.95  # of the bar, before a round has ended
 
 def usual_seconds(rounds: Sequence[Round]) -> float | None:
     """How long a training takes: the median of those that ended by themselves; None where there was none."""
-    took = [float(r.figures["round_seconds"]) for r in rounds if r.figures.get("round_seconds")]
+    took = [r.figures.round_seconds for r in rounds if r.figures.round_seconds]
     return median(took) if took else None
 
 

@@ -242,6 +242,6 @@ def _is_meant_for_everything(store: Store, base: str, version: int) -> bool:
     """A preference of style concerns all replies, and what peers taught is known to them alone."""
     lineage = store.lineage(base, version)
     return any(
-        (adapter.round_id is None and adapter.figures.get("source") != CONSOLIDATED) or adapter.figures.get("wishes")
+        (adapter.round_id is None and adapter.figures.source != CONSOLIDATED) or bool(adapter.figures.style_preferences)
         for adapter in lineage
     )
