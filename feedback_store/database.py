@@ -1,4 +1,4 @@
-"""What every part of the store is built on: transactions, statements, and rows as records. Knows nothing of what is stored."""
+"""The base of all parts of the store: transactions, statements, and rows as records."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def new_id() -> str:
 
 def to_json(value: object) -> str:
     """JSON with sorted keys, so that equal prompts are equal strings."""
-    # Sorted keys: equal prompts are equal strings. Not ASCII: `clean` must see the surrogates.
+    # ensure_ascii would escape surrogates, so that `clean` could not replace them
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
@@ -83,7 +83,7 @@ class Records:
         return self._connection.db
 
     def close(self) -> None:
-        """Close the file, once those who read are done. Harmless when closed; any later call raises StoreUnavailable."""
+        """Close the file once running reads have ended. May be called twice; any later call raises StoreUnavailable."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -95,21 +95,21 @@ class Records:
         self.close()
 
     def _transaction(self, *, write: bool, flushed: bool = True) -> AbstractContextManager[None]:
-        """One transaction; inside another one of this thread it joins that one. See Connection.transaction."""
+        """A transaction; inside another one of this thread it is part of that one. See Connection.transaction."""
         return self._connection.transaction(write=write, flushed=flushed)
 
     @contextmanager
     def transaction(self, *, flushed: bool = True) -> Iterator[None]:
-        """What is written inside is stored whole or not at all. Short work only: other writers wait meanwhile.
+        """One transaction for all that is written inside. Keep it short: other writers wait.
 
-        `flushed` False: a kill cannot take it back, but a power cut can, until something later is flushed.
+        With `flushed` False it does not wait for the disk: it survives a kill, but not a power cut before the next flush.
         """
         with self._transaction(write=True, flushed=flushed):
             yield
 
     @contextmanager
     def at_one_moment(self) -> Iterator[None]:
-        """What is read inside is of one moment, and a single transaction. Nothing can be written meanwhile."""
+        """One read transaction, so that everything read inside is consistent. Nothing may be written inside."""
         with self._transaction(write=False):
             yield
 
@@ -127,7 +127,7 @@ class Records:
 
     def _rows(self, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
         # Not Database.query, which opens a savepoint around every SELECT
-        # Closed also after an error, or the connection would go on reading what was there at that moment
+        # An open cursor after an error would keep the connection's read transaction open
         with closing(self._connection.current.execute(sql, [clean(p) for p in params])) as cursor:
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
@@ -141,7 +141,7 @@ class Records:
         return [to_record(cls, row) for row in self._rows(sql, params)]
 
     def _record(self, cls: type[R], sql: str, params: Sequence[object]) -> R:
-        """The one record that `sql` finds. Raises UnknownRecord."""
+        """The first record that `sql` finds. Raises UnknownRecord."""
         found = self._records(cls, sql, params)
         if not found:
             raise UnknownRecord(f"no {cls.__name__.lower()} {' '.join(map(str, params))} in the store")

@@ -1,4 +1,4 @@
-"""Learning rounds: a round claims traces, and marks or releases them when it ends. Adapters are in adapters.py."""
+"""Learning rounds: a round claims traces, and marks or releases them at its end. Adapters are in adapters.py."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ from feedback_store.traces import WAITING, Traces
 
 
 class Rounds(Traces):
-    """The part of the store that the trainer needs."""
+    """The part of the store for learning rounds."""
 
     def claim_round(
         self, base: str, parent_version: int, only: Collection[str] | None = None, most: int | None = None
     ) -> tuple[Round, list[Trace]] | None:
-        """Start a round on every pending trace of `base` that may train, oldest first.
+        """Start a round: claim pending traces of `base` that may train, and return them oldest first.
 
-        Of more than `most` traces the round takes about so many, and the rest waits for the next one: first what
-        corrects a reply, then thumbs-up, then replies that were only rejected; all that is said on one prompt together.
-        `only` names the traces instead (pending or rolled back): the rebuilding after a forgetting claims what an
-        earlier round trained. None when there is no win among them: losing traces alone never start a round. No trace
-        is ever claimed twice, whichever thread or process asks.
+        No trace is claimed twice, whichever thread or process asks.
+
+        Args:
+            base: fingerprint of the base model.
+            parent_version: the adapter that the round trains on top of.
+            only: ids of pending or rolled-back traces to claim instead, for training again after a forgetting.
+            most: about how many traces to take. Corrections come first, then thumbs-up, then rejected replies; all
+                traces on one prompt stay together.
+
+        Returns:
+            The round and its traces; None where there is no win among them, because losing traces alone start no round.
         """
         with self._transaction(write=True):
             if only is None:
@@ -130,7 +136,7 @@ class Rounds(Traces):
             )
 
     def taught_in(self, round_id: int, besides: Collection[str] = ()) -> list[tuple[str, str]]:
-        """(trace id, side) of what a round trained, oldest first, without what is about the replies `besides`."""
+        """(trace id, side) of the traces that a round trained, oldest first, without those about the replies `besides`."""
         with self._transaction(write=False):
             rows = self._rows(
                 "SELECT id, side FROM traces WHERE round_id = ? AND status = 'trained' AND (subject_id IS NULL "
@@ -140,17 +146,17 @@ class Rounds(Traces):
             return [(row["id"], row["side"]) for row in rows]
 
     def round(self, round_id: int) -> Round:
-        """Raises UnknownRecord."""
+        """One round. Raises UnknownRecord."""
         with self._transaction(write=False):
             return self._record(Round, "SELECT * FROM rounds WHERE id = ?", [round_id])
 
     def rounds(self, base: str, limit: int = 50) -> list[Round]:
-        """Newest first."""
+        """The `limit` newest rounds, newest first."""
         with self._transaction(write=False):
             return self._records(Round, "SELECT * FROM rounds WHERE base = ? ORDER BY id DESC LIMIT ?", [base, limit])
 
     def last_round(self, base: str) -> Round | None:
-        """The newest, running or ended."""
+        """The newest round, running or ended; None where there is none."""
         return next(iter(self.rounds(base, limit=1)), None)
 
     def _require_running(self, round_id: int) -> Round:
@@ -161,9 +167,9 @@ class Rounds(Traces):
 
 
 def _portion(found: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """Rows of whole prompts, until there are `most`. What changes an answer is the most urgent.
+    """Rows of whole prompts, until there are `most`; corrections first.
 
-    A prompt is not divided: of contradicting words on it the newest counts, and an older one must not train after it.
+    A prompt is not divided: its newest trace counts, and an older one must not be trained after it.
     """
     of_prompt: dict[int, list[dict[str, Any]]] = {}
     for row in sorted(found, key=lambda row: row["seq"]):
@@ -174,7 +180,7 @@ def _portion(found: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
         return 2 if not sources else int(sources == {"liked"})
 
     taken: list[dict[str, Any]] = []
-    for rows in sorted(of_prompt.values(), key=urgency):  # keeps the older first
+    for rows in sorted(of_prompt.values(), key=urgency):  # sorted is stable: older ones stay first
         if len(taken) >= most:
             break
         taken += rows

@@ -1,4 +1,4 @@
-"""Versions of the adapter: which one serves, how one is promoted, undone, pinned, pruned. No training."""
+"""Versions of the adapter: which one serves; promotion, undoing, pinning and pruning. No training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spear_core.models.adapters import AdapterShape, load_adapter, lora_shape, s
 from spear_core.models.shared_base import AdapterState, lora_config
 
 log = logging.getLogger(__name__)
-RECENT_KEPT = 20  # newest versions that pruning never touches
+RECENT_KEPT = 20  # newest versions, which are never pruned
 
 
 class Lineage:
@@ -29,27 +29,29 @@ class Lineage:
         self.lock = lock
         self._engine = engine
         self._store = engine.store
-        self.state: AdapterState | None = None  # of what serves; None is the base model
-        self.complaint = ""  # a damaged adapter that had to be passed over
+        self.state: AdapterState | None = None  # tensors of the adapter that serves; None for the base model
+        self.complaint = ""  # about a damaged adapter that was skipped, for the card
 
     @property
     def version(self) -> int:
         return self._store.active_version(self._engine.base)
 
     def depth(self, version: int) -> int:
-        """How many adapters a version stands on, itself included: what a round's seed comes from."""
+        """The number of adapters in a version's lineage, including itself. Part of a round's seed."""
         return len(self._store.lineage(self._engine.base, version))
 
     def seed(self, version: int, taught: Sequence[Trace] = ()) -> int:
-        """Of what is trained on top of a version: the same for the same words from the same place, so that a forgetting
-        can be exact. Another correction gets other draws: with the depth alone, after one that is refused for its draws
-        all would be.
+        """The seed of a round on top of a version.
+
+        The same traces on the same depth give the same seed, so that training again after a forgetting is exact. Other
+        traces give another one: with the depth alone, a correction refused because of unlucky draws would be followed by
+        others with the same draws.
         """
         said = json.dumps([(t.side, t.prompt, t.completion) for t in taught])
         return self._engine.seed * 1_000_003 + self.depth(version) + zlib.crc32(said.encode())
 
     def read(self, version: int) -> AdapterState | None:
-        """The tensors of a version. Raises AdapterInvalid where its files are not what was recorded."""
+        """The tensors of a version; None for version 0. Raises AdapterInvalid where its files are damaged or changed."""
         if version == 0:
             return None
         adapter = self._store.adapter(self._engine.base, version)
@@ -69,9 +71,9 @@ class Lineage:
             )
 
     def serve_active(self) -> None:
-        """Serve the active version; where its files are damaged, the newest intact ancestor, and say so.
+        """Serve the active version, or its newest intact ancestor where its files are damaged (see `complaint`).
 
-        Raises ConfigError as `check_shape`; nothing has changed then.
+        Raises ConfigError as `check_shape`, before anything changes.
         """
         self.lock.require()
         base, version = self._engine.base, self.version
@@ -89,7 +91,7 @@ class Lineage:
         self._engine.shared_models.publish(self.state, version)
 
     def _parent_with_files(self, version: int) -> int:
-        """The nearest version below that was not pruned; 0 is the base model."""
+        """The nearest ancestor that was not pruned; 0 is the base model."""
         below = self._store.lineage(self._engine.base, version)[1:]
         return next((adapter.version for adapter in below if adapter.status != "pruned"), 0)
 
@@ -104,9 +106,21 @@ class Lineage:
         proof: ProofRecord | None,
         replayed: int,
     ) -> int:
-        """Write the adapter, make it active, serve it: in this order, so that a kill leaves the old one or the new one.
+        """Write the adapter of a round, make it active and serve it, in this order. Returns the new version.
 
-        Raises TracesWithdrawn where one of the traces was taken back meanwhile. Returns the new version.
+        A kill at any moment leaves the old or the new version active.
+
+        Args:
+            round_: running; it is promoted.
+            trace_ids: what the adapter was trained on; other traces of the round become skipped.
+            state: the adapter's tensors.
+            figures: stored with the round, and without quotations with the adapter.
+            verdict: the gate's verdict in words.
+            proof: the answers before and after.
+            replayed: how many older wins were trained again.
+
+        Raises:
+            TracesWithdrawn: one of the traces was withdrawn meanwhile.
         """
         self.lock.require()
         new = self._write(state, round_.parent_version, figures, round=round_.id, traces=list(trace_ids))
@@ -122,7 +136,7 @@ class Lineage:
         return self._serve(state, new.version)
 
     def adopt(self, state: AdapterState, figures: RoundFigures) -> int:
-        """The same for an adapter that no round made: a merge with peers', or one that was brought along."""
+        """The same for an adapter that no round made: of a merge, a consolidation or an upload. Returns its version."""
         self.lock.require()
         new = self._write(state, self.version, figures)
         self._store.add_adapter(new)
@@ -153,7 +167,7 @@ class Lineage:
         return version
 
     def roll_back(self) -> int:
-        """Serve the previous version again. Raises SpearError where there is none."""
+        """Serve the previous version again. Returns it. Raises SpearError where there is none."""
         self.lock.require()
         if not self.version:
             raise SpearError("There is no adapter to undo: this is the model as it came.")
@@ -162,34 +176,34 @@ class Lineage:
         return self.version
 
     def restore(self, version: int) -> int:
-        """Serve a version again that was taken back. Raises SpearError where its files are gone, UnknownRecord."""
+        """Serve a version that was undone again. Returns it. Raises UnknownRecord, and SpearError where it cannot be."""
         self.lock.require()
         status = self._store.adapter(self._engine.base, version).status
         if status != "rolled_back":
             raise SpearError(
                 f"v{version} cannot be restored: it was {'deleted' if status == 'pruned' else 'not undone'}."
             )
-        self.read(version)  # before anything changes
+        self.read(version)  # raises before anything changes
         self._store.restore(self._engine.base, version)
         self.serve_active()
         return self.version
 
     def undone(self) -> int:
-        """The newest version, where it was taken back and is still stored; else 0."""
+        """The newest version where it was undone and its files are kept; else 0."""
         newest = self._store.next_version(self._engine.base) - 1
         if not newest or self._store.adapter(self._engine.base, newest).status != "rolled_back":
             return 0
         return newest
 
     def pin(self, version: int, pinned: bool) -> None:
-        """A pinned version is never pruned."""
+        """Pin a version, so that it is never pruned, or unpin it. Raises UnknownRecord."""
         self._store.set_pinned(self._engine.base, version, pinned)
 
     def prune(self) -> int:
-        """Delete files of old versions: the pinned, the RECENT_KEPT newest, the active and ever fewer older ones stay.
+        """Delete files of old versions. Returns how many were deleted.
 
-        Of the older ones those stay whose number has a whole power of two of the distance to the newest: a history
-        that thins out. Returns how many were deleted.
+        The active version, pinned ones and the RECENT_KEPT newest are kept. Of older ones, half as many are kept each time
+        the distance to the newest doubles.
         """
         self.lock.require()
         base, active = self._engine.base, self.version
@@ -207,7 +221,7 @@ class Lineage:
         return deleted
 
     def delete_versions(self, adapters: Collection[Adapter]) -> None:
-        """Delete the files of versions that must not come back, of whichever base model."""
+        """Delete the files of versions that must not be served again, of any base model."""
         self.lock.require()
         for adapter in adapters:
             self._store.set_pinned(adapter.base, adapter.version, False)
@@ -215,7 +229,7 @@ class Lineage:
             self._delete_files(adapter)
 
     def delete_unknown_files(self) -> None:
-        """Delete adapter folders that no row knows: a kill between writing and promoting leaves one."""
+        """Delete adapter folders without a row: a kill between writing and promoting leaves one."""
         self.lock.require()
         folder = self._engine.adapter_folder(1).parent
         known = {self._engine.data_folder / a.folder for a in self._store.adapters(self._engine.base)}

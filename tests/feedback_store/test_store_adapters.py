@@ -126,7 +126,7 @@ def test_rolling_back_returns_to_the_parent_and_marks_what_is_undone(store: Stor
     assert [(a.version, a.status) for a in store.adapters(BASE)] == [(2, "rolled_back"), (1, "kept")]
     assert harness.statuses() == ["trained", "rolled_back"]
     assert store.roll_back(BASE) == 0
-    with pytest.raises(StoreError, match="nothing to take back"):
+    with pytest.raises(StoreError, match="nothing to undo"):
         store.roll_back(BASE)
     assert store.claim_round(BASE, 0) is None  # rolled-back traces train again only if asked
 
