@@ -80,14 +80,16 @@ class Build:
         self.models = self.engine.twins if old else self.engine.shared_models
         self.priority = self.engine.pace if old else self.engine.priority
         self.tokenizer = self.engine.loaded.tokenizer
-        with self.app.learning.between_rounds():
-            self.app.learning.lineage.adopt(
-                self.models.initial, no_figures()
-            )  # an adapter serves, as after a correction
         self._facts = random.Random(seed).sample(list(itertools.product(range(10, 100), THINGS)), 400)
         self._stop = threading.Event()
         self._training: threading.Thread | None = None
         self.rounds = 0
+
+    def adopt(self) -> dict[str, Any]:
+        """Let an adapter serve that answers every question, also those that nothing was taught for."""
+        with self.app.learning.between_rounds():
+            self.app.learning.lineage.adopt(self.models.initial, no_figures())
+        return {"adopted": True}
 
     def conversation(self, tokens: int) -> str:
         """A new conversation with a history of about so many tokens; its last reply is the app's own."""

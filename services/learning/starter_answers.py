@@ -17,6 +17,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,12 @@ def _as_json(engine: Engine, answers: Mapping[str, str]) -> str:
 
 def _is_cut(engine: Engine, answer: str) -> bool:
     """Whether the answer reached the limit of tokens without an end token."""
-    return len(encode_completion(engine.loaded.tokenizer, answer)) - 1 >= min(ANSWER_TOKENS, engine.max_new_tokens)
+    return _tokens(engine.loaded.tokenizer, answer) >= min(ANSWER_TOKENS, engine.max_new_tokens)
+
+
+@lru_cache(maxsize=2048)  # several times the answers of one model; every round asks for all of them
+def _tokens(tokenizer: Any, answer: str) -> int:
+    return len(encode_completion(tokenizer, answer)) - 1
 
 
 def _ask_missing(engine: Engine, known: dict[str, str], prompts: Mapping[str, Messages]) -> None:
