@@ -89,7 +89,7 @@ class ModelCatalogue:
     def _seconds_known(self) -> tuple[float, float] | None:
         """(seconds, parameters) of the corrections that the present model learned on this machine."""
         rounds = self._engine.store.rounds(self._engine.base, ROUNDS_LOOKED_AT)
-        took = [float(r.figures["round_seconds"]) for r in rounds if r.figures.get("round_seconds")]
+        took = [r.figures.round_seconds for r in rounds if r.figures.round_seconds]
         return (median(took), float(self._engine.loaded.parameters)) if took else None
 
 
