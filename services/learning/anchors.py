@@ -18,7 +18,7 @@ from spear_core.inference.rollout import answer_all
 from spear_core.models.prompts import revision_messages
 from spear_core.models.thoughts import answer_of
 from spear_core.training.neighbours import cut, question_key
-from spear_core.training.probes import READ_TOKENS, Kind, Probe, is_degenerate
+from spear_core.training.probes import READ_TOKENS, Probe, ProbeKind, is_degenerate
 from spear_core.training.traces import Encoded, Messages
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class HeldAnswers:
             ]
             for (prompt, _), example in zip(said, self._encoded(said, style_preferences), strict=True):
                 question = prompt[-1]["content"]
-                kind = Kind.RECENT if recent else kinds.get(question, Kind.GENERAL)
+                kind = ProbeKind.RECENT if recent else kinds.get(question, ProbeKind.GENERAL)
                 found.append(Probe(cut(example, tokens), kind, question))
         return found
 

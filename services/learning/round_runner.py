@@ -21,13 +21,13 @@ from services.learning.scope import CONSOLIDATED, everything
 from services.learning.verdict_words import verdict_words
 from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed
 from spear_core.models.shared_base import AdapterState
-from spear_core.training import traces as core
-from spear_core.training.gate import Verdict
+from spear_core.training.gate import GateVerdict
 from spear_core.training.material import Anchors
 from spear_core.training.neighbours import Neighbours
-from spear_core.training.probes import Kind, Measures, Probes
+from spear_core.training.probes import Measures, ProbeKind, Probes
 from spear_core.training.round import Learner
 from spear_core.training.scoring import drop_kept_states
+from spear_core.training.traces import TrainingTrace
 from spear_core.training.trainer import Progress
 
 log = logging.getLogger(__name__)
@@ -80,10 +80,10 @@ class RoundRunner:
         for held in (learner.probes.anchors, learner.anchors):
             held.warm(self._engine.shared_models.training, self._engine.pad_id, self._engine.priority.give_way)
 
-    def judge(self, state: AdapterState) -> tuple[Verdict, Measures]:
+    def judge(self, state: AdapterState) -> tuple[GateVerdict, Measures]:
         """The gate's verdict on an adapter from elsewhere: what was confirmed must hold. Raises AdapterInvalid."""
         replay = self._store.replay_wins(self._engine.base, REPLAY_SAMPLE, [], self._engine.seed)
-        return self.ready_learner().judge(self.lineage.state, state, [core_trace(t) for t in replay])
+        return self.ready_learner().judge(self.lineage.state, state, [training_trace(t) for t in replay])
 
     def learn(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         """Train on what the round has claimed, and promote the adapter or end the round with the reason.
@@ -124,9 +124,9 @@ class RoundRunner:
         covers = everything if style_preferences else self._scope_with(wins, near, learner)
         result = learner.run_round(
             self.lineage.state,
-            [core_trace(t) for t in taught if t.side == "win"],
-            [core_trace(t) for t in taught if t.side == "lose"],
-            [core_trace(t) for t in replay],
+            [training_trace(t) for t in taught if t.side == "win"],
+            [training_trace(t) for t in taught if t.side == "lose"],
+            [training_trace(t) for t in replay],
             seed,
             on_step=self._on_step,
             on_check=lambda: self._live.tell(
@@ -172,7 +172,7 @@ class RoundRunner:
         Neighbours that turn out to ask for the same are taken out of `near`. Starter questions that were taught, in these
         or other words, are taken out of the learner's probes: their answers are meant to be others.
         """
-        scope, starters = self._engine.scope, [p.question for p in learner.probes.all if p.kind != Kind.RECENT]
+        scope, starters = self._engine.scope, [p.question for p in learner.probes.all if p.kind != ProbeKind.RECENT]
         for win in wins:
             of_win = near.get(win.id, Neighbours())
             others = [n.prompt[-1]["content"] for n in (*of_win.probes, *of_win.trained)]
@@ -182,7 +182,7 @@ class RoundRunner:
         covers = scope.covering(self._engine, wins)
         if covers is not everything:
             learner.probes = learner.probes.with_probes(
-                [p for p in learner.probes.all if p.kind == Kind.RECENT or not covers(p.question)]
+                [p for p in learner.probes.all if p.kind == ProbeKind.RECENT or not covers(p.question)]
             )
         return covers
 
@@ -201,7 +201,7 @@ class RoundRunner:
         kept = []
         for trace in traces:
             try:
-                self._engine.encoder.trace(core_trace(trace))
+                self._engine.encoder.trace(training_trace(trace))
             except (SpearError, ValueError) as e:
                 log.warning("an answer cannot be learned and is left out: %s", e)
             else:
@@ -228,7 +228,7 @@ class RoundRunner:
             with self._live.telling("training", "Practising what was learned.", words):
                 result = learner.consolidate(
                     self.lineage.state,
-                    [core_trace(t) for t in replay],
+                    [training_trace(t) for t in replay],
                     seed,
                     self._on_step,
                     self.neighbours.of([], replay),
@@ -293,8 +293,8 @@ class RoundRunner:
         return self._learner
 
 
-def core_trace(t: Trace) -> core.Trace:
+def training_trace(t: Trace) -> TrainingTrace:
     """A stored trace as training takes it."""
-    return core.Trace(
+    return TrainingTrace(
         t.side, t.prompt, t.completion, t.confidence, confirmed=t.side == "win" and t.source != "judged", key=t.id
     )

@@ -14,7 +14,7 @@ Messages = Sequence[dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Trace:
+class TrainingTrace:
     """One completion to one prompt x (chat messages up to the user's turn; never a hint), right or wrong.
 
     `confidence` in (0, 1]; `confirmed` marks a win that a person confirmed, which is what stopping and the gate go by.
@@ -84,12 +84,12 @@ class Encoder:
         shown = self.plain(hinted_prompt, completion)
         return replace(self.plain(prompt, completion), base_prompt_ids=shown.prompt_ids)
 
-    def trace(self, trace: Trace) -> Encoded:
+    def trace(self, trace: TrainingTrace) -> Encoded:
         return self.plain(
             trace.prompt, trace.completion, key=trace.key, confidence=trace.confidence, confirmed=trace.confirmed
         )
 
-    def losing(self, trace: Trace, wins: Sequence[Trace], config: SpearConfig) -> Encoded:
+    def losing(self, trace: TrainingTrace, wins: Sequence[TrainingTrace], config: SpearConfig) -> Encoded:
         """A losing trace with its unlikelihood mask; `distinguishing` needs a win for the same prompt, else the tail counts."""
         encoded = self.trace(trace)
         mask = tail_mask(encoded.completion_ids, config.tail_tokens, self.end_ids, self.protected)
