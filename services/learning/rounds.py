@@ -29,7 +29,7 @@ from services.priority import Closing
 from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus, Phase
 from spear_core.errors import SpearError, is_out_of_memory
 from spear_core.models.shared_base import AdapterState
-from spear_core.training.memory import give_back
+from spear_core.training.process_memory import give_back
 from spear_core.training.round import Learner
 from spear_core.training.trainer import Progress
 

@@ -14,7 +14,7 @@ from services.app import AppServices
 from services.data.backup_contents import backup_views, erase_from_backups
 from services.data.backups import DATABASE, back_up
 from services.learning import style_preferences
-from services.learning.old_words import erase_from_manifests
+from services.learning.old_manifests import erase_from_manifests
 from spear_core.models.adapters import MANIFEST
 from tests.faults.quick import open_quick
 from tests.services.harness import ask
