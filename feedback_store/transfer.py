@@ -107,6 +107,7 @@ class Example:
 
     @property
     def prompt(self) -> list[dict[str, str]]:
+        """The chat messages up to the question."""
         system = [{"role": "system", "content": self.system}] if self.system else []
         turns = [
             {"role": role, "content": text}

@@ -19,7 +19,15 @@ MINE = "SELECT id FROM conversations WHERE user = ?"
 
 
 class UserStore(Store):
-    """Works over the connection of `store`, which stays open as long as it is used and is closed there."""
+    """The store of one user. Methods without a docstring do what they do in Store, for the records of this user.
+
+    Args:
+        store: of all users; its connection is shared, and closed by it.
+        user: the id of the user.
+
+    Raises:
+        UnknownRecord: for records of other users, as for records that do not exist.
+    """
 
     def __init__(self, store: Store, user: str) -> None:
         self._connection = store._connection

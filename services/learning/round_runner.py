@@ -267,6 +267,7 @@ class RoundRunner:
         return learner
 
     def ready_learner(self) -> Learner:
+        """The learner, created at the first call. Needs the round lock."""
         self.lineage.lock.require()
         if self._learner is None:
             engine = self._engine

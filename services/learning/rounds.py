@@ -140,6 +140,7 @@ class LearningService:
 
     @property
     def paused(self) -> bool:
+        """Whether learning is paused."""
         return bool(self._store.setting(PAUSED, False))
 
     def pause(self) -> None:
@@ -172,6 +173,7 @@ class LearningService:
         return False
 
     def learned_by_others(self, limit: int = 200) -> list[LearnedView]:
+        """Nothing: `learned` lists the feedback of all users."""
         return []
 
     def contradictions(self) -> list[ContradictionView]:

@@ -18,7 +18,7 @@ class ReplySettings:
     """How one reply is decoded. Temperature 0 is greedy; the sequences of tokens in `banned` never occur."""
 
     context_tokens: int
-    max_new_tokens: int  # at most half of the context is used
+    max_new_tokens: int  # see `new_tokens`
     temperature: float = 0.0
     top_p: float = 0.95
     banned: Sequence[Sequence[int]] = ()
@@ -32,10 +32,12 @@ class ReplySettings:
 
     @property
     def new_tokens(self) -> int:
+        """The longest reply in tokens: `max_new_tokens`, but at most half of the context."""
         return min(self.max_new_tokens, self.context_tokens // 2)
 
     @property
     def choice(self) -> Choice:
+        """How the engine chooses tokens under these settings."""
         return Choice(
             self.temperature,
             self.top_p,
