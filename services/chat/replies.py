@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from typing import Any
 
 from feedback_store import FROM_MEMORY, Conversation, Message, StoreError, UnknownRecord
 from services.chat.corrections import Correction
@@ -18,6 +17,7 @@ from services.engine import Engine
 from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish
 from spear_core.inference.refused_answers import least_certain_prefix
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.shared_base import Serving
 from spear_core.training.traces import Messages
 
@@ -302,7 +302,7 @@ def growing(
         yield text
         return
 
-    def model() -> Any:
+    def model() -> CausalModel:
         writing.serving = engine.scope.choose(engine, prompt, conversation_id).serving
         return writing.serving.model
 

@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import torch
 from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
 
 from spear_core.inference.generation import Request, generate
 from spear_core.models.prompts import decode_reply, end_token_ids
@@ -110,7 +110,7 @@ def mean(values: Sequence[float]) -> float:
 @torch.no_grad()
 def measure(
     model: PeftModel,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     wins: Sequence[Encoded],
     loses: Sequence[Encoded],
     older: Sequence[Encoded],
@@ -161,7 +161,7 @@ def measure(
 
 def _answers(
     model: PeftModel,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     probes: Probes,
     starts: dict[int, list[int]],
     batch_size: int,

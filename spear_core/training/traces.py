@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
 
 from spear_core.config import SpearConfig
 from spear_core.models.prompts import encode_completion, encode_prompt, end_token_ids
@@ -59,7 +61,9 @@ class Encoded:
 class Encoder:
     """Turns traces into ids for one tokenizer; prompts are cut from their oldest side to leave room for the completion."""
 
-    def __init__(self, tokenizer: Any, context_tokens: int, protected: Collection[int] = ()) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, context_tokens: int, protected: Collection[int] = ()
+    ) -> None:
         self.tokenizer = tokenizer
         self.context_tokens = context_tokens
         self.protected = frozenset(protected)
