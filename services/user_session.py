@@ -69,7 +69,7 @@ class UserLearning:
         self.user = user
 
     def status(self) -> LearningStatus:
-        """As the service says it, without the words of others: their question in the proof, their hint in a wish."""
+        """The status without the words of other users: their question in the proof, their hint in a style preference."""
         status = self._learning.status(lambda last: all(map(self._is_mine, last.figures.style_preferences or ())))
         last = self._everybodys.last_round(self._base)
         changes: dict[str, object] = {

@@ -125,18 +125,18 @@ class LearningService:
             paused=self.paused,
             note=self._note,
             rests=rests,
-            wished=self.wished(last) if last and may_quote(last) else "",
+            adopted=self.adopted(last) if last and may_quote(last) else "",
             undone=common["undone"],
         )
         return LearningStatus(phase, headline, detail, **common)
 
-    def wished(self, last: Round) -> str:
+    def adopted(self, last: Round) -> str:
         """A sentence on the style preferences of a round, without those forgotten or deleted since."""
         hints = []
         for message_id in last.figures.style_preferences or ():
             with suppress(UnknownRecord):
                 hints.append(self._store.message(message_id).hint or "")
-        return card.wished([hint.strip() for hint in hints if hint.strip()])
+        return card.adopted_words([hint.strip() for hint in hints if hint.strip()])
 
     @property
     def paused(self) -> bool:

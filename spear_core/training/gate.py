@@ -139,7 +139,7 @@ def decide(
     if moved := _moved(before, after, probes, config):
         return verdict(False, *moved)
     room = MERGE_ROOM if gained else 1.0
-    # nearer than before is no drift: a standing wish moves what the probes are held to
+    # nearer than before is no drift: a style preference changes what the probes are held to
     if after.probe_kl > max(room * config.gate_max_probe_kl, before.probe_kl):
         return verdict(False, Reason.DRIFT)
     if after.worst_probe_kl > max(room * config.gate_max_worst_probe_kl, before.worst_probe_kl):
