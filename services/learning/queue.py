@@ -18,8 +18,12 @@ MOST_SHARE = 0.95  # of the bar, before a round has ended
 
 
 def usual_seconds(rounds: Sequence[Round]) -> float | None:
-    """How long a training takes: the median of those that ended by themselves; None where there was none."""
-    took = [float(r.figures["round_seconds"]) for r in rounds if r.figures.get("round_seconds")]
+    """How long a training takes, with what is made for it beforehand: the median of those that ended by themselves; None
+    where there was none.
+    """
+    # rounds of older versions know only the seconds without preparation
+    known = [r.figures.get("learning_seconds") or r.figures.get("round_seconds") for r in rounds]
+    took = [float(seconds) for seconds in known if seconds]
     return median(took) if took else None
 
 

@@ -96,7 +96,7 @@ class RoundRunner:
             TrainingFailed: the numbers broke; the round is still running.
             StoreError, OSError: the result could not be stored.
         """
-        engine, base = self._engine, self._engine.base
+        engine, base, began = self._engine, self._engine.base, time.monotonic()
         taught = self._encodable(labels.latest_word(claimed))
         if not any(t.side == "win" for t in taught):
             self._store.finish_round(
@@ -135,7 +135,9 @@ class RoundRunner:
         trained = [t for t in taught if t.side == "win" or result.report.lose_loss > 0]
         if not {t.id for t in trained} <= standing:
             raise TracesWithdrawn("a vote was withdrawn during training")
-        figures = {**result.figures(), "wishes": self.held.said_in(style_preferences)}
+        learning_seconds = round(time.monotonic() - began, 2)  # neighbours and anchors are made before the round
+        said = self.held.said_in(style_preferences)
+        figures = {**result.figures(), "wishes": said, "learning_seconds": learning_seconds}
         if not result.verdict.passed or result.state is None:
             self._store.finish_round(
                 round_.id,
