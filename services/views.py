@@ -247,6 +247,7 @@ class KnownModel:
     versions: int  # adapters it has
     active: int  # the version that answers, 0: the base model
     is_current: bool
+    is_built_in: bool = False  # it comes with the app
 
 
 @dataclass(frozen=True)
