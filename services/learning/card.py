@@ -60,9 +60,9 @@ def resting(
         now = f"v{version} answers" if version else "The base model answers"
         return "undone", f"Undone: v{undone} is no longer used.", f"{now} now. Restore v{undone} to use it again."
     if last and last.status == "promoted" and version == last.adapter_version:
-        return "live", f"Learned: adapter v{version} is live.", f"{last.verdict} {wished}".strip()
+        return "live", f"Learned: v{version} answers now.", f"{last.verdict} {wished}".strip()
     if version:
-        return "live", f"Adapter v{version} is live.", "Correct a reply to teach it more."
+        return "live", f"v{version} answers now.", "Correct a reply to teach it more."
     return (
         "idle",
         "Nothing learned yet.",
@@ -73,14 +73,14 @@ def resting(
 def wished(hints: Sequence[str]) -> str:
     """What goes for all answers by now (services/learning/style_preferences.py)."""
     style_preferences = [f"“{hint}”" for hint in hints]
-    return f"Your wish {' and '.join(style_preferences)} now goes for all answers." if style_preferences else ""
+    return f"Your preference {' and '.join(style_preferences)} now applies to all answers." if style_preferences else ""
 
 
 def counted(claimed: Sequence[Trace], replayed: int) -> str:
     """What a round trains on."""
     wins = sum(t.side == "win" for t in claimed)
     said = f"{_number(wins, 'confirmed answer')}, {len(claimed) - wins} rejected"
-    return f"{said}, {replayed} earlier to keep in mind." if replayed else f"{said}."
+    return f"{said}, {replayed} earlier repeated." if replayed else f"{said}."
 
 
 def proof_record(result: RoundResult, taught: Sequence[Trace]) -> dict[str, Any] | None:

@@ -129,7 +129,7 @@ class Lineage:
     def roll_back(self) -> int:
         """Serve the previous version again. Raises SpearError where there is none."""
         if not self.version:
-            raise SpearError("There is no adapter to undo: this is the model as it came.")
+            raise SpearError("There is nothing to undo: the base model answers.")
         self._store.roll_back(self._engine.base)
         self.serve_active()
         return self.version

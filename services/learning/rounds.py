@@ -314,7 +314,7 @@ class LearningService:
         with self.between_rounds():
             verdict, measured = self._runner.judge(state)
             if not verdict.passed:
-                raise SpearError(f"The adapter was not taken over. {verdict_words(verdict)}")
+                raise SpearError(f"The adapter was not imported. {verdict_words(verdict)}")
             return self.lineage.adopt(state, {**figures, "after": measured.figures()})
 
     @contextmanager

@@ -38,7 +38,7 @@ PILLS = {
     "paused": "Paused",
     "failed": "Failed",
 }
-SHARED = "One adapter, shared by everyone who uses this instance."
+SHARED = "What is learned here is shared by everyone who uses this instance."
 HISTORY_LENGTH = 5
 CHANGED_LENGTH = 10  # changed answers that are shown
 QUEUE_LENGTH = 5
@@ -166,7 +166,7 @@ def _history(adapters: list[AdapterView]) -> str:
         f"<li><b>v{a.version}</b> <i>{escape(words.get(a.status, a.status))}</i> {escape(a.summary)}</li>"
         for a in adapters[:HISTORY_LENGTH]
     )
-    return f'<details class="history"><summary>Adapters so far</summary><ul>{rows}</ul></details>'
+    return f'<details class="history"><summary>Versions so far</summary><ul>{rows}</ul></details>'
 
 
 def card_html(status: LearningStatus, adapters: list[AdapterView]) -> str:
@@ -206,7 +206,7 @@ class StatusCard:
         status = self.learning.status()
         self.card = gr.HTML(self._render(status), elem_id="status-card", js_on_load=OPEN_JS)
         with gr.Row(elem_id="status-buttons"):
-            self.undo = gr.Button("Undo: back to the previous adapter", size="sm", visible=status.can_roll_back)
+            self.undo = gr.Button("Undo: back to the previous version", size="sm", visible=status.can_roll_back)
             self.again = gr.Button(self._restore_label(status), size="sm", visible=bool(status.undone))
             self.pause = gr.Button(self._pause_label(status), size="sm", variant="secondary")
         has_two = status.contradiction is not None

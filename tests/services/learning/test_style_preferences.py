@@ -95,7 +95,7 @@ def test_a_standing_wish_reaches_questions_nobody_corrected_and_goes_when_it_is_
     app = open_app()
     unseen = [open_task(WORLD, f, OPEN["kind"][1]) for f in WORLD.of("kind", half_known=False)[-12:]]
     ids = wish(app, 3)
-    assert "Your wish “shorter” now goes for all answers." in app.learning.status().detail
+    assert "Your preference “shorter” now applies to all answers." in app.learning.status().detail
     replies = [ask(app, t.question, learn=False).text for t in unseen]
     assert sum(len(r.split()) == 1 for r in replies) >= 6
     assert sum(t.verdict(r) for t, r in zip(unseen, replies, strict=True)) >= 9

@@ -88,7 +88,7 @@ def test_damaged_weights_are_found_out_and_fetched_again(service: DownloadServic
     served.damaged = {WEIGHTS}
     service.start(NAME)
     view = over(service)
-    assert view.phase == "failed" and "arrived damaged" in view.sentence
+    assert view.phase == "failed" and "was damaged" in view.sentence
     served.damaged = set()
     service.start(NAME)
     assert over(service).phase == "done"
