@@ -100,6 +100,7 @@ class LearningService:
         if not self.paused:
             rounds_waiting = math.ceil(wins / MOST_TRACES) + len(self._forgetting.waiting())
             common["seconds_left"] = self._queue.seconds_left(last, rounds_waiting)
+            common["is_first_estimate"] = not self._queue.knows(last)
         if live:
             common["progress"] = self._queue.progress(last, live.step, live.max_steps)
             return LearningStatus(**dataclasses.asdict(live), **common)

@@ -143,6 +143,9 @@ def test_on_a_phone_every_tab_is_reachable_and_nothing_in_the_settings_overlaps(
     for name in ("Chat", "Learning", "Federation", "Demo", "Models"):
         box = page.get_by_role("tab", name=name).bounding_box()
         assert box and box["x"] >= 0 and box["x"] + box["width"] <= 390, name
+    for hidden_once in ("#new-conversation", "#search"):
+        assert not overlap(page, hidden_once, "#pages > .tab-wrapper"), hidden_once
+    page.click("#new-conversation")
     phone.open_settings()
     parts = page.locator("#sampling .form > *")
     boxes = [parts.nth(i).bounding_box() for i in range(parts.count())]

@@ -86,8 +86,11 @@ def _waiting(status: LearningStatus) -> str:
     """How long it takes, and what is being learned, by name."""
     html = ""
     if status.seconds_left is not None and status.phase in BUSY:
+        source = (
+            "by this machine's speed" if status.is_first_estimate else "as long as it usually takes on this machine"
+        )
         left = (
-            f"About {duration(status.seconds_left)} left, as long as it usually takes on this machine."
+            f"About {duration(status.seconds_left)} left, {source}."
             if status.seconds_left
             else "It takes longer than usual on this machine."
         )

@@ -37,6 +37,8 @@ def test_waiting_says_how_long_by_this_machines_history_and_names_what_waits() -
     assert "About 2 minutes left" in card
     assert "What is &lt;b&gt;an owl&lt;/b&gt;?" in card and "A correction by another user" in card
     assert "Question 2?" in card and "Question 3?" not in card and "and 2 more" in card
+    first = LearningStatus("training", "Training.", "", seconds_left=45.0, is_first_estimate=True)
+    assert "About 45 seconds left, by this machine's speed." in card_html(first, [])
     assert "left" not in card_html(LearningStatus("idle", "Nothing.", "", seconds_left=130.0), [])
     late = card_html(LearningStatus("training", "Training.", "", seconds_left=0.0), [])
     assert "longer than usual" in late
