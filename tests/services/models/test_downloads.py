@@ -72,7 +72,7 @@ def test_a_cancelled_download_goes_on_where_it_stopped_also_after_a_restart(
     service.cancel()
     served.go_on.set()
     view = over(service)
-    assert view.phase == "cancelled" and "Download goes on from there" in view.sentence
+    assert view.phase == "cancelled" and "press Resume to continue" in view.sentence
     assert service.has_part(NAME) and not service.folder_of(NAME).exists()
     served.held_after.clear()
     served.asked.clear()

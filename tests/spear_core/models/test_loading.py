@@ -302,7 +302,7 @@ def test_nothing_large_is_downloaded_in_vain(
 def test_unknown_dtypes_and_devices_say_what_is_allowed(folder: Path) -> None:
     with pytest.raises(ConfigError, match="float32, bfloat16, float16"):
         load_model(str(folder), dtype="int3")
-    with pytest.raises(ConfigError, match="cpu, cuda or mps"):
+    with pytest.raises(ConfigError, match="cpu, cuda, mps or auto"):
         load_model(str(folder), device="toaster")
     if not torch.cuda.is_available():
         with pytest.raises(ModelUnavailable, match="--device cpu"):
