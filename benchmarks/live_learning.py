@@ -130,8 +130,8 @@ class Study:
             if r.id > before and r.status in ("promoted", "discarded"):
                 self.tally.rounds += 1
                 self.tally.refused += r.status == "discarded"
-                self.tally.steps.append(int(r.figures.get("steps", 0)))
-                self.tally.round_seconds.append(float(r.figures.get("round_seconds", 0.0)))
+                self.tally.steps.append(r.figures.steps or 0)
+                self.tally.round_seconds.append(r.figures.round_seconds or 0.0)
 
     def report(self, interactions: int) -> None:
         """One line to stderr, and how much is retained at this point."""

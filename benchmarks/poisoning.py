@@ -149,7 +149,9 @@ def main() -> None:
         rng = random.Random(arguments.seed)
         facts = rng.sample([f for f in load_world().facts if f.half_known], arguments.facts)
         study = Study(app, arguments.seed, 0.0)
-        fleet = Fleet(study, app.learning.learner(arguments.seed, ()), facts, arguments.retention)
+        with app.learning.between_rounds():
+            learner = app.learning.learner(arguments.seed, ())
+        fleet = Fleet(study, learner, facts, arguments.retention)
         for attack in arguments.attacks:
             for name in arguments.only:
                 found.setdefault(name, {})[attack] = fleet.run(

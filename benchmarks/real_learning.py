@@ -99,7 +99,7 @@ class Study:
             if r.id > before and r.status in ("promoted", "discarded"):
                 done.rounds += 1
                 done.refused += r.status == "discarded"
-                done.steps.append(int(r.figures.get("steps", 0)))
+                done.steps.append(r.figures.steps or 0)
 
     def checkpoint(self) -> None:
         """Measure the newest corrections' neighbours and the unrelated questions, and say so on stderr."""

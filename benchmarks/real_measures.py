@@ -39,7 +39,7 @@ class Probe:
         self.unrelated = list(unrelated)
         self.choices = list(choices)
         self._untouched: dict[tuple[str, Any], str] = {}
-        self._base_accuracy: float | None = None
+        self._base_logps: list[list[float]] | None = None
 
     @property
     def _engine(self) -> Engine:
@@ -52,7 +52,11 @@ class Probe:
     def prompted(
         self, prompts: Sequence[Any], *, frozen: bool = False, tokens: int = 0, batch_size: int = BATCH_SIZE
     ) -> list[str]:
-        """Replies to whole prompts, as chat messages; `tokens` ends them earlier than the application would."""
+        """Replies to whole prompts, as chat messages; `tokens` ends them earlier than the application would.
+
+        What the application hands to the untouched model is not asked again: greedy replies of unchanged weights are the
+        same.
+        """
         engine = self._engine
         if frozen:
             return self._answers(engine.shared_models.base, prompts, tokens, batch_size)
@@ -62,7 +66,11 @@ class Probe:
         replies = [""] * len(prompts)
         for model in {id(m): m for m in models}.values():
             places = [i for i, m in enumerate(models) if m is model]
-            said = self._answers(model, [chosen[i].prompt for i in places], tokens, batch_size)
+            asked = [chosen[i].prompt for i in places]
+            if model is engine.shared_models.base and all(len(prompt) == 1 for prompt in asked):
+                said = self.untouched([p[0]["content"] for p in asked], tokens=tokens, batch_size=batch_size)
+            else:
+                said = self._answers(model, asked, tokens, batch_size)
             for place, reply in zip(places, said, strict=True):
                 replies[place] = reply
         return replies
@@ -80,6 +88,7 @@ class Probe:
 
     def untouched(self, questions: Sequence[str], **how: Any) -> list[str]:
         """The untouched model's replies."""
+        how = {"tokens": 0, "batch_size": BATCH_SIZE, **how}
         key = tuple(sorted(how.items()))
         missing = [q for q in dict.fromkeys(questions) if (q, key) not in self._untouched]
         for q, reply in zip(missing, self.replies(missing, frozen=True, **how), strict=True):
@@ -117,21 +126,21 @@ class Probe:
 
     def accuracy(self, *, frozen: bool = False) -> float:
         """Share of the multiple-choice questions answered right, by the options' text normalised by its length."""
-        if frozen and self._base_accuracy is not None:
-            return self._base_accuracy
-        engine = self._engine
-        base = engine.shared_models.base
-        logps = []
-        for choice in self.choices:
-            asked = [{"role": "user", "content": choice.question}]
-            model = base if frozen else engine.scope.serving(engine, asked).model
-            scored = score_rows(model, self._option_rows(choice), engine.pad_id, MICRO_BATCH)
-            logps.append([row.masked_logp for row in scored])
+        engine, models = self._engine, self._engine.shared_models
+        if self._base_logps is None:
+            self._base_logps = [self._option_logps(models.base, choice) for choice in self.choices]
+        logps = list(self._base_logps)
+        for i, choice in enumerate(self.choices if not frozen else ()):
+            model = engine.scope.serving(engine, [{"role": "user", "content": choice.question}]).model
+            if model is not models.base:
+                logps[i] = self._option_logps(model, choice)
         lengths = [[len(option) for option in choice.options] for choice in self.choices]
-        share = right_choices(logps, lengths, [choice.right for choice in self.choices])
-        if frozen:
-            self._base_accuracy = share
-        return share
+        return right_choices(logps, lengths, [choice.right for choice in self.choices])
+
+    def _option_logps(self, model: Any, choice: Choice) -> list[float]:
+        return [
+            row.masked_logp for row in score_rows(model, self._option_rows(choice), self._engine.pad_id, MICRO_BATCH)
+        ]
 
     def task_drop(self) -> float:
         """Points lost on the multiple-choice questions; 0 where there are none."""

@@ -247,11 +247,13 @@ def run(arguments: argparse.Namespace) -> Figures:
         old = enter(build(arguments, enter(worktree(arguments.old)), plain)) if arguments.old else None
         new = enter(build(arguments, ROOT, model))
         # each part asks the processes and gives figures; a further one is a further line here
+        if arguments.corrections:  # first: beside an adapter for every question a correction has no scope
+            figures |= to_live(new, old, arguments)
+        for process in filter(None, (new, old) if arguments.repeats else ()):
+            process.ask(do="adopt")
         if arguments.repeats:
             figures |= decoding(new, old, llama, arguments)
             figures |= first_tokens(new, arguments)
-        if arguments.corrections:
-            figures |= to_live(new, old, arguments)
         if arguments.training and arguments.repeats:
             figures |= beside_training(new, arguments)
         figures |= memory(new)

@@ -55,6 +55,20 @@ def in_thread(work: Callable[[], object]) -> None:
         alone.submit(work).result()
 
 
+def no_figures() -> Any:
+    """Those of an adapter that was not measured."""
+    try:
+        from feedback_store import RoundFigures
+    except ImportError:  # before figures had a type
+        return {}
+    return RoundFigures()
+
+
+def figure(figures: Any, name: str) -> Any:
+    """One figure of a round."""
+    return figures.get(name) if isinstance(figures, dict) else getattr(figures, name)
+
+
 class Build:
     """The app of the working directory, and what can be measured of it."""
 
@@ -66,11 +80,16 @@ class Build:
         self.models = self.engine.twins if old else self.engine.shared_models
         self.priority = self.engine.pace if old else self.engine.priority
         self.tokenizer = self.engine.loaded.tokenizer
-        self.app.learning.lineage.adopt(self.models.initial, {})  # an adapter serves, as after the first correction
         self._facts = random.Random(seed).sample(list(itertools.product(range(10, 100), THINGS)), 400)
         self._stop = threading.Event()
         self._training: threading.Thread | None = None
         self.rounds = 0
+
+    def adopt(self) -> dict[str, Any]:
+        """Let an adapter serve that answers every question, also those that nothing was taught for."""
+        with self.app.learning.between_rounds():
+            self.app.learning.lineage.adopt(self.models.initial, no_figures())
+        return {"adopted": True}
 
     def conversation(self, tokens: int) -> str:
         """A new conversation with a history of about so many tokens; its last reply is the app's own."""
@@ -158,8 +177,8 @@ class Build:
         return {
             "seconds_to_live": trained - confirmed + said["first_seconds"],
             "is_kept": status.adapter_version > before,
-            "steps": last.figures.get("steps"),
-            "attempts": last.figures.get("attempts"),
+            "steps": figure(last.figures, "steps"),
+            "attempts": figure(last.figures, "attempts"),
         }
 
     def _stored(self, question: str) -> str:

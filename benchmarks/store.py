@@ -37,7 +37,7 @@ from typing import Any, TypeVar
 from sqlite_utils import Database
 
 from benchmarks.report import print_table
-from feedback_store import NewAdapter, NewTrace, Store
+from feedback_store import NewAdapter, NewTrace, RoundFigures, Store
 from feedback_store.database import to_json
 from feedback_store.migrations import MIGRATIONS
 from feedback_store.records import SIDES
@@ -326,7 +326,7 @@ def correction(store: Store, clock: Clock, at: Spoken) -> int:
     assert claim is not None
     version = store.next_version(BASE)
     adapter = NewAdapter(BASE, version, parent, f"adapters/v{version:05d}", "0" * 64)
-    words: dict[str, Any] = {"figures": {}, "verdict": "kept", "proof": None, "replayed": REPLAYED}
+    words: dict[str, Any] = {"figures": RoundFigures(), "verdict": "kept", "proof": None, "replayed": REPLAYED}
     clock("promote", store.promote, claim[0].id, adapter, trained_ids=[t.id for t in claim[1]], **words)
     return version
 

@@ -1,6 +1,14 @@
 """The storage of the app: one SQLite file through sqlite-utils. No torch, no UI, no HTTP."""
 
 from feedback_store.errors import StoreCorrupt, StoreError, StoreUnavailable, TracesWithdrawn, UnknownRecord
+from feedback_store.figures import (
+    ChangedAnswerRecord,
+    GateRecord,
+    MeasureSummary,
+    MergeRecord,
+    ProofRecord,
+    RoundFigures,
+)
 from feedback_store.records import (
     ELSEWHERE,
     FROM_MEMORY,
@@ -23,15 +31,21 @@ __all__ = [
     "ELSEWHERE",
     "FROM_MEMORY",
     "Adapter",
+    "ChangedAnswerRecord",
     "Conversation",
     "Event",
+    "GateRecord",
     "Hint",
     "LoginSession",
+    "MeasureSummary",
+    "MergeRecord",
     "Message",
     "NewAdapter",
     "NewTrace",
     "Peer",
+    "ProofRecord",
     "Round",
+    "RoundFigures",
     "Store",
     "StoreCorrupt",
     "StoreError",

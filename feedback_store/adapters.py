@@ -1,12 +1,12 @@
-"""Adapters of each base model: which exist, which one is active, rollback and restore. Files belong to the caller."""
+"""Adapters of each base model: which exist, which one is active, undoing and restoring. The caller owns the files."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from feedback_store.database import now_utc, to_json
 from feedback_store.errors import StoreError, TracesWithdrawn
+from feedback_store.figures import ProofRecord, RoundFigures
 from feedback_store.records import Adapter, NewAdapter
 from feedback_store.rounds import Rounds
 
@@ -19,17 +19,27 @@ class Adapters(Rounds):
         round_id: int,
         adapter: NewAdapter,
         *,
-        figures: Mapping[str, Any],
+        figures: RoundFigures,
         verdict: str,
-        proof: Mapping[str, Any] | None,
+        proof: ProofRecord | None,
         replayed: int,
         trained_ids: Collection[str] | None = None,
     ) -> Adapter:
-        """End a round well, in one transaction: adapter stored, traces trained, round promoted, adapter active.
+        """Promote a round: store its adapter, mark its traces as trained and make the adapter active, in one transaction.
 
-        With `trained_ids`, only those traces become trained and the round's other ones (over a cap, say) skipped;
-        where one of them was withdrawn meanwhile, nothing happens and TracesWithdrawn is raised. Raises UnknownRecord,
-        and StoreError for a round that has ended, another base, a number used before or a parent that was rolled back.
+        Args:
+            round_id: a running round.
+            adapter: what it made.
+            figures: its measurements.
+            verdict: the gate's verdict in words.
+            proof: a question with its answers before and after.
+            replayed: how many older wins were trained again.
+            trained_ids: the traces that become trained; the others of the round become skipped. None: all are trained.
+
+        Raises:
+            TracesWithdrawn: one of `trained_ids` was withdrawn meanwhile; nothing is stored then.
+            UnknownRecord: no such round or parent.
+            StoreError: for a round that has ended, another base, a number used before or a parent that was rolled back.
         """
         with self._transaction(write=True):
             current = self._require_running(round_id)
@@ -54,7 +64,7 @@ class Adapters(Rounds):
                 proof=proof,
                 replayed=replayed,
             )
-            self._activate(adapter.base, adapter.version)  # the last write: all it stands on is there
+            self._activate(adapter.base, adapter.version)  # written last, when everything it depends on is there
             return self.adapter(adapter.base, adapter.version)
 
     def add_adapter(self, adapter: NewAdapter) -> Adapter:
@@ -65,17 +75,17 @@ class Adapters(Rounds):
             return self.adapter(adapter.base, adapter.version)
 
     def adapter(self, base: str, version: int) -> Adapter:
-        """Raises UnknownRecord; version 0 has no row."""
+        """One adapter. Raises UnknownRecord, also for version 0, which has no row."""
         with self._transaction(write=False):
             return self._record(Adapter, "SELECT * FROM adapters WHERE base = ? AND version = ?", [base, version])
 
     def adapters(self, base: str) -> list[Adapter]:
-        """Newest first."""
+        """All adapters of a base model, newest first."""
         with self._transaction(write=False):
             return self._records(Adapter, "SELECT * FROM adapters WHERE base = ? ORDER BY version DESC", [base])
 
     def active_version(self, base: str) -> int:
-        """0 where the bare base model answers."""
+        """The active version; 0 where the base model answers without an adapter."""
         with self._transaction(write=False):
             return self._value("SELECT version FROM active_adapters WHERE base = ?", [base]) or 0
 
@@ -87,7 +97,7 @@ class Adapters(Rounds):
     def set_active(self, base: str, version: int) -> None:
         """Make any stored version active, or 0. Raises UnknownRecord, and StoreError for a pruned one.
 
-        A rolled-back version comes back with what it stands on: its rounds' traces count as trained again.
+        A rolled-back version is restored with its ancestors, and the traces of their rounds count as trained again.
         """
         with self._transaction(write=True):
             if version and self.adapter(base, version).status == "pruned":
@@ -104,15 +114,15 @@ class Adapters(Rounds):
             self._activate(base, version)
 
     def roll_back(self, base: str) -> int:
-        """Undo the active adapter: its parent is active again, or the nearest one below that was not pruned.
+        """Undo the active adapter: its nearest ancestor that was not pruned becomes active.
 
-        The undone adapter and the traces of its round become rolled_back. Returns the new active version. Raises
+        The undone adapters and the traces of their rounds become rolled_back. Returns the new active version. Raises
         StoreError when no adapter is active.
         """
         with self._transaction(write=True):
             active = self.active_version(base)
             if not active:
-                raise StoreError("there is nothing to take back: the base model answers without an adapter")
+                raise StoreError("there is nothing to undo: the base model answers without an adapter")
             target = 0
             for adapter in self._lineage(base, active):
                 if adapter.version != active and adapter.status != "pruned":
@@ -127,14 +137,14 @@ class Adapters(Rounds):
             return target
 
     def restore(self, base: str, version: int) -> None:
-        """Make a version that was taken back active again, with what it stands on.
+        """Make a version that was undone active again, with its ancestors.
 
-        What answered until now and does not stand under it is taken back instead. Raises UnknownRecord, and StoreError
-        for a version that was not taken back.
+        Versions in use that are not among its ancestors are undone instead. Raises UnknownRecord, and StoreError for a
+        version that was not undone.
         """
         with self._transaction(write=True):
             if self.adapter(base, version).status != "rolled_back":
-                raise StoreError(f"adapter v{version} was not taken back")
+                raise StoreError(f"adapter v{version} was not undone")
             kept = {adapter.version for adapter in self._lineage(base, version)}
             for adapter in self._lineage(base, self.active_version(base)):
                 if adapter.version not in kept:
@@ -149,16 +159,21 @@ class Adapters(Rounds):
             self.set_active(base, version)
 
     def lineage(self, base: str, version: int) -> list[Adapter]:
-        """An adapter, its parent, and so on down to the first one, which stands on the base model."""
+        """An adapter and its ancestors, newest first, down to the one trained on the base model. Raises UnknownRecord."""
         with self._transaction(write=False):
             return self._lineage(base, version)
 
     def forget(self, base: str, subject_ids: Collection[str], active: int, undone: Collection[int]) -> None:
-        """Erase all feedback about some replies, and make `active` serve in place of the `undone` adapters.
+        """Erase all feedback about some replies, in one transaction.
 
-        Votes, hints, verdicts and traces about the replies go, trained or not, and what rounds quoted.
-        What else the undone adapters had
-        learned is rolled back, ready to be trained again. One transaction.
+        Votes, hints, verdicts and traces about the replies are deleted, trained or not, and quotations in rounds too. The
+        other traces of the undone adapters become rolled_back and can be trained again.
+
+        Args:
+            base: fingerprint of the base model.
+            subject_ids: ids of the first replies.
+            active: the version that becomes active.
+            undone: versions that were trained on the feedback, or on top of such a version.
         """
         with self._transaction(write=True):
             self._forget_words_of_rounds(base, subject_ids)
@@ -186,7 +201,7 @@ class Adapters(Rounds):
             self._activate(base, active)
 
     def _forget_words_of_rounds(self, base: str, subject_ids: Collection[str]) -> None:
-        """Rounds keep their figures; what they quote goes, from the first one on that saw these replies."""
+        """Erase the quotations of all rounds since the first that trained on these replies. Their figures are kept."""
         self._execute(
             "UPDATE rounds SET proof = 'null', figures = json_remove(figures, '$.gate.changed') WHERE base = ? AND id >= "
             "(SELECT min(round_id) FROM traces WHERE base = ? AND subject_id IN (SELECT value FROM json_each(?)))",
@@ -194,13 +209,13 @@ class Adapters(Rounds):
         )
 
     def set_pinned(self, base: str, version: int, pinned: bool) -> None:
-        """Keep an adapter from being pruned, or no longer. Raises UnknownRecord."""
+        """Pin an adapter, so that it is not pruned, or unpin it. Raises UnknownRecord."""
         with self._transaction(write=True):
             self.adapter(base, version)
             self._execute("UPDATE adapters SET pinned = ? WHERE base = ? AND version = ?", [int(pinned), base, version])
 
     def mark_pruned(self, base: str, version: int) -> None:
-        """Record, before deleting its files, that an adapter is gone. Its number is never used again.
+        """Mark an adapter as pruned, before its files are deleted. Its number is never used again.
 
         Raises UnknownRecord, and StoreError for the active or a pinned one.
         """
@@ -212,7 +227,7 @@ class Adapters(Rounds):
     def _insert_adapter(self, adapter: NewAdapter, round_id: int | None) -> None:
         if adapter.version < self.next_version(adapter.base):
             raise StoreError(f"adapter number {adapter.version} was used before; next is next_version()")
-        # The person took the parent back while this one trained on top of it
+        # the parent was undone while this one was trained on top of it
         if adapter.parent_version and self.adapter(adapter.base, adapter.parent_version).status == "rolled_back":
             raise StoreError(f"adapter v{adapter.version} stands on v{adapter.parent_version}, which was rolled back")
         row = {
@@ -223,19 +238,19 @@ class Adapters(Rounds):
             "sha256": adapter.sha256,
             "round_id": round_id,
             "status": "kept",
-            "figures": to_json(adapter.figures),
+            "figures": to_json(adapter.figures.to_dict()),
             "created_at_utc": now_utc(),
         }
         self._insert("adapters", row)
 
     def _lineage(self, base: str, version: int) -> list[Adapter]:
-        """The adapter of that version, its parent, and so on down to the base model, which has none."""
+        """The adapter of that version and its ancestors, newest first."""
         line = self._records(
             Adapter,
             "WITH RECURSIVE line(version) AS (SELECT ? UNION SELECT a.parent_version FROM line "
             "JOIN adapters a ON a.base = ? AND a.version = line.version) "
             "SELECT a.* FROM line JOIN adapters a ON a.base = ? AND a.version = line.version ORDER BY a.version DESC",
-            [version, base, base],  # a parent was there before, so its number is lower
+            [version, base, base],  # a parent is older than its children, so its number is lower
         )
         if missing := line[-1].parent_version if line else version:
             self.adapter(base, missing)  # raises

@@ -22,7 +22,7 @@ class Branches(Records):
     """The part of the store that a conversation with branches needs."""
 
     def leaf(self, conversation_id: str) -> str | None:
-        """The message whose branch is shown; None where nobody chose one."""
+        """Id of the message whose branch is shown; None where no branch was chosen."""
         with self._transaction(write=False):
             leaf: str | None = self._value(
                 "SELECT leaf_id FROM conversation_choices WHERE conversation_id = ?", [conversation_id]
@@ -30,21 +30,21 @@ class Branches(Records):
         return leaf
 
     def set_leaf(self, conversation_id: str, message_id: str) -> None:
-        """Raises UnknownRecord for an unknown conversation."""
+        """Show the branch of a message. Raises UnknownRecord for an unknown conversation."""
         self._choose(conversation_id, "leaf_id", message_id)
 
     def sampling(self, conversation_id: str) -> dict[str, Any]:
-        """How replies of this conversation are sampled; empty where nobody chose."""
+        """The sampling settings of a conversation; empty where none were chosen."""
         with self._transaction(write=False):
             text = self._value("SELECT sampling FROM conversation_choices WHERE conversation_id = ?", [conversation_id])
             return json.loads(text) if text else {}
 
     def set_sampling(self, conversation_id: str, sampling: dict[str, Any]) -> None:
-        """Store plain JSON values. Raises UnknownRecord for an unknown conversation."""
+        """Set the sampling settings, plain JSON values. Raises UnknownRecord for an unknown conversation."""
         self._choose(conversation_id, "sampling", to_json(sampling))
 
     def end_unfinished_replies(self) -> int:
-        """At a start and in a backup: what was being written then is over. Returns the number of such replies."""
+        """Mark replies whose writing was interrupted as complete and lost. Returns their number."""
         with self._transaction(write=True):
             return self._execute("UPDATE messages SET complete = 1, ending = 'lost' WHERE complete = 0")
 

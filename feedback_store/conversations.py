@@ -57,12 +57,12 @@ class Conversations(Proofs):
             return self.conversation(conversation_id)
 
     def conversation(self, conversation_id: str) -> Conversation:
-        """Raises UnknownRecord."""
+        """One conversation. Raises UnknownRecord."""
         with self._transaction(write=False):
             return self._record(Conversation, "SELECT * FROM conversations WHERE id = ?", [conversation_id])
 
     def conversations(self, limit: int = 1000) -> list[Conversation]:
-        """The `limit` newest, newest first; any other one is found by its id."""
+        """The `limit` newest conversations, newest first."""
         with self._transaction(write=False):
             return self._records(Conversation, "SELECT * FROM conversations ORDER BY seq DESC LIMIT ?", [limit])
 
@@ -75,9 +75,9 @@ class Conversations(Proofs):
             return self.conversation(conversation_id)
 
     def set_learn(self, conversation_id: str, learn: bool) -> Conversation:
-        """Say whether traces of this conversation may train. Raises UnknownRecord.
+        """Set whether traces of this conversation may be trained. Raises UnknownRecord.
 
-        False takes claimed traces back from their running round: they wait, pending, until it is True again.
+        False returns claimed traces of a running round to pending, where they wait until it is True again.
         """
         with self._transaction(write=True):
             self._execute("UPDATE conversations SET learn = ? WHERE id = ?", [int(learn), conversation_id])
@@ -90,10 +90,10 @@ class Conversations(Proofs):
             return self.conversation(conversation_id)
 
     def delete_conversation(self, conversation_id: str) -> None:
-        """Delete it with its messages, votes and hints. Raises UnknownRecord.
+        """Delete a conversation with its messages, votes and hints. Raises UnknownRecord.
 
-        Its traces stay listed without references; those that are not trained are withdrawn. Its events stay without
-        the words they quoted.
+        Its traces are kept without references to it, and withdrawn where they were not trained. Its events are kept
+        without their data.
         """
         with self._transaction(write=True):
             self.conversation(conversation_id)
@@ -126,8 +126,8 @@ class Conversations(Proofs):
     ) -> Message:
         """Append a message; its position is the next one of the conversation.
 
-        `message_id` names it beforehand, for a reply that streams; it must be new. Raises UnknownRecord where the
-        conversation, parent or first reply is missing, StoreError for an unknown role or kind.
+        `message_id` may set its id, which must be new. Raises UnknownRecord where the conversation, parent or first
+        reply is missing, StoreError for an unknown role or kind.
         """
         require("role", role, ROLES)
         require("kind", kind, KINDS)
@@ -175,7 +175,7 @@ class Conversations(Proofs):
         hint: str | None = None,
         written: tuple[int, float] | None = None,
     ) -> Message:
-        """Change what is given and leave the rest; `written` (tokens, seconds) is added to what is there.
+        """Change the given fields; `written` (tokens, seconds) is added to the stored values.
 
         Raises UnknownRecord, and StoreError for an unknown ending.
         """
@@ -205,19 +205,19 @@ class Conversations(Proofs):
             return message
 
     def message(self, message_id: str) -> Message:
-        """Raises UnknownRecord."""
+        """One message. Raises UnknownRecord."""
         with self._transaction(write=False):
             return self._record(Message, "SELECT * FROM messages WHERE id = ?", [message_id])
 
     def messages(self, conversation_id: str) -> list[Message]:
-        """By position; empty for an unknown conversation."""
+        """The messages of a conversation by position; empty for an unknown one."""
         with self._transaction(write=False):
             return self._records(
                 Message, "SELECT * FROM messages WHERE conversation_id = ? ORDER BY position", [conversation_id]
             )
 
     def revisions_of(self, first_reply_id: str) -> list[Message]:
-        """The revisions and edits meant to replace that reply, by position."""
+        """The revisions and edits of a reply, by position."""
         with self._transaction(write=False):
             return self._records(
                 Message,
@@ -226,14 +226,14 @@ class Conversations(Proofs):
             )
 
     def corrections_of(self, first_reply_id: str) -> list[Message]:
-        """The replies to messages that corrected that reply, by position."""
+        """The replies to messages that corrected a reply by talking, by position."""
         with self._transaction(write=False):
             return self._records(
                 Message, "SELECT * FROM messages WHERE corrects_id = ? ORDER BY position", [first_reply_id]
             )
 
     def set_verdict(self, message_id: str, verdict: str | None) -> bool:
-        """Record a verdict on a revision or a correction, or None to reopen it. True where that changed something.
+        """Set the verdict on a revision or a correction; None reopens it. Returns whether that changed something.
 
         Raises UnknownRecord, and StoreError for another word.
         """
@@ -246,7 +246,7 @@ class Conversations(Proofs):
             return True
 
     def set_vote(self, message_id: str, value: int) -> bool:
-        """Vote 1 or -1, or 0 to take the vote back. True where that changed something: doing it twice is harmless.
+        """Set a vote: 1 or -1, or 0 to withdraw it. Returns whether that changed something.
 
         Raises UnknownRecord, and StoreError for another value.
         """
@@ -262,7 +262,7 @@ class Conversations(Proofs):
             return True
 
     def vote(self, message_id: str) -> int:
-        """1, -1, or 0 where nobody voted."""
+        """The vote on a message: 1, -1, or 0 where there is none."""
         with self._transaction(write=False):
             return self._value("SELECT value FROM votes WHERE message_id = ?", [message_id]) or 0
 
@@ -285,12 +285,12 @@ class Conversations(Proofs):
             return self._record(Hint, "SELECT * FROM hints WHERE id = ?", [hint_id])
 
     def hints_of(self, message_id: str) -> list[Hint]:
-        """Oldest first."""
+        """The hints on a reply, oldest first."""
         with self._transaction(write=False):
             return self._records(Hint, "SELECT * FROM hints WHERE message_id = ? ORDER BY id", [message_id])
 
     def add_event(self, kind: str, message_id: str | None, data: dict[str, Any]) -> Event:
-        """Append to the log. `data` must be plain JSON. Raises UnknownRecord for an unknown message."""
+        """Append an event to the log; `data` must be plain JSON. Raises UnknownRecord for an unknown message."""
         with self._transaction(write=True):
             event_id = self._insert(
                 "events",
@@ -299,7 +299,7 @@ class Conversations(Proofs):
             return self._record(Event, "SELECT * FROM events WHERE id = ?", [event_id])
 
     def events(self, since: int | None = None, kind: str | None = None) -> list[Event]:
-        """The log in order of writing; with `since`, only what came after the event of that id; with `kind`, only that."""
+        """The log in order of writing; with `since`, only events after that id; with `kind`, only events of that kind."""
         return self._events(since, kind)
 
     def _events(
@@ -317,13 +317,17 @@ class Conversations(Proofs):
     def unobjected_replies(
         self, limit: int, rng_seed: int, before_utc: str | None = None
     ) -> list[tuple[Message, Message]]:
-        """(user message, reply) pairs to anchor on: the bare model's own first answers, without an objection.
+        """(user message, reply) pairs for anchors: replies of the base model without negative feedback.
 
-        Complete, non-empty replies that follow a conversation's first message, in conversations that may train, with no
-        thumbs-down and no revision or edit. A question that met an objection anywhere is left out everywhere: an anchor
-        on it would hold back its correction. One that was asked again counts once, with its oldest such reply. A seeded
-        choice of at most `limit`, of those made before a time; of more than WINDOW questions (and more than `limit`),
-        of those whose keys follow the seed's (sampling.py).
+        They are complete, non-empty replies to a conversation's first message, in conversations that may train, without a
+        thumbs-down, revision or edit. A question with negative feedback anywhere is left out, because an anchor on it
+        would work against its correction. A repeated question counts once, with its oldest such reply.
+
+        Args:
+            limit: of the pairs. Where there are more, a seeded choice; of more than WINDOW questions, of those whose keys
+                follow the seed's (sampling.py).
+            rng_seed: of the choice.
+            before_utc: only replies before this ISO time.
         """
         start, size = first_key(rng_seed), max(limit, WINDOW)
         with self._transaction(write=False):

@@ -1,4 +1,4 @@
-"""What every part of the store is built on: transactions, statements, and rows as records. Knows nothing of what is stored."""
+"""The base of all parts of the store: transactions, statements, and rows as records."""
 
 from __future__ import annotations
 
@@ -18,11 +18,20 @@ from sqlite_utils import Database
 
 from feedback_store.connection import Connection
 from feedback_store.errors import UnknownRecord
+from feedback_store.figures import read_figures, read_proof
 
 R = TypeVar("R")
 
-_JSON_COLUMNS = frozenset({"prompt", "figures", "proof", "data"})
-_BOOL_COLUMNS = frozenset({"learn", "complete", "pinned"})
+# How columns are read that hold other than plain values, whichever record has them
+_READ_COLUMN: dict[str, Callable[[Any], Any]] = {
+    "prompt": json.loads,
+    "data": json.loads,
+    "figures": read_figures,
+    "proof": read_proof,
+    "learn": bool,
+    "complete": bool,
+    "pinned": bool,
+}
 _SURROGATES = re.compile("[\ud800-\udfff]")  # UTF-8, and so SQLite, cannot hold them
 
 
@@ -38,7 +47,7 @@ def new_id() -> str:
 
 def to_json(value: object) -> str:
     """JSON with sorted keys, so that equal prompts are equal strings."""
-    # Sorted keys: equal prompts are equal strings. Not ASCII: `clean` must see the surrogates.
+    # ensure_ascii would escape surrogates, so that `clean` could not replace them
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
@@ -50,8 +59,7 @@ def clean(value: object) -> object:
 @cache
 def _reading(cls: type) -> list[tuple[str, Callable[[Any], Any] | None]]:
     """The columns of a record in the order of its fields, and what turns a column's value into the field's."""
-    of_column = dict.fromkeys(_JSON_COLUMNS, json.loads) | dict.fromkeys(_BOOL_COLUMNS, bool)
-    return [(column.name, of_column.get(column.name)) for column in fields(cls)]
+    return [(column.name, _READ_COLUMN.get(column.name)) for column in fields(cls)]
 
 
 def to_record(cls: type[R], row: Mapping[str, Any]) -> R:
@@ -75,7 +83,7 @@ class Records:
         return self._connection.db
 
     def close(self) -> None:
-        """Close the file, once those who read are done. Harmless when closed; any later call raises StoreUnavailable."""
+        """Close the file once running reads have ended. May be called twice; any later call raises StoreUnavailable."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -87,21 +95,21 @@ class Records:
         self.close()
 
     def _transaction(self, *, write: bool, flushed: bool = True) -> AbstractContextManager[None]:
-        """One transaction; inside another one of this thread it joins that one. See Connection.transaction."""
+        """A transaction; inside another one of this thread it is part of that one. See Connection.transaction."""
         return self._connection.transaction(write=write, flushed=flushed)
 
     @contextmanager
     def transaction(self, *, flushed: bool = True) -> Iterator[None]:
-        """What is written inside is stored whole or not at all. Short work only: other writers wait meanwhile.
+        """One transaction for all that is written inside. Keep it short: other writers wait.
 
-        `flushed` False: a kill cannot take it back, but a power cut can, until something later is flushed.
+        With `flushed` False it does not wait for the disk: it survives a kill, but not a power cut before the next flush.
         """
         with self._transaction(write=True, flushed=flushed):
             yield
 
     @contextmanager
     def at_one_moment(self) -> Iterator[None]:
-        """What is read inside is of one moment, and a single transaction. Nothing can be written meanwhile."""
+        """One read transaction, so that everything read inside is consistent. Nothing may be written inside."""
         with self._transaction(write=False):
             yield
 
@@ -119,7 +127,7 @@ class Records:
 
     def _rows(self, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
         # Not Database.query, which opens a savepoint around every SELECT
-        # Closed also after an error, or the connection would go on reading what was there at that moment
+        # An open cursor after an error would keep the connection's read transaction open
         with closing(self._connection.current.execute(sql, [clean(p) for p in params])) as cursor:
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
@@ -133,7 +141,7 @@ class Records:
         return [to_record(cls, row) for row in self._rows(sql, params)]
 
     def _record(self, cls: type[R], sql: str, params: Sequence[object]) -> R:
-        """The one record that `sql` finds. Raises UnknownRecord."""
+        """The first record that `sql` finds. Raises UnknownRecord."""
         found = self._records(cls, sql, params)
         if not found:
             raise UnknownRecord(f"no {cls.__name__.lower()} {' '.join(map(str, params))} in the store")

@@ -33,7 +33,7 @@ IDS = {"conversations": "SELECT id FROM conversations", "feedback": "SELECT id F
 
 
 class Upkeep(Sessions):
-    """The part of the store that backups, erasing and figures about the whole need."""
+    """The part of the store for backups, erasing and counts."""
 
     def counts(self) -> dict[str, dict[tuple[str, ...], int]]:
         """Rows by kind: `conversations`; `messages` by role and kind; `votes` by value; `traces` by side and status;
@@ -55,37 +55,36 @@ class Upkeep(Sessions):
         return found
 
     def ids(self) -> dict[str, set[str]]:
-        """Of all `conversations`, and of all `feedback` that may be or was trained on."""
+        """Ids of all `conversations`, and of all `feedback` that was or may be trained on."""
         with self._transaction(write=False):
             return {name: {row["id"] for row in self._rows(sql)} for name, sql in IDS.items()}
 
     def assign_conversations(self, user: str) -> int:
-        """Make the conversations that are nobody's, from before there were logins, a user's. Returns their number."""
+        """Assign conversations without a user, from before there were logins, to a user. Returns their number."""
         with self._transaction(write=True):
             return self._execute("UPDATE conversations SET user = ? WHERE user = ''", [user])
 
     def back_up(self, path: Path) -> None:
-        """Copy the whole store into a new file, as it is at one moment, while others go on writing.
+        """Copy a consistent state of the store into a new file while others write.
 
-        Raises StoreError where there is a file already, and StoreUnavailable where it cannot be written.
+        Raises StoreError where the file exists, and StoreUnavailable where it cannot be written.
         """
         if path.exists():
             raise StoreError(f"{path} is there already; a backup never overwrites")
         try:
-            # a connection of its own: chat need not wait for the copy
+            # a connection of its own, so that chat does not wait for the copy
             with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(path)) as copy:
                 source.backup(copy)
                 forget_kept(copy)
                 copy.commit()
-                copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+                copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a write-ahead log beside it
         except sqlite3.Error as e:
             raise translated(e, path) from e
 
     def put_back(self, path: Path) -> None:
-        """Replace everything in this store by what is in a backup, in one transaction. The backup is only read.
+        """Replace the contents of this store by a backup, in one transaction. The backup is only read.
 
-        The backup must be of this program's version: open it as a Store once, which brings it there. Raises
-        StoreUnavailable or StoreCorrupt.
+        The backup must have the current schema: opening it as a Store migrates it. Raises StoreUnavailable or StoreCorrupt.
         """
         with self._connection.lock:
             kept = self._kept()
@@ -100,7 +99,7 @@ class Upkeep(Sessions):
                 self._connection.log.is_to_be_taken_over()  # it holds a whole database, and no row of it was counted
 
     def erase(self) -> None:
-        """Delete everything that was said or learned, and overwrite it on the disk as far as SQLite can."""
+        """Delete all feedback and everything learned, and overwrite it on the disk as far as SQLite can."""
         with self._connection.lock:
             with self._transaction(write=True):
                 self._execute("PRAGMA secure_delete = ON")

@@ -7,20 +7,20 @@ from feedback_store.records import Peer
 
 
 class Peers(Records):
-    """The part of the store that federation needs."""
+    """The part of the store for federation."""
 
     def peers(self) -> list[Peer]:
-        """In the order of their approval."""
+        """All approved peers in the order of their approval."""
         with self._transaction(write=False):
             return self._records(Peer, "SELECT * FROM peers ORDER BY rowid", [])
 
     def peer(self, key: str) -> Peer:
-        """Raises UnknownRecord."""
+        """One peer. Raises UnknownRecord."""
         with self._transaction(write=False):
             return self._record(Peer, "SELECT * FROM peers WHERE key = ?", [key])
 
     def approve_peer(self, key: str, name: str, url: str) -> Peer:
-        """Approve a key, or tell an approved one's new name and address; what is empty stays as it was."""
+        """Approve a key, or change the name and address of an approved one; empty values change nothing."""
         with self._transaction(write=True):
             self._execute(
                 "INSERT INTO peers (key, name, url, approved_at_utc) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE "
@@ -30,12 +30,12 @@ class Peers(Records):
             return self.peer(key)
 
     def remove_peer(self, key: str) -> None:
-        """Nothing of it is remembered, not even what was taken. Nothing happens where it is unknown."""
+        """Delete a peer with everything about it. An unknown one is ignored."""
         with self._transaction(write=True):
             self._execute("DELETE FROM peers WHERE key = ?", [key])
 
     def note_update(self, key: str, etag: str, seen_round: int, seen_created_at: int) -> bool:
-        """Remember the newest update taken from a peer. False where the peer was removed meanwhile."""
+        """Store which update was taken from a peer last. False where the peer was removed meanwhile."""
         with self._transaction(write=True):
             return bool(
                 self._execute(
@@ -45,12 +45,12 @@ class Peers(Records):
             )
 
     def note_pushed(self, key: str, etag: str) -> None:
-        """Remember which update of this instance a peer has."""
+        """Store which update of this instance a peer has."""
         with self._transaction(write=True):
             self._execute("UPDATE peers SET pushed_etag = ? WHERE key = ?", [etag, key])
 
     def note_contact(self, key: str, words: str, *, failed: bool) -> None:
-        """How the last contact went, in words; a success ends a row of failures."""
+        """Store how the last contact went, in words; a success resets the count of failures."""
         with self._transaction(write=True):
             self._execute(
                 "UPDATE peers SET words = ?, contact_at_utc = ?, failures = iif(?, failures + 1, 0) WHERE key = ?",

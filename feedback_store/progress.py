@@ -11,16 +11,16 @@ from feedback_store.database import Records, to_record
 class FirstReply:
     """A finished first reply: its vote, and whether a revision of it was asked for and confirmed."""
 
-    vote: int  # 1, -1, or 0 where nobody voted
+    vote: int  # 1, -1, or 0 without a vote
     tried: bool
     fixed: bool
 
 
 class Progress(Records):
-    """The part of the store that the learning figures need."""
+    """The part of the store for the progress card."""
 
     def first_replies(self, limit: int = 1000) -> list[FirstReply]:
-        """The newest `limit`, oldest first."""
+        """The newest `limit` first replies, oldest first."""
         with self._transaction(write=False):
             rows = self._rows(
                 "SELECT coalesce(v.value, 0) AS vote, "
@@ -35,7 +35,7 @@ class Progress(Records):
             return [to_record(FirstReply, row) for row in reversed(rows)]
 
     def count_learned(self, base: str) -> int:
-        """Right answers that adapters of `base` were trained on and that were not undone."""
+        """The number of right answers that adapters of `base` were trained on and that were not undone."""
         with self._transaction(write=False):
             return int(
                 self._value(

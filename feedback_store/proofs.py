@@ -8,10 +8,10 @@ from feedback_store.database import Records
 
 
 class Proofs(Records):
-    """The part of the store that erases proofs."""
+    """The part of the store for erasing proofs."""
 
     def _erase_proofs(self, traces: str, params: Sequence[object]) -> None:
-        """Erase what rounds showed as proof (a question, two answers) where it is about the traces that `traces` selects."""
+        """Erase the proofs of rounds (a question, two answers) about the traces that the condition `traces` selects."""
         self._execute(
             f"UPDATE rounds SET proof = 'null' WHERE proof != 'null' AND id IN (SELECT round_id FROM traces WHERE {traces})",
             params,
@@ -21,7 +21,7 @@ class Proofs(Records):
             f"(SELECT json_extract(prompt, '$[#-1].content') FROM traces WHERE {traces})",
             params,
         )
-        # a round's check quotes questions from chats; whose they were is not known there
+        # The gate's changed answers quote chats of unknown users, so all such quotations are erased
         of_chats = "json_extract(value, '$.kind') IN ('neighbour', 'recent')"
         self._execute(
             "UPDATE rounds SET figures = json_set(figures, '$.gate.changed', json((SELECT json_group_array(json(value)) "

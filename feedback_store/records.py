@@ -1,11 +1,12 @@
-"""The store's rows as frozen dataclasses. No behaviour beyond refusing impossible values; no SQL."""
+"""The store's rows as frozen dataclasses. They refuse impossible values; no other behaviour, no SQL."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from feedback_store.errors import StoreError
+from feedback_store.figures import ProofRecord, RoundFigures
 
 Role = Literal["system", "user", "assistant"]
 # `default`: a system message that the conversation did not choose itself
@@ -37,8 +38,8 @@ def require(name: str, value: object, allowed: tuple[object, ...]) -> None:
         raise StoreError(f"{name} {value!r} is not one of {', '.join(map(repr, allowed))}")
 
 
-ELSEWHERE = -1  # in place of the version of the adapter that said it: it came with a history
-FROM_MEMORY = -2  # said as a person confirmed it, while no adapter had learned it
+ELSEWHERE = -1  # as the adapter version of a message that was imported with a history
+FROM_MEMORY = -2  # as the adapter version of an answer given as it was confirmed, before an adapter had learned it
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Conversation:
     title: str
     learn: bool  # False: "don't learn from this chat"
     created_at_utc: str
-    user: str  # whose it is; empty where the instance has no logins
+    user: str  # name of the user; empty where the instance has no logins
 
 
 @dataclass(frozen=True)
@@ -72,21 +73,21 @@ class Message:
     role: Role
     kind: Kind
     text: str
-    parent_id: str | None  # the user message it answers; of a user message the first reply it follows
-    revises_id: str | None  # the first reply, which it is meant to replace
+    parent_id: str | None  # of a reply the question; of a question the first reply that it follows
+    revises_id: str | None  # the first reply, of a revision or edit
     hint: str | None  # the hint that led to this revision
     verdict: Verdict | None  # None while open
-    adapter_version: int  # 0: the base model without any adapter; also ELSEWHERE and FROM_MEMORY
+    adapter_version: int  # 0: the base model; also ELSEWHERE and FROM_MEMORY
     complete: bool  # False while the reply streams
     created_at_utc: str
-    ending: Ending | None = None  # None where it is not known, or nothing of the model's
+    ending: Ending | None = None  # None where it is not known, or the model did not write the message
     corrects_id: str | None = None  # the first reply that the message before this reply corrected
-    tokens: int | None = None  # that the model wrote here; None where it is not known
-    seconds: float | None = None  # from the first of them to the last
+    tokens: int | None = None  # written by the model; None where it is not known
+    seconds: float | None = None  # from the first token to the last
 
     @property
     def is_cut(self) -> bool:
-        """Whether the reply did not end by itself: its last word is no end that anybody may learn."""
+        """Whether the reply did not end by itself, so that its end must not be learned."""
         return self.ending is not None and self.ending != "ended"
 
 
@@ -124,7 +125,7 @@ class NewTrace:
     subject_id: str  # the first reply y0, which the feedback is about
     prompt: list[dict[str, str]]  # chat messages: role, content
     completion: str
-    confidence: float  # (0, 1]; 1.0 is a human word
+    confidence: float  # (0, 1]; 1.0 for feedback of a person
     source: Source
     base: str  # fingerprint of the base model
 
@@ -149,7 +150,7 @@ class Trace:
     confidence: float
     source: Source
     status: TraceStatus
-    round_id: int | None  # the round that has, or had, claimed it
+    round_id: int | None  # the round that claimed it last
     base: str
     created_at_utc: str
 
@@ -168,9 +169,9 @@ class Round:
     wins: int  # claimed at the start
     loses: int
     replayed: int
-    figures: dict[str, Any]
+    figures: RoundFigures
     verdict: str
-    proof: dict[str, Any] | None
+    proof: ProofRecord | None
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class NewAdapter:
     parent_version: int
     folder: str  # relative to the data folder
     sha256: str
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: RoundFigures = RoundFigures()
 
 
 @dataclass(frozen=True)
@@ -194,10 +195,10 @@ class Adapter:
     parent_version: int
     folder: str
     sha256: str
-    round_id: int | None  # None: it came from a merge
+    round_id: int | None  # None: of a merge, a consolidation or an upload
     status: AdapterStatus
     pinned: bool
-    figures: dict[str, Any]
+    figures: RoundFigures
     created_at_utc: str
 
 
@@ -207,7 +208,7 @@ class Peer:
 
     key: str  # public key, url-safe base64
     name: str
-    url: str  # "" where it is not known how to reach it
+    url: str  # empty where its address is not known
     approved_at_utc: str
     seen_round: int | None
     seen_created_at: int | None  # seconds since 1970, by the peer's clock

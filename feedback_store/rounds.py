@@ -1,29 +1,36 @@
-"""Learning rounds: a round claims traces, and marks or releases them when it ends. Adapters are in adapters.py."""
+"""Learning rounds: a round claims traces, and marks or releases them at its end. Adapters are in adapters.py."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from feedback_store.database import now_utc, to_json
 from feedback_store.errors import StoreError
+from feedback_store.figures import ProofRecord, RoundFigures
 from feedback_store.records import ROUND_ENDS, Round, Trace, require
 from feedback_store.traces import WAITING, Traces
 
 
 class Rounds(Traces):
-    """The part of the store that the trainer needs."""
+    """The part of the store for learning rounds."""
 
     def claim_round(
         self, base: str, parent_version: int, only: Collection[str] | None = None, most: int | None = None
     ) -> tuple[Round, list[Trace]] | None:
-        """Start a round on every pending trace of `base` that may train, oldest first.
+        """Start a round: claim pending traces of `base` that may train, and return them oldest first.
 
-        Of more than `most` traces the round takes about so many, and the rest waits for the next one: first what
-        corrects a reply, then thumbs-up, then replies that were only rejected; all that is said on one prompt together.
-        `only` names the traces instead (pending or rolled back): the rebuilding after a forgetting claims what an
-        earlier round trained. None when there is no win among them: losing traces alone never start a round. No trace
-        is ever claimed twice, whichever thread or process asks.
+        No trace is claimed twice, whichever thread or process asks.
+
+        Args:
+            base: fingerprint of the base model.
+            parent_version: the adapter that the round trains on top of.
+            only: ids of pending or rolled-back traces to claim instead, for training again after a forgetting.
+            most: about how many traces to take. Corrections come first, then thumbs-up, then rejected replies; all
+                traces on one prompt stay together.
+
+        Returns:
+            The round and its traces; None where there is no win among them, because losing traces alone start no round.
         """
         with self._transaction(write=True):
             if only is None:
@@ -62,15 +69,15 @@ class Rounds(Traces):
         status: str,
         *,
         adapter_version: int | None = None,
-        figures: Mapping[str, Any] | None = None,
+        figures: RoundFigures | None = None,
         verdict: str = "",
-        proof: Mapping[str, Any] | None = None,
+        proof: ProofRecord | None = None,
         replayed: int = 0,
     ) -> Round:
         """End a running round. Its claimed traces become trained (promoted) or skipped (discarded), or pending again.
 
-        `promoted` makes no adapter active: `promote` does that. `figures` and `proof` must be plain JSON. Raises
-        UnknownRecord, and StoreError for another status or a round that has ended.
+        `promoted` makes no adapter active: `promote` does that. Raises UnknownRecord, and StoreError for another
+        status or a round that has ended.
         """
         require("round status", status, ROUND_ENDS)
         with self._transaction(write=True):
@@ -96,9 +103,9 @@ class Rounds(Traces):
                     now_utc(),
                     adapter_version,
                     replayed,
-                    to_json(dict(figures or {})),
+                    to_json(figures.to_dict() if figures else {}),
                     verdict,
-                    to_json(None if proof is None else dict(proof)),
+                    to_json(proof.to_dict() if proof else None),
                     round_id,
                 ],
             )
@@ -129,7 +136,7 @@ class Rounds(Traces):
             )
 
     def taught_in(self, round_id: int, besides: Collection[str] = ()) -> list[tuple[str, str]]:
-        """(trace id, side) of what a round trained, oldest first, without what is about the replies `besides`."""
+        """(trace id, side) of the traces that a round trained, oldest first, without those about the replies `besides`."""
         with self._transaction(write=False):
             rows = self._rows(
                 "SELECT id, side FROM traces WHERE round_id = ? AND status = 'trained' AND (subject_id IS NULL "
@@ -139,17 +146,17 @@ class Rounds(Traces):
             return [(row["id"], row["side"]) for row in rows]
 
     def round(self, round_id: int) -> Round:
-        """Raises UnknownRecord."""
+        """One round. Raises UnknownRecord."""
         with self._transaction(write=False):
             return self._record(Round, "SELECT * FROM rounds WHERE id = ?", [round_id])
 
     def rounds(self, base: str, limit: int = 50) -> list[Round]:
-        """Newest first."""
+        """The `limit` newest rounds, newest first."""
         with self._transaction(write=False):
             return self._records(Round, "SELECT * FROM rounds WHERE base = ? ORDER BY id DESC LIMIT ?", [base, limit])
 
     def last_round(self, base: str) -> Round | None:
-        """The newest, running or ended."""
+        """The newest round, running or ended; None where there is none."""
         return next(iter(self.rounds(base, limit=1)), None)
 
     def _require_running(self, round_id: int) -> Round:
@@ -160,9 +167,9 @@ class Rounds(Traces):
 
 
 def _portion(found: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """Rows of whole prompts, until there are `most`. What changes an answer is the most urgent.
+    """Rows of whole prompts, until there are `most`; corrections first.
 
-    A prompt is not divided: of contradicting words on it the newest counts, and an older one must not train after it.
+    A prompt is not divided: its newest trace counts, and an older one must not be trained after it.
     """
     of_prompt: dict[int, list[dict[str, Any]]] = {}
     for row in sorted(found, key=lambda row: row["seq"]):
@@ -173,7 +180,7 @@ def _portion(found: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
         return 2 if not sources else int(sources == {"liked"})
 
     taken: list[dict[str, Any]] = []
-    for rows in sorted(of_prompt.values(), key=urgency):  # keeps the older first
+    for rows in sorted(of_prompt.values(), key=urgency):  # sorted is stable: older ones stay first
         if len(taken) >= most:
             break
         taken += rows

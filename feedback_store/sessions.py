@@ -16,10 +16,10 @@ KEPT_TABLES = ("sessions", "used_requests", "known_browsers")  # in no backup, a
 
 
 class Sessions(Records):
-    """The part of the store that logins and signed requests need."""
+    """The part of the store for logins and signed requests."""
 
     def sessions(self) -> list[LoginSession]:
-        """All of them, oldest first."""
+        """All login sessions, oldest first."""
         with self._transaction(write=False):
             return self._records(LoginSession, "SELECT * FROM sessions ORDER BY rowid")
 
@@ -28,7 +28,7 @@ class Sessions(Records):
             self._insert("sessions", vars(session))
 
     def end_sessions(self, ids: Collection[str]) -> None:
-        """Nothing happens for an id that is not there."""
+        """Delete sessions; unknown ids are ignored."""
         with self._transaction(write=True):
             for session_id in ids:
                 self._execute("DELETE FROM sessions WHERE id_sha256 = ?", [session_id])
@@ -44,7 +44,7 @@ class Sessions(Records):
             return [(row["id_sha256"], row["user"]) for row in rows]
 
     def change_known_browsers(self, new: str, user: str, gone: Collection[str]) -> None:
-        """Remember one, forget others. One transaction."""
+        """Add one known browser and delete others, in one transaction."""
         with self._transaction(write=True):
             self._insert("known_browsers", {"id_sha256": new, "user": user})
             for digest in gone:
@@ -56,7 +56,7 @@ class Sessions(Records):
             return [(row["key"], row["nonce"], row["until"]) for row in self._rows("SELECT * FROM used_requests")]
 
     def keep_used_request(self, key: str, nonce: str, until: float, *, now: float) -> None:
-        """A kill does not take it back; a power cut can. What can be forgotten is."""
+        """Store a used request, not flushed: it survives a kill, but maybe not a power cut. Expired ones are deleted."""
         with self._transaction(write=True, flushed=False):
             self._execute("DELETE FROM used_requests WHERE until < ?", [now])
             self._execute("INSERT OR REPLACE INTO used_requests VALUES (?, ?, ?)", [key, nonce, until])
@@ -72,6 +72,6 @@ class Sessions(Records):
 
 
 def forget_kept(db: sqlite3.Connection) -> None:
-    """Empty the tables that are in no backup."""
+    """Empty the tables that are not part of backups."""
     for table in KEPT_TABLES:
         db.execute(f"DELETE FROM {table}")

@@ -14,7 +14,7 @@ from feedback_store.peers import Peers
 from feedback_store.progress import Progress
 from feedback_store.transfer import Transfer
 
-PREFERENCE = "preference/"  # before the keys of settings that are a user's choice
+PREFERENCE = "preference/"  # prefix of the keys of preferences
 
 
 class Store(Transfer, Branches, Progress, Adapters, KeptNeighbours, Upkeep, Peers):
@@ -32,11 +32,11 @@ class Store(Transfer, Branches, Progress, Adapters, KeptNeighbours, Upkeep, Peer
             return default if value is None else json.loads(value)
 
     def preference(self, name: str, default: Any = None) -> Any:
-        """What the user of this store chose; `default` where nothing was."""
+        """A preference of the user of this store, or `default`."""
         return self.setting(f"{PREFERENCE}{name}", default)
 
     def set_preference(self, name: str, value: Any) -> None:
-        """Store a plain JSON value as the user's choice."""
+        """Store a preference of the user, a plain JSON value."""
         self.set_setting(f"{PREFERENCE}{name}", value)
 
     def set_setting(self, key: str, value: Any) -> None:

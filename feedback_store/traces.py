@@ -10,7 +10,7 @@ from feedback_store.proofs import Proofs
 from feedback_store.records import NewTrace, Side, Trace, TraceStatus
 from feedback_store.sampling import WINDOW, content_key, first_key, shuffled
 
-# Without statistics SQLite would take the index of all traces of a status
+# SQLite has no statistics here and would choose the index of all traces of a status
 WAITING = "traces INDEXED BY traces_waiting WHERE base = ? AND status = 'pending' AND may_train = 1"
 # A trained win `t` that may be trained again: the latest word on its prompt (a verdict of the judge does not
 # replace what a person said), and the person still stands by it: the reply is liked, or the one it replaces is not
@@ -25,18 +25,21 @@ REPLAYED = (
 
 
 class Traces(Proofs):
-    """The part of the store between feedback and training."""
+    """The part of the store for traces, between feedback and training."""
 
     def add_traces(self, new: Sequence[NewTrace]) -> list[Trace]:
-        """Store them as pending, all or none. Raises UnknownRecord where a conversation or message is missing."""
+        """Store traces as pending, all or none. Raises UnknownRecord where a conversation or message is missing."""
         with self._transaction(write=True):
             return [self._add(trace) for trace in new]
 
     def withdraw_traces(self, subject_id: str) -> tuple[int, int]:
-        """Take back the feedback about a reply: (traces withdrawn, traces that had already trained and stay so).
+        """Withdraw the traces about a reply, except trained ones.
 
-        Claimed traces go too: their round sees it in `still_claimed`, and `promote` refuses what trained on them.
-        Skipped and rolled-back ones also go, so that no later request trains them again.
+        Claimed traces are withdrawn too: their round sees it in `still_claimed`, and `promote` refuses an adapter that
+        was trained on them. So are skipped and rolled-back ones, which would otherwise be trained on request.
+
+        Returns:
+            How many were withdrawn, and how many stay because they were trained.
         """
         with self._transaction(write=True):
             withdrawn = self._execute(
@@ -50,7 +53,7 @@ class Traces(Proofs):
             return withdrawn, trained
 
     def replace_traces(self, subject_id: str, new: Sequence[NewTrace]) -> list[Trace]:
-        """Withdraw what was said about a reply and store the new word, in one transaction. Raises UnknownRecord."""
+        """Withdraw the traces about a reply and store new ones, in one transaction. Raises UnknownRecord."""
         with self._transaction(write=True):
             self.withdraw_traces(subject_id)
             return self.add_traces(new)
@@ -65,7 +68,7 @@ class Traces(Proofs):
         limit: int | None = None,
         newest_first: bool = False,
     ) -> list[Trace]:
-        """Those that match everything given, oldest first unless told otherwise, at most `limit`."""
+        """The traces that match all given conditions, oldest first by default, at most `limit`."""
         return self._traces(
             base=base, status=status, side=side, subject_id=subject_id, limit=limit, newest_first=newest_first
         )
@@ -103,14 +106,14 @@ class Traces(Proofs):
             return {(row["conversation_id"], row["subject_id"]) for row in rows}
 
     def count_pending(self, base: str) -> tuple[int, int]:
-        """(wins, loses) that a round would claim now: those of conversations that may not teach do not count."""
+        """(wins, loses) that a round would claim now, without those of conversations that may not train."""
         with self._transaction(write=False):
             rows = self._rows(f"SELECT side, count(*) AS n FROM {WAITING} GROUP BY side", [base])
             counts = {row["side"]: row["n"] for row in rows}
             return counts.get("win", 0), counts.get("lose", 0)
 
     def queued_wins(self, base: str, limit: int) -> list[Trace]:
-        """The right answers of the round under way, then those that wait for the next one, oldest first."""
+        """The wins of the running round, then the pending ones, each oldest first."""
         with self._transaction(write=False):
             claimed = self._records(
                 Trace,
@@ -122,7 +125,7 @@ class Traces(Proofs):
             )
 
     def refused_corrections(self, conversation_id: str) -> dict[str, str]:
-        """Corrected replies of a conversation whose right answer did not pass its checks -> the verdict."""
+        """Id of a corrected reply -> verdict of the round, where its right answer did not pass the gate."""
         with self._transaction(write=False):
             rows = self._rows(
                 "SELECT t.subject_id, r.verdict FROM traces t JOIN rounds r ON r.id = t.round_id "
@@ -133,17 +136,17 @@ class Traces(Proofs):
             return {row["subject_id"]: row["verdict"] for row in rows}
 
     def still_claimed(self, round_id: int) -> list[Trace]:
-        """The traces that this running round may still train on, oldest first."""
+        """The traces of a running round that were not withdrawn, oldest first."""
         with self._transaction(write=False):
             return self._records(
                 Trace, "SELECT * FROM traces WHERE round_id = ? AND status = 'claimed' ORDER BY seq", [round_id]
             )
 
     def latest_feedback(self, base: str, limit: int) -> list[Trace]:
-        """All traces about the `limit` replies with the newest last word, oldest first.
+        """All traces about the `limit` replies with the newest feedback, oldest first.
 
-        The last word on a reply is its newest win, else its newest losing trace; a withdrawn one only where nothing
-        else is left. Replies of deleted conversations have none.
+        The feedback on a reply is its newest win, else its newest losing trace; a withdrawn one only where there is no
+        other. Replies of deleted conversations are left out.
         """
         return self._latest_feedback(base, limit)
 
@@ -160,12 +163,16 @@ class Traces(Proofs):
             )
 
     def replay_wins(self, base: str, limit: int, exclude_ids: Collection[str], rng_seed: int) -> list[Trace]:
-        """A seeded choice of at most `limit` trained wins with confidence 1.0 to train on again.
+        """A seeded choice of trained wins with confidence 1, to be trained again.
 
-        Only the latest word on a prompt counts: a win with a newer win, trained, claimed or pending, on the same prompt
-        is left out, but a verdict of the judge does not replace what a person said. So are wins whose vote or
-        verdict was taken back, and those of conversations that were deleted or may not teach. Of more than `limit` and
-        WINDOW such wins, those whose prompts' keys follow the seed's (sampling.py).
+        Left out are wins with a newer win on the same prompt (one of the judge does not replace one of a person), wins
+        whose vote or verdict was withdrawn, and those of conversations that were deleted or may not train.
+
+        Args:
+            base: fingerprint of the base model.
+            limit: of the traces. Of more than that and WINDOW, those whose prompts' keys follow the seed's (sampling.py).
+            exclude_ids: traces to leave out.
+            rng_seed: of the choice.
         """
         size = max(limit, WINDOW)
         with self._transaction(write=False):
@@ -185,7 +192,7 @@ class Traces(Proofs):
             return self._value(f"SELECT 1 FROM traces t WHERE t.id = ? AND {REPLAYED}", [trace_id]) is not None
 
     def is_settled(self, trace: Trace) -> bool:
-        """Whether a person's own right answer to this trace's prompt was trained, or is about to be."""
+        """Whether a win of a person on this trace's prompt is trained, claimed or pending."""
         with self._transaction(write=False):
             found = self._value(
                 "SELECT 1 FROM traces INDEXED BY traces_wins WHERE base = ? AND side = 'win' AND source != 'judged' "

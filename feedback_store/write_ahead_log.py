@@ -1,7 +1,7 @@
 """Flushing and checkpointing the write-ahead log of one SQLite file. Knows no tables.
 
-SQLite would checkpoint inside every so many commits, while all writers wait for the disk, which may take a second. Here a
-thread of its own does it, and nobody waits.
+By default SQLite checkpoints inside a commit, and all writers wait for the disk, which may take a second. Here a separate
+thread does it.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class UserLearning:
 
     def status(self) -> LearningStatus:
         """As the service says it, without the words of others: their question in the proof, their hint in a wish."""
-        status = self._learning.status(lambda last: all(map(self._is_mine, last.figures.get("wishes", []))))
+        status = self._learning.status(lambda last: all(map(self._is_mine, last.figures.style_preferences or ())))
         last = self._everybodys.last_round(self._base)
         changes: dict[str, object] = {
             "can_roll_back": status.can_roll_back and self.user.is_owner,

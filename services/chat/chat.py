@@ -33,8 +33,8 @@ from spear_core.models.thoughts import split_thought
 from spear_core.training.traces import Messages
 
 TITLE_CHARACTERS = 48
-REVISION_TEMPERATURE = 0.5  # of revisions after the first; the paper has 0.8, and the two have not been compared
-AGAIN_TEMPERATURE = 0.7  # of a reply asked for again, where a greedy one would come out the same
+REVISION_TEMPERATURE = 0.5  # of second and later revisions; the paper uses 0.8, which was not compared
+AGAIN_TEMPERATURE = 0.7  # the lowest for regenerating with the same model: greedy decoding would repeat the reply
 
 
 class ChatService:
@@ -49,58 +49,63 @@ class ChatService:
     # -- conversations ---------------------------------------------------------------------------------------
 
     def new_conversation(self, learn: bool = True) -> ConversationView:
+        """Create an empty conversation; `learn` says whether it may be trained on."""
         with self._store.transaction(flushed=False):
             return _conversation_view(self._store.create_conversation(learn=learn))
 
     def conversations(self, search: str = "") -> list[ConversationView]:
-        """Newest first; with `search`, those whose title or messages say it."""
+        """The conversations, newest first; with `search`, those whose title or messages contain it."""
         found = self._store.conversations_saying(search.strip()) if search.strip() else None
         return [_conversation_view(c) for c in self._store.conversations() if found is None or c.id in found]
 
     def conversation(self, conversation_id: str) -> ConversationView:
-        """Raises UnknownRecord."""
+        """One conversation. Raises UnknownRecord."""
         return _conversation_view(self._store.conversation(conversation_id))
 
     def set_learn(self, conversation_id: str, learn: bool) -> None:
-        """False: nothing said in this conversation is trained on. What was already learned stays."""
+        """Allow or forbid training on this conversation. What was learned before stays. Raises UnknownRecord."""
         self._store.set_learn(conversation_id, learn)
         if learn:
             self._feedback.on_new_traces()
 
     def rename(self, conversation_id: str, title: str) -> None:
+        """Set the title, cut to TITLE_CHARACTERS. Raises UnknownRecord."""
         self._store.rename_conversation(conversation_id, title.strip()[:TITLE_CHARACTERS] or "Untitled")
 
     def delete(self, conversation_id: str) -> None:
+        """Stop a reply that is being written and delete the conversation. Raises UnknownRecord."""
         self.stop(conversation_id)
         self._store.delete_conversation(conversation_id)
         self._engine.batching.prefixes.drop(conversation_id)
 
     def usual_sampling(self) -> Sampling:
-        """How replies of the present model are drawn where a conversation chooses nothing."""
+        """The sampling settings of the current model, for conversations that set none."""
         return usual_sampling(self._engine.loaded)
 
     def sampling(self, conversation_id: str) -> Sampling:
+        """The sampling settings of a conversation, over those of the model."""
         return replace(self.usual_sampling(), **self._store.sampling(conversation_id))
 
     def set_sampling(self, conversation_id: str, sampling: Sampling) -> None:
+        """Store the sampling settings of a conversation. Raises UnknownRecord."""
         self._store.set_sampling(conversation_id, asdict(sampling))
 
     def system_prompt(self, conversation_id: str) -> str:
-        """The conversation's own; empty where it follows that of all conversations."""
+        """The system prompt set for this conversation; empty where the user's default applies."""
         return own_system_prompt(self._store.messages(conversation_id))
 
     def set_system_prompt(self, conversation_id: str, text: str) -> None:
-        """What the model is told before everything else, from the next question on. Empty: as in all conversations."""
+        """Set the system prompt from the next question on; an empty one means the user's default. Raises UnknownRecord."""
         text = text.strip()[:MAX_MESSAGE_CHARACTERS]
         if text != self.system_prompt(conversation_id):
             self._store.add_message(conversation_id, "system", text)
 
     def told(self, conversation_id: str) -> str:
-        """The system prompt that the last question was asked with."""
+        """The system prompt that applied to the last question."""
         return system_prompt(self._store.messages(conversation_id))
 
     def messages(self, conversation_id: str) -> list[MessageView]:
-        """Everything the screen shows of the chosen branch, in order, with votes and verdicts."""
+        """The messages of the chosen branch in order, with votes and verdicts."""
         with suppress(StoreError):
             self._replies.store_late(conversation_id)
         messages = self._store.messages(conversation_id)
@@ -129,7 +134,7 @@ class ChatService:
         ]
 
     def message(self, message_id: str) -> MessageView:
-        """One message as `messages` shows it, without the versions beside it. Raises UnknownRecord."""
+        """One message as in `messages`, without its other versions. Raises UnknownRecord."""
         message = self._store.message(message_id)
         tries = [m.id for m in self._store.revisions_of(root_id(message)) if m.kind == "revision"]
         return _message_view(
@@ -140,7 +145,7 @@ class ChatService:
         )
 
     def choose(self, message_id: str) -> None:
-        """Show the branch that this version of a question or reply lies on. Raises UnknownRecord."""
+        """Show the branch that contains this version of a question or reply. Raises UnknownRecord."""
         message = self._store.message(message_id)
         self._store.set_leaf(message.conversation_id, root_id(message))
 
@@ -155,12 +160,23 @@ class ChatService:
         drawn: Mapping[str, Any] | None = None,
         on_finish: Callable[[Finish], None] = lambda finish: None,
     ) -> Iterator[MessageView]:
-        """Store the question and stream the reply: growing views of one message, the last one complete.
+        """Store the question and stream the reply.
 
-        The question follows the branch that is shown, or the reply `after`. `drawn` are fields of Sampling that count for
-        this reply in place of the conversation's; `on_finish` is told why the reply is over. A reader who leaves does not
-        end the reply: `follow` finds it, `stop` ends it. Raises SpearError for an empty or overlong message,
-        UnknownRecord for an unknown conversation.
+        A reader who leaves does not end the reply: `follow` continues to read it, `stop` ends it.
+
+        Args:
+            conversation_id: where to ask.
+            text: the question.
+            after: id of the reply that the question follows; by default the last one of the branch that is shown.
+            drawn: fields of Sampling that replace the conversation's for this reply.
+            on_finish: called with the reason for which the reply ended.
+
+        Yields:
+            The reply as far as it is written, each time whole; the last view is complete.
+
+        Raises:
+            SpearError: for an empty or overlong message, or while another reply is being written.
+            UnknownRecord: for an unknown conversation.
         """
         text = _checked(text)
         with self._replies.alone(conversation_id) as conversation:
@@ -179,7 +195,7 @@ class ChatService:
         on_finish(writing.finish or Finish.STOPPED)
 
     def resend(self, message_id: str, text: str) -> Iterator[MessageView]:
-        """Ask a changed question in place of an earlier one, which stays as another branch. Raises as `reply`."""
+        """Ask an edited question; the earlier one remains as another branch. Yields and raises as `reply`."""
         text = _checked(text)
         earlier = self._store.message(message_id)
         if earlier.role != "user":
@@ -196,7 +212,7 @@ class ChatService:
         yield from self._read(writing)
 
     def regenerate(self, message_id: str) -> Iterator[MessageView]:
-        """Answer the question of a reply once more; the earlier reply stays as another branch. Raises as `reply`."""
+        """Generate a reply again; the earlier one remains as another branch. Yields and raises as `reply`."""
         earlier = self._store.message(root_id(self._store.message(message_id)))
         if earlier.role != "assistant" or earlier.parent_id is None:
             raise SpearError("Only a reply of the model can be asked for again.")
@@ -211,9 +227,9 @@ class ChatService:
         yield from self._read(writing)
 
     def go_on(self, message_id: str) -> Iterator[MessageView]:
-        """Continue a reply or revision that was cut off, in the same message. Raises as `reply`.
+        """Continue a reply or revision that was cut off, in the same message. Yields and raises as `reply`.
 
-        What was said about it counts as soon as it has ended by itself (FeedbackService.continued).
+        Feedback on it makes traces once it has ended by itself (FeedbackService.continued).
         """
         message = self._store.message(message_id)
         if message.role != "assistant" or not message.is_cut:
@@ -239,10 +255,10 @@ class ChatService:
         return self._replies.begin(message, prompt, sampling, begun=message.text, once_stored=heard)
 
     def revise(self, message_id: str, hint: str) -> Iterator[MessageView]:
-        """Thumbs-down with a hint (may be empty): stream a revision of the reply as a new message.
+        """Store a thumbs-down with its hint, which may be empty, and stream a revision as a new message.
 
-        A complaint about the reply to a correction made by talking is one about the reply that was corrected.
-        Raises SpearError when the revisions are used up, UnknownRecord for an unknown message.
+        A complaint about the reply to a correction made by talking is one about the reply that was corrected. Yields as
+        `reply`. Raises SpearError when no further revision is allowed, UnknownRecord for an unknown message.
         """
         complained = self._store.message(message_id)
         if complained.role != "assistant" or complained.kind == "edit":
@@ -281,34 +297,36 @@ class ChatService:
         return self._replies.begin(revision, asked.request, sampling, asked)
 
     def follow(self, conversation_id: str) -> Iterator[MessageView]:
-        """The reply that is being written in a conversation, to its end; nothing where none is."""
+        """Stream the reply that is being written in a conversation, if there is one. Yields as `reply`."""
         if writing := self._replies.of(conversation_id):
             yield from self._read(writing)
 
     def prompt_of(self, message_id: str) -> Messages:
-        """The conversation that a reply answered. Raises UnknownRecord, SpearError for what is not a reply."""
+        """The messages that a reply answered. Raises UnknownRecord, and SpearError for a message that is not a reply."""
         first = self._store.message(root_id(self._store.message(message_id)))
         if first.role != "assistant" or first.parent_id is None:
             raise SpearError("Only a reply of the model can be compared.")
         return prompt_up_to(self._store.messages(first.conversation_id), first.parent_id)
 
     def stop(self, conversation_id: str, *, is_reader_lost: bool = False) -> None:
-        """End the reply being written, which keeps what it has. Nothing happens when none is.
+        """End the reply that is being written, if there is one; its text so far is kept.
 
-        `is_reader_lost`: nobody asked for that; the connection to its only reader broke.
+        Args:
+            conversation_id: where to stop.
+            is_reader_lost: the connection to the only reader broke; nobody asked for the end.
         """
         self._replies.stop(conversation_id, is_reader_lost=is_reader_lost)
 
     def close(self) -> None:
-        """End every reply being written, and wait until what they have is stored."""
+        """End every reply that is being written, and wait until its text so far is stored."""
         self._replies.close()
 
     # -- writing ---------------------------------------------------------------------------------------------
 
     def _told(self, conversation_id: str, messages: Sequence[Message]) -> list[Message]:
-        """The system message that holds from the next question on, where it is another one than before.
+        """The system message for the next question, where it differs from the last one; else nothing.
 
-        It is stored with the conversation, so that what is trained is what the model was told.
+        It is stored with the conversation, so that training uses the same prompt.
         """
         text = own_system_prompt(messages) or self._feedback.preferences.system_prompt
         if text == system_prompt(messages):
@@ -316,10 +334,10 @@ class ChatService:
         return [self._store.add_message(conversation_id, "system", text, kind="default")]
 
     def _unwritten(self, question: Message) -> Message:
-        """The reply's place, inside the `together` that stores its question.
+        """Store an empty reply, inside the transaction that stores its question.
 
-        Its reader waits for no disk: with the end of the reply all is on the disk, and a power cut before that takes
-        back the question too.
+        The transaction is not flushed, so that the first token does not wait for the disk. The end of the reply is; a
+        power cut before it also loses the question.
         """
         reply = self._store.add_message(
             question.conversation_id,
@@ -335,9 +353,9 @@ class ChatService:
     def _answer(
         self, reply: Message, messages: Sequence[Message], sampling: Sampling, before: Sequence[Message] = ()
     ) -> Writing:
-        """Begin to write it. `messages` end at its question or later; what is to be read was read before.
+        """Begin to write a reply. `messages` include its question; `before` are the questions and replies ahead of it.
 
-        `before` are the questions and replies that the question follows, the last of which it may correct.
+        The question may correct the last of `before`.
         """
         assert reply.parent_id is not None
         asked = next(m.text for m in messages if m.id == reply.parent_id)
@@ -365,7 +383,7 @@ class ChatService:
         )
 
     def _can_be_learned(self, message: Message) -> bool:
-        """Whether the person is asked if the correction that they made by talking is to be learned."""
+        """Whether the page asks "Learn this?" below the reply to a correction made by talking."""
         is_open = message.corrects_id is not None and message.verdict is None
         is_whole = message.complete and not message.is_cut and bool(message.text.strip())
         return is_open and is_whole and self._store.conversation(message.conversation_id).learn

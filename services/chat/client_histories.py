@@ -1,8 +1,8 @@
-"""Whole histories, as chat clients send them with every request, and the conversations they continue. No HTTP.
+"""Histories sent by chat clients, and the stored conversations that they continue. No HTTP.
 
-A client keeps the conversation and sends all of it each time. Where it repeats one of the user's conversations, with any
-of the replies given there, that conversation goes on, under the replies that stand by now: a corrected answer stays
-corrected although the client still shows the old one. Any other history begins a conversation of its own.
+A client sends the whole conversation with each request. If the history matches a conversation of the user, with any of
+the replies given there, that conversation is continued, with the replies that count now: a corrected answer stays corrected
+although the client still shows the old one. Any other history begins a new conversation.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ class History:
 
 
 def read_history(said: Sequence[Said]) -> History:
-    """Neighbours of one role become one message, and all of the system's come first; an answer that nothing was asked
-    before is left out. Raises SpearError unless the user has the last word.
+    """Turn a client's messages into a History.
+
+    Consecutive messages of one role are joined, system messages come first, and an answer without a question is left out.
+    Raises SpearError unless the last message is the user's.
     """
     system = "\n\n".join(s.text.strip() for s in said if s.role == "system" and s.text.strip())
     merged: list[Said] = []
@@ -59,7 +61,7 @@ def read_history(said: Sequence[Said]) -> History:
 
 
 def conversation_for(app: UserSession, history: History, learn: bool) -> str:
-    """The id of the conversation that `history.question` continues; `learn` is that of a new one."""
+    """The id of the conversation that `history.question` continues; `learn` applies to a new one."""
     store = app.store
     if history.turns:
         for conversation_id in store.conversations_that_say(history.turns[-1][0], NEWEST_LOOKED_AT):
@@ -75,7 +77,7 @@ def conversation_for(app: UserSession, history: History, learn: bool) -> str:
 
 
 def _is_repeated(messages: Sequence[Message], history: History) -> bool:
-    """Whether the history tells exactly these messages, each question with one of the replies it got."""
+    """Whether the history consists of exactly these questions, each with one of its replies."""
     questions = [m for m in messages if m.role == "user"]
     if len(questions) != len(history.turns) or any(not m.complete for m in messages):
         return False
@@ -89,15 +91,15 @@ def _is_repeated(messages: Sequence[Message], history: History) -> bool:
 
 
 def _ways(text: str) -> tuple[str, str]:
-    """How a client may repeat a reply: whole, or without what a thinking model thought."""
+    """The forms in which a client may send a reply back: whole, or without the thought of a thinking model."""
     return text.strip(), answer_of(text).strip()
 
 
 def reply_at_the_end(app: UserSession, said: Sequence[Said]) -> str:
-    """The id of the reply with which a history ends, in the newest of the user's conversations that goes like this.
+    """The id of the reply at the end of a history, in the newest conversation of the user that matches it.
 
-    System messages are not compared: a client may leave them out of what it keeps. Raises SpearError for a history that
-    does not end with a reply, UnknownRecord where no conversation goes like this.
+    System messages are not compared, because clients may drop them. Raises SpearError for a history that does not end with
+    a reply, UnknownRecord where no conversation matches.
     """
     if not said or said[-1].role != "assistant":
         raise SpearError("The last message must be the assistant's: the reply that the feedback is about.")
@@ -113,7 +115,7 @@ def reply_at_the_end(app: UserSession, said: Sequence[Said]) -> str:
 
 
 def _follows(reply: Message, history: History, by_id: Mapping[str, Message]) -> bool:
-    """Whether the reply answers the history's question after just these turns, each with one of the replies it got."""
+    """Whether the reply answers the history's question after exactly these turns, each with one of its replies."""
     asked = by_id.get(reply.parent_id or "")
     for question, answer in ((history.question, None), *reversed(history.turns)):
         if asked is None or asked.text != question:

@@ -1,7 +1,7 @@
 """Conversations as trees: branches, the reply that counts, the prompt of a reply. Pure functions.
 
-A conversation is a tree of questions and first replies. Asking again gives a reply a sibling, and changing a question
-gives the question one. Revisions and edits hang on the first reply that they are about.
+The nodes of the tree are questions and first replies. Regenerating a reply adds a sibling to it, editing a question adds a
+sibling to the question. Revisions and edits belong to the first reply that they are about.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def _nodes(messages: Sequence[Message]) -> list[Message]:
 
 
 def shown_path(messages: Sequence[Message], leaf_id: str | None) -> list[Message]:
-    """The questions and first replies of the branch that `leaf_id` lies on, from the first one to the newest below it.
+    """The questions and first replies of the branch with `leaf_id`, from the root to the newest one below it.
 
-    Without a leaf, or with one that is gone, the branch of the newest message.
+    Without a leaf, or with one that was deleted, the branch of the newest message.
     """
     nodes = _nodes(messages)
     if not nodes:
         return []
     by_id = {m.id: m for m in nodes}
-    newest_child = {m.parent_id: m for m in nodes}  # in order of position: the last one stays
+    newest_child = {m.parent_id: m for m in nodes}  # in order of position, so the last one is kept
     leaf = by_id.get(leaf_id or "", nodes[-1])
     above = [leaf]
     while parent := by_id.get(above[-1].parent_id or ""):
@@ -67,25 +67,25 @@ def standing_reply(replies: Sequence[Message]) -> Message | None:
 
 
 def system_prompt(messages: Sequence[Message], before: int | None = None) -> str:
-    """The newest system message, of those before a position where one is given; empty where there is none."""
+    """The newest system message, or the newest before a position; empty where there is none."""
     said = [m.text for m in messages if m.role == "system" and (before is None or m.position < before)]
     return said[-1] if said else ""
 
 
 def own_system_prompt(messages: Sequence[Message]) -> str:
-    """What was set for this conversation alone; empty where nothing is."""
+    """The system prompt that was set for this conversation; empty where none was."""
     said = [m.text for m in messages if m.role == "system" and m.kind == "message"]
     return said[-1] if said else ""
 
 
 def prompt_up_to(messages: Sequence[Message], user_message_id: str) -> list[dict[str, str]]:
-    """x: the branch up to and with one user message, each earlier question with the reply that stands."""
+    """The prompt x: the branch up to and including one user message, each earlier question with the reply that counts."""
     by_id = {m.id: m for m in messages}
     asked = by_id[user_message_id]
     turns = [asked]
     above = by_id.get(asked.parent_id or "")
     while above:
-        if above.role == "assistant":  # a question that was never answered is left out
+        if above.role == "assistant":  # an unanswered question is left out
             question = by_id.get(above.parent_id or "")
             if question is None:
                 break  # an imported conversation may begin with a reply
@@ -98,9 +98,9 @@ def prompt_up_to(messages: Sequence[Message], user_message_id: str) -> list[dict
 
 
 def attempts(messages: Sequence[Message], first_reply_id: str) -> list[tuple[str, str]]:
-    """(reply, the hint that was given on it) for the first reply and every revision but the last one.
+    """(reply, the hint given on it) for the first reply and every revision but the last one.
 
-    A hint is about what a reply says, not about what the model thought before.
+    The reply is without its thought: a hint is about the answer.
     """
     chain = [m for m in messages if m.id == first_reply_id or (m.revises_id == first_reply_id and m.kind == "revision")]
     return [(answer_of(now.text), after.hint or "") for now, after in zip(chain, chain[1:], strict=False)]
@@ -126,11 +126,15 @@ def refused_replies(
 def open_corrections(
     messages: Sequence[Message], shown: Collection[str], disliked: Collection[str], most_tries: int
 ) -> dict[str, bool]:
-    """The last try (or first reply) of each disliked reply without a right answer -> whether the model may try again.
+    """The last try (or first reply) of each disliked reply without a right answer -> whether another revision is allowed.
 
-    `shown` are the questions and first replies of the branch shown, `most_tries` is how many revisions of one reply there
-    may be. A reply to a correction made by talking is a try too, and does not count as a revision. While a try waits for a
-    verdict, no other is due.
+    A reply to a correction made by talking is a try too, and does not count as a revision.
+
+    Args:
+        messages: of one conversation.
+        shown: ids of the questions and first replies of the branch shown.
+        disliked: ids of the messages with a thumbs-down.
+        most_tries: how many revisions of one reply are allowed. None is while a try waits for a verdict.
     """
     found = {}
     for first in (m for m in messages if m.id in disliked and m.revises_id is None):

@@ -1,20 +1,20 @@
 """Corrections made by talking: a message ("no, it's Oslo") that says what was wrong with the reply before it.
 
-Where a message is one, the reply to it is the revision of what it corrects. Here is read what the message is about;
-`Replies` asks the model and writes the reply, `FeedbackService` teaches it once the person says so. No storage.
+The reply to such a message is a revision of the reply that it corrects. This file finds what a message may correct.
+`Replies` asks the model and writes the reply, `FeedbackService` stores the traces once the person agrees. No storage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from feedback_store import Message
 from services.chat.conversation_tree import prompt_up_to, refused_replies, standing_reply
 from services.chat.revisions import Revision
 from spear_core.inference.corrections import FollowUp, Sign, cue, is_correction
 from spear_core.inference.revision_requests import stated
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.settings import ModelSettings
 from spear_core.models.thoughts import answer_of
 from spear_core.training.traces import Encoder
@@ -22,7 +22,7 @@ from spear_core.training.traces import Encoder
 
 @dataclass(frozen=True)
 class Correction:
-    """A message whose words may correct the last reply."""
+    """A message that may correct the last reply."""
 
     first_id: str  # the first reply that it is about
     follow_up: FollowUp
@@ -34,21 +34,27 @@ class Correction:
 
     @property
     def can_be_requested(self) -> bool:
-        """The hint states an answer, and this model writes its revisions when it is asked to."""
+        """Whether the hint states an answer and this model writes revisions on request only."""
         says = stated(self.revision.attempts, self.follow_up.question)
         return self.revision.settings.revise_by_request_only and says is not None
 
-    def is_one(self, model: Any, encoder: Encoder) -> bool:
-        """Whether the model finds that the message is a correction. It is asked only where the words do not say so."""
+    def is_one(self, model: CausalModel, encoder: Encoder) -> bool:
+        """Whether the message is a correction. The model is asked only where the words leave it open."""
         return is_correction(model, encoder, self.follow_up)
 
 
 def possible_correction(
     messages: Sequence[Message], path: Sequence[Message], text: str, settings: ModelSettings
 ) -> Correction | None:
-    """What `text` would correct as the next message after `path`, the questions and replies shown; None for nothing.
+    """What `text` would correct as the next message after `path`; None where it looks like no correction.
 
-    A correction of a correction is about the same first reply. What the person wrote themselves is corrected by nobody.
+    A correction of a correction is about the same first reply. Replies edited by the person are not corrected.
+
+    Args:
+        messages: all of the conversation.
+        path: the questions and replies of the branch that is shown.
+        text: the new message.
+        settings: of the model, for the request for a revision.
     """
     by_id = {m.id: m for m in messages}
     last = path[-1] if path else None

@@ -1,4 +1,4 @@
-"""One conversation as a file: the branch that is shown, as Markdown to read or JSON to work with. Pure functions."""
+"""Export of one conversation, in its shown branch, as Markdown or JSON. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MARKDOWN, JSON = "markdown", "json"
 MEDIA_TYPES = {MARKDOWN: "text/markdown", JSON: "application/json"}
 _ENDINGS = {MARKDOWN: "md", JSON: "json"}
 _VERDICTS = {"better": "confirmed", "still_wrong": "still wrong"}
-_NO_NAME = re.compile(r'[\x00-\x1f\\/:*?"<>|]+')  # what some file system refuses in a name
+_NO_NAME = re.compile(r'[\x00-\x1f\\/:*?"<>|]+')  # not allowed in names on some file systems
 MAX_NAME_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file to be downloaded."""
+    """A file to download."""
 
     name: str  # of the file
     media_type: str
@@ -31,7 +31,7 @@ class Exported:
 def exported(
     conversation: ConversationView, messages: Sequence[MessageView], system: str, model: str, form: str
 ) -> Exported:
-    """The conversation as a file in one of the forms. Raises SpearError for another form."""
+    """A conversation as a file in the given format. Raises SpearError for an unknown format."""
     if form not in MEDIA_TYPES:
         raise SpearError(f"A conversation is exported as {MARKDOWN} or {JSON}, not as {form[:40]!r}.")
     as_text = _markdown if form == MARKDOWN else _json

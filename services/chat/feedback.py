@@ -20,9 +20,10 @@ MAX_MESSAGE_CHARACTERS = 100_000
 
 
 class FeedbackService:
-    """Every word is stored, whole or not at all, before a method returns.
+    """Stores what people say about replies. Each method is one transaction, stored before it returns.
 
-    `on_new_traces` is called when there may be something to learn.
+    Methods raise UnknownRecord for an unknown message, and SpearError, with one sentence, for a message to which they do
+    not apply. `on_new_traces` is called when there may be something to learn.
     """
 
     def __init__(self, engine: Engine, on_new_traces: Callable[[], None] = lambda: None) -> None:
@@ -32,8 +33,9 @@ class FeedbackService:
         self.on_new_traces = on_new_traces
 
     def like(self, message_id: str) -> None:
-        """Thumbs-up: the reply becomes a confirmed win. Of a revision it means the same as *Better*, of a correction
-        made by talking the same as "learn this".
+        """Store a thumbs-up: the reply becomes a confirmed win.
+
+        On a revision it means *Better*, on the reply to a correction made by talking "learn this".
         """
         message = self._reply(message_id)
         if message.kind == "revision" or message.corrects_id:
@@ -45,7 +47,7 @@ class FeedbackService:
         self.on_new_traces()
 
     def dislike(self, message_id: str) -> None:
-        """Thumbs-down without a word yet. Of a revision it means *Still wrong*, and so it does of the reply to a correction
+        """Store a thumbs-down without a hint. On a revision it means *Still wrong*, and so it does on the reply to a correction
         made by talking: the complaint is about the reply that was corrected.
         """
         message = self._reply(message_id)
@@ -57,10 +59,11 @@ class FeedbackService:
         self.complain(self._first(message).id, message.id, "")
 
     def clear_vote(self, message_id: str) -> None:
-        """Withdraw everything said about a reply: what was not trained yet never will be.
+        """Withdraw all feedback about a reply: traces that were not trained yet never will be.
 
-        Of a revision only its verdict is withdrawn: it may be judged again, and the reply stays disliked. Of a correction
-        made by talking, what was said about the corrected reply goes too, unless another answer to it was confirmed.
+        On a revision only the verdict is withdrawn: it may be judged again, and the reply stays disliked. On the reply to
+        a correction made by talking, the feedback about the corrected reply is withdrawn too, unless another answer to it
+        was confirmed.
         """
         message = self._store.message(message_id)
         first = self._first(message)
@@ -83,7 +86,7 @@ class FeedbackService:
             self._store.withdraw_traces(first.id)
 
     def complain(self, first_id: str, about_id: str, hint: str) -> None:
-        """A thumbs-down on a reply (or on a revision of it), with the hint where one was given."""
+        """Store a thumbs-down on a reply or on a revision of it, with its hint; an empty hint is none."""
         first = self._store.message(first_id)
         source: Source = "unfixed" if hint else "no_hint"
         with self._together():
@@ -95,9 +98,9 @@ class FeedbackService:
         self.on_new_traces()
 
     def better(self, message_id: str) -> None:
-        """The revision is right: a confirmed win, and the first reply a losing trace of full confidence.
+        """Confirm a revision: it becomes a win and the first reply a losing trace, both with confidence 1.
 
-        So is the reply to a correction made by talking, of which this means "learn this".
+        On the reply to a correction made by talking it means "learn this".
         """
         if (message := self._reply(message_id)).corrects_id:
             self._learn_correction(message)
@@ -115,15 +118,16 @@ class FeedbackService:
         self.on_new_traces()
 
     def decline(self, message_id: str) -> None:
-        """The correction made by talking is not to be learned: nothing of it is stored for training."""
+        """Decline to learn a correction made by talking: it makes no traces."""
         message = self._reply(message_id)
         if not message.corrects_id:
             raise SpearError("Only a reply to a correction can be kept from being learned.")
         self._withdraw_correction(message, "declined")
 
     def corrected(self, message_id: str) -> None:
-        """A reply was stored. Where it answers a correction, a newer word replaces earlier ones on the same reply, and
-        the person may have chosen that corrections are learned without asking.
+        """Note that a reply was stored. If it answers a correction, earlier open ones of the same reply are closed.
+
+        It is learned at once where the user chose that corrections are learned without asking.
         """
         message = self._store.message(message_id)
         if not message.corrects_id:
@@ -152,7 +156,7 @@ class FeedbackService:
         self.on_new_traces()
 
     def _withdraw_correction(self, message: Message, verdict: str | None) -> None:
-        """With another verdict than "learn this"; what that made, where it was said, is taken back."""
+        """Set another verdict than "learn this", and withdraw the traces of an earlier "learn this"."""
         assert message.corrects_id is not None
         with self._together():
             if message.verdict == "better":
@@ -161,13 +165,13 @@ class FeedbackService:
             self._store.set_verdict(message.id, verdict)
 
     def _set_aside_corrections(self, first_id: str, verdict: str | None = None, besides: str = "") -> None:
-        """Inside a transaction: what was confirmed by talking gives way to another word on the same reply."""
+        """Reopen or refuse confirmed corrections by talking, because of newer feedback. Inside a transaction."""
         for correction in self._store.corrections_of(first_id):
             if correction.id != besides and correction.verdict == "better":
                 self._store.set_verdict(correction.id, verdict)
 
     def still_wrong(self, message_id: str) -> bool:
-        """The revision is wrong too. True while another hint may be given."""
+        """Refuse a revision. Returns whether another hint may be given."""
         revision = self._revision(message_id)
         first = self._first(revision)
         traces = labels.disliked(self._engine.base, self._prompt(first), first, "unfixed")
@@ -180,13 +184,13 @@ class FeedbackService:
         return self.tries_left(first.id) > 0
 
     def tries_left(self, message_id: str) -> int:
-        """How many more revisions of a reply the model may write. Raises UnknownRecord."""
+        """How many more revisions of a reply are allowed."""
         first = self._first(self._store.message(message_id))
         tried = sum(m.kind == "revision" for m in self._store.revisions_of(first.id))
         return max(0, self._engine.config.num_revisions - tried)
 
     def continued(self, message_id: str) -> None:
-        """A reply that had been cut off has ended by itself: what was said about it counts from now on."""
+        """Make the traces of earlier feedback on a reply that was cut off and has now been continued to its end."""
         message = self._store.message(message_id)
         if message.is_cut or message.role != "assistant":
             return
@@ -196,11 +200,10 @@ class FeedbackService:
             self.like(message.id)
 
     def edit(self, message_id: str, text: str) -> MessageView:
-        """The reply edited into what the person wanted: their words are the win. Returns the edited message.
+        """Store a reply as the person rewrote it: their text is the win. Returns the new message.
 
-        Tags of a thought, and what stands in them, are left out: only the model itself writes thoughts.
-
-        A revision that waits for a verdict gets it: *Better* where the person wrote the same, else *Still wrong*.
+        Thoughts are removed from the text, because only the model writes them. A revision that waits for a verdict
+        becomes *Better* where the person wrote the same, else *Still wrong*.
         """
         text = answer_of(text.strip())
         if not text:
@@ -227,7 +230,7 @@ class FeedbackService:
 
     @contextmanager
     def _together(self) -> Iterator[None]:
-        """Whole or not at all, and before any training."""
+        """One transaction, during which training waits."""
         with self._engine.priority.foreground(brief=True), self._store.transaction():
             yield
 
@@ -255,5 +258,5 @@ class FeedbackService:
 
     def _prompt(self, first: Message) -> labels.Prompt:
         if first.parent_id is None:
-            raise SpearError("This reply has lost its question and cannot be learned from.")
+            raise SpearError("The question of this reply was deleted, so nothing can be learned from it.")
         return prompt_up_to(self._store.messages(first.conversation_id), first.parent_id)

@@ -1,4 +1,4 @@
-"""What a user prefers in all conversations: kept in the store for each user, over what the instance was started with."""
+"""Preferences of a user for all conversations, stored for each user, with defaults from the settings."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MAX_SYSTEM_PROMPT_CHARACTERS = 100_000
 
 @dataclass(frozen=True)
 class ChatDefaults:
-    """For users who have chosen nothing; from the settings of the instance."""
+    """The defaults of the instance, from its settings."""
 
     learn_from_corrections: bool = False
     system_prompt: str = ""
 
 
 class Preferences:
-    """Of the user whose store the engine has."""
+    """The preferences of the user whose store the engine has."""
 
     def __init__(self, engine: Engine) -> None:
         self._store = engine.store
@@ -38,7 +38,7 @@ class Preferences:
 
     @property
     def system_prompt(self) -> str:
-        """What the model is told before everything else where a conversation says nothing itself."""
+        """The system prompt of conversations that set none."""
         return str(self._store.preference(SYSTEM_PROMPT, self._defaults.system_prompt))
 
     def set_system_prompt(self, text: str) -> None:

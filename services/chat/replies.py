@@ -22,34 +22,34 @@ from spear_core.models.shared_base import Serving
 from spear_core.training.traces import Messages
 
 log = logging.getLogger(__name__)
-WAIT_SECONDS = 1.0  # a reader looks this often whether the writer is still there
-MOST_REPEATS = 3  # times a revision that repeats a refused answer is written again before it stands
+WAIT_SECONDS = 1.0  # after which a waiting reader checks again whether the reply is over
+MOST_REPEATS = 3  # times that a revision which repeats a refused answer is written again; then it is shown all the same
 BUSY = "A reply is still being written in this conversation; wait for it or stop it."
 
 
 class Writing:
-    """One reply under way. `read` yields it as it grows, to any number of readers; `stop` ends it early."""
+    """A reply that is being written. Any number of readers may `read` it; setting `stop` ends it early."""
 
     def __init__(self, message_id: str, serving: Serving) -> None:
         self.message_id = message_id
         self.serving = serving
         self.stop = threading.Event()
         self.text = ""  # the whole reply so far
-        self.is_reader_lost = False  # what is stopped then was not stopped by a person
+        self.is_reader_lost = False  # `stop` was set because of a broken connection, not by a person
         self.is_over = False
         self.finish: Finish | None = None  # why the model stopped, once it is over
-        self.correction: Correction | None = None  # what the message before it corrected, once that is decided
+        self.correction: Correction | None = None  # the correction that the question turned out to be
         self.written: tuple[int, float] | None = None  # tokens, and seconds from the first to the last
-        self._grew_at: list[float] = []  # when the text grew first and last, in seconds of the monotonic clock
+        self._grew_at: list[float] = []  # monotonic times, in seconds, of the first and the last change of the text
         self._changed = threading.Condition()
         self._error: BaseException | None = None
 
     @property
     def ending(self) -> str:
-        """How it ended: one of feedback_store's ENDINGS."""
+        """How the reply ended: one of feedback_store's ENDINGS."""
         if self.finish is None or (self.finish is Finish.STOPPED and self.is_reader_lost):
             return "lost"
-        if self.finish is Finish.STOP_STRING:  # the client's own, so that somebody stopped it
+        if self.finish is Finish.STOP_STRING:  # set by the client, so it counts as stopped by the client
             return Finish.STOPPED.value
         return self.finish.value
 
@@ -57,7 +57,7 @@ class Writing:
         def work() -> None:
             try:
                 write(self)
-            except BaseException as error:  # for the readers, who are in other threads
+            except BaseException as error:  # raised again by `read`, in the readers' threads
                 self._error = error
             finally:
                 with self._changed:
@@ -75,11 +75,11 @@ class Writing:
 
     @property
     def seconds(self) -> float:
-        """From the first text to the last one so far."""
+        """Seconds between the first and the last change of the text so far."""
         return self._grew_at[-1] - self._grew_at[0] if self._grew_at else 0.0
 
     def read(self) -> Iterator[str]:
-        """The reply as it grows, each time whole, until it is over. Raises what the writer raised."""
+        """Yield the whole text after each change, until the reply is over. Raises what the writer raised."""
         seen: str | None = None
         while True:
             with self._changed:
@@ -99,19 +99,20 @@ class Writing:
 
 
 class Replies:
-    """Those of one user that are being written, at most one in a conversation."""
+    """The replies of one user that are being written, at most one in a conversation."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._store = engine.store
         self._lock = threading.RLock()
-        self._running: dict[str, Writing] = {}  # by conversation, until the end of the reply is stored
+        self._running: dict[str, Writing] = {}  # by conversation id, until the end of the reply is stored
 
     @contextmanager
     def alone(self, conversation_id: str) -> Iterator[Conversation]:
-        """The conversation, in which no reply is being written and nobody else begins one.
+        """Hold the conversation so that no other reply begins in it; gives its record.
 
-        Raises SpearError, UnknownRecord, and StoreError where the disk still refuses the end of the last reply.
+        Raises SpearError where a reply is being written, UnknownRecord, and StoreError where the end of the last reply
+        still cannot be stored.
         """
         with self._lock:
             self.store_late(conversation_id)
@@ -129,11 +130,17 @@ class Replies:
         once_stored: Callable[[], None] = lambda: None,
         correction: Correction | None = None,
     ) -> Writing:
-        """Write one reply, inside `alone`. A revision that repeats a refused answer is written again in its place.
+        """Begin to write one reply in a thread of its own. Call it inside `alone`.
 
-        `correction` is what the question may correct: where the model finds that it does, the reply is the revision, and
-        the usual one where no revision can be made. `begun` is what stands of the reply already: it goes on from there.
-        `once_stored` is called in the writer's thread when the end of the reply is stored.
+        Args:
+            message: the stored reply, still empty or cut off.
+            prompt: the messages that it answers.
+            sampling: how it is decoded.
+            revision: of a revision, what it revises; one that repeats a refused answer is written again.
+            begun: the text of a reply that is continued.
+            once_stored: called in the writer's thread when the end of the reply is stored.
+            correction: what the question may correct. Where the model finds that it does, the reply is the revision,
+                and the usual reply where no revision can be made.
         """
         engine = replace(self._engine)
 
@@ -188,7 +195,7 @@ class Replies:
         return writing
 
     def _stated(self, engine: Engine, writing: Writing, revision: Revision) -> str:
-        """The best sentence that says what the hint states; empty where there is none."""
+        """The best sentence with the answer that the hint states; empty where there is none."""
         writing.serving = engine.scope.serving(engine, revision.prompt)
         found = revision.candidates(writing.serving.model, engine.encoder, writing.stop.is_set)
         if not found or writing.stop.is_set():
@@ -197,8 +204,10 @@ class Replies:
         return found[0].text
 
     def _corrected(self, engine: Engine, writing: Writing, correction: Correction) -> str:
-        """The revision, where the message is a correction and states an answer. Sets `writing.correction` where the
-        reply is to be a revision; with an empty text, it is still to be written at the model's request.
+        """The text of the revision, where the message is a correction that states an answer; else empty.
+
+        Sets `writing.correction` where the reply is to be a revision. If the text is empty then, the model has to be
+        asked for the revision.
         """
         serving = engine.scope.serving(engine, correction.revision.prompt)
         if writing.stop.is_set() or not correction.is_one(serving.model, engine.encoder):
@@ -212,13 +221,13 @@ class Replies:
         return self._running.get(conversation_id)
 
     def stop(self, conversation_id: str, *, is_reader_lost: bool = False) -> None:
-        with self._lock:  # also one that is just being asked for
+        with self._lock:  # waits for `alone`, so that a reply that is about to begin is stopped too
             if writing := self._running.get(conversation_id):
                 writing.is_reader_lost = is_reader_lost
                 writing.stop.set()
 
     def close(self) -> None:
-        """End all, and wait until what they have is stored."""
+        """End all replies, and wait until their text so far is stored."""
         with self._lock:
             running = dict(self._running)
         for writing in running.values():
@@ -229,7 +238,7 @@ class Replies:
                 self.store_late(conversation_id)
 
     def store_late(self, conversation_id: str) -> None:
-        """Store the end of a reply that the disk refused before. Raises StoreError where it still does."""
+        """Store the end of a reply that could not be stored before. Raises StoreError where that fails again."""
         writing = self._running.get(conversation_id)
         if writing and writing.is_over:
             self._store_end(conversation_id, writing)
@@ -265,12 +274,21 @@ def growing(
     begun: str = "",
     skips_thought: bool = False,
 ) -> Iterator[str]:
-    """The reply as it grows, by what serves when its turn has come: it may have waited over a swap.
+    """Yield the whole text of a reply after each change.
 
-    The engine must be the reply's own copy, or a model with another tokenizer may come to serve meanwhile. A revision is
-    written without a thought: the thought would repeat the hint, which is never learned.
+    The model is chosen when the engine starts the reply, because a new adapter may have gone live while it waited.
+
+    Args:
+        writing: receives the model that answers and the reason for which the reply ended.
+        engine: a copy of the reply's own: the base model, and with it the tokenizer, may be replaced meanwhile.
+        prompt: the messages that it answers.
+        sampling: how it is decoded.
+        banned: sequences of token ids that must not occur.
+        conversation_id: whose prefix cache is used.
+        begun: the text of a reply that is continued.
+        skips_thought: whether a thinking model answers at once. Revisions do: a thought would repeat the hint, which is
+            never learned.
     """
-
     chosen = engine.scope.choose(engine, prompt, conversation_id)
     if chosen.answer and not begun:
         writing.serving = Serving(chosen.serving.model, FROM_MEMORY)

@@ -1,4 +1,4 @@
-"""One revision: the request for it, and the choice among sentences that say the stated answer. No threads, no storage."""
+"""One revision: the request for it, and candidate sentences with the stated answer. No threads, no storage."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from spear_core.inference.hints import Hint
 from spear_core.inference.revision_requests import request_messages, stated, without_introduction
 from spear_core.inference.stated_answers import Asked, Candidate, stated_revisions
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.settings import ModelSettings
 from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import normalised
@@ -26,28 +27,28 @@ class Revision:
 
     @property
     def request(self) -> list[dict[str, str]]:
-        """What the model is asked where no sentence for a stated answer was found."""
+        """The prompt for a revision, used where there is no candidate sentence."""
         return request_messages(self.prompt, self.attempts, self.settings)
 
     @cached_property
     def hint(self) -> Hint | None:
-        """The hint that states the answer; None where none does, or where this model's revisions go by request only."""
+        """The hint that states the answer; None where none does, or where this model writes revisions on request only."""
         if self.settings.revise_by_request_only:
             return None
         return stated(self.attempts, self.prompt[-1]["content"])
 
-    def candidates(self, model: Any, encoder: Encoder, is_unwanted: Any = lambda: False) -> list[Candidate]:
-        """Sentences that say the stated answer, the best first; none where no hint states one."""
+    def candidates(self, model: CausalModel, encoder: Encoder, is_unwanted: Any = lambda: False) -> list[Candidate]:
+        """Sentences with the stated answer, the best first; none where no hint states one."""
         if self.hint is None:
             return []
         asked = Asked(self.prompt, [reply for reply, _ in self.attempts])
         return stated_revisions(model, encoder, asked, self.hint, is_unwanted=is_unwanted)
 
     def shown(self, text: str, *, is_over: bool = False) -> str:
-        """What is shown of the reply to the request, as far as it has come."""
+        """The part of an unfinished reply to the request that is shown."""
         said = answer_of(text)
         return said if self.settings.revise_by_request_only else without_introduction(said, is_over=is_over)
 
     def repeats(self, text: str) -> bool:
-        """Whether the text is a refused reply once more."""
+        """Whether the text repeats a refused reply."""
         return normalised(text) in {normalised(reply) for reply, _ in self.attempts}

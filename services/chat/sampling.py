@@ -1,4 +1,4 @@
-"""How replies are drawn: what a conversation chose, and what is usual for a model. No decoding."""
+"""Sampling settings: those of a conversation, and the defaults of a model. No decoding."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from spear_core.inference.penalties import penalty_hook
 from spear_core.models.loading import LoadedModel
 from spear_core.models.prompts import encode_text
 
-# Small models fall into loops when they always take the most likely token. A run of so many tokens is not said twice
-# in a reply, where the model itself names no rule; shorter runs recur in good replies (lists, code).
+# Small models fall into loops under greedy decoding. Where the model's settings name no rule, a run of so many tokens does
+# not occur twice in a reply. Shorter runs recur in good replies (lists, code).
 NO_REPEAT_NGRAM = 12
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How first replies are drawn. Raises SpearError for a value that is not allowed."""
+    """How first replies are decoded. Raises SpearError for a value that is not allowed."""
 
     temperature: float = 0.0  # 0: always the most likely token
     top_p: float = 0.95
@@ -52,7 +52,13 @@ class Sampling:
             )
 
     def settings(self, engine: Engine, banned: Sequence[list[int]] = (), begun: str = "") -> ReplySettings:
-        """What the decoding engine is asked for, with the model that serves. `begun`: the reply's beginning, kept."""
+        """These settings for the decoding engine.
+
+        Args:
+            engine: gives the limits of the model that serves.
+            banned: sequences of token ids that must not occur.
+            begun: the text of a reply that is continued.
+        """
         return ReplySettings(
             engine.loaded.context_tokens,
             self.max_new_tokens or engine.max_new_tokens,
@@ -69,9 +75,9 @@ class Sampling:
 
 
 def cut_as_asked(text: str, sampling: Sampling, tokenizer: Any) -> tuple[str, Finish]:
-    """A whole answer that is at hand, as far as a drawn one would have gone: to a stop text, or to the longest reply.
+    """Cut an answer from memory where a decoded one would end: at a stop text, or at the longest reply allowed.
 
-    Returns it with why it is over.
+    Returns the text and the reason for its end.
     """
     shown = before_stop(text, sampling.stop)
     tokens = encode_text(tokenizer, shown)
@@ -81,7 +87,7 @@ def cut_as_asked(text: str, sampling: Sampling, tokenizer: Any) -> tuple[str, Fi
     return shown.strip(), Finish.ENDED if shown == text else Finish.STOP_STRING
 
 
-# What each field of a stored Sampling may be; bool is an int to Python and none here
+# The types of each field of a stored Sampling. A bool is an int in Python, and is refused
 _KINDS: dict[str, tuple[type, ...]] = {
     "temperature": (int, float),
     "top_p": (int, float),
@@ -96,7 +102,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 def read_sampling(said: Mapping[str, Any]) -> Sampling:
-    """Some fields of Sampling as JSON values that come from elsewhere. Raises SpearError for what cannot be one."""
+    """Check fields of Sampling given as JSON values. Raises SpearError for an unknown field or a wrong type or value."""
     for name, value in said.items():
         if name not in _KINDS:
             raise SpearError(f"{name[:80]!r} is not a sampling setting; there are: {', '.join(_KINDS)}")
@@ -110,9 +116,9 @@ def read_sampling(said: Mapping[str, Any]) -> Sampling:
 
 
 def usual_sampling(loaded: LoadedModel) -> Sampling:
-    """What the model's `spear.json` says, else its generation_config, else greedy without long repetitions.
+    """The defaults of a model: from its `spear.json`, else its generation_config, else greedy without long repetitions.
 
-    Values out of range in a generation_config are left out, not refused: its author wrote them for other programs.
+    Values out of range in a generation_config are ignored, because they were written for other programs.
     """
     if loaded.settings.sampling is not None:
         return Sampling(**loaded.settings.sampling)  # type: ignore[arg-type]

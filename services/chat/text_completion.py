@@ -1,4 +1,4 @@
-"""A bare text continued by the model that serves, without chat template and without a conversation: nothing is stored."""
+"""Continuation of plain text by the model that serves, without chat template and conversation. Nothing is stored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spear_core.training.traces import Messages
 
 
 class _BareText(ReplySettings):
-    """The last message's text alone is the prompt: its end, where it is longer than the model takes."""
+    """Encodes the text of the last message as the prompt; a text that is too long loses its beginning."""
 
     def encode(self, tokenizer: Any, messages: Messages) -> list[int]:
         start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
@@ -29,10 +29,10 @@ class _BareText(ReplySettings):
 def continue_text(
     engine: Engine, text: str, sampling: Sampling, on_finish: Callable[[Finish], None] = lambda finish: None
 ) -> Iterator[str]:
-    """Yield the continuation as it grows, each time whole. Raises SpearError for an empty or overlong text."""
+    """Yield the whole continuation after each change. Raises SpearError for an empty or overlong text."""
     if not text or len(text) > MAX_MESSAGE_CHARACTERS:
         raise SpearError(f"A prompt has 1 to {MAX_MESSAGE_CHARACTERS:,} characters.")
-    engine = replace(engine)  # keeps its model when another one comes to serve
+    engine = replace(engine)  # a copy, so that a change of the base model does not reach this reply
     asked = sampling.settings(engine)
     settings = _BareText(**{field.name: getattr(asked, field.name) for field in fields(asked)})
     with engine.priority.foreground(), ExitStack() as until_its_first_text:

@@ -67,7 +67,7 @@ class AdapterFiles:
         Raises AdapterInvalid or SpearError, with one sentence, for anything else; nothing has changed then.
         """
         state = self._read(path)
-        return self._learning.try_adapter(state, {"source": "uploaded"})
+        return self._learning.try_adapter(state, "uploaded")
 
     def _read(self, path: Path) -> AdapterState:
         shared_models = self._engine.shared_models

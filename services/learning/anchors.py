@@ -1,4 +1,4 @@
-"""Anchors and probes: the model's own answers without an objection, which training must not change."""
+"""Anchors and probes: answers of the model without negative feedback, which training must not change."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ from spear_core.training.probes import READ_TOKENS, Kind, Probe, is_degenerate
 from spear_core.training.traces import Encoded, Messages
 
 log = logging.getLogger(__name__)
-ENCODINGS_KEPT = 4096  # several times what one round holds: past chats come and go
+ENCODINGS_KEPT = 4096  # several times what one round needs, because the past chats change
 RECENT_LOOKED_AT = 200
-WISHES_LOOKED_FOR = 200  # the latest confirmed revisions in which wishes are looked for
+REVISIONS_SEARCHED = 200  # the newest confirmed revisions, in which style preferences are searched for
 
 
 class HeldAnswers:
-    """The anchors and probes of each round, under the wishes that stand by then (services/learning/style_preferences.py)."""
+    """The anchors and probes of each round, under the style preferences in force (style_preferences.py)."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        # encoding all of them takes 60 ms of Python at the beginning of every round, which a reply under way would feel
+        # Encoding all of them takes 60 ms of Python at the start of each round, which would delay a reply
         self._plain = lru_cache(maxsize=ENCODINGS_KEPT)(self._encode)
-        self._said_in: dict[str, str] = {}  # hint -> the message that it led to, whose user's words it is
+        self._said_in: dict[str, str] = {}  # hint -> id of the revision that it led to
         self._wished: dict[tuple[tuple[str, ...], str], tuple[list[tuple[str, str | None]], str]] = {}
 
     def style_preferences(self, before_utc: str | None = None) -> list[str]:
-        """Of what was learned or is about to be, oldest first; before a time, where one is given."""
+        """The hints that are style preferences, oldest first, by the corrections trained or claimed (before a time)."""
         store, base = self._engine.store, self._engine.base
         recent = [
             t
             for status in ("trained", "claimed")
-            for t in store.traces(base=base, status=status, side="win", limit=WISHES_LOOKED_FOR, newest_first=True)
+            for t in store.traces(base=base, status=status, side="win", limit=REVISIONS_SEARCHED, newest_first=True)
             if t.source == "confirmed" and (before_utc is None or t.created_at_utc < before_utc)
         ]
         granted: list[GrantedPreference] = []
         for t in sorted(recent, key=lambda t: t.created_at_utc):
-            # deleted meanwhile; not all in one transaction: everybody would wait for hundreds of reads
+            # Deleted meanwhile. Not one transaction, because others would wait for hundreds of reads
             with suppress(UnknownRecord):
                 if t.subject_id and t.message_id:
                     said, hint = answer_of(store.message(t.subject_id).text), store.message(t.message_id).hint or ""
@@ -57,15 +57,18 @@ class HeldAnswers:
         return standing_preferences(granted)
 
     def said_in(self, style_preferences: Sequence[str]) -> list[str]:
-        """The messages in which these stand: what is stored of them, so that forgetting one leaves no copy."""
+        """Ids of the messages with these hints. The ids are stored, not the words, so that forgetting leaves no copy."""
         return [self._said_in[words] for words in style_preferences]
 
     def probes(
         self, style_preferences: Sequence[str] = (), before_utc: str | None = None, corrected: Collection[str] = ()
     ) -> list[Probe]:
-        """The gate's probes: never trained on, neither as anchors nor as replay. Starter questions, and recent replies.
+        """The gate's probes: starter questions and recent replies, none of which is ever trained on.
 
-        None of them asks what was `corrected` in other words: that is meant to change.
+        Args:
+            style_preferences: hints that the expected answers follow.
+            before_utc: only replies before this ISO time.
+            corrected: questions whose answers are meant to change; no probe asks one of them in other words.
         """
         keys = {question_key(question) for question in corrected} - {""}
         starter = starter_answers(self._engine).probes
@@ -91,8 +94,10 @@ class HeldAnswers:
         before_utc: str | None = None,
         corrected: Collection[str] = (),
     ) -> list[Encoded]:
-        """Up to `anchor_pool`: the model's answers in past chats without an objection (before a time, where one is
-        given), how the base model follows hints, and the starter answers; nothing that was `corrected`, however worded.
+        """The anchors of a round, at most `anchor_pool`.
+
+        They are replies of past chats without negative feedback, examples of the base model following a hint, and starter
+        answers. The arguments are those of `probes`; `seed` chooses among the past replies.
         """
         engine, starter = self._engine, starter_answers(self._engine)
         probes = set(engine.loaded.settings.probe_prompts)
@@ -101,7 +106,7 @@ class HeldAnswers:
         for asked, reply in engine.store.unobjected_replies(pool // 3, seed, before_utc):
             if asked.text not in probes and not self._is_probe(asked.text):
                 said.append((prompt_up_to([asked], asked.id), reply.text))
-        # a wish about form is for answers; following hints stays as it is
+        # style preferences concern answers, not how hints are followed
         hinted = self._encoded(starter.revisions[: pool // 3], ())
         keys = {question_key(question) for question in corrected} - {""}
         plain = [pair for pair in (*said, *starter.anchors) if question_key(pair[0][-1]["content"]) not in keys]
@@ -109,14 +114,14 @@ class HeldAnswers:
         return [cut(example, engine.config.anchor_tokens) for example in whole]
 
     def starter_examples(self) -> list[Encoded]:
-        """The starter questions and answers as they are trained on and asked; nobody's words are among them."""
+        """The starter questions and answers as they are trained on and asked. They hold no words of users."""
         starter = starter_answers(self._engine)
         whole = self._encoded([*starter.anchors, *starter.revisions, *starter.probes], ())
         tokens = self._engine.config.anchor_tokens
         return [*whole, *(cut(e, tokens) for e in whole), *(cut(e, READ_TOKENS) for e in whole)]
 
     def _recent(self, before_utc: str | None) -> list[tuple[Messages, str]]:
-        """Some answers of past chats without an objection, whose questions are kept out of training."""
+        """Recent replies without negative feedback whose questions are never trained on."""
         if not self._engine.config.recent_probes:
             return []
         said = self._engine.store.unobjected_replies(RECENT_LOOKED_AT, self._engine.seed, before_utc)
@@ -125,7 +130,7 @@ class HeldAnswers:
         return [(prompt_up_to([asked], asked.id), r.text) for asked, r in chosen[: self._engine.config.recent_probes]]
 
     def _is_probe(self, question: str) -> bool:
-        """Whether a question from a chat is for the gate alone: a fixed quarter of all questions."""
+        """Whether a question is reserved for the gate: a fixed quarter of all questions is."""
         return bool(self._engine.config.recent_probes) and zlib.crc32(question.encode()) % 4 == 0
 
     def _encoded(self, said: list[tuple[Messages, str]], style_preferences: Sequence[str]) -> list[Encoded]:
@@ -147,14 +152,16 @@ class HeldAnswers:
     def _in_form(
         self, said: list[tuple[Messages, str]], style_preferences: tuple[str, ...]
     ) -> list[tuple[list[tuple[str, str | None]], str]]:
-        """`wished_for`, asked of the base model once for each answer and wish."""
+        """`preferences_for`, computed once for each answer and set of preferences."""
         keys = [(style_preferences, json.dumps([list(prompt), answer])) for prompt, answer in said]
         new = {key: pair for key, pair in zip(keys, said, strict=True) if key not in self._wished}
         if new:
             self._wished = {
                 key: value for key, value in self._wished.items() if key[0] == style_preferences
-            }  # older wishes go
-            log.info("asking the base model for %d answers under %d standing wishes", len(new), len(style_preferences))
+            }  # drop those of earlier preferences
+            log.info(
+                "asking the base model for %d answers under %d style preferences", len(new), len(style_preferences)
+            )
             self._wished.update(
                 zip(new, preferences_for(list(new.values()), style_preferences, self._revise), strict=True)
             )

@@ -1,11 +1,10 @@
-"""What the status card says, in sentences for a person. Pure functions of what the store remembers."""
+"""The sentences of the status card. Pure functions of stored records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from feedback_store import Round, Trace
+from feedback_store import ProofRecord, Round, Trace
 from feedback_store.records import TraceStatus
 from services.views import ChangedAnswerView, LearnedStatus, LearnedView, Phase, Proof
 from spear_core.models.thoughts import answer_of
@@ -31,11 +30,19 @@ def resting(
     undone: int = 0,
     wished: str = "",
 ) -> tuple[Phase, str, str]:
-    """Phase, headline and detail while no round is under way.
+    """Phase, headline and detail while no round runs.
 
-    `rebuilds` is how many rounds wait to be trained again after a forgetting, `note` what went wrong lately, `rests` that
-    it keeps what waits from being learned for a while, `undone` the newest version where it was taken back, `wished` what the last
-    round found to stand for all answers.
+    Args:
+        last: the newest round.
+        version: of the adapter that serves.
+        wins: right answers that wait.
+        loses: rejected answers that wait.
+        rebuilds: rounds that wait to be trained again after a forgetting.
+        paused: whether learning is paused.
+        note: what went wrong last, or empty.
+        rests: whether learning waits a while because of it.
+        undone: the newest version where it was undone, else 0.
+        wished: a sentence on style preferences of the last round, or empty.
     """
     if paused:
         again = f"{_number(rebuilds, 'round')} will be trained again without what you forgot" if rebuilds else ""
@@ -48,7 +55,7 @@ def resting(
         return QUEUED
     if note:
         return "failed", "Something went wrong.", note
-    if last and last.status == "running":  # claimed by now, and about to be told
+    if last and last.status == "running":  # its phase is not known yet
         return QUEUED
     if last and last.status == "discarded":
         return "not_kept", "Not kept.", last.verdict.removeprefix("Not kept: ")
@@ -71,49 +78,51 @@ def resting(
 
 
 def wished(hints: Sequence[str]) -> str:
-    """What goes for all answers by now (services/learning/style_preferences.py)."""
-    style_preferences = [f"“{hint}”" for hint in hints]
-    return f"Your preference {' and '.join(style_preferences)} now applies to all answers." if style_preferences else ""
+    """A sentence that names style preferences (services/learning/style_preferences.py); empty without any."""
+    quoted = [f"“{hint}”" for hint in hints]
+    return f"Your preference {' and '.join(quoted)} now applies to all answers." if quoted else ""
 
 
 def counted(claimed: Sequence[Trace], replayed: int) -> str:
-    """What a round trains on."""
+    """A sentence on what a round trains on."""
     wins = sum(t.side == "win" for t in claimed)
     said = f"{_number(wins, 'confirmed answer')}, {len(claimed) - wins} rejected"
     return f"{said}, {replayed} earlier repeated." if replayed else f"{said}."
 
 
-def proof_record(result: RoundResult, taught: Sequence[Trace]) -> dict[str, Any] | None:
-    """The proof as the store keeps it: before is the reply that the person rejected, where there is one."""
+def proof_record(result: RoundResult, taught: Sequence[Trace]) -> ProofRecord | None:
+    """The proof of a round for the store; `before` is the rejected reply where there is one."""
     if result.proof is None:
         return None
     prompt, before, after = result.proof
     about = [t for t in taught if t.prompt == list(prompt)]
     seen = [t.completion for t in about if t.side == "lose"]
-    return {
-        "prompt": prompt[-1]["content"],
-        "before": answer_of(seen[-1] if seen else before),
-        "after": answer_of(after),
-        "was_seen": bool(seen),
-        "conversation_id": next((t.conversation_id for t in about if t.conversation_id), ""),
-    }
+    return ProofRecord(
+        prompt=prompt[-1]["content"],
+        before=answer_of(seen[-1] if seen else before),
+        after=answer_of(after),
+        was_seen=bool(seen),
+        conversation_id=next((t.conversation_id for t in about if t.conversation_id), ""),
+    )
 
 
 def proof_of(last: Round | None, version: int) -> Proof | None:
-    """The proof of the adapter that serves; none once it is undone."""
+    """The proof of the adapter that serves; None once it was undone."""
     if last is None or last.proof is None or last.status != "promoted" or last.adapter_version != version:
         return None
-    return Proof(**last.proof, before_version=last.parent_version, after_version=version)
+    kept = last.proof
+    return Proof(
+        kept.prompt, kept.before, kept.after, last.parent_version, version, kept.conversation_id, kept.was_seen
+    )
 
 
 def checked_of(last: Round | None) -> tuple[int, tuple[ChangedAnswerView, ...]]:
     """How many answers the last round's check compared, and those that changed."""
-    gate = (last.figures.get("gate") or {}) if last is not None else {}
-    changed = tuple(
-        ChangedAnswerView(c["question"], c["before"], c["after"], c["kind"], c["leaks"])
-        for c in gate.get("changed", ())
-    )
-    return gate.get("checked", 0), changed
+    gate = last.figures.gate if last is not None else None
+    if gate is None:
+        return 0, ()
+    changed = tuple(ChangedAnswerView(c.question, c.before, c.after, c.kind, c.leaks) for c in gate.changed or ())
+    return gate.checked or 0, changed
 
 
 NO_ANSWER: LearnedStatus = "no answer"
@@ -128,17 +137,21 @@ _STATUS: dict[TraceStatus, LearnedStatus] = {
 
 
 def _refused(completion: str, since: Sequence[Trace]) -> bool:
-    """Whether an answer was called wrong after all."""
+    """Whether an answer was rejected by later feedback."""
     return any(t.side == "lose" and t.completion == completion for t in since)
 
 
 def learned_views(
     traces: Sequence[Trace], limit: int, made: Mapping[int | None, int] | None = None
 ) -> list[LearnedView]:
-    """The latest word on each reply, newest first; withdrawn feedback only where nothing followed it.
+    """The latest feedback on each reply, newest first; withdrawn feedback only where there is no other.
 
-    `made` names the version that each round made. A rejected reply teaches nothing by itself, so that one without a right
-    answer is never "learned", whatever became of its trace.
+    A rejected reply without a right answer is never "learned", even if its trace was trained.
+
+    Args:
+        traces: oldest first.
+        limit: of the entries.
+        made: round id -> the version that it made.
     """
     by_subject: dict[str, list[Trace]] = {}
     for trace in traces:

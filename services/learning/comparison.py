@@ -1,4 +1,4 @@
-"""One prompt answered by several versions of the adapter, greedily. Nothing is stored, nothing serves differently."""
+"""Greedy answers of several adapter versions to one prompt. Stores nothing and changes nothing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class ComparisonService:
         return self._engine.shared_models.serving.version
 
     def answers(self, prompt: str | Messages, versions: Sequence[int]) -> list[AnswerView]:
-        """A greedy answer by each version, in their order; 0 is the base model.
+        """A greedy answer of each version, in the given order; 0 is the base model.
 
-        The version that serves answers as it would in a chat: what is out of its scope the base model answers.
+        The version that serves answers as in a chat: the base model answers what is out of its scope.
 
-        Raises SpearError for an empty prompt, UnknownRecord for a version that never was, AdapterInvalid for one whose
-        files are gone or damaged.
+        Raises SpearError for an empty prompt, UnknownRecord for an unknown version, AdapterInvalid for one whose files
+        are missing or damaged.
         """
         if not prompt or (isinstance(prompt, str) and not prompt.strip()):
             raise SpearError("Write a question to compare the answers to.")

@@ -1,4 +1,4 @@
-"""Corrections that contradict each other: the same question, or nearly, with another answer. Reads traces, writes nothing."""
+"""Corrections that contradict each other: the same or nearly the same question with another answer. Writes nothing."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ STANDING: tuple[TraceStatus, ...] = ("pending", "claimed", "trained")
 
 
 class RecentContradictions:
-    """The contradictions of the present base model, looked for again only after something has changed."""
+    """The contradictions of the current base model, searched again only after a change."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._found: list[ContradictionView] = []
         self._found_for: tuple[Any, ...] = ()
-        self._settled = 0  # how often somebody has decided
+        self._settled = 0  # how many were settled; part of what the search is cached by
 
     def found(self) -> list[ContradictionView]:
-        """Recent corrections that contradict an earlier one that still stands, newest first."""
+        """Recent corrections that contradict an earlier one that was not withdrawn, newest first."""
         store, base = self._engine.store, self._engine.base
         newest = store.traces(base=base, side="win", limit=1, newest_first=True)
         state = (base, store.active_version(base), [(t.id, t.status) for t in newest], self._settled)
-        if self._found_for != state:  # the card asks every second
+        if self._found_for != state:  # the status card asks every second
             wins = [
                 t
                 for status in STANDING
@@ -45,12 +45,19 @@ class RecentContradictions:
         return self._found
 
     def look_again(self) -> None:
-        """Somebody decided between two corrections."""
+        """Search again at the next call: a contradiction was settled."""
         self._settled += 1
 
 
 def contradictions(wins: Sequence[Trace]) -> list[ContradictionView]:
-    """Of confirmed answers, oldest first: the newest ones that contradict an earlier one, newest first."""
+    """Find contradictions among confirmed answers.
+
+    Args:
+        wins: oldest first; the NEW newest are compared with all earlier ones.
+
+    Returns:
+        One entry for each newer answer that contradicts an earlier one, newest first.
+    """
     found = []
     said = [(trace, _key(trace.prompt)) for trace in wins if trace.source != "judged" and trace.subject_id]
     for place in range(len(said) - 1, max(-1, len(said) - 1 - NEW), -1):
@@ -62,22 +69,22 @@ def contradictions(wins: Sequence[Trace]) -> list[ContradictionView]:
 
 
 def _key(prompt: Messages) -> str:
-    """Equal for prompts that ask the same in about the same words; empty where a question has no content words."""
+    """A key that is equal for prompts asking the same in similar words; empty for a question without content words."""
     key = question_key(prompt[-1]["content"])
     return json.dumps([list(prompt[:-1]), key]) if key else ""
 
 
 def _differ(earlier: Trace, newer: Trace) -> bool:
-    """Whether the answers tell different things; one that only says more does not contradict."""
+    """Whether the answers differ in content. An answer that only adds to the other does not contradict it."""
     if earlier.subject_id == newer.subject_id:
-        return False  # a person's second word on the same reply replaces the first
+        return False  # newer feedback on the same reply replaces the older one
     questions = (newer.prompt[-1]["content"], earlier.prompt[-1]["content"])
     was, now = (telling_words(answer_of(t.completion), *questions) for t in (earlier, newer))
     return bool(was) and bool(now) and not (was <= now or now <= was)
 
 
 def _view(earlier: Trace, newer: Trace) -> ContradictionView:
-    assert earlier.subject_id is not None and newer.subject_id is not None  # `contradictions` takes no others
+    assert earlier.subject_id is not None and newer.subject_id is not None  # `contradictions` keeps only these
     return ContradictionView(
         newer.subject_id,
         newer.prompt[-1]["content"],

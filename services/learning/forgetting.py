@@ -1,6 +1,6 @@
-"""Erasing feedback that was learned: which adapters must go, and which rounds are to be trained again without it.
+"""Erasing learned feedback: which adapters are deleted, and which rounds are trained again without it.
 
-Those rounds wait in the store, through restarts and changes of the base model; rounds.py trains them before all else.
+The rounds wait in the store, across restarts and changes of the base model; rounds.py trains them before new feedback.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REBUILD = "rebuild_queue"
 
 
 class Forgetting:
-    """The caller holds the round lock while it forgets or trains."""
+    """Forgets, and remembers which rounds are to be trained again. Both raise RuntimeError without the round lock."""
 
     def __init__(self, engine: Engine, lineage: Lineage) -> None:
         self._engine = engine
@@ -26,10 +26,14 @@ class Forgetting:
         self._lineage = lineage
 
     def forget(self, subjects: Collection[str]) -> Forgotten:
-        """Erase all feedback about some replies, and serve the newest version that never saw it.
+        """Erase all feedback about some replies, and serve the newest version that was trained without it.
 
-        So for every base model that was taught it. Returns what that did to the present one.
+        Applies to every base model that was trained on it. Returns the effect on the current one.
+
+        Args:
+            subjects: ids of the first replies.
         """
+        self._lineage.lock.require()
         trained = [t for s in subjects for t in self._store.traces(status="trained", subject_id=s)]
         undone: list[Adapter] = []
         queue: list[dict[str, Any]] = []
@@ -53,7 +57,7 @@ class Forgetting:
         )
 
     def _item(self, adapter: Adapter, forgotten: Collection[str]) -> dict[str, Any] | None:
-        """What a round taught besides the forgotten, to be taught again; None where no win is left of it."""
+        """The rest of a round, to be trained again; None where it has no win left."""
         if adapter.round_id is None:
             return None
         left = self._store.taught_in(adapter.round_id, besides=forgotten)
@@ -66,13 +70,14 @@ class Forgetting:
         }
 
     def waiting(self) -> list[dict[str, Any]]:
-        """The present base model's rounds to be trained again, in their old order."""
+        """The rounds of the current base model that are to be trained again, in their original order."""
         base = self._engine.base
         # an item without a base was stored by an earlier version
         return [item for item in self._store.setting(REBUILD, []) if item.get("base", base) == base]
 
     def rebuilt(self) -> None:
-        """The first of those that wait is done."""
+        """Remove the first of the waiting rounds: it has been trained."""
+        self._lineage.lock.require()
         with self._store.transaction():
             queue = self._store.setting(REBUILD, [])
             queue.remove(self.waiting()[0])
@@ -80,8 +85,9 @@ class Forgetting:
 
 
 def _first_that_saw(line: Sequence[Adapter], rounds: Collection[int | None]) -> int:
-    """Where in a lineage, oldest first, all has to go: at the first adapter of these rounds, or before it where the one
-    that should serve then was pruned. The length of the lineage where none is of them.
+    """Index of the first adapter to delete in a lineage, oldest first; its length where none was made by these rounds.
+
+    Earlier ones are deleted too where the adapter that would serve was pruned.
     """
     first = next((i for i, adapter in enumerate(line) if adapter.round_id in rounds), len(line))
     while first and first < len(line) and line[first - 1].status == "pruned":

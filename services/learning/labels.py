@@ -11,7 +11,9 @@ from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import normalised
 
 CONFIRMED = 1.0
-PRAISE: tuple[Source, ...] = ("liked",)  # a liked reply teaches nothing new that could spread
+PRAISE: tuple[Source, ...] = (
+    "liked",
+)  # sources of wins that teach nothing new, so nothing of them can leak to other questions
 UNFIXED = 0.5  # arXiv 2605.07977: a losing answer that was never fixed counts half
 
 Prompt = list[dict[str, str]]
@@ -34,20 +36,20 @@ def _trace(
 
 
 def liked(base: str, prompt: Prompt, reply: Message) -> list[NewTrace]:
-    """A reply that was cut off makes no win: the model would learn to end in the middle of a sentence."""
+    """Traces of a thumbs-up: a win, but none for a reply that was cut off, whose end must not be learned."""
     is_whole = bool(reply.text.strip()) and not reply.is_cut
     return [_trace("win", base, prompt, reply, reply, CONFIRMED, "liked")] if is_whole else []
 
 
 def disliked(base: str, prompt: Prompt, reply: Message, source: Source = "no_hint") -> list[NewTrace]:
-    """Thumbs-down without a confirmed better answer, whether or not revisions were tried."""
+    """Traces of a thumbs-down without a confirmed better answer."""
     return [_trace("lose", base, prompt, reply, reply, UNFIXED, source)] if reply.text.strip() else []
 
 
 def replaced(base: str, prompt: Prompt, first: Message, right: Message, source: Source) -> list[NewTrace]:
-    """A reply replaced by a confirmed revision (`confirmed`) or by the person's own words (`edited`).
+    """Traces of a reply replaced by a confirmed revision (`confirmed`) or by the person's own text (`edited`).
 
-    A revision that was cut off makes no win, and without one the first reply counts as never fixed.
+    A revision that was cut off makes no win; the first reply then counts as rejected without a better answer.
     """
     if right.is_cut:
         return disliked(base, prompt, first, "unfixed")
@@ -58,7 +60,7 @@ def replaced(base: str, prompt: Prompt, first: Message, right: Message, source: 
 
 
 def judged(base: str, prompt: Prompt, first: Message, revision: Message, confidence: float) -> list[NewTrace]:
-    """A revision that nobody judged but the judge accepted: both sides with the judge's confidence."""
+    """Traces of a revision that the judge accepted; both have the judge's confidence."""
     traces = [_trace("win", base, prompt, revision, first, confidence, "judged")]
     if first.text.strip():
         traces.append(_trace("lose", base, prompt, first, first, confidence, "judged"))
@@ -66,10 +68,10 @@ def judged(base: str, prompt: Prompt, first: Message, revision: Message, confide
 
 
 def latest_word(claimed: Sequence[Trace]) -> list[Trace]:
-    """Of contradicting traces the newest: one win a prompt, and no losing trace that says what the win says.
+    """The traces without those that a newer one contradicts: one win per prompt, and no losing trace equal to it.
 
-    `claimed` is oldest first, as the store gives it. What a person said replaces what the model judged. An empty
-    answer, which stores of earlier versions may hold, teaches nothing.
+    `claimed` is oldest first. Feedback of a person takes precedence over the judge. Empty completions, which stores of
+    earlier versions may hold, are left out.
     """
     claimed = [trace for trace in claimed if trace.completion.strip()]
     win_of: dict[str, Trace] = {}
@@ -93,12 +95,12 @@ def _says(trace: Trace) -> str:
 
 
 def to_key(trace: Trace) -> str:
-    """Equal for traces on the same prompt."""
+    """A key that is equal for traces on the same prompt."""
     return json.dumps(trace.prompt, sort_keys=True)
 
 
 def halves(claimed: Sequence[Trace]) -> list[list[str]]:
-    """The ids of what was refused together, in two parts of whole prompts with a right answer each; none for one."""
+    """Split refused traces into two lists of ids, by prompts with a win; no lists where there is only one such prompt."""
     prompts = list(dict.fromkeys(to_key(t) for t in claimed if t.side == "win"))
     if len(prompts) < 2:
         return []
@@ -107,9 +109,9 @@ def halves(claimed: Sequence[Trace]) -> list[list[str]]:
 
 
 def relapse(trained: Trace, first: Message, said: str) -> list[NewTrace]:
-    """A learned answer that was lost: the confirmed win once more, and what the model says instead as its loser.
+    """Traces of a learned answer that the model no longer gives: the win again, and what it says now as the loser.
 
-    The beginning of a long right answer, to which replies are cut, is no loser.
+    A reply that is the beginning of a long right answer, cut at the longest reply, is not made a loser.
     """
     is_beginning = answer_of(trained.completion).startswith(answer_of(said))
     pair: list[tuple[Side, str]] = [

@@ -1,4 +1,4 @@
-"""Versions of the adapter: which one serves, how one is promoted, undone, pinned, pruned. No training."""
+"""Versions of the adapter: which one serves; promotion, undoing, pinning and pruning. No training."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import zlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from feedback_store import Adapter, NewAdapter, Round, Trace
+from feedback_store import Adapter, NewAdapter, ProofRecord, Round, RoundFigures, Trace
 from services.engine import Engine
+from services.learning.round_lock import RoundLock
 from services.views import AdapterView, VersionStatus
 from spear_core.config import SpearConfig
 from spear_core.errors import AdapterInvalid, ConfigError, SpearError
@@ -18,36 +19,39 @@ from spear_core.models.adapters import AdapterShape, load_adapter, lora_shape, s
 from spear_core.models.shared_base import AdapterState, lora_config
 
 log = logging.getLogger(__name__)
-RECENT_KEPT = 20  # newest versions that pruning never touches
+RECENT_KEPT = 20  # newest versions, which are never pruned
 
 
 class Lineage:
-    """Keeps store, files and serving model in step. The caller holds the round lock while it changes anything."""
+    """Keeps store, files and serving model in step. What changes one of them raises RuntimeError without the round lock."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, lock: RoundLock) -> None:
+        self.lock = lock
         self._engine = engine
         self._store = engine.store
-        self.state: AdapterState | None = None  # of what serves; None is the base model
-        self.complaint = ""  # a damaged adapter that had to be passed over
+        self.state: AdapterState | None = None  # tensors of the adapter that serves; None for the base model
+        self.complaint = ""  # about a damaged adapter that was skipped, for the card
 
     @property
     def version(self) -> int:
         return self._store.active_version(self._engine.base)
 
     def depth(self, version: int) -> int:
-        """How many adapters a version stands on, itself included: what a round's seed comes from."""
+        """The number of adapters in a version's lineage, including itself. Part of a round's seed."""
         return len(self._store.lineage(self._engine.base, version))
 
     def seed(self, version: int, taught: Sequence[Trace] = ()) -> int:
-        """Of what is trained on top of a version: the same for the same words from the same place, so that a forgetting
-        can be exact. Another correction gets other draws: with the depth alone, after one that is refused for its draws
-        all would be.
+        """The seed of a round on top of a version.
+
+        The same traces on the same depth give the same seed, so that training again after a forgetting is exact. Other
+        traces give another one: with the depth alone, a correction refused because of unlucky draws would be followed by
+        others with the same draws.
         """
         said = json.dumps([(t.side, t.prompt, t.completion) for t in taught])
         return self._engine.seed * 1_000_003 + self.depth(version) + zlib.crc32(said.encode())
 
     def read(self, version: int) -> AdapterState | None:
-        """The tensors of a version. Raises AdapterInvalid where its files are not what was recorded."""
+        """The tensors of a version; None for version 0. Raises AdapterInvalid where its files are damaged or changed."""
         if version == 0:
             return None
         adapter = self._store.adapter(self._engine.base, version)
@@ -67,10 +71,11 @@ class Lineage:
             )
 
     def serve_active(self) -> None:
-        """Serve the active version; where its files are damaged, the newest intact ancestor, and say so.
+        """Serve the active version, or its newest intact ancestor where its files are damaged (see `complaint`).
 
-        Raises ConfigError as `check_shape`; nothing has changed then.
+        Raises ConfigError as `check_shape`, before anything changes.
         """
+        self.lock.require()
         base, version = self._engine.base, self.version
         self.check_shape(base, self._engine.config)
         while True:
@@ -86,35 +91,70 @@ class Lineage:
         self._engine.shared_models.publish(self.state, version)
 
     def _parent_with_files(self, version: int) -> int:
-        """The nearest version below that was not pruned; 0 is the base model."""
+        """The nearest ancestor that was not pruned; 0 is the base model."""
         below = self._store.lineage(self._engine.base, version)[1:]
         return next((adapter.version for adapter in below if adapter.status != "pruned"), 0)
 
     def promote(
-        self, round_: Round, trace_ids: Collection[str], state: AdapterState, figures: dict[str, Any], **words: Any
+        self,
+        round_: Round,
+        trace_ids: Collection[str],
+        state: AdapterState,
+        figures: RoundFigures,
+        *,
+        verdict: str,
+        proof: ProofRecord | None,
+        replayed: int,
     ) -> int:
-        """Write the adapter, make it active, serve it: in this order, so that a kill leaves the old one or the new one.
+        """Write the adapter of a round, make it active and serve it, in this order. Returns the new version.
 
-        Raises TracesWithdrawn where one of the traces was taken back meanwhile. Returns the new version.
+        A kill at any moment leaves the old or the new version active.
+
+        Args:
+            round_: running; it is promoted.
+            trace_ids: what the adapter was trained on; other traces of the round become skipped.
+            state: the adapter's tensors.
+            figures: stored with the round, and without quotations with the adapter.
+            verdict: the gate's verdict in words.
+            proof: the answers before and after.
+            replayed: how many older wins were trained again.
+
+        Raises:
+            TracesWithdrawn: one of the traces was withdrawn meanwhile.
         """
+        self.lock.require()
         new = self._write(state, round_.parent_version, figures, round=round_.id, traces=list(trace_ids))
-        self._store.promote(round_.id, new, figures=figures, trained_ids=list(trace_ids), **words)
+        self._store.promote(
+            round_.id,
+            new,
+            figures=figures,
+            verdict=verdict,
+            proof=proof,
+            replayed=replayed,
+            trained_ids=list(trace_ids),
+        )
         return self._serve(state, new.version)
 
-    def adopt(self, state: AdapterState, figures: dict[str, Any]) -> int:
-        """The same for an adapter that no round made: a merge with peers', or one that was brought along."""
+    def adopt(self, state: AdapterState, figures: RoundFigures) -> int:
+        """The same for an adapter that no round made: of a merge, a consolidation or an upload. Returns its version."""
+        self.lock.require()
         new = self._write(state, self.version, figures)
         self._store.add_adapter(new)
         return self._serve(state, new.version)
 
-    def _write(self, state: AdapterState, parent: int, figures: dict[str, Any], **made_by: Any) -> NewAdapter:
+    def _write(self, state: AdapterState, parent: int, figures: RoundFigures, **made_by: Any) -> NewAdapter:
         engine, base = self._engine, self._engine.base
-        if "gate" in figures:  # an adapter's folder may be handed on: it quotes nobody
-            figures = {**figures, "gate": {k: v for k, v in figures["gate"].items() if k != "changed"}}
+        figures = figures.without_quotations()
         version = self._store.next_version(base)
         folder = engine.adapter_folder(version)
-        manifest = {"base": base, "version": version, "parent_version": parent, **made_by, "figures": figures}
-        manifest["lora_layers"] = engine.config.lora_layers
+        manifest = {
+            "base": base,
+            "version": version,
+            "parent_version": parent,
+            **made_by,
+            "figures": figures.to_dict(),
+            "lora_layers": engine.config.lora_layers,
+        }
         sha256 = save_adapter(
             folder, state, lora_config(engine.config, engine.shared_models.base), engine.loaded.name, manifest
         )
@@ -127,7 +167,8 @@ class Lineage:
         return version
 
     def roll_back(self) -> int:
-        """Serve the previous version again. Raises SpearError where there is none."""
+        """Serve the previous version again. Returns it. Raises SpearError where there is none."""
+        self.lock.require()
         if not self.version:
             raise SpearError("There is nothing to undo: the base model answers.")
         self._store.roll_back(self._engine.base)
@@ -135,34 +176,36 @@ class Lineage:
         return self.version
 
     def restore(self, version: int) -> int:
-        """Serve a version again that was taken back. Raises SpearError where its files are gone, UnknownRecord."""
+        """Serve a version that was undone again. Returns it. Raises UnknownRecord, and SpearError where it cannot be."""
+        self.lock.require()
         status = self._store.adapter(self._engine.base, version).status
         if status != "rolled_back":
             raise SpearError(
                 f"v{version} cannot be restored: it was {'deleted' if status == 'pruned' else 'not undone'}."
             )
-        self.read(version)  # before anything changes
+        self.read(version)  # raises before anything changes
         self._store.restore(self._engine.base, version)
         self.serve_active()
         return self.version
 
     def undone(self) -> int:
-        """The newest version, where it was taken back and is still stored; else 0."""
+        """The newest version where it was undone and its files are kept; else 0."""
         newest = self._store.next_version(self._engine.base) - 1
         if not newest or self._store.adapter(self._engine.base, newest).status != "rolled_back":
             return 0
         return newest
 
     def pin(self, version: int, pinned: bool) -> None:
-        """A pinned version is never pruned."""
+        """Pin a version, so that it is never pruned, or unpin it. Raises UnknownRecord."""
         self._store.set_pinned(self._engine.base, version, pinned)
 
     def prune(self) -> int:
-        """Delete files of old versions: the pinned, the RECENT_KEPT newest, the active and ever fewer older ones stay.
+        """Delete files of old versions. Returns how many were deleted.
 
-        Of the older ones those stay whose number has a whole power of two of the distance to the newest: a history
-        that thins out. Returns how many were deleted.
+        The active version, pinned ones and the RECENT_KEPT newest are kept. Of older ones, half as many are kept each time
+        the distance to the newest doubles.
         """
+        self.lock.require()
         base, active = self._engine.base, self.version
         adapters = self._store.adapters(base)
         newest = adapters[0].version if adapters else 0
@@ -178,14 +221,16 @@ class Lineage:
         return deleted
 
     def delete_versions(self, adapters: Collection[Adapter]) -> None:
-        """Delete the files of versions that must not come back, of whichever base model."""
+        """Delete the files of versions that must not be served again, of any base model."""
+        self.lock.require()
         for adapter in adapters:
             self._store.set_pinned(adapter.base, adapter.version, False)
             self._store.mark_pruned(adapter.base, adapter.version)
             self._delete_files(adapter)
 
     def delete_unknown_files(self) -> None:
-        """Delete adapter folders that no row knows: a kill between writing and promoting leaves one."""
+        """Delete adapter folders without a row: a kill between writing and promoting leaves one."""
+        self.lock.require()
         folder = self._engine.adapter_folder(1).parent
         known = {self._engine.data_folder / a.folder for a in self._store.adapters(self._engine.base)}
         for child in folder.iterdir() if folder.is_dir() else ():
@@ -203,11 +248,11 @@ class Lineage:
         for a in self._store.adapters(self._engine.base):
             made_by = rounds.get(a.round_id) if a.round_id is not None else None
             status: VersionStatus = "live" if a.version == active else a.status
-            merge = a.figures.get("merge", {})
-            words, wins, loses = (
-                (made_by.verdict, made_by.wins, made_by.loses) if made_by else (merge.get("words", ""), 0, 0)
-            )
-            source = "" if made_by else str(a.figures.get("source", "merged"))
+            figures = a.figures
+            words, wins, loses = figures.merge.words if figures.merge else "", 0, 0
+            if made_by:
+                words, wins, loses = made_by.verdict, made_by.wins, made_by.loses
+            source = "" if made_by else figures.source or "merged"
             views.append(
                 AdapterView(
                     a.version,
@@ -219,9 +264,9 @@ class Lineage:
                     loses,
                     a.pinned,
                     source,
-                    steps=int(a.figures.get("steps") or 0),
-                    seconds=a.figures.get("round_seconds"),
-                    drift=(a.figures.get("after") or {}).get("probe_changed"),
+                    steps=figures.steps or 0,
+                    seconds=figures.round_seconds,
+                    drift=figures.after.probe_changed if figures.after else None,
                 )
             )
         return views

@@ -1,4 +1,4 @@
-"""What the round under way is doing, for the status card. Written by the learning job, read by any thread."""
+"""The state of the current round, for the status card. Written by the learning job, read by any thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spear_core.training.trainer import Progress
 
 @dataclass(frozen=True)
 class Live:
-    """One moment of a round; `headline` and `detail` are sentences for a person."""
+    """The state of a round; `headline` and `detail` are sentences for a person."""
 
     phase: Phase
     headline: str
@@ -23,7 +23,7 @@ class Live:
 
 
 class LiveStatus:
-    """Holds the present moment; None while no round is under way."""
+    """Holds the current state; None while no round runs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,24 +35,24 @@ class LiveStatus:
             return self._now
 
     def tell(self, phase: Phase, headline: str, detail: str, *, max_steps: int = 0) -> None:
-        """A new phase has begun."""
+        """Begin a new phase."""
         with self._lock:
             self._now = Live(phase, headline, detail, max_steps=max_steps)
 
     def count(self, progress: Progress) -> None:
-        """A training step has ended. Nothing is shown where no round is under way."""
+        """Note that a training step has ended. Ignored while no round runs."""
         with self._lock:
             if self._now:
                 self._now = replace(self._now, phase="training", step=progress.step, max_steps=progress.max_steps)
 
     def clear(self) -> None:
-        """The round has ended."""
+        """Show nothing: the round has ended."""
         with self._lock:
             self._now = None
 
     @contextmanager
     def telling(self, phase: Phase, headline: str, detail: str) -> Iterator[None]:
-        """Show a phase inside, and nothing afterwards."""
+        """Show a phase inside the `with` block, and nothing afterwards."""
         self.tell(phase, headline, detail)
         try:
             yield

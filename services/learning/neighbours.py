@@ -1,4 +1,4 @@
-"""Questions like a corrected one, about something else: made by the base model, kept with the correction. No training."""
+"""Neighbour questions and other wordings of corrections, made by the base model and stored with them. No training."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from spear_core.training.traces import Messages
 from spear_core.training.wordings import other_wordings
 
 log = logging.getLogger(__name__)
-WORDED_TOKENS = 32  # of an answer to another wording; a longer one is not kept
+WORDED_TOKENS = 32  # longest answer to another wording that is kept
 WITH_FACT = "Question: {question}\nFact: {fact}\nAnswer the question with the fact."
-REMEMBERED = 64  # questions whose neighbours were made before their correction was confirmed
+REMEMBERED = 64  # questions whose neighbours are held in memory until their correction is confirmed
 
 
 class NeighbourService:
-    """`prepare` may be called from any thread, `of` by the one that trains."""
+    """Makes and reads neighbours. `prepare` may be called from any thread, `of` only from the one that trains."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -48,9 +48,11 @@ class NeighbourService:
         self._making = threading.Lock()
 
     def prepare(self, prompt: Messages, answer: str) -> None:
-        """Make now what a correction will need, as one seems to be on its way.
+        """Make the neighbours and wordings of a question before its correction is confirmed.
 
-        `answer`: what may be confirmed, or empty while there is nothing.
+        Args:
+            prompt: the messages up to the question.
+            answer: the answer that may be confirmed, or empty while there is none.
         """
         if self._engine.config.neighbours:
             self._make(prompt)
@@ -58,7 +60,7 @@ class NeighbourService:
                 self._word(prompt[-1]["content"], answer_of(answer))
 
     def of(self, wins: Sequence[Trace], older: Sequence[Trace]) -> dict[str, Neighbours]:
-        """By trace id. Those of `wins` are made where they are missing, of `older` ones what is kept counts."""
+        """Neighbours by trace id: those of `wins` are made where missing, those of `older` only read from the store."""
         config, store = self._engine.config, self._engine.store
         if not config.neighbours:
             return {}
@@ -71,13 +73,13 @@ class NeighbourService:
                 ]
                 try:
                     store.keep_neighbours(trace.id, kept[trace.id])
-                except UnknownRecord:  # forgotten meanwhile; the round will notice
+                except UnknownRecord:  # forgotten meanwhile; the round finds its trace withdrawn
                     log.info("a correction was forgotten while its neighbours were made")
         prompts = {t.id: t.prompt for t in (*wins, *older)}
         return {trace_id: self._view(prompts[trace_id], made) for trace_id, made in kept.items() if made}
 
     def forget(self) -> None:
-        """Drop what is in memory; what is kept goes with its traces."""
+        """Drop what is held in memory. What is stored is deleted with its traces."""
         with self._making:
             self._made.clear()
             self._worded.clear()
@@ -96,10 +98,10 @@ class NeighbourService:
         return replace(parts, wordings=tuple(those("wording")))
 
     def _word(self, question: str, answer: str) -> list[dict[str, Any]]:
-        """The question in other words, with the base model's own answers when the correction stands before it.
+        """Other wordings of the question, with the base model's answers when it is told the correction.
 
-        Kept are whole answers that give what was taught and add nothing. Trained on, they cost the model least: it would
-        say so itself.
+        Only complete answers that give the taught answer and add nothing are kept. They are the model's own sentences, so
+        training on them changes it least.
         """
         with self._making:
             if (question, answer) not in self._worded:
@@ -126,7 +128,7 @@ class NeighbourService:
             for text, (reply, *_) in zip(texts, said, strict=True)
             if reply.finish == Finish.ENDED
             and gives(reply.text, telling)
-            and set(content_words(reply.text)) <= known  # a small model likes to add something
+            and set(content_words(reply.text)) <= known  # small models often add claims
             and all(words_of(reply.text).count(word) <= 1 for word in telling)
         ]
 

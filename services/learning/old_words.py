@@ -1,4 +1,4 @@
-"""Removes hints that earlier versions wrote into the manifests of adapters, where forgetting does not erase them."""
+"""Removes hints that earlier versions of the app wrote into adapter manifests, which forgetting does not erase."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ DONE = "manifests_without_words"
 
 
 def erase_from_manifests(store: Store, data_folder: Path) -> int:
-    """Leave only a mark where a manifest names hints, once for each store. Returns how many there were.
+    """Replace hints in manifests by a mark, once for each store. Returns how many manifests had some.
 
-    A manifest that cannot be read or written is logged, and tried again at the next start.
+    A manifest that cannot be read or written is logged and tried again at the next start.
     """
     if store.setting(DONE, False):
         return 0

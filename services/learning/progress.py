@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from feedback_store import Round
 from services.engine import Engine
 from services.views import ProgressView, RoundView
@@ -34,17 +32,15 @@ class ProgressService:
 
 
 def _round_view(r: Round) -> RoundView:
-    def figure(name: str) -> Any:
-        return r.figures.get(name)
-
+    figures = r.figures
     return RoundView(
         r.id,
         r.status == "promoted",
         r.verdict,
-        float(figure("round_seconds") or 0.0),
-        figure("seconds_to_live"),
-        int(figure("steps") or 0),
-        figure("win_loss"),
-        figure("lose_loss"),
-        figure("anchor_kl"),
+        figures.round_seconds or 0.0,
+        figures.seconds_to_live,
+        figures.steps or 0,
+        figures.win_loss,
+        figures.lose_loss,
+        figures.anchor_kl,
     )

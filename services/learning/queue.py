@@ -1,4 +1,4 @@
-"""Corrections that wait to be learned, and an estimate of the time on this machine. Reads the store; trains nothing."""
+"""Corrections that wait to be learned, and an estimate of the time that takes. Reads the store; trains nothing."""
 
 from __future__ import annotations
 
@@ -13,34 +13,32 @@ from services.models.recommended import seconds_a_correction
 from services.views import QueuedCorrection
 from spear_core.models.thoughts import answer_of
 
-LISTED = 20  # corrections that are named
-RECENT_ROUNDS = 20  # that the usual duration is taken from
-MOST_SHARE = 0.95  # of the bar, before a round has ended
+LISTED = 20  # corrections shown by name
+RECENT_ROUNDS = 20  # from which the usual duration is taken
+MOST_SHARE = 0.95  # largest share of the progress bar before the round has ended
 
 
 def usual_seconds(rounds: Sequence[Round]) -> float | None:
-    """How long a training takes, with what is made for it beforehand: the median of those that ended by themselves; None
-    where there was none.
-    """
+    """Median duration of recent rounds in seconds, with what is made for them beforehand; None where no round has one."""
     # rounds of older versions know only the seconds without preparation
-    known = [r.figures.get("learning_seconds") or r.figures.get("round_seconds") for r in rounds]
-    took = [float(seconds) for seconds in known if seconds]
+    known = [r.figures.learning_seconds or r.figures.round_seconds for r in rounds]
+    took = [seconds for seconds in known if seconds]
     return median(took) if took else None
 
 
 def coarse(seconds: float) -> float:
-    """In steps that a person tells apart: 5 s up to a minute, then 15 s."""
+    """Round up to steps of 5 s up to a minute, and of 15 s beyond."""
     step = 5 if seconds <= 60 else 15
     return float(step * math.ceil(seconds / step))
 
 
 class LearningQueue:
-    """For the status card. `begin` and `end` tell it of the round under way."""
+    """The queue as the status card shows it. `begin` and `end` mark the round in progress."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._began: float | None = None
-        self._usual: tuple[int, float | None] = (-1, None)  # by the newest round
+        self._usual: tuple[int, float | None] = (-1, None)  # (id of the newest round, usual seconds)
 
     def begin(self) -> None:
         self._began = time.monotonic()
@@ -49,7 +47,7 @@ class LearningQueue:
         self._began = None
 
     def waiting(self) -> tuple[QueuedCorrection, ...]:
-        """The right answers that are being trained or wait for it, in their order, at most LISTED."""
+        """The right answers in training or waiting, in training order, at most LISTED."""
         traces = self._engine.store.queued_wins(self._engine.base, LISTED)
         return tuple(
             QueuedCorrection(
@@ -59,8 +57,8 @@ class LearningQueue:
         )
 
     def seconds_left(self, last: Round | None, rounds_waiting: int) -> float | None:
-        """Until all that waits is learned, by what trainings took here, or by the machine's speed where none ended yet;
-        None where nothing waits.
+        """Estimated seconds until everything waiting is learned, from earlier rounds, or from the machine's speed where
+        there were none; None where nothing waits.
         """
         if self._began is None and not rounds_waiting:
             return None
@@ -70,7 +68,7 @@ class LearningQueue:
         return coarse(under_way + usual * rounds_waiting)
 
     def progress(self, last: Round | None, step: int, max_steps: int) -> float | None:
-        """The share of the round under way that is over, by its steps or its time, whichever is further."""
+        """Share of the current round that is done, 0 to MOST_SHARE: by steps or by time, whichever is larger."""
         if self._began is None:
             return None
         by_steps = step / max_steps if max_steps else 0.0

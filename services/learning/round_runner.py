@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from feedback_store import Round, StoreUnavailable, Trace, TracesWithdrawn, UnknownRecord
+from feedback_store import MergeRecord, Round, StoreUnavailable, Trace, TracesWithdrawn, UnknownRecord
 from services.engine import Engine
 from services.learning import card, labels
 from services.learning.anchors import HeldAnswers
+from services.learning.figures import round_figures
 from services.learning.lineage import Lineage
 from services.learning.live_status import LiveStatus
 from services.learning.neighbours import NeighbourService
@@ -40,7 +41,7 @@ DISK_FAULTS = (AdapterUnwritable, StoreUnavailable, OSError)
 
 
 class RoundRunner:
-    """What rounds have in common, and the training of one. Used under the round lock, except `neighbours`."""
+    """What rounds have in common, and the training of one. Raises RuntimeError without the round lock; `neighbours` needs none."""
 
     def __init__(self, engine: Engine, lineage: Lineage, live: LiveStatus, on_step: Callable[[Progress], None]) -> None:
         """`on_step` is called after each training step."""
@@ -57,12 +58,14 @@ class RoundRunner:
 
     def start_again(self) -> None:
         """Another model, or other contents of the store: nothing that was made for the earlier ones is kept."""
+        self.lineage.lock.require()
         self.neighbours.forget()
         drop_kept_states(self._engine.shared_models.training)
         self._learner, self.held, self.apart = None, HeldAnswers(self._engine), []
 
     def drop_kept_texts(self) -> None:
         """Drop all texts kept in memory except the starter questions: they may hold words of any user."""
+        self.lineage.lock.require()
         self.neighbours.forget()
         self._engine.scope.forget()
         if self._learner is not None:
@@ -96,6 +99,7 @@ class RoundRunner:
             TrainingFailed: the numbers broke; the round is still running.
             StoreError, OSError: the result could not be stored.
         """
+        self.lineage.lock.require()
         engine, base, began = self._engine, self._engine.base, time.monotonic()
         taught = self._encodable(labels.latest_word(claimed))
         if not any(t.side == "win" for t in taught):
@@ -135,9 +139,12 @@ class RoundRunner:
         trained = [t for t in taught if t.side == "win" or result.report.lose_loss > 0]
         if not {t.id for t in trained} <= standing:
             raise TracesWithdrawn("a vote was withdrawn during training")
-        learning_seconds = round(time.monotonic() - began, 2)  # neighbours and anchors are made before the round
-        said = self.held.said_in(style_preferences)
-        figures = {**result.figures(), "wishes": said, "learning_seconds": learning_seconds}
+        said_in = tuple(self.held.said_in(style_preferences))
+        # neighbours and anchors are made before the round
+        learning_seconds = round(time.monotonic() - began, 2)
+        figures = dataclasses.replace(
+            round_figures(result), style_preferences=said_in, learning_seconds=learning_seconds
+        )
         if not result.verdict.passed or result.state is None:
             self._store.finish_round(
                 round_.id,
@@ -149,17 +156,17 @@ class RoundRunner:
             )
             return
         waited_since = max(datetime.fromisoformat(t.created_at_utc) for t in claimed)
-        figures["seconds_to_live"] = round((datetime.now(UTC) - waited_since).total_seconds(), 2)
+        seconds_to_live = round((datetime.now(UTC) - waited_since).total_seconds(), 2)
         version = self.lineage.promote(
             round_,
             [t.id for t in taught if t.id in standing],
             result.state,
-            figures,
+            dataclasses.replace(figures, seconds_to_live=seconds_to_live),
             verdict=verdict_words(result.verdict),
             proof=card.proof_record(result, taught),
             replayed=len(replay),
         )
-        log.info("adapter v%d is live after %.1f s", version, figures["seconds_to_live"])
+        log.info("adapter v%d is live after %.1f s", version, seconds_to_live)
 
     def _scope_with(
         self, wins: Sequence[Trace], near: dict[str, Neighbours], learner: Learner
@@ -207,6 +214,7 @@ class RoundRunner:
 
     def consolidate(self) -> None:
         """After every `consolidate_every` rounds practise all corrections together, when nothing else waits."""
+        self.lineage.lock.require()
         engine, base = self._engine, self._engine.base
         every = engine.config.consolidate_every
         line = self._store.lineage(base, self.lineage.version)[:every] if every else []
@@ -231,11 +239,8 @@ class RoundRunner:
                     everything if style else engine.scope.covering(engine, []),
                 )
             if result.state is not None:
-                figures = {
-                    **result.figures(),
-                    "source": CONSOLIDATED,
-                    "merge": {"words": verdict_words(result.verdict)},
-                }
+                summary = MergeRecord(verdict_words(result.verdict))
+                figures = dataclasses.replace(round_figures(result), source=CONSOLIDATED, merge=summary)
                 self.lineage.adopt(result.state, figures)
         except (TrainingFailed, *DISK_FAULTS) as e:  # nothing was lost: the version before it goes on serving
             log.error("practising all corrections together failed: %s", e)
@@ -266,6 +271,7 @@ class RoundRunner:
         return learner
 
     def ready_learner(self) -> Learner:
+        self.lineage.lock.require()
         if self._learner is None:
             engine = self._engine
             started = time.monotonic()

@@ -11,16 +11,18 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
-from feedback_store import Round, StoreError, Trace, TracesWithdrawn, UnknownRecord
+from feedback_store import Round, RoundFigures, StoreError, Trace, TracesWithdrawn, UnknownRecord
 from feedback_store.records import RoundEnd
 from services.chat.conversation_tree import root_id
 from services.engine import Engine
 from services.learning import card
 from services.learning.contradictions import RecentContradictions
+from services.learning.figures import measure_summary
 from services.learning.forgetting import Forgetting
 from services.learning.lineage import Lineage
 from services.learning.live_status import LiveStatus
 from services.learning.queue import LearningQueue
+from services.learning.round_lock import RoundLock
 from services.learning.round_runner import DISK_FAULTS, RoundRunner
 from services.learning.verdict_words import verdict_words
 from services.priority import Closing
@@ -51,7 +53,7 @@ class LearningService:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._store = engine.store
-        self._round_lock = threading.Lock()
+        self._round_lock = RoundLock()
         self._wanted = 0  # by how many that wait for the end of the round under way
         self._stood_back = False  # for one of them, with something left to learn
         self._wanted_lock = threading.Lock()
@@ -64,13 +66,14 @@ class LearningService:
         released = self._store.release_interrupted(engine.base)
         if released:
             log.info("%d interrupted round(s) released; their corrections will be learned again", released)
-        self.lineage = Lineage(engine)
+        self.lineage = Lineage(engine, self._round_lock)
         self._runner = RoundRunner(engine, self.lineage, self._live, lambda progress: self._on_step(progress))
         self._neighbours = self._runner.neighbours
         self._forgetting = Forgetting(engine, self.lineage)
         self._queue = LearningQueue(engine)
-        self.lineage.delete_unknown_files()
-        self.lineage.serve_active()
+        with self._round_lock:
+            self.lineage.delete_unknown_files()
+            self.lineage.serve_active()
         self._note = self.lineage.complaint
 
     # -- what the screen asks --------------------------------------------------------------------------------
@@ -93,7 +96,7 @@ class LearningService:
             "checked": checked,
             "changed": changed,
             "contradiction": next(iter(self.contradictions()), None),
-            "seconds": last.figures.get("seconds_to_live") if last else None,
+            "seconds": last.figures.seconds_to_live if last else None,
             "undone": self.lineage.undone(),
             "queue": self._queue.waiting() if wins or live or (last and last.status == "running") else (),
         }
@@ -122,7 +125,7 @@ class LearningService:
     def wished(self, last: Round) -> str:
         """The style preferences that a round adopted, in a sentence, without those forgotten or deleted since."""
         hints = []
-        for message_id in last.figures.get("wishes", []):
+        for message_id in last.figures.style_preferences or ():
             with suppress(UnknownRecord):
                 hints.append(self._store.message(message_id).hint or "")
         return card.wished([hint.strip() for hint in hints if hint.strip()])
@@ -307,7 +310,7 @@ class LearningService:
         self.lineage.serve_active()
         self._note = self.lineage.complaint
 
-    def try_adapter(self, state: AdapterState, figures: dict[str, Any]) -> int:
+    def try_adapter(self, state: AdapterState, source: str) -> int:
         """Let an adapter from elsewhere serve if it passes the gate: nothing the person confirmed may be lost.
 
         Returns its version. Raises AdapterInvalid where it does not fit the model, SpearError where it is refused.
@@ -316,7 +319,7 @@ class LearningService:
             verdict, measured = self._runner.judge(state)
             if not verdict.passed:
                 raise SpearError(f"The adapter was not imported. {verdict_words(verdict)}")
-            return self.lineage.adopt(state, {**figures, "after": measured.figures()})
+            return self.lineage.adopt(state, RoundFigures(source=source, after=measure_summary(measured)))
 
     @contextmanager
     def between_rounds(self) -> Iterator[None]:
@@ -324,7 +327,7 @@ class LearningService:
         with self._wanted_lock:
             self._wanted += 1
         try:
-            is_free = self._round_lock.acquire(timeout=ROUND_WAIT_SECONDS)
+            is_free = self._round_lock.acquire(ROUND_WAIT_SECONDS)
         finally:
             with self._wanted_lock:
                 self._wanted -= 1

@@ -14,6 +14,8 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from feedback_store import Store, Trace, UnknownRecord
 from services.learning.labels import PRAISE
 from spear_core.errors import ConfigError
@@ -40,6 +42,8 @@ WAITING = 64  # corrections that are not trained yet and are looked at
 SURE_ODDS = 0.0  # log-odds of the scope classifier: more likely the same question than not
 CONSOLIDATED = "consolidated"  # source of a version in which one's own corrections were practised together
 log = logging.getLogger(__name__)
+# of the base models that this process has opened, by their fingerprint and reference questions
+_whitenings: dict[tuple[str, tuple[str, ...]], tuple[Tensor, Tensor]] = {}
 
 
 @dataclass(frozen=True)
@@ -191,10 +195,11 @@ def everything(question: str) -> bool:
 
 def _of_model(engine: Engine) -> _OfModel:
     base, tokenizer, config = engine.shared_models.base, engine.loaded.tokenizer, engine.config
+    reference = tuple(engine.loaded.settings.anchor_prompts)
     try:
-        features = QuestionFeatures(
-            base.base_model, tokenizer, len(layers_of(base)), engine.loaded.settings.anchor_prompts
-        )
+        known = _whitenings.get((engine.base, reference))
+        features = QuestionFeatures(base.base_model, tokenizer, len(layers_of(base)), reference, known)
+        _whitenings[engine.base, reference] = features.whitening
     except ValueError as e:
         log.info("the adapter answers everything: %s", e)
         return _OfModel(engine.base, None)
@@ -242,6 +247,6 @@ def _is_meant_for_everything(store: Store, base: str, version: int) -> bool:
     """A preference of style concerns all replies, and what peers taught is known to them alone."""
     lineage = store.lineage(base, version)
     return any(
-        (adapter.round_id is None and adapter.figures.get("source") != CONSOLIDATED) or adapter.figures.get("wishes")
+        (adapter.round_id is None and adapter.figures.source != CONSOLIDATED) or bool(adapter.figures.style_preferences)
         for adapter in lineage
     )

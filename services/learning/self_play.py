@@ -1,9 +1,9 @@
-"""Background self-play: judges revisions nobody judged, asks learned questions again, notices relapses. No training.
+"""Background self-play: judges revisions without a verdict, asks learned questions again, finds relapses. No training.
 
-A hint that was answered by a revision but by no verdict is left to the judge (spear_core/training/judge.py) once the person has
-moved on or `verdict_grace_seconds` have passed. Where all revisions were refused, some more are tried and judged. What
-the judge accepts trains with at most half confidence. Its thresholds are calibrated on the verdicts that people gave on
-this base model's revisions; the config's stand in until there are enough.
+A revision without a verdict is judged (spear_core/training/judge.py) once the person has moved on or
+`verdict_grace_seconds` have passed. Where all revisions were refused, more are sampled and judged. What the judge accepts
+is trained with at most half confidence. Its thresholds are calibrated on people's verdicts on revisions of this base model;
+until there are enough, those of the configuration apply.
 """
 
 from __future__ import annotations
@@ -41,24 +41,26 @@ REASKED_AT_A_TIME = 8
 JUDGED_AT_A_TIME = 16
 TRIES = 8
 TRY_TEMPERATURE = 0.8
-OWN_VERDICTS_NEEDED = 40  # fewer cannot tell a precision of 0.98 from one of 0.9
-OWN_VERDICTS_USED = 400  # the newest; older ones cost time and add little
-TRACES_A_VERDICT = 4  # that a corrected reply leaves behind, withdrawn ones counted
+OWN_VERDICTS_NEEDED = 40  # fewer cannot distinguish a precision of 0.98 from 0.9
+OWN_VERDICTS_USED = 400  # the newest; older ones take time and change little
+TRACES_A_VERDICT = 4  # of one corrected reply at most, including withdrawn ones
 JUDGE_PRECISION = 0.98
-# a round may have taken the complaint's losing trace along before the judge's time had come
+# a round may have trained the losing trace of the complaint before the revision is judged
 WAITING_STATUS: tuple[TraceStatus, ...] = ("pending", "trained", "skipped")
-LOOKED_BACK = 200  # losing traces of each such status: a revision waits minutes, not months
+LOOKED_BACK = 200  # losing traces of each such status; a revision waits for minutes only
 
 
 class SelfPlayService:
-    """Both jobs are cheap and may be called at any interval; they return how much they did."""
+    """Background jobs that are cheap and may be called at any interval. Each returns how much it did."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._store = engine.store
-        self._asked: dict[str, int] = {}  # trace id -> adapter version it was last asked under
-        self._scores: dict[str, Score] = {}  # revision id -> its score, which never changes: the base model gives it
-        self._calibrated_on: dict[str, bool] = {}  # revision id -> was it right, of the calibration in `_own`
+        self._asked: dict[str, int] = {}  # trace id -> adapter version under which it was last asked
+        self._scores: dict[str, Score] = {}  # revision id -> its score under the base model, which never changes
+        self._calibrated_on: dict[
+            str, bool
+        ] = {}  # revision id -> whether it was right; the data that `_own` was calibrated on
         self._own: Thresholds | None = None
         self._said_nothing_fits = False
         self.first_try_right = 0
@@ -67,15 +69,15 @@ class SelfPlayService:
     # -- the judge -------------------------------------------------------------------------------------------
 
     def judge_waiting(self) -> int:
-        """Judge revisions that stand without a verdict. Returns how many traces they became."""
+        """Judge revisions without a verdict. Returns how many traces that made."""
         engine = self._engine
         waiting = self._unjudged()[:JUDGED_AT_A_TIME]
         if not waiting:
             return 0
         thresholds = self.thresholds()
         if thresholds is None:
-            return 0  # they go on waiting: further verdicts may yet make a judge
-        made = 0  # every judgement is stored, so that no revision is judged twice
+            return 0  # they keep waiting: more verdicts may give thresholds later
+        made = 0  # store each judgement, so that no revision is judged twice
         found = self._score([case for _, _, case in waiting])
         for (first, revision, case), score in zip(waiting, found, strict=True):
             verdict = self._judge(case, score, thresholds)
@@ -91,9 +93,9 @@ class SelfPlayService:
         return made
 
     def thresholds(self) -> Thresholds | None:
-        """From people's verdicts on this base model's revisions, where there are enough of them; else the config's.
+        """The judge's thresholds: fitted to people's verdicts where there are enough, else those of the configuration.
 
-        None where the verdicts reach no threshold: then the judge accepts nothing.
+        None where no threshold reaches JUDGE_PRECISION on the verdicts; the judge then accepts nothing.
         """
         config, settings = self._engine.config, self._engine.loaded.settings
         verdicts = self._verdicts()
@@ -115,7 +117,7 @@ class SelfPlayService:
         return self._own
 
     def _score(self, cases: list[Case]) -> list[Score]:
-        """Under the base model, not the adapter: it has learned the confirmed answers, and would find them all certain."""
+        """Score cases under the base model. An adapter would be certain of every answer that it learned."""
         engine = self._engine
         return scores(
             engine.shared_models.base,
@@ -132,7 +134,7 @@ class SelfPlayService:
         return judge(case, score.gain, settings, thresholds.tau, thresholds.tau_full, score.certainty, thresholds.min_p)
 
     def _verdicts(self) -> dict[str, tuple[Case, bool]]:
-        """Revision id -> (the case, is it better), of the newest revisions of this base that answered a hint."""
+        """Revision id -> (case, whether it was confirmed), of the newest revisions of this base model with a hint."""
         subjects = self._store.newest_subjects(self._engine.base, TRACES_A_VERDICT * OWN_VERDICTS_USED)
         found: list[tuple[str, str, Case, bool]] = []
         for conversation_id in {conversation_id for conversation_id, _ in subjects}:
@@ -148,7 +150,7 @@ class SelfPlayService:
         return {revision_id: (case, right) for _, revision_id, case, right in found[-OWN_VERDICTS_USED:]}
 
     def _unjudged(self) -> list[tuple[Message, Message, Case]]:
-        """(first reply, its last revision, the case) where a hint was answered, nobody judged, and the time has come."""
+        """(first reply, last revision, case) of the revisions that are due to be judged."""
         done = {e.message_id for e in self._store.events(kind="judged")}
         found: dict[str, tuple[Message, Message, Case]] = {}  # by first reply
         for trace in self._complaints():
@@ -156,7 +158,7 @@ class SelfPlayService:
             messages = self._store.messages(trace.conversation_id or "")
             tries = [m for m in messages if m.revises_id == trace.subject_id]
             last = tries[-1] if tries else None
-            # the last word may be an edit, which has no hint
+            # the last one may be an edit, which has no hint
             if (
                 last is None
                 or last.verdict is not None
@@ -169,13 +171,13 @@ class SelfPlayService:
             if not self._moved_on(messages, last) or self._store.is_settled(trace):
                 continue
             first = next(m for m in messages if m.id == trace.subject_id)
-            if self._store.vote(first.id) < 0:  # a complaint taken back after it trained leaves its trace
+            if self._store.vote(first.id) < 0:  # a complaint withdrawn after it was trained keeps its trace
                 found[first.id] = (first, last, _case(messages, last))
         return list(found.values())
 
     def _stands(self, first_id: str, revision: Message) -> bool:
-        """Scoring takes its time: is the revision still the last word, or has a person spoken meanwhile?"""
-        tries = self._store.revisions_of(first_id)  # none where the conversation was deleted
+        """Whether the revision still has no verdict: a person may have given one during the scoring."""
+        tries = self._store.revisions_of(first_id)  # empty where the conversation was deleted
         return (
             bool(tries)
             and (tries[-1].id, tries[-1].verdict) == (revision.id, revision.verdict)
@@ -183,7 +185,7 @@ class SelfPlayService:
         )
 
     def _complaints(self) -> list[Trace]:
-        """The newest losing traces that a hint, but no right revision, left behind; oldest first."""
+        """The newest losing traces with a hint but without a right revision, oldest first."""
         found = []
         for status in WAITING_STATUS:
             newest = self._store.traces(
@@ -199,9 +201,9 @@ class SelfPlayService:
         return age.total_seconds() >= self._engine.config.verdict_grace_seconds
 
     def try_again(self) -> int:
-        """Further revisions of a reply all of whose revisions were refused: the judge picks one, or none.
+        """Sample further revisions of one reply whose revisions were all refused, and let the judge accept one or none.
 
-        One reply at a time, and each once. Returns the traces made.
+        Each reply is tried once. Returns how many traces that made.
         """
         engine, done = self._engine, {e.message_id for e in self._store.events(kind="tried again")}
         thresholds = self.thresholds()
@@ -232,9 +234,9 @@ class SelfPlayService:
         return 0
 
     def _best_try(self, case: Case, refused: set[str]) -> Case | None:
-        """Of TRIES sampled revisions, and sentences that say what the hints state, the one that the base model is surest of.
+        """The best of TRIES sampled revisions and of the sentences with the stated answer, by the base model's certainty.
 
-        None that was refused.
+        Refused answers are left out.
         """
         engine = self._engine
         ((*sampled,),) = replies(
@@ -257,9 +259,9 @@ class SelfPlayService:
     # -- asking again ----------------------------------------------------------------------------------------
 
     def reask(self) -> int:
-        """Ask some learned questions under the current adapter; a relapse becomes a fresh pair. Returns the relapses.
+        """Ask some learned questions of the current adapter; a relapse makes new traces. Returns the number of relapses.
 
-        A learned answer may be longer than replies are: what counts is that it would be given token by token.
+        Answers are checked by teacher forcing, because a learned answer may be longer than the longest reply.
         """
         engine = self._engine
         version = engine.shared_models.serving.version
@@ -289,7 +291,7 @@ class SelfPlayService:
                 continue
             with self._store.transaction():
                 if not self._store.is_replayed(trace.id):
-                    continue  # taken back, forgotten or deleted meanwhile
+                    continue  # withdrawn, forgotten or deleted meanwhile
                 assert trace.subject_id is not None  # a replayed trace's has a vote
                 subject = self._store.message(trace.subject_id)
                 self._store.add_traces(labels.relapse(trace, subject, said))
@@ -299,7 +301,7 @@ class SelfPlayService:
 
 
 def _case(messages: list[Message], revision: Message) -> Case:
-    """The revision with all that was refused and hinted before it, as the model was shown it."""
+    """The revision with the refused replies and hints before it, as the model was shown them."""
     first = next(m for m in messages if m.id == revision.revises_id)
     assert first.parent_id is not None  # a trace is only made of a reply to a question
     tried = attempts([m for m in messages if m.position <= revision.position], first.id)

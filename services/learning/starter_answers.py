@@ -1,11 +1,11 @@
-"""The base model's own answers to the starter prompts, and its revisions of them. Asked for once a base model.
+"""The base model's answers to the starter prompts, and its revisions of them; computed once for each base model.
 
-A model folder may bring them along (SHIPPED, made by `app.py data starter`): then nothing needs to be asked. That file is
-a JSON object:
+A model folder may contain them (SHIPPED, written by `app.py data starter`); then nothing is computed. The file is a JSON
+object:
 
-- `base`: the fingerprint of the model that gave the answers; those of other weights are not used;
-- `revise_with_hint`: the wording of the request for a revision; revisions asked for in another wording are not used;
-- `answers`: prompt -> greedy answer; of a revision the key is the prompt, a line end and the hint;
+- `base`: the fingerprint of the model that gave the answers; answers of other weights are not used;
+- `revise_with_hint`: the wording of the request for a revision; revisions made with another wording are not used;
+- `answers`: prompt -> greedy answer; the key of a revision is the prompt, a line end and the hint;
 - `cut`: keys of the answers that were cut off at ANSWER_TOKENS tokens.
 
 Prompts and their kinds are in `spear.json` beside it (spear_core/models/settings.py).
@@ -17,6 +17,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,19 @@ from spear_core.training.traces import Messages
 
 log = logging.getLogger(__name__)
 SHIPPED = "starter.json"
-ANSWER_TOKENS = 128  # an anchor holds the model at every token: longer answers cost steps and add little
+ANSWER_TOKENS = 128  # an anchor counts at each of its tokens, so longer answers cost time and add little
 
 
 @dataclass(frozen=True)
 class Starter:
-    """(prompt, the base model's greedy answer), for anchors, for anchors with a hint in them, and for the gate's probes.
+    """Starter prompts with the base model's greedy answers.
 
-    `kinds`: question -> its kind, where the model's settings name kinds. `cut`: questions whose answer was cut off.
+    Attributes:
+        anchors: for training.
+        revisions: prompts with a hint in them, for training.
+        probes: for the gate.
+        kinds: question -> its kind, where the model's settings name kinds.
+        cut: questions whose answer was cut off.
     """
 
     anchors: list[tuple[Messages, str]]
@@ -50,7 +56,7 @@ def question(text: str) -> list[dict[str, str]]:
 
 
 def starter_answers(engine: Engine) -> Starter:
-    """From the model's folder, or kept in the data folder after the first time; only what neither knows is asked for."""
+    """The starter answers from the model's folder or the data folder; missing ones are computed and kept there."""
     settings = engine.loaded.settings
     file = kept_file(engine.data_folder, engine.base)
     known = _known(engine)
@@ -74,12 +80,12 @@ def starter_answers(engine: Engine) -> Starter:
 
 
 def kept_file(data_folder: Path, base: str) -> Path:
-    """Where the answers of a base model are kept; `base` is its fingerprint."""
+    """The file in the data folder for the answers of a base model; `base` is its fingerprint."""
     return data_folder / "models" / f"{base}.starter.json"
 
 
 def ship_starter_answers(engine: Engine, folder: Path) -> int:
-    """Write the answers into the model's folder; returns how many. Raises OSError."""
+    """Write the answers into the model's folder. Returns their number. Raises OSError."""
     starter_answers(engine)
     settings = engine.loaded.settings
     wanted = {*settings.anchor_prompts, *settings.probe_prompts}
@@ -91,7 +97,7 @@ def ship_starter_answers(engine: Engine, folder: Path) -> int:
 
 
 def _known(engine: Engine) -> dict[str, str]:
-    """What the model's folder brings along, and what was asked for before; nothing of other weights."""
+    """The answers in the model's folder and the data folder that were given by these weights."""
     known: dict[str, str] = {}
     for file in (Path(engine.loaded.name) / SHIPPED, kept_file(engine.data_folder, engine.base)):
         found = _read(file)
@@ -113,8 +119,13 @@ def _as_json(engine: Engine, answers: Mapping[str, str]) -> str:
 
 
 def _is_cut(engine: Engine, answer: str) -> bool:
-    """Whether the answer has all the tokens that it might have, without an end."""
-    return len(encode_completion(engine.loaded.tokenizer, answer)) - 1 >= min(ANSWER_TOKENS, engine.max_new_tokens)
+    """Whether the answer reached the limit of tokens without an end token."""
+    return _tokens(engine.loaded.tokenizer, answer) >= min(ANSWER_TOKENS, engine.max_new_tokens)
+
+
+@lru_cache(maxsize=2048)  # several times the answers of one model; every round asks for all of them
+def _tokens(tokenizer: Any, answer: str) -> int:
+    return len(encode_completion(tokenizer, answer)) - 1
 
 
 def _ask_missing(engine: Engine, known: dict[str, str], prompts: Mapping[str, Messages]) -> None:

@@ -1,9 +1,9 @@
-"""Style preferences: the same wish about form, granted on several questions, applies to all answers. No storage.
+"""Style preferences: a change of form that was confirmed on several questions applies to all answers. No storage.
 
-A wish about form only adds words, only leaves words out, or only changes letters' case; a correction of a fact
-replaces words. Where STANDING different questions carry the same change, what training holds the model to is no longer
-the base model's plain answer but what the base model says when it is given the wish as a hint (context distillation):
-so the wish reaches questions that nobody corrected, and the facts come along.
+A change of form only adds words, only removes words, or only changes their case; a correction of a fact replaces words.
+Once STANDING different questions have the same change, anchors use the base model's answer with the hint in its context
+(context distillation) in place of its plain answer. So the preference reaches questions that were not corrected, and facts
+stay as they are.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from spear_core.training.traces import Messages
 
-STANDING = 3  # different questions on which a wish was granted
-MOST_WISHES = 2  # held to at the same time; the latest ones
+STANDING = 3  # different questions that a change of form needs to become a preference
+MOST_PREFERENCES = 2  # in force at the same time; the newest
 
 
 @dataclass(frozen=True)
 class GrantedPreference:
-    """A reply, the hint about it, and the revision that the person confirmed."""
+    """A reply, the hint on it, and the revision that the person confirmed."""
 
     question: str
     first: str
@@ -34,7 +34,10 @@ def _words(text: str) -> Counter[str]:
 
 
 def change_of_form(first: str, revision: str) -> tuple[str, frozenset[str]] | None:
-    """(`drops` | `adds` | `same words`, the words added); None where words were replaced or nothing changed."""
+    """The kind of a change of form and the words it added; None where words were replaced or nothing changed.
+
+    The kind is `drops`, `adds` or `same words` (only case, order or punctuation changed).
+    """
     before, after = _words(first), _words(revision)
     if " ".join(first.split()) == " ".join(revision.split()) or not after:
         return None
@@ -48,9 +51,9 @@ def change_of_form(first: str, revision: str) -> tuple[str, frozenset[str]] | No
 
 
 def standing_preferences(granted: Sequence[GrantedPreference]) -> list[str]:
-    """The hints that stand for all questions, oldest first. `granted` is oldest first.
+    """The hints that are preferences by now, oldest first. `granted` is oldest first.
 
-    Additions are the same wish as long as they have a word in common. The newest hint speaks for its wish.
+    Additions count as the same preference while they have a word in common; its newest hint stands for it.
     """
     groups: list[tuple[str, frozenset[str], dict[str, None], str]] = []  # kind, common words, questions, newest hint
     for g in granted:
@@ -64,7 +67,7 @@ def standing_preferences(granted: Sequence[GrantedPreference]) -> list[str]:
             common = old[1] & common if kind == "adds" else common
             questions = old[2] | questions
         groups.append((kind, common, questions, g.hint.strip()))
-    return [hint for _, _, questions, hint in groups if len(questions) >= STANDING][-MOST_WISHES:]
+    return [hint for _, _, questions, hint in groups if len(questions) >= STANDING][-MOST_PREFERENCES:]
 
 
 Revise = Callable[[list[tuple[Messages, list[tuple[str, str | None]]]]], list[str]]
@@ -73,15 +76,21 @@ Revise = Callable[[list[tuple[Messages, list[tuple[str, str | None]]]]], list[st
 def preferences_for(
     said: Sequence[tuple[Messages, str]], style_preferences: Sequence[str], revise: Revise
 ) -> list[tuple[list[tuple[str, str | None]], str]]:
-    """For each (prompt, answer): the attempts that lead to the wished-for form, and the answer in it.
+    """Answers in the preferred form.
 
-    No attempts where the model's revision would replace words: then the plain answer stays. `revise` asks the base
-    model for greedy revisions, given prompts with attempts.
+    Args:
+        said: (prompt, answer) pairs of the base model.
+        style_preferences: hints, oldest first.
+        revise: asks the base model for greedy revisions, given prompts with their attempts.
+
+    Returns:
+        For each pair the attempts that lead to the preferred form, and the answer in it. The attempts are empty, and the
+        answer is the plain one, where the revision would replace words.
     """
     attempts: list[list[tuple[str, str | None]]] = [[] for _ in said]
     answers = [answer for _, answer in said]
-    for wish in style_preferences:
-        tried = [[*attempts[i], (answers[i], wish)] for i in range(len(said))]
+    for hint in style_preferences:
+        tried = [[*attempts[i], (answers[i], hint)] for i in range(len(said))]
         revised = revise([(prompt, tried[i]) for i, (prompt, _) in enumerate(said)])
         for i, text in enumerate(revised):
             if change_of_form(answers[i], text) is not None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from federation.aggregate import aggregate
 from federation.aggregation_plan import Contribution, MergeSettings, Parent
 from federation.factors import digest_of
+from feedback_store import MergeRecord
 from services.engine import Engine
+from services.learning.figures import round_figures
 from services.learning.round_runner import REPLAY_SAMPLE, core_trace
 from services.learning.rounds import LearningService
 from services.learning.verdict_words import verdict_words
@@ -63,20 +65,13 @@ class Merging:
                 learner = learning.learner(seed, learning.style_preferences())
                 result = learner.run_merge(own, merged.state, [core_trace(t) for t in replay], seed)
             words = verdict_words(result.verdict, gained)
-            figures = {
-                **result.figures(),
-                "merge": {
-                    "words": words,
-                    "method": merged.method,
-                    "weights": merged.weights,
-                    "kept": merged.kept,
-                    "residual": merged.residual,
-                },
-            }
+            record = MergeRecord(words, merged.method, merged.weights, merged.kept, merged.residual)
             if result.state is None:
                 log.warning("merge refused: %s", words)
                 return MergeOutcome(words, None)
-            return MergeOutcome(words, learning.lineage.adopt(result.state, figures))
+            return MergeOutcome(
+                words, learning.lineage.adopt(result.state, replace(round_figures(result), merge=record))
+            )
 
 
 def _distance(own: AdapterState, other: AdapterState) -> float:

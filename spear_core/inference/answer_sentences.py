@@ -1,8 +1,8 @@
-"""Sentences that say a stated answer: in place of the wrong one, in the question's own words, or bare. Text only.
+"""Sentences with a stated answer: in place of the wrong one, in the words of the question, or the answer alone. Text only.
 
-A revision becomes what the model is trained to say, so it is to be a short sentence that answers the question and ends.
-Where a sentence of the refused reply holds a wrong answer, the right one takes its place; what follows is cut off. Which
-of the sentences is one that a person would say is left to the model (revisions.py).
+The model is trained on a confirmed revision, so it should be one short sentence that answers the question. Where a sentence
+of the refused reply contains the wrong answer, the right one replaces it and the rest is cut off. The model chooses the most
+natural sentence (stated_answers.py).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _SUBJECT_QUESTION = re.compile(r"^(?:who|which\s+\w+|what\s+\w+)\s+(\w+)\s+(.+)$
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a reply, or what of it is short enough to build on."""
+    """The first sentence of a reply, cut where it is too long to build on."""
     line = next((line.strip() for line in text.split("\n") if line.strip()), "")
     end = _SENTENCE_END.search(line)
     return " ".join((line[: end.end()] if end else line).split()[:LONGEST_SENTENCE])
 
 
 def to_you(text: str) -> str:
-    """What a person says about themselves, as it is said to them: "my sister" becomes "your sister"."""
+    """A text about the speaker turned into one about the listener: "my sister" becomes "your sister"."""
     words = text.split(" ")
     out: list[str] = []
     for i, word in enumerate(words):
@@ -57,7 +57,7 @@ def to_you(text: str) -> str:
 
 
 def sentence_with(answer: str, text: str) -> str:
-    """The sentence of a text in which the answer stands first."""
+    """The first sentence of a text that contains the answer."""
     at = text.lower().find(answer.rstrip(".").lower())
     before = [end.end() for end in _SENTENCE_END.finditer(text, 0, max(at, 0))] if at > 0 else []
     return sentence(first_sentence(text[before[-1] :] if before else text))
@@ -70,7 +70,7 @@ def added_words(sentence: str, *known: str) -> list[str]:
 
 
 def sentence(text: str) -> str:
-    """With a capital at its beginning and a full stop at its end."""
+    """The text with a capital at its beginning and a full stop at its end."""
     text = text.strip().rstrip(" ,;:")
     return capitalised(text) if text[-1:] in (".", "!", "?") else capitalised(text) + "."
 
@@ -81,7 +81,7 @@ def bare(answer: str) -> str:
 
 
 def in_place_of(rejected: str, answer: str, reply: str) -> str | None:
-    """The reply with what the hint calls wrong replaced by the answer, wherever it stands; None where it does not."""
+    """The reply with every occurrence of what the hint rejects replaced by the answer; None where there is none."""
     pattern = re.compile(rf"(?<!\w){re.escape(rejected)}(?!\w)", re.IGNORECASE) if rejected else None
     if pattern is None or not pattern.search(reply):
         return None
@@ -89,7 +89,7 @@ def in_place_of(rejected: str, answer: str, reply: str) -> str | None:
 
 
 def endings(reply: str, question: str) -> list[str]:
-    """Beginnings of the reply's first sentence after which the answer may come, that say little beyond the question."""
+    """Beginnings of the reply's first sentence that add little to the question and may be followed by the answer."""
     words = first_sentence(reply).split()
     found = []
     for count in range(2, len(words) + 1):
@@ -113,7 +113,7 @@ def with_other_subject(reply: str, answer: str, question: str) -> str | None:
 
 
 def from_question(question: str, answer: str) -> list[str]:
-    """Sentences out of a simple question's own words: "What is my sister's name?" gives "Your sister's name is Ana."."""
+    """Sentences from the words of a simple question: "What is my sister's name?" gives "Your sister's name is Ana."."""
     asked = last_question(question).rstrip("?!. ")
     found: list[str] = []
     if (match := _IS_QUESTION.match(asked)) and match.group(2).split()[0].lower() not in ("there", "it"):
@@ -132,7 +132,7 @@ def from_question(question: str, answer: str) -> list[str]:
 
 
 def last_question(text: str) -> str:
-    """The last sentence of what was asked that ends in a question mark; of other texts the whole."""
+    """The last sentence that ends in a question mark; the whole text where there is none."""
     line = " ".join(text.split())
     asked = re.findall(r"[^.?!]*\?", line)
     return asked[-1].strip() if asked else line

@@ -1,7 +1,7 @@
 """Continuous batching: one thread drives the decoding engine and streams replies to many readers. No storage, no training.
 
-Whoever asks last waits for a step and not for the replies of those who asked before. Rows of different models, such as
-two versions of an adapter, are decoded in turn, a token each.
+A new reply joins at the next step; it does not wait for the end of earlier ones. Rows of different models, such as two
+versions of an adapter, are decoded in turn, one token each.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ import torch
 from spear_core.inference.generate import ReplySettings, raise_failure
 from spear_core.inference.generation import Decoder, Finish, Request, Row
 from spear_core.inference.prefix_cache import Prefix, PrefixCache
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import decode_reply
 from spear_core.training.traces import Messages
 
 MOST_ROWS = 16
-MOST_CELLS = 32_768  # rows times the longest of them: what the cache may hold, about a gigabyte at 1.5 B parameters
-HALF_A_CHARACTER = "\ufffd"  # what bytes decode to before the rest of their character has come
-IDLE_SECONDS = 10.0  # after which the thread ends; the next reply starts another
+MOST_CELLS = 32_768  # rows times the longest of them, which limits the cache: about a gigabyte at 1.5 B parameters
+HALF_A_CHARACTER = "\ufffd"  # what the bytes of an incomplete character decode to
+IDLE_SECONDS = 10.0  # after which an idle thread ends; the next reply starts another
 
 
 @dataclass(eq=False)
 class _Asked:
-    """One reply that is waited for."""
+    """A reply that was asked for."""
 
-    model: Callable[[], Any]  # called when its turn has come: the model that writes it
+    model: Callable[[], CausalModel]  # called when the reply starts; gives the model
     request: Request
     stops: tuple[threading.Event, ...]
     prefixes: PrefixCache
-    conversation: str | None  # whose earlier replies may have been kept there
-    unread: SimpleQueue[int | None] = field(default_factory=SimpleQueue)  # tokens for the reader; None: no more
+    conversation: str | None  # whose prefix may be kept there
+    unread: SimpleQueue[int | None] = field(default_factory=SimpleQueue)  # tokens for the reader; None marks the end
     finish: Finish | None = None
     failure: BaseException | None = None
 
@@ -48,15 +49,15 @@ class _Asked:
     def width(self) -> int:
         return len(self.request.prompt) + self.request.max_new_tokens
 
-    def request_to(self, model: Any) -> Request:
-        """What the engine is asked for, by this model, which may have computed a part of the prompt already."""
+    def request_to(self, model: CausalModel) -> Request:
+        """The request to the engine, with the prefix that this model has kept of the conversation."""
         request = replace(self.request, on_token=self.unread.put, is_unwanted=lambda: self.is_unwanted)
         conversation = self.conversation
         if conversation is None:
             return request
 
         def keep(prefix: Prefix) -> None:
-            if not self.is_unwanted:  # one that was stopped leaves nothing: the conversation may be deleted
+            if not self.is_unwanted:  # a stopped reply keeps no prefix, because its conversation may be deleted
                 self.prefixes.put(model, conversation, prefix)
 
         known = self.prefixes.find(model, conversation, request.prompt)
@@ -69,7 +70,7 @@ class _Asked:
 
 @dataclass(eq=False)
 class _Batch:
-    """Replies of one model, each with its row."""
+    """The replies of one model, each with its row."""
 
     decoder: Decoder
     asked: list[tuple[_Asked, Row]] = field(default_factory=list)
@@ -77,7 +78,7 @@ class _Batch:
     def join(self, new: Sequence[_Asked]) -> None:
         try:
             rows = self.decoder.join([asked.request_to(self.decoder.model) for asked in new])
-        except BaseException as error:  # the new ones' alone: those under way are as they were
+        except BaseException as error:  # only the new replies fail; those in progress are unchanged
             for asked in new:
                 asked.end(failure=error)
             return
@@ -87,7 +88,7 @@ class _Batch:
     def step(self) -> None:
         try:
             self.decoder.step()
-        except BaseException as error:  # the readers' of this batch; the thread goes on
+        except BaseException as error:  # raised in the readers of this batch; the thread continues
             for asked, _ in self.asked:
                 asked.end(failure=error)
             self.asked = []
@@ -105,7 +106,7 @@ class _Batch:
 
 
 class ContinuousBatching:
-    """`stream` may be called from any thread."""
+    """Decodes replies of many callers together. `stream` may be called from any thread."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -115,7 +116,7 @@ class ContinuousBatching:
 
     def stream(
         self,
-        model: Callable[[], Any],
+        model: Callable[[], CausalModel],
         tokenizer: Any,
         messages: Messages,
         settings: ReplySettings,
@@ -123,11 +124,20 @@ class ContinuousBatching:
         conversation: str | None = None,
         on_finish: Callable[[Finish], None] = lambda finish: None,
     ) -> Iterator[str]:
-        """Yield the reply as it grows (each item is the whole text so far), by what `model` returns at its turn.
+        """Yield the whole text of a reply after each change. Replies start in the order of the calls.
 
-        First come, first served. `model` must be quick: all replies wait for it. `stop` ends the reply early;
-        `on_finish` is told how it ended. What the same model computed for an earlier reply of the `conversation` is not
-        computed again. An error in generation is raised here.
+        Args:
+            model: called when the reply starts; all replies wait for it, so it must be quick.
+            tokenizer: of the model.
+            messages: the prompt.
+            settings: how the reply is decoded.
+            stop: ends the reply early once it is set.
+            conversation: whose prefix is used and kept; None: none.
+            on_finish: called with the reason for which the reply ended.
+
+        Raises:
+            OutOfMemory: there was not enough memory.
+            Exception: what failed in the generation.
         """
         unwanted = threading.Event()
         asked = _Asked(
@@ -146,7 +156,7 @@ class ContinuousBatching:
         try:
             yield from _texts(asked.unread, tokenizer, settings.stop_strings, settings.begun_ids(tokenizer))
         finally:
-            unwanted.set()  # the reader may have gone away in the middle
+            unwanted.set()  # the reader may have stopped in the middle
         if asked.failure:
             raise_failure(asked.failure)
         on_finish(asked.finish or Finish.STOPPED)
@@ -160,9 +170,9 @@ class ContinuousBatching:
             batches = _one_step(batches, joining)
 
     def _next(self, batches: Sequence[_Batch]) -> list[_Asked]:
-        """Those of the waiting whose turn has come; those that nobody waits for any more leave the queue.
+        """Take the replies that may start now from the queue; stopped ones are removed.
 
-        Waits where there is nothing to do; ends the thread after a while.
+        Waits while there is nothing to do, and ends the thread after IDLE_SECONDS.
         """
         with self._changed:
             for unwanted in [asked for asked in self._waiting if asked.is_unwanted]:
@@ -186,7 +196,7 @@ def _fits(together: Sequence[_Asked], another: _Asked) -> bool:
 
 
 def _one_step(batches: list[_Batch], joining: Sequence[_Asked]) -> list[_Batch]:
-    """The first token for those that join, who have waited, then one for every reply under way. What goes on."""
+    """The first token of the joining replies, then one token of each other. Returns the batches that continue."""
     under_way = list(batches)
     for model, new in _by_model(joining):
         batch = next((b for b in batches if b.decoder.model is model), None)
@@ -199,8 +209,8 @@ def _one_step(batches: list[_Batch], joining: Sequence[_Asked]) -> list[_Batch]:
     return [batch for batch in batches if batch.asked]
 
 
-def _by_model(joining: Sequence[_Asked]) -> list[tuple[Any, list[_Asked]]]:
-    of_model: dict[int, tuple[Any, list[_Asked]]] = {}
+def _by_model(joining: Sequence[_Asked]) -> list[tuple[CausalModel, list[_Asked]]]:
+    of_model: dict[int, tuple[CausalModel, list[_Asked]]] = {}
     for asked in joining:
         if asked.is_unwanted:
             asked.end(Finish.STOPPED)
@@ -217,12 +227,16 @@ def _by_model(joining: Sequence[_Asked]) -> list[tuple[Any, list[_Asked]]]:
 def _texts(
     unread: SimpleQueue[int | None], tokenizer: Any, stop_strings: Sequence[str] = (), begun: Sequence[int] = ()
 ) -> Iterator[str]:
-    """The whole text so far, each time that it grew, until the tokens end; nothing from a stop string on.
+    """Yield the whole text after each change, until the tokens end; cut before a stop string.
 
-    `begun` are the tokens of what stood already: they are part of the text.
+    Parts of words are yielded, so that the first word does not wait for the second. Incomplete characters are not, nor
+    parts of words with a tokenizer that changes earlier text when more follows (clean_up_tokenization_spaces).
 
-    Parts of words too, or the first word would wait for a token more: but no half of a character, and whole words alone
-    where the tokenizer changes what stands before a space once it sees what follows.
+    Args:
+        unread: the tokens; None marks the end.
+        tokenizer: decodes them.
+        stop_strings: end the text.
+        begun: tokens of a reply that is continued; they are part of the text.
     """
     tokens = list(begun)
     shown, is_over = decode_reply(tokenizer, tokens).strip(), False

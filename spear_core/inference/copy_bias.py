@@ -1,8 +1,8 @@
-"""Decoding that favours the words of a stated answer: a hook on the logits of one reply. No model.
+"""A logits hook that favours the tokens of a stated answer in one reply. No model.
 
-A small model that is told the answer often writes something near it ("Yvonne Flocher"). Here the first token of the
-answer gets a bonus, and once it is begun its own tokens follow to the end: a pointer into the hint (See et al., 2017,
-arXiv 1704.04368), without training. When the answer stands, the sentence is led to its end.
+A small model that is told the answer often writes something similar ("Yvonne Flocher"). The hook gives the first token of
+the answer a bonus; once the answer has begun, its tokens follow to the end, and then the end of the sentence gets a bonus.
+It works like a pointer into the hint (See et al., 2017, arXiv 1704.04368), without training.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from spear_core.models.prompts import encode_text, end_token_ids
 
 FIRST_BONUS = 3.0  # nats for beginning the answer
-BONUS_GROWTH = 0.15  # nats a token: a sentence that puts it off is led to it
+BONUS_GROWTH = 0.15  # nats per token by which the bonus grows until the answer begins
 SURE = 30.0  # nats: makes or forbids a token
 END_BONUS = 4.0  # nats for ending the sentence after the answer
 

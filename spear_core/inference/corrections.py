@@ -1,29 +1,29 @@
-"""Is a message in a conversation a correction of the reply before it? Cues in the words, and the model's own judgement.
+"""Whether a message corrects the reply before it, by cues in its words and the model's judgement.
 
-"no, it's Oslo" is one; "no, thanks", "it's raining here" and "I'd rather learn Italian" are not. Precision comes first: a
-correction that is missed can still be made with a thumb, a question taken for one answers past the person.
+"no, it's Oslo" does; "no, thanks", "it's raining here" and "I'd rather learn Italian" do not. Precision matters more than
+recall: a missed correction can still be made with thumbs-down, but a question taken for a correction gets a wrong reply.
 
-The cues give a strong or a weak sign, or none. A weak one ("the unicorn", "swedish krona") counts where the model finds
-that the message answers the question: log pi(message | question) - log pi(message | a greeting), in nats per token, the
-pointwise information of the question about it.
+The cues give a strong sign, a weak sign or none. A weak one ("the unicorn", "swedish krona") counts where the question makes
+the message more likely: log pi(message | question) - log pi(message | a greeting), in nats per token, the pointwise mutual
+information.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 from spear_core.inference import correction_words as words_of
 from spear_core.inference.answer_sentences import last_question
 from spear_core.inference.hint_words import KINDS_OF_THING, SMALL_WORDS, known_word, plain_words, stem
 from spear_core.inference.hints import HintKind, read_hint
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import padding_token_id
 from spear_core.training.scoring import score_rows
 from spear_core.training.traces import Encoder, Messages
 
-MIN_INFORMATION = 1.5  # nats a token, from which on a weak sign counts
-MOST_WORDS = 25  # of a correction; who writes more says more than that
+MIN_INFORMATION = 1.5  # nats per token above which a weak sign counts
+MOST_WORDS = 25  # longest message that is taken for a correction
 MOST_PHRASE_WORDS = 4  # of a phrase without a verb that may be an answer
 MOST_SURPRISED_WORDS = 3  # after "no way"
 GREETING = "Hello."
@@ -33,13 +33,13 @@ class Sign(IntEnum):
     """How strongly a message looks like a correction."""
 
     NONE = 0
-    WEAK = 1  # might be an answer to the question
+    WEAK = 1  # may be an answer to the question
     STRONG = 2
 
 
 @dataclass(frozen=True)
 class FollowUp:
-    """A message, the question before it and the reply to that."""
+    """A message with the question and the reply before it."""
 
     question: str
     reply: str
@@ -47,7 +47,7 @@ class FollowUp:
 
 
 def cue(follow_up: FollowUp) -> Sign:
-    """What the words alone say."""
+    """The sign by the words alone."""
     message = " ".join(follow_up.message.split())
     words = [known_word(w) for w in plain_words(message)]
     if not words or len(words) > MOST_WORDS or message.endswith("?") or follow_up.reply.rstrip().endswith("?"):
@@ -61,7 +61,7 @@ def cue(follow_up: FollowUp) -> Sign:
         return Sign.NONE
     if hint.kind is HintKind.OBJECTS:
         if len(words) == 1 and words[0] in words_of.BARE_NO or words_of.begins_with(words, words_of.SURPRISE):
-            return Sign.NONE  # an answer to what was offered, or surprise
+            return Sign.NONE  # an answer to an offer, or surprise
         return Sign.STRONG if objection or _wrong_kind(words) else Sign.NONE
     if {*words} & words_of.OPINIONS or (
         words_of.begins_with(words, words_of.PERSONAL) and not explicit | bool(hint.statement)
@@ -74,7 +74,7 @@ def cue(follow_up: FollowUp) -> Sign:
 
 
 def _may_be_answered(follow_up: FollowUp, answer: str) -> bool:
-    """The question has one answer, the reply gave one, and the message could be another."""
+    """Whether the question has one answer, the reply gave one, and the message could be another."""
     question, reply = plain_words(last_question(follow_up.question)), plain_words(follow_up.reply)
     if not words_of.asks_for_a_fact(question) or words_of.begins_with(reply, words_of.HEDGES):
         return False
@@ -82,7 +82,7 @@ def _may_be_answered(follow_up: FollowUp, answer: str) -> bool:
 
 
 def _wrong_kind(words: list[str]) -> bool:
-    """As in "wrong city" or "you got the year wrong"."""
+    """Whether it is of the form "wrong city" or "you got the year wrong"."""
     said = {*words} - SMALL_WORDS
     return bool(said & {"wrong", "incorrect", "mistaken"}) and said <= KINDS_OF_THING | words_of.ABOUT_THE_REPLY
 
@@ -90,12 +90,12 @@ def _wrong_kind(words: list[str]) -> bool:
 def _of_answer(
     follow_up: FollowUp, words: list[str], answer: str, rejected: str, statement: bool, objection: bool, announced: bool
 ) -> Sign:
-    """The sign of a message that states something: is it another answer to the same question?"""
+    """The sign of a message that states something, as another answer to the same question."""
     said = {stem(w) for w in plain_words(answer)} - {stem(w) for w in SMALL_WORDS}
     known = {stem(w) for w in plain_words(follow_up.reply)}
     asked = {stem(w) for w in plain_words(follow_up.question)} - {stem(w) for w in SMALL_WORDS}
     if not said - known or (said <= asked and not objection):
-        return Sign.NONE  # nothing that the reply has not said
+        return Sign.NONE  # it adds nothing to the reply
     if rejected and {stem(w) for w in plain_words(rejected)} & known:
         return Sign.STRONG
     content = {stem(w) for w in words if w not in SMALL_WORDS}
@@ -116,15 +116,15 @@ def _of_answer(
     return Sign.WEAK if len(words) <= MOST_PHRASE_WORDS and not {*words} & words_of.REACTIONS else Sign.NONE
 
 
-def information(model: Any, encoder: Encoder, follow_up: FollowUp) -> float:
-    """What the question says about the message's answer, in nats per token: how much it reads as an answer to it."""
+def information(model: CausalModel, encoder: Encoder, follow_up: FollowUp) -> float:
+    """The pointwise mutual information of question and message in nats per token, by one pass of the model."""
     answer = read_hint(follow_up.message, follow_up.question).answer or follow_up.message
     asked: list[Messages] = [[{"role": "user", "content": text}] for text in (follow_up.question, GREETING)]
     rows = score_rows(model, [encoder.plain(m, answer) for m in asked], padding_token_id(encoder.tokenizer), 2)
     return rows[0].mean_logp - rows[1].mean_logp
 
 
-def is_correction(model: Any, encoder: Encoder, follow_up: FollowUp, least: float = MIN_INFORMATION) -> bool:
-    """Strong cues alone; weak ones where the model agrees. The model is not asked where there is no cue."""
+def is_correction(model: CausalModel, encoder: Encoder, follow_up: FollowUp, least: float = MIN_INFORMATION) -> bool:
+    """Whether the message is a correction: a strong sign, or a weak one with at least `least` nats per token."""
     sign = cue(follow_up)
     return sign is Sign.STRONG or (sign is Sign.WEAK and information(model, encoder, follow_up) >= least)

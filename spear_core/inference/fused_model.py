@@ -25,6 +25,7 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.weak import WeakIdKeyDictionary
+from transformers import PreTrainedModel
 
 from spear_core.errors import one_line
 from spear_core.inference.fused_layer import (
@@ -36,6 +37,7 @@ from spear_core.inference.fused_layer import (
     run_head,
     run_layer,
 )
+from spear_core.models.causal_model import CausalModel, unwrapped
 
 log = logging.getLogger(__name__)
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma")
@@ -48,7 +50,7 @@ class NotCovered(Exception):
     """The model is not one that this forward computes."""
 
 
-def fuse_projections(causal: Any) -> None:
+def fuse_projections(causal: PreTrainedModel) -> None:
     """Lay each layer's q/k/v weights, and its gate/up weights, side by side in memory; the parameters become views.
 
     Values, shapes and identities of the parameters stay. Nothing happens where it was done before, nor to a layer that
@@ -159,9 +161,10 @@ class _Layer:
 class FusedModel:
     """Weights and forward of one model. Holds no reference to the model itself, only to its tensors."""
 
-    def __init__(self, model: Any) -> None:
-        causal = _causal(model)
-        config, inner = causal.config, getattr(causal, "model", None)
+    def __init__(self, model: CausalModel) -> None:
+        causal = unwrapped(model)
+        config: Any = causal.config
+        inner = getattr(causal, "model", None)
         family = str(getattr(config, "model_type", ""))
         if family not in FAMILIES or inner is None:
             raise NotCovered(f"models of type {family or 'unknown'} are computed by their own code")
@@ -200,7 +203,7 @@ class FusedModel:
         return len(self._layers)
 
     @staticmethod
-    def of(model: Any) -> FusedModel | None:
+    def of(model: CausalModel) -> FusedModel | None:
         """The lean forward of a model, PEFT or not. None where it is not covered, or computes something else."""
         try:
             known = _built.get(model)
@@ -303,13 +306,13 @@ class _Built:
     fused: FusedModel | None
 
 
-_built: WeakKeyDictionary[Any, _Built] = WeakKeyDictionary()
+_built: WeakKeyDictionary[CausalModel, _Built] = WeakKeyDictionary()
 _agrees: Any = WeakIdKeyDictionary()  # embedding weights of a base -> does the lean forward agree with its own?
 
 
-def _checked(model: Any) -> FusedModel | None:
+def _checked(model: CausalModel) -> FusedModel | None:
     """The lean forward, once it has given the logits of the base's own forward."""
-    causal = _causal(model)
+    causal = unwrapped(model)
     fused = FusedModel(model)
     weight = causal.get_input_embeddings().weight
     if weight not in _agrees:
@@ -318,7 +321,7 @@ def _checked(model: Any) -> FusedModel | None:
 
 
 @torch.inference_mode()
-def _same_logits(causal: Any, fused: FusedModel) -> bool:
+def _same_logits(causal: PreTrainedModel, fused: FusedModel) -> bool:
     tokens = [(7 + 11 * i) % int(causal.config.vocab_size) for i in range(9)]
     own = causal(input_ids=torch.tensor([tokens], device=fused.device), use_cache=False).logits[0, -1].float()
     cache = fused.new_cache(len(tokens))
@@ -343,9 +346,5 @@ def _version(adapters: Sequence[LoraLinear]) -> list[Any]:
     return version
 
 
-def _causal(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def _layers(causal: Any) -> Sequence[Any]:
+def _layers(causal: PreTrainedModel) -> Sequence[Any]:
     return getattr(getattr(causal, "model", None), "layers", None) or ()

@@ -15,20 +15,20 @@ from spear_core.training.traces import Messages
 
 @dataclass(frozen=True)
 class ReplySettings:
-    """How one reply is made. Temperature 0 is greedy; no sequence of tokens in `banned` is ever completed."""
+    """How one reply is decoded. Temperature 0 is greedy; the sequences of tokens in `banned` never occur."""
 
     context_tokens: int
-    max_new_tokens: int  # half of the context at most
+    max_new_tokens: int  # at most half of the context is used
     temperature: float = 0.0
     top_p: float = 0.95
     banned: Sequence[Sequence[int]] = ()
-    seed: int | None = None  # of sampling; None: another draw each time
+    seed: int | None = None  # of sampling; None: unseeded
     repetition_penalty: float = 1.0  # 1: none
     no_repeat_ngram: int = 0  # 0: off
-    stop_strings: tuple[str, ...] = ()  # end the reply, and are not part of it
+    stop_strings: tuple[str, ...] = ()  # end the reply and are not part of it
     hook: LogitsHook | None = None
-    begun: str = ""  # the reply's beginning, which stands already and is continued
-    skips_thought: bool = False  # a thinking model answers at once
+    begun: str = ""  # text of a reply that is continued
+    skips_thought: bool = False  # a thinking model answers without a thought
 
     @property
     def new_tokens(self) -> int:
@@ -47,19 +47,19 @@ class ReplySettings:
         )
 
     def encode(self, tokenizer: Any, messages: Messages) -> list[int]:
-        """The conversation, cut from its oldest side so that the reply fits too, and what stands of the reply."""
+        """Token ids of the prompt, without its oldest messages where they do not fit, and of the text to continue."""
         begun = self.begun_ids(tokenizer)
         room = self.context_tokens - self.new_tokens - len(begun)
         return [*encode_prompt(tokenizer, list(messages), max_tokens=room), *begun]
 
     def begun_ids(self, tokenizer: Any) -> list[int]:
-        """The tokens of what stands already of the reply."""
+        """Token ids of the text to continue, or of an empty thought where thoughts are skipped."""
         if self.begun:
             return encode_completion(tokenizer, self.begun, ended=False)
         return encode_no_thought(tokenizer) if self.skips_thought else []
 
     def request(self, tokenizer: Any, messages: Messages) -> Request:
-        """What the engine is asked for. Raises as `encode_prompt`."""
+        """The request to the decoding engine. Raises as `encode_prompt`."""
         return Request(
             self.encode(tokenizer, messages),
             self.new_tokens,
@@ -71,7 +71,7 @@ class ReplySettings:
 
 
 def raise_failure(error: BaseException) -> NoReturn:
-    """What went wrong in a reply, for who waits for it. Raises OutOfMemory where that is what it was."""
+    """Raise the error of a reply in the thread of its reader, as OutOfMemory where it was one."""
     if is_out_of_memory(error):
         raise OutOfMemory("there is not enough memory for this reply; close other programs and ask again") from error
     raise error

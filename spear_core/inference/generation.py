@@ -1,7 +1,7 @@
-"""The decoding engine: rows of one model that join and leave at any step. Tokens in, tokens out; no text, no threads.
+"""The decoding engine: a batch of one model, which rows join and leave at any step. Token ids only; no text, no threads.
 
-Chat, revisions, self-play, rollouts and the greedy check of a round all decode here. After every token, rows that ended
-leave and others may join (continuous batching: Yu et al., OSDI 2022). Prompts that are equal are computed once.
+Chat, revisions, self-play, rollouts and the greedy checks of a round all decode here. After every token, finished rows
+leave and others may join (continuous batching: Yu et al., OSDI 2022). Equal prompts are computed once.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from torch import Tensor
 from spear_core.inference.prefix_cache import Prefix
 from spear_core.inference.row_states import Rows, begin
 from spear_core.inference.token_choice import Choice, Chooser, choose_all
+from spear_core.models.causal_model import CausalModel
 
-REFILL_SHARE = 0.25  # of the batch that must be free before new prompts are taken in: each time costs a forward
+REFILL_SHARE = 0.25  # of the batch that must be free before new prompts join, because each joining costs a forward pass
 
 
 class Finish(StrEnum):
-    """Why a reply is over."""
+    """Why a reply ended."""
 
-    ENDED = "ended"  # the model gave an end token
-    STOP_STRING = "stop_string"  # what it said held a stop string: the text is cut off before it
-    LENGTH = "length"  # as long as it may be: the text is cut off
-    STOPPED = "stopped"  # nobody wants it any more
+    ENDED = "ended"  # the model generated an end token
+    STOP_STRING = "stop_string"  # a stop string was generated; the text is cut before it
+    LENGTH = "length"  # the reply reached the longest length allowed
+    STOPPED = "stopped"  # the caller stopped it
 
 
 @dataclass(frozen=True)
 class Request:
-    """One reply that is wanted."""
+    """A request for one reply. Raises ValueError for an empty prompt or a reply of no tokens."""
 
     prompt: Sequence[int]
     max_new_tokens: int
@@ -40,10 +41,12 @@ class Request:
     choice: Choice = Choice()
     stop_strings: tuple[str, ...] = ()  # the reply ends with the token that completes one of them; needs `decode`
     decode: Callable[[Sequence[int]], str] | None = None
-    on_token: Callable[[int], None] | None = None  # called with each token of the reply, in the engine's thread
-    is_unwanted: Callable[[], bool] | None = None  # asked before each token; True ends the reply as STOPPED
-    prefix: Prefix | None = None  # what the model has computed of the prompt's beginning already
-    keep_prefix: Callable[[Prefix], None] | None = None  # gets what was computed of prompt and reply, at its end
+    on_token: Callable[[int], None] | None = None  # called with each token, in the engine's thread
+    is_unwanted: Callable[[], bool] | None = None  # called before each token; True ends the reply as STOPPED
+    prefix: Prefix | None = None  # cached keys and values of the beginning of the prompt
+    keep_prefix: Callable[[Prefix], None] | None = (
+        None  # called at the end with the keys and values of prompt and reply
+    )
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1 or not self.prompt:
@@ -54,7 +57,7 @@ class Request:
 
 @dataclass
 class Generated:
-    """A reply's tokens, without the end token, and why it is over."""
+    """The tokens of a reply, without the end token, and why it ended."""
 
     tokens: list[int]
     finish: Finish
@@ -62,20 +65,20 @@ class Generated:
 
 @dataclass(eq=False)
 class Row:
-    """A request under way. `finish` or `failure` is set when it has left."""
+    """A request in progress. `finish` or `failure` is set once it has left the batch."""
 
     request: Request
     tokens: list[int] = field(default_factory=list)
     finish: Finish | None = None
     failure: BaseException | None = None
-    next: int = 0  # the token that goes in next
+    next: int = 0  # the token that is fed to the model next
 
     def __post_init__(self) -> None:
         self.chooser = Chooser(self.request.choice, self.request.prompt, self.request.end_ids)
 
     @property
     def result(self) -> Generated:
-        """Raises what went wrong."""
+        """The reply. Raises what failed, and ValueError while it is in progress."""
         if self.failure is not None:
             raise self.failure
         if self.finish is None:
@@ -83,7 +86,7 @@ class Row:
         return Generated(self.tokens, self.finish)
 
     def take(self, token: int | BaseException) -> bool:
-        """The next token, or what went wrong in choosing it. True where the reply goes on."""
+        """Take the next token, or the error in choosing it. Returns whether the reply continues."""
         request = self.request
         try:
             if isinstance(token, BaseException):
@@ -101,7 +104,7 @@ class Row:
                     self.finish = Finish.STOP_STRING
                 elif len(self.tokens) >= request.max_new_tokens:
                     self.finish = Finish.LENGTH
-        except Exception as error:  # the request's own functions: it alone fails
+        except Exception as error:  # raised by the functions of the request: only this request fails
             self.failure = error
         return self.finish is None and self.failure is None
 
@@ -109,25 +112,25 @@ class Row:
         request = self.request
         if not request.stop_strings or request.decode is None:
             return False
-        # a stop string has no more tokens than bytes, and the newest token may only complete it
+        # a stop string has at most as many tokens as bytes
         longest = max(len(s.encode()) for s in request.stop_strings)
         said = request.decode(self.tokens[-longest - 1 :])
         return any(s in said for s in request.stop_strings)
 
 
 class Decoder:
-    """Rows of one model. Not thread-safe: one thread drives it."""
+    """A batch of one model. Not thread-safe."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: CausalModel) -> None:
         self.model = model
         self.rows: list[Row] = []
         self._states: Rows | None = None
 
     @torch.inference_mode()
     def join(self, requests: Sequence[Request]) -> list[Row]:
-        """Compute the prompts and choose the first tokens; the new rows, of which some may be over already.
+        """Compute the prompts and choose the first tokens. Returns the new rows, some of which may have ended.
 
-        Raises what the model raises; then none of the requests has joined, and the rows under way are as they were.
+        Raises what the model raises. In that case no request has joined, and the other rows are unchanged.
         """
         rows = [Row(request) for request in requests]
         if not rows:
@@ -152,7 +155,7 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self) -> list[Row]:
-        """One token for every row; those that are over now and have left. Raises what the model raises."""
+        """Generate one token for every row. Returns the rows that ended. Raises what the model raises."""
         if self._states is None:
             return []
         before = self.rows
@@ -164,12 +167,12 @@ class Decoder:
 
 
 def _computed(request: Request) -> tuple[Any, ...]:
-    """What must be equal for two requests to share the computation of their prompts."""
+    """A key that is equal for requests whose prompts are computed together."""
     return tuple(request.prompt), id(request.prefix)
 
 
 def _settle(rows: Sequence[Row], states: Rows, logits: Tensor) -> list[Row]:
-    """Give each row its token from logits (B, V). Those that are over leave `states`; the others are returned."""
+    """Choose a token for each row from logits (B, V). Removes ended rows from `states` and returns the others."""
     chosen = choose_all(logits, [row.chooser for row in rows], [row.tokens for row in rows])
     stay = []
     for place, (row, token) in enumerate(zip(rows, chosen, strict=True)):
@@ -185,16 +188,29 @@ def _settle(rows: Sequence[Row], states: Rows, logits: Tensor) -> list[Row]:
 
 
 def generate(
-    model: Any, requests: Sequence[Request], *, batch_size: int = 32, priority: Callable[[], None] = lambda: None
+    model: CausalModel,
+    requests: Sequence[Request],
+    *,
+    batch_size: int = 32,
+    priority: Callable[[], None] = lambda: None,
 ) -> list[Generated]:
-    """All replies, in the requests' order, at most `batch_size` of them together; computed in this thread.
+    """Generate all replies in this thread.
 
-    A batch is kept full: the next prompts take the places of replies that ended. `priority` is called before each forward
-    and may wait. Raises what the model or a request's own functions raise.
+    Args:
+        model: the model of all requests.
+        requests: in any order; longer prompts are started first.
+        batch_size: the most rows at a time. New prompts take the places of ended replies.
+        priority: called before each forward pass; may wait.
+
+    Returns:
+        The replies in the order of the requests.
+
+    Raises:
+        Exception: what the model or the functions of a request raise.
     """
     decoder, under_way = Decoder(model), dict[int, Row]()
     out: list[Generated | None] = [None] * len(requests)
-    # taken from the end, the longest first: what joins later is shorter
+    # taken from the end, so the longest prompts come first
     waiting = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt), -i))
     while waiting or under_way:
         priority()

@@ -1,8 +1,7 @@
-"""What a person's hint on a reply says: states the answer, points at it, asks for a change, or objects. No model.
+"""What a hint on a reply says: it states the answer, points at it, asks for a change, or objects. No model.
 
-Read from the words alone. Typing mistakes, small letters and missing punctuation must not matter: "teh answer is oslo",
-"its Oslo not Bergen", "no, oslo". What is left when such openings and endings are taken off is the answer in the
-person's own words.
+It is read from the words alone. Typing mistakes, lower case and missing punctuation are tolerated: "teh answer is oslo",
+"its Oslo not Bergen", "no, oslo". The answer is what remains without such openings and endings.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ from spear_core.inference.hint_words import (
     stem,
 )
 
-MOST_HINT_CHARACTERS = 2000  # of a longer hint the beginning is read
+MOST_HINT_CHARACTERS = 2000  # a longer hint is read up to here
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _PARTICIPLE = re.compile(r"\w{3}(?:ed|en|ought|aught)$")
 _LONGEST_SUBJECT = 20  # words
 
 
 class HintKind(StrEnum):
-    """What a hint does."""
+    """The kind of a hint."""
 
     STATES = "states"  # the answer, or a part of it, is in the hint
     POINTS = "points"  # at the answer without saying it: "it starts with O", "a word of five letters"
@@ -57,10 +56,14 @@ class HintKind(StrEnum):
 
 @dataclass(frozen=True)
 class Hint:
-    """`answer`: what the hint states, in its own words; empty unless it states one. `rejected`: what it calls wrong.
+    """A hint as it was read.
 
-    `statement`: the whole sentence about the question that the answer was taken from, where it was one. `announced`: the
-    answer follows an opening such as "no," or "it's", or stands before an ending such as "is correct".
+    Attributes:
+        kind: what the hint does.
+        answer: the stated answer in the words of the hint; empty where it states none.
+        rejected: what the hint calls wrong.
+        statement: the sentence about the question from which the answer was taken, if it was one.
+        announced: whether the answer follows an opening such as "no," or "it's", or precedes one such as "is correct".
     """
 
     kind: HintKind

@@ -1,7 +1,6 @@
-"""What a model has computed of conversations that may go on, so that the next reply computes what is new alone.
+"""Keys and values of conversations, kept from one reply to the next, so that the next prompt computes only its new part.
 
-Keys and values as in every cache of a decoder (Pope et al., arXiv 2211.05102), kept from one reply to the next. No
-threads, no text, no decoding.
+They are the usual cache of a decoder (Pope et al., arXiv 2211.05102). No threads, no text, no decoding.
 """
 
 from __future__ import annotations
@@ -9,17 +8,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-MOST_CELLS = 8_192  # tokens kept in all: a quarter of what replies under way may hold (continuous_batching.py)
+from spear_core.models.causal_model import CausalModel
+
+MOST_CELLS = 8_192  # tokens kept in all: a quarter of those that replies in progress may hold (continuous_batching.py)
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """The tokens of one row and, of each layer, their keys and values: (1, heads, tokens, D)."""
+    """The tokens of one row with the keys and values of each layer: (1, heads, tokens, D)."""
 
     tokens: tuple[int, ...]
     layers: tuple[tuple[Tensor, Tensor], ...]
@@ -29,18 +29,19 @@ class Prefix:
 
 
 class PrefixCache:
-    """The last reply of each conversation, with all that stood before it; the longest unused go first.
+    """The prefix of each conversation up to its last reply. Thread-safe; the least recently used are dropped first.
 
-    A conversation finds only its own, so that no one can tell from how soon a reply comes what others have said. It is of
-    one model, and gone with it: an adapter that is no longer served leaves nothing here.
+    A conversation finds only its own prefix, so that response times reveal nothing about others. Prefixes belong to one
+    model and are dropped with it: an adapter that no longer serves leaves none.
     """
 
     def __init__(self, most_cells: int = MOST_CELLS) -> None:
         self._most_cells = most_cells
         self._lock = threading.Lock()
-        self._of_model: WeakKeyDictionary[Any, dict[str, Prefix]] = WeakKeyDictionary()
+        self._of_model: WeakKeyDictionary[CausalModel, dict[str, Prefix]] = WeakKeyDictionary()
 
-    def put(self, model: Any, conversation: str, prefix: Prefix) -> None:
+    def put(self, model: CausalModel, conversation: str, prefix: Prefix) -> None:
+        """Keep a prefix in place of the conversation's earlier one."""
         with self._lock:
             kept = self._of_model.setdefault(model, {})
             kept.pop(conversation, None)
@@ -49,8 +50,8 @@ class PrefixCache:
             while cells > self._most_cells:
                 cells -= len(kept.pop(next(iter(kept))).tokens)
 
-    def find(self, model: Any, conversation: str, prompt: Sequence[int]) -> Prefix | None:
-        """What the prompt begins with; None where that is less than half of it. One token at least is left to compute."""
+    def find(self, model: CausalModel, conversation: str, prompt: Sequence[int]) -> Prefix | None:
+        """The kept beginning of a prompt; None where it is less than half of it. At least one token is left to compute."""
         with self._lock:
             kept = self._of_model.get(model, {})
             prefix = kept.get(conversation)
@@ -61,11 +62,12 @@ class PrefixCache:
         return prefix.first(same) if 2 * same >= len(prompt) else None
 
     def drop(self, conversation: str) -> None:
-        """Keep nothing of it, under any model."""
+        """Drop the prefixes of a conversation for all models."""
         with self._lock:
             for kept in self._of_model.values():
                 kept.pop(conversation, None)
 
     def clear(self) -> None:
+        """Drop everything."""
         with self._lock:
             self._of_model.clear()

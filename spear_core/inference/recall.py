@@ -1,4 +1,4 @@
-"""A question in other words is asked of the model in the words that it was taught with. No model, no store."""
+"""Replaces another wording of a taught question by the taught one. No model, no store."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from spear_core.training.traces import Messages
 
 
 def as_taught(prompt: Messages, taught: Taught) -> Messages:
-    """The prompt with its last message in the taught question's words; itself where those must not take its place.
+    """The prompt with its last message in the taught wording, or unchanged where `taught.prompt` is None.
 
-    The adapter learned its answer after those words; after others it may miss it. What was said before stays.
+    The adapter was trained on that wording and may miss its answer after another. Earlier messages are kept.
     """
     if taught.prompt is None:
         return prompt

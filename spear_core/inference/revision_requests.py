@@ -1,4 +1,4 @@
-"""How a revision is asked for where the hint does not state the answer, and what of a reply is wording of the request."""
+"""The request for a revision where the hint does not state the answer, and the removal of introductions. No model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAY_INTRODUCE = ("here", "sure", "certainly", "of course", "okay", "ok", "absol
 
 
 def stated(attempts: Attempts, question: str) -> Hint | None:
-    """The hint that states the answer: the last one, or an earlier one where the last only objects. None: no such."""
+    """The hint that states the answer: the last one, or an earlier one where the later ones only object; else None."""
     for _, said in reversed(attempts):
         hint = read_hint(said, question)
         if hint.kind is HintKind.STATES:
@@ -37,10 +37,10 @@ def stated(attempts: Attempts, question: str) -> Hint | None:
 
 
 def request_messages(prompt: Messages, attempts: Attempts, settings: ModelSettings) -> list[dict[str, str]]:
-    """The conversation that asks for the revision; its last message is the request.
+    """The messages that ask for a revision; the last one is the request.
 
-    A hint that asks for another form is put to the text alone; others follow the conversation in the model's own wording
-    of the request (`settings`).
+    A hint that asks for another form is asked about the text alone. Other hints are appended to the conversation, in the
+    wording of the model's settings.
     """
     reply, said = attempts[-1]
     if settings.revise_by_request_only or read_hint(said).kind is not HintKind.ASKS:
@@ -53,9 +53,9 @@ def request_messages(prompt: Messages, attempts: Attempts, settings: ModelSettin
 
 
 def without_introduction(text: str, *, is_over: bool) -> str:
-    """The revision without "Here is a shorter version of the text:".
+    """A revision without an introduction such as "Here is a shorter version of the text:".
 
-    While the reply grows, what may yet become such an introduction is held back.
+    While `is_over` is False, a text that may become such an introduction gives an empty one.
     """
     found = _INTRODUCTION.match(text)
     if found:

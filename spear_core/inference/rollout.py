@@ -1,4 +1,4 @@
-"""Replies to many prompts at once, as text: for revisions, re-asking, self-play and evaluation. No streaming, no storage."""
+"""Replies to many prompts at once, as text, for revisions, self-play and evaluation. No streaming, no storage."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 from spear_core.inference.continuous_batching import before_stop
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import Finish, generate
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import decode_reply
 from spear_core.training.traces import Messages
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One reply: its text without surrounding space, its tokens without the end token, and why it is over."""
+    """One reply: its text without surrounding space, its tokens without the end token, and why it ended."""
 
     text: str
     tokens: tuple[int, ...]
@@ -23,7 +24,7 @@ class Reply:
 
 
 def sample_replies(
-    model: Any,
+    model: CausalModel,
     tokenizer: Any,
     prompts: Sequence[Messages],
     settings: ReplySettings,
@@ -32,10 +33,16 @@ def sample_replies(
     batch_size: int = 32,
     priority: Callable[[], None] = lambda: None,
 ) -> list[list[Reply]]:
-    """`samples` replies to each prompt, in the prompts' order. Conversations are cut from their oldest side to fit.
+    """Generate `samples` replies to each prompt, in the order of the prompts.
 
-    Greedy samples are all the same and computed once. At most `batch_size` rows go through the model together.
-    `priority` is called before each forward and may wait.
+    Args:
+        model: with or without an adapter.
+        tokenizer: of the model.
+        prompts: conversations; their oldest messages are dropped where they do not fit.
+        settings: how replies are decoded.
+        samples: for each prompt. Greedy ones are all equal and computed once.
+        batch_size: the most rows at a time.
+        priority: called before each forward pass; may wait.
     """
     drawn = samples if settings.temperature > 0 else 1
     requests = [settings.request(tokenizer, prompt) for prompt in prompts for _ in range(drawn)]
@@ -49,7 +56,7 @@ def sample_replies(
 
 
 def replies(
-    model: Any,
+    model: CausalModel,
     tokenizer: Any,
     prompts: Sequence[Messages],
     *,
@@ -62,7 +69,7 @@ def replies(
     skips_thought: bool = True,
     priority: Callable[[], None] = lambda: None,
 ) -> list[list[str]]:
-    """The texts of `sample_replies`; thinking models answer at once unless they are told to think."""
+    """The texts of `sample_replies`. Thinking models answer without a thought, unless `skips_thought` is False."""
     settings = ReplySettings(context_tokens, max_new_tokens, temperature, top_p, skips_thought=skips_thought)
     made = sample_replies(
         model, tokenizer, prompts, settings, samples=samples, batch_size=batch_size, priority=priority
@@ -70,6 +77,6 @@ def replies(
     return [[reply.text for reply in of_prompt] for of_prompt in made]
 
 
-def answer_all(model: Any, tokenizer: Any, prompts: Sequence[Messages], **how: Any) -> list[str]:
-    """One reply to each prompt; the arguments of `replies`."""
+def answer_all(model: CausalModel, tokenizer: Any, prompts: Sequence[Messages], **how: Any) -> list[str]:
+    """One reply to each prompt. Takes the arguments of `replies`."""
     return [first for first, *_ in replies(model, tokenizer, prompts, **how)]

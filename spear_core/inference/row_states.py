@@ -1,8 +1,8 @@
-"""What a model has computed of the rows it is decoding: one interface, three ways. No choosing, no text, no threads.
+"""The caches of the rows that are decoded: one interface, three implementations. No choosing, no text, no threads.
 
-- `FusedRows`: llama-like models, by the lean forward; each row has a cache of its own, so joining and leaving cost nothing.
-- `PaddedRows`: other models with a plain cache of keys and values; one padded batch through transformers' forward.
-- `SingleRows`: models with windows or recurrent layers; each row alone, by the model's own forward and cache.
+- `FusedRows`: llama-like models, with the lean forward pass. Each row has its own cache, so joining and leaving are free.
+- `PaddedRows`: other models with a plain cache of keys and values, as one padded batch through transformers.
+- `SingleRows`: models with windows or recurrent layers, each row by itself through transformers.
 """
 
 from __future__ import annotations
@@ -22,37 +22,42 @@ from transformers.cache_utils import DynamicLayer
 from spear_core.errors import one_line
 from spear_core.inference.fused_model import FusedModel
 from spear_core.inference.prefix_cache import Prefix
+from spear_core.models.causal_model import CausalModel
 
 log = logging.getLogger(__name__)
-MOST_TOKENS_AT_ONCE = 2048  # of prompts in one forward pass, for the memory of its activations
-MOSTLY_USED = 0.8  # share of its cache above which a row that ends keeps it, instead of a copy
-ROOM_TOKENS = 64  # by which a row's cache grows beyond what was asked for
-# what an architecture may raise that takes no cache, or another one
+MOST_TOKENS_AT_ONCE = 2048  # of prompts in one forward pass, which limits the memory for activations
+MOSTLY_USED = 0.8  # a prefix shares the row's cache where at least this share of it is used; else it is a copy
+ROOM_TOKENS = 64  # by which a full cache grows at least
+# raised by architectures that take no cache or another kind
 REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError)
 
 
 class Rows(Protocol):
-    """B rows of one model. `begin` of each implementation also gives the logits (B, V) after the prompts."""
+    """The caches of B rows of one model. `begin` of each implementation also returns the logits (B, V)."""
 
     def advance(self, tokens: Sequence[int]) -> Tensor:
-        """Put one token after each row; the logits (B, V) that follow."""
+        """Feed one token to each row. Returns the next logits (B, V)."""
 
     def keep(self, places: Sequence[int]) -> None:
-        """Only these rows stay, in this order; one may stay more than once."""
+        """Keep only these rows, in this order. A row may be named more than once."""
 
     def join(self, others: Self) -> None:
-        """Take other rows of the same model in, after one's own."""
+        """Append other rows of the same model."""
 
     def prefix(self, place: int, tokens: Sequence[int]) -> Prefix | None:
-        """What has been computed of one row, whose `tokens` these are, for a later row that begins the same."""
+        """Keys and values of one row, with its `tokens`, for a later prompt that begins the same; None where impossible."""
 
 
 def begin(
-    model: Any, prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None], rooms: Sequence[int]
+    model: CausalModel, prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None], rooms: Sequence[int]
 ) -> tuple[Rows, Tensor]:
-    """Compute the prompts, but not what is `known` of them: the rows, and the logits (B, V) after them.
+    """Compute prompts. Returns the rows and the logits (B, V) after the prompts. Raises what the model raises.
 
-    `rooms`: how many tokens will follow each, at most. Raises what the model raises.
+    Args:
+        model: of all rows.
+        prompts: token ids.
+        known: cached beginnings of the prompts, which are not computed again.
+        rooms: how many tokens will follow each prompt at most.
     """
     fused = FusedModel.of(model)
     if fused is not None:
@@ -140,7 +145,7 @@ class FusedRows:
     def prefix(self, place: int, tokens: Sequence[int]) -> CachePrefix:
         row = self.rows[place]
         cache = row.cache[:, : row.used]
-        if cache.shape[1] < MOSTLY_USED * row.cache.shape[1]:  # else the room that was not needed would be kept too
+        if cache.shape[1] < MOSTLY_USED * row.cache.shape[1]:  # a copy, because the unused room would be kept too
             cache = cache.clone()
         return CachePrefix(tuple(tokens[: row.used]), (), cache)
 
@@ -150,17 +155,17 @@ class FusedRows:
 
 @dataclass
 class PaddedRows:
-    """Rows over one cache, padded on the left. `seen` (B, T) marks what of the cache is a row's own."""
+    """Rows over one cache, padded on the left. `seen` (B, T) is the attention mask."""
 
-    model: Any
+    model: CausalModel
     cache: DynamicCache
     seen: Tensor
 
     @classmethod
     def begin(
-        cls, model: Any, prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None]
+        cls, model: CausalModel, prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None]
     ) -> tuple[PaddedRows, Tensor] | None:
-        """None where the model's cache is not a plain one."""
+        """As the function `begin`; None where the model's cache is not a plain one."""
         device = next(model.parameters()).device
         cache = DynamicCache(config=model.config)
         if any(type(layer) is not DynamicLayer for layer in cache.layers):
@@ -215,7 +220,7 @@ class PaddedRows:
         self.seen = torch.cat([self.seen, others.seen])
 
     def _compute(self, ids: Tensor, positions: Tensor) -> tuple[Tensor, Any]:
-        """Put ids (B, n) at positions (B, n), of which `seen` knows already: the last logits (B, V), the model's cache."""
+        """Feed ids (B, n) at positions (B, n), which `seen` includes. Returns the last logits (B, V) and the cache."""
         out = self.model(
             input_ids=ids,
             attention_mask=self.seen,
@@ -227,7 +232,7 @@ class PaddedRows:
         return out.logits[:, -1], out.past_key_values
 
     def _close_gaps(self) -> None:
-        """Between what was known of a row and what is new: padding belongs on the left alone."""
+        """Move padding between the known and the new part of each row to the left."""
         own = self.seen.bool()
         width = int(own.sum(-1).max())
         for layer in self._layers():
@@ -236,7 +241,7 @@ class PaddedRows:
         self.seen = self.seen.sort(dim=-1, stable=True).values[:, -width:]
 
     def _shift(self, columns: int) -> None:
-        """Add so many empty columns on the left, or take as many away where negative."""
+        """Add empty columns on the left, or remove columns where negative."""
         if columns:
             self.seen = F.pad(self.seen, (columns, 0))
             for layer in self._layers():
@@ -249,7 +254,7 @@ class PaddedRows:
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Zeros on the left: what they stand for is masked everywhere."""
+    """Pad with zeros on the left; the mask covers them."""
     width = max(map(len, rows))
     return [[0] * (width - len(row)) + [*row] for row in rows]
 
@@ -260,7 +265,7 @@ def _widened(states: Tensor, width: int) -> Tensor:
 
 
 def _fill(cache: DynamicCache, prefixes: Sequence[Prefix | None], width: int) -> None:
-    """Put in what is known of each row, padded to `width`; nothing but padding where nothing is known."""
+    """Fill the cache with the known prefixes, padded to `width`; rows without one are all padding."""
     nothing = next(prefix for prefix in prefixes if prefix).first(0)
     for place, layers in enumerate(zip(*[(prefix or nothing).layers for prefix in prefixes], strict=True)):
         keys, values = (torch.cat([_widened(states[0], width) for states in own]) for own in zip(*layers, strict=True))
@@ -273,18 +278,18 @@ def _fill(cache: DynamicCache, prefixes: Sequence[Prefix | None], width: int) ->
 @dataclass
 class _Single:
     tokens: list[int]
-    cache: dict[str, Any]  # under the name by which the model takes it; empty: computed again each time
+    cache: dict[str, Any]  # by the name of the model's argument; empty: the row is computed again each time
 
 
 @dataclass
 class SingleRows:
-    """Rows of any causal model; a step costs as many forward passes as there are rows."""
+    """Rows of any causal model; a step takes one forward pass for each row."""
 
-    model: Any
+    model: CausalModel
     rows: list[_Single]
 
     @classmethod
-    def begin(cls, model: Any, prompts: Sequence[Sequence[int]]) -> tuple[SingleRows, Tensor]:
+    def begin(cls, model: CausalModel, prompts: Sequence[Sequence[int]]) -> tuple[SingleRows, Tensor]:
         made = cls(model, [])
         logits = []
         for prompt in prompts:
@@ -309,7 +314,7 @@ class SingleRows:
         self.rows += others.rows
 
     def prefix(self, place: int, tokens: Sequence[int]) -> None:
-        """Such a cache cannot be cut to what a later prompt has in common with it."""
+        """None: such a cache cannot be cut to a shorter prefix."""
 
     def _extend(self, row: _Single, new: Sequence[int]) -> Tensor:
         """Logits (1, V) after the row's new tokens."""

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import encode_prompt, encode_text
 from spear_core.training.neighbours import content_words, words_of
 from spear_core.training.traces import Encoded, Messages
@@ -52,12 +53,20 @@ class QuestionFeatures:
         tokenizer: the model's.
         layers: how many decoder layers it has.
         reference: everyday questions, a hundred or more, that tell which directions are common to all.
+        whitening: what was found for the same model and reference questions before; computed where it is None.
 
     Raises:
         ValueError: for a backbone whose layers cannot be cut in two, or without reference questions.
     """
 
-    def __init__(self, backbone: Any, tokenizer: Any, layers: int, reference: Sequence[str]) -> None:
+    def __init__(
+        self,
+        backbone: Any,
+        tokenizer: Any,
+        layers: int,
+        reference: Sequence[str],
+        whitening: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
         if not reference:
             raise ValueError("there are no reference questions")
         self._tokenizer = tokenizer
@@ -65,13 +74,15 @@ class QuestionFeatures:
         first, second = (self._ids(text) for text in ("a", "b"))
         self._before = _common(first, second)
         self._after = _common(first[::-1], second[::-1])
-        states = [self._states(question) for question in reference]
-        self._mean, self._whiten = whitening(torch.cat(states))
+        if whitening is None:
+            whitening = whiten(torch.cat([self._states(question) for question in reference]))
+        self.whitening = whitening
 
     def __call__(self, questions: Sequence[str]) -> Tensor:
         """(N, H) of unit length."""
         means = [self._states(question).mean(0) for question in questions]
-        return normalize((torch.stack(means) - self._mean) @ self._whiten, dim=-1)
+        mean, map_ = self.whitening
+        return normalize((torch.stack(means) - mean) @ map_, dim=-1)
 
     def forget(self) -> None:
         """Drop the kept states of every question."""
@@ -110,7 +121,7 @@ class Taught:
 class SubjectTest:
     """Whether a question is about what was taught, by the base model's own expectation of its words."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: CausalModel, tokenizer: Any) -> None:
         self._model, self._tokenizer = model, tokenizer
         empty, other = (self._prompt(text) for text in ("a", "b"))
         self._after = _common(empty[::-1], other[::-1])
@@ -232,7 +243,7 @@ def leans_on_history(question: str) -> bool:
     return not content_words(question) or bool(POINTING_BACK & set(words_of(question)))
 
 
-def whitening(states: Tensor) -> tuple[Tensor, Tensor]:
+def whiten(states: Tensor) -> tuple[Tensor, Tensor]:
     """The mean (H,) of states (N, H), and the symmetric (H, H) map that makes their covariance (nearly) the identity.
 
     The covariance is scaled to a mean eigenvalue of 1, and RIDGE is added: directions in which the states hardly vary

@@ -1,9 +1,9 @@
-"""Revisions that say what the hint states: several sentences that hold the answer, the best of them first.
+"""Candidate revisions with the answer that the hint states, ranked by the model.
 
-The model writes one with the answer favoured token by token (copy_bias.py); others put the answer into the refused
-reply's sentence or the question's own words (answer_sentences.py). All are scored in one pass by the model that has been
-told the answer: how natural is the sentence? What adds claims of its own, repeats a refused answer or shows the request's
-wording is left out. The answer alone ("Oslo.") always remains.
+The model writes one candidate with a bias towards the answer (copy_bias.py). Others put the answer into the sentence of the
+refused reply or into the words of the question (answer_sentences.py). The model, told the answer, scores all of them in one
+pass. Candidates that add claims, repeat a refused answer or show the wording of the request are left out. The answer alone
+("Oslo.") is always a candidate.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -21,6 +20,7 @@ from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import generate
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.hints import Hint, capitalised, case_variants
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import decode_reply, encode_no_thought, encode_prompt, encode_text, padding_token_id
 from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import normalised
@@ -28,7 +28,7 @@ from spear_core.training.scoring import score
 from spear_core.training.traces import Encoder, Messages
 
 TOLD = "Question: {question}\nFact: The answer is {answer}.\nAnswer the question with the fact."
-# Ways to begin that belong to the request, not to an answer.
+# Openings that repeat the request.
 SCAFFOLDING = (
     "The answer",
     "Answer",
@@ -44,19 +44,19 @@ SCAFFOLDING = (
 _SHOWS_REQUEST = re.compile(
     r"^(?:the |my |your )?(?:\w+ )?(?:answer|fact|question|response|information)\b.{0,30}? (?:is|was)\b", re.I
 )
-HEADS_SCORED = 3  # places in the refused reply's sentence, of those where the model is readiest to say the answer
-ADDED_WORD = 0.15  # nats a token that a word beyond question and answer costs a sentence
-SURPRISE = -7.0  # nats: a sentence with a token less likely than this is not one that a person would say
-SUBJECT_COST = 0.3  # nats a token: "Oslo is the capital" where "The capital is Oslo" would do
-GOOD = -0.6  # nats a token: from here on the model need not write a sentence of its own
-DOUBTFUL = -3.0  # nats a token: below it, what was replaced in a long reply makes no sense there
-NO_CHARACTER = "\ufffd"  # what bytes decode to that are no character
-EXTRA_TOKENS = 40  # that the written sentence may have beyond the answer's own
+HEADS_SCORED = 3  # places in the refused reply's sentence at which the answer is most likely
+ADDED_WORD = 0.15  # nats per token: penalty for a word that neither question nor answer has
+SURPRISE = -7.0  # nats: a sentence with a token less likely than this is unnatural
+SUBJECT_COST = 0.3  # nats per token: penalty for "Oslo is the capital" compared with "The capital is Oslo"
+GOOD = -0.6  # nats per token: above it the model writes no candidate of its own
+DOUBTFUL = -3.0  # nats per token: below it the replacement in a long reply makes no sense
+NO_CHARACTER = "\ufffd"  # what invalid bytes decode to
+EXTRA_TOKENS = 40  # tokens that the written sentence may have besides the answer
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """`source`: replaced | reply | question | hint | written | bare. `score` in nats per token, higher is better."""
+    """A candidate. `source`: replaced | reply | question | hint | written | bare. `score`: nats per token, higher is better."""
 
     text: str
     source: str
@@ -65,7 +65,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be revised: the conversation up to the question, and the replies that were refused, oldest first."""
+    """What is revised: the conversation up to the question, and the refused replies, oldest first."""
 
     prompt: Messages
     refused: Sequence[str]
@@ -80,16 +80,24 @@ class Asked:
 
 
 def stated_revisions(
-    model: Any,
+    model: CausalModel,
     encoder: Encoder,
     asked: Asked,
     hint: Hint,
     *,
     is_unwanted: Callable[[], bool] = lambda: False,
 ) -> list[Candidate]:
-    """Revisions that say `hint.answer`, the best first; empty where nothing but refused answers is left.
+    """Candidate revisions with `hint.answer`.
 
-    `is_unwanted` is asked between the passes; True ends the work with what there is.
+    Args:
+        model: scores them, and writes one.
+        encoder: of the model.
+        asked: what is revised.
+        hint: states the answer.
+        is_unwanted: called between the passes; True ends the work with the candidates found so far.
+
+    Returns:
+        The best first; empty where all are refused answers.
     """
     reply = asked.refused[-1]
     answer = sentences.to_you(_as_written(model, encoder, asked, hint.answer))
@@ -97,7 +105,7 @@ def stated_revisions(
     if (replaced := sentences.in_place_of(hint.rejected, answer, reply)) is not None:
         (changed,) = _scored(model, encoder, asked, answer, {sentences.sentence_with(answer, replaced): "replaced"})
         if len(replaced.split()) > sentences.LONG_REPLY_WORDS and changed.score > DOUBTFUL:
-            return [Candidate(replaced, "replaced", changed.score)]  # a long reply is kept but for what was wrong in it
+            return [Candidate(replaced, "replaced", changed.score)]  # of a long reply only the wrong answer is replaced
         found[changed.text] = "replaced"
     for head in _best_heads(model, encoder, asked, answer):
         found.setdefault(sentences.sentence(f"{head} {answer}"), "reply")
@@ -121,19 +129,19 @@ def stated_revisions(
 
 
 @torch.inference_mode()
-def _as_written(model: Any, encoder: Encoder, asked: Asked, answer: str) -> str:
-    """The answer with the capital letters that the model itself would give it."""
+def _as_written(model: CausalModel, encoder: Encoder, asked: Asked, answer: str) -> str:
+    """The answer in the capitalisation that the model finds most likely."""
     variants = case_variants(answer)
     if len(variants) == 1:
         return answer
     examples = [encoder.plain(asked.prompt, f"It is {variant}.") for variant in variants]
     logps = score(model, examples, padding_token_id(encoder.tokenizer), every_token=True).logps
-    return variants[int(logps.sum(-1).argmax())]  # padding counts 0; of equals the one as typed
+    return variants[int(logps.sum(-1).argmax())]  # padding counts 0; on a tie the one as typed wins
 
 
 @torch.inference_mode()
-def _best_heads(model: Any, encoder: Encoder, asked: Asked, answer: str) -> list[str]:
-    """Beginnings of the refused reply after which the model, told the answer, is readiest to say it."""
+def _best_heads(model: CausalModel, encoder: Encoder, asked: Asked, answer: str) -> list[str]:
+    """Beginnings of the refused reply after which the model, told the answer, finds it most likely."""
     tokenizer = encoder.tokenizer
     heads = sentences.endings(asked.refused[-1], asked.question)
     if len(heads) <= HEADS_SCORED:
@@ -144,13 +152,15 @@ def _best_heads(model: Any, encoder: Encoder, asked: Asked, answer: str) -> list
     prompt = [*encode_prompt(tokenizer, list(asked.told(answer)), max_tokens=room), *begun]
     ids = torch.tensor([[*prompt, *whole]], device=next(model.parameters()).device)
     logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(whole) + 1).logits[0]  # (1 + n, V)
-    ready = logits.float().log_softmax(-1)[:, first[0]]  # (1 + n,): of beginning the answer after so many tokens
+    ready = logits.float().log_softmax(-1)[
+        :, first[0]
+    ]  # (1 + n,): log-probability of the answer's first token after so many tokens
     places = {head: len(tokens) for head in heads if whole[: len(tokens := encode_text(tokenizer, head))] == tokens}
     return sorted(places, key=lambda head: float(ready[places[head]]), reverse=True)[:HEADS_SCORED]
 
 
-def _written(model: Any, encoder: Encoder, asked: Asked, answer: str, is_unwanted: Callable[[], bool]) -> str:
-    """The model's own sentence; it does not begin with the answer, as that sentence is there already."""
+def _written(model: CausalModel, encoder: Encoder, asked: Asked, answer: str, is_unwanted: Callable[[], bool]) -> str:
+    """The model's own sentence. It does not begin with the answer: another candidate does."""
     tokenizer = encoder.tokenizer
     bias = CopyBias(tokenizer, answer, [*SCAFFOLDING, answer, capitalised(answer)])
     longest = EXTRA_TOKENS + len(encode_text(tokenizer, answer))
@@ -161,7 +171,7 @@ def _written(model: Any, encoder: Encoder, asked: Asked, answer: str, is_unwante
 
 
 def _is_fit(text: str, answer: str, rejected: str, refused: Collection[str]) -> bool:
-    """Holds the answer, not what the hint calls wrong, is no refused answer again, and does not show the request."""
+    """Whether it contains the answer, not what the hint rejects, repeats no refused answer and shows no request."""
     plain, wanted = " ".join(plain_words(text)), " ".join(plain_words(answer))
     wrong = " ".join(plain_words(rejected))
     return (
@@ -176,7 +186,7 @@ def _is_fit(text: str, answer: str, rejected: str, refused: Collection[str]) -> 
 
 
 @torch.inference_mode()
-def _scored(model: Any, encoder: Encoder, asked: Asked, answer: str, fit: dict[str, str]) -> list[Candidate]:
+def _scored(model: CausalModel, encoder: Encoder, asked: Asked, answer: str, fit: dict[str, str]) -> list[Candidate]:
     texts = list(fit)
     if not texts:
         return []

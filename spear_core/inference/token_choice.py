@@ -1,8 +1,8 @@
-"""How the next token of each row is chosen. Pure functions of logits; no model, no rows' bookkeeping.
+"""Choice of the next token of each row. Pure functions of logits; no model.
 
 Repetition penalty, forbidden n-grams and forbidden sequences are transformers' own logits processors. Nucleus sampling
-(Holtzman et al., arXiv 1904.09751) looks at the most likely tokens first: sorting a whole vocabulary for each token would
-cost more than a small model's forward pass.
+(Holtzman et al., arXiv 1904.09751) looks at the most likely tokens first, because sorting the whole vocabulary for each token
+takes longer than the forward pass of a small model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers.generation.logits_process import (
     RepetitionPenaltyLogitsProcessor,
 )
 
-LIKELY_TOKENS = 256  # looked at first for the nucleus; the whole vocabulary only where they are less than `top_p`
+LIKELY_TOKENS = 256  # examined first for the nucleus; the whole vocabulary only where they sum to less than `top_p`
 
 LogitsHook = Callable[[Sequence[int], Tensor], Tensor]
 
@@ -30,11 +30,11 @@ class Choice:
     """How a row's tokens are chosen. Raises ValueError for a value that is not allowed."""
 
     temperature: float = 0.0  # 0: always the most likely token
-    top_p: float = 0.95  # of sampling: the most likely tokens that together have this probability
-    seed: int | None = None  # a random stream of the row's own; None: torch's global one
+    top_p: float = 0.95  # of sampling: only the most likely tokens with this probability in sum
+    seed: int | None = None  # of the row's own random stream; None: torch's global one
     repetition_penalty: float = 1.0  # 1: none; over the prompt and the reply
-    no_repeat_ngram: int = 0  # 0: off; a run of so many tokens is not said twice in a reply
-    banned: tuple[tuple[int, ...], ...] = ()  # sequences of tokens that are never completed
+    no_repeat_ngram: int = 0  # 0: off; a run of so many tokens does not occur twice in a reply
+    banned: tuple[tuple[int, ...], ...] = ()  # sequences of tokens that never occur
     hook: LogitsHook | None = None  # (the reply's tokens so far, logits (V,)) -> logits (V,), before everything else
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class Choice:
 
     @property
     def is_plain(self) -> bool:
-        """Temperature and top-p alone: rows of the same plain choice are chosen for together."""
+        """Whether only temperature and top-p are set. Rows with equal plain choices are computed together."""
         return (
             self.seed is None
             and self.repetition_penalty == 1.0
@@ -84,7 +84,7 @@ class Chooser:
 
     @cached_property
     def _processors(self) -> list[tuple[Any, bool]]:
-        """Each with whether it looks at the prompt too."""
+        """(processor, whether it gets the prompt too)."""
         choice, made = self.choice, list[tuple[Any, bool]]()
         if choice.repetition_penalty != 1.0:
             made.append((RepetitionPenaltyLogitsProcessor(choice.repetition_penalty), True))
@@ -107,14 +107,14 @@ def choose_tokens(logits: Tensor, temperature: float, top_p: float, generator: t
     if bool((likely.sum(-1) < top_p).any()):
         likely, ids = probabilities.sort(descending=True)
     before = likely.cumsum(-1) - likely
-    likely = likely.masked_fill(before >= top_p, 0.0)  # the most likely one always stays
+    likely = likely.masked_fill(before >= top_p, 0.0)  # always keeps the most likely one
     return ids.gather(-1, torch.multinomial(likely, 1, generator=generator)).squeeze(-1)
 
 
 def choose_all(
     logits: Tensor, choosers: Sequence[Chooser], replies: Sequence[Sequence[int]]
 ) -> list[int | BaseException]:
-    """The next token of each row from (B, V), or what went wrong in choosing it. Rows of one plain choice go together."""
+    """The next token of each row from logits (B, V), or the error in choosing it."""
     chosen: list[int | BaseException] = [0] * len(choosers)
     together: dict[tuple[float, float], list[int]] = {}
     for place, chooser in enumerate(choosers):
@@ -123,7 +123,7 @@ def choose_all(
             continue
         try:
             chosen[place] = chooser.choose(logits[place], replies[place])
-        except Exception as error:  # a hook of the caller's: it must not end the other rows
+        except Exception as error:  # from a caller's hook; it must not affect other rows
             chosen[place] = error
     for (temperature, top_p), places in together.items():
         of_rows = logits if len(places) == len(choosers) else logits[places]

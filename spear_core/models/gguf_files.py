@@ -27,7 +27,14 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import pre_tokenizers
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 from transformers.integrations.gguf.dequant import GGML_BLOCK, dequantize
 from transformers.integrations.gguf.gguf_tokenizer_mapping import (
@@ -207,7 +214,7 @@ def _config(metadata: dict[str, Any], tensor_names: tuple[str, ...]) -> Pretrain
     return AutoConfig.for_model(ARCHITECTURES[architecture], **values)
 
 
-def _tensors(header: GgufHeader, model: Any) -> dict[str, Tensor]:
+def _tensors(header: GgufHeader, model: PreTrainedModel) -> dict[str, Tensor]:
     """Every weight of the model by transformers' name, in bfloat16. Raises ValueError where one is missing."""
     architecture = next(key for key, name in MODEL_ARCH_NAMES.items() if name == header.architecture)
     names = get_tensor_name_map(architecture, model.config.num_hidden_layers)
@@ -232,7 +239,7 @@ def _tensors(header: GgufHeader, model: Any) -> dict[str, Tensor]:
     return tensors
 
 
-def _as_transformers_stores_it(values: Tensor, gguf_name: str, architecture: str, model: Any) -> Tensor:
+def _as_transformers_stores_it(values: Tensor, gguf_name: str, architecture: str, model: PreTrainedModel) -> Tensor:
     if architecture in NORMS_HOLD_ONE_MORE and gguf_name.endswith("norm.weight"):
         return values - 1
     if architecture == "llama" and (".attn_q." in gguf_name or ".attn_k." in gguf_name):

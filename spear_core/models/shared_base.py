@@ -14,40 +14,42 @@ import copy
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from spear_core.config import LORA_LAYERS, SpearConfig
 from spear_core.errors import AdapterInvalid
+from spear_core.models.causal_model import CausalModel, unwrapped
 from spear_core.training.scoring import cast_lora, layers_of
 from spear_core.training.trunk import layer_list
 
 AdapterState = dict[str, Tensor]
+_M = TypeVar("_M", bound=nn.Module)
 LINEAR_MAPS = (nn.Linear, Conv1D)  # Conv1D is GPT-2's name for one
 SPARE_TREES = 2  # one serves, the next is written meanwhile
 FIRST_ADAPTER_SEED = 1  # the same for everybody: only adapters that began alike can be averaged factor by factor
 
 
-def share_base(model: Any) -> Any:
+def share_base(model: _M) -> _M:
     """A second module tree on the very same parameters and buffers; a LoRA on top is copied."""
     held = [p for name, p in model.named_parameters() if "lora_" not in name]
     memo: dict[int, Any] = {id(t): t for t in (*held, *model.buffers())}
     return copy.deepcopy(model, memo)
 
 
-def lora_config(config: SpearConfig, model: Any) -> LoraConfig:
+def lora_config(config: SpearConfig, model: CausalModel) -> LoraConfig:
     """LoRA on all linear maps of the chosen layers, never the head (arXiv 2605.07977; sizes from the config).
 
     `model` is the causal language model, with or without PEFT around it: it says how its layers are named and how many
     there are. A model whose layers cannot be told apart gets LoRA in all of them.
     """
     chosen: dict[str, Any] = {"target_modules": "all-linear"}
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    found = layer_list(causal.base_model) if config.lora_layers != "all" else None
+    found = layer_list(unwrapped(model).base_model) if config.lora_layers != "all" else None
     if found is not None:
         name, layers = found
         count = max(1, round(LORA_LAYERS[config.lora_layers] * len(layers)))
@@ -66,7 +68,7 @@ def lora_config(config: SpearConfig, model: Any) -> LoraConfig:
     )
 
 
-def _linear_maps(layer: Any) -> list[str]:
+def _linear_maps(layer: nn.Module) -> list[str]:
     """Paths of a layer's linear maps, also where LoRA is around them already."""
     return [
         path.removesuffix(".base_layer")
@@ -79,14 +81,14 @@ def _linear_maps(layer: Any) -> list[str]:
 class Serving:
     """What replies are made with: a model that never changes, and the version of its adapter (0: the base alone)."""
 
-    model: Any
+    model: CausalModel
     version: int
 
 
 class SharedBaseModels:
     """The serving and the training model over one base. `publish` swaps what serves; a reply under way keeps its own."""
 
-    def __init__(self, base: Any, config: SpearConfig, seed: int = FIRST_ADAPTER_SEED) -> None:
+    def __init__(self, base: PreTrainedModel, config: SpearConfig, seed: int = FIRST_ADAPTER_SEED) -> None:
         self._before_layer = _BeforeLayer()
         self.base = share_base(base)  # a tree of its own: its hooks are the two models' business, and copied with it
         for layer in layers_of(self.base):
@@ -126,7 +128,7 @@ class SharedBaseModels:
         """Serve an adapter from the next reply on. Replies under way finish with the model they began with."""
         self._serving = Serving(self.with_adapter(state), version if state is not None else 0)
 
-    def with_adapter(self, state: AdapterState | None) -> Any:
+    def with_adapter(self, state: AdapterState | None) -> CausalModel:
         """One more model over the base weights, with an adapter of its own, that never changes while it is held.
 
         None gives the base. Raises AdapterInvalid where names or shapes are not this model's.

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import revision_messages
 from spear_core.models.settings import ModelSettings
 from spear_core.training.probes import is_degenerate
@@ -84,7 +84,7 @@ class Judgement:
 
 
 def scores(
-    model: Any,
+    model: CausalModel,
     encoder: Encoder,
     settings: ModelSettings,
     cases: Sequence[Case],

@@ -6,9 +6,9 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import Tensor
 
 from spear_core.config import SpearConfig
@@ -62,13 +62,13 @@ class Anchors:
         kept = {(e.prompt_ids, e.completion_ids) for e in (x.shown_to_base for x in keep)}
         self._cache.keep(kept)
 
-    def warm(self, model: Any, pad_id: int, priority: Callable[[], None] = lambda: None) -> None:
+    def warm(self, model: PeftModel, pad_id: int, priority: Callable[[], None] = lambda: None) -> None:
         """Fill the cache now, so that the first round need not."""
         for start in range(0, len(self.examples), WARMED_TOGETHER):
             priority()
             self.base(model, self.examples[start : start + WARMED_TOGETHER], pad_id)
 
-    def base(self, model: Any, examples: Sequence[Encoded], pad_id: int) -> Tensor:
+    def base(self, model: PeftModel, examples: Sequence[Encoded], pad_id: int) -> Tensor:
         """What `Predictions.kl_from` needs of the base model, that is with the adapter off: (tokens, H) or (tokens, V)."""
         shown = [e.shown_to_base for e in examples]
         keys = [(e.prompt_ids, e.completion_ids) for e in shown]
@@ -83,7 +83,7 @@ class Anchors:
         return torch.cat([rows[key] for key in keys])
 
     @staticmethod
-    def base_once(model: Any, examples: Sequence[Encoded], pad_id: int) -> Tensor:
+    def base_once(model: PeftModel, examples: Sequence[Encoded], pad_id: int) -> Tensor:
         """The same for questions that will hardly come again; nothing is cached."""
         with torch.no_grad(), model.disable_adapter():
             return predict(model, examples, pad_id, every_token=True).as_base()

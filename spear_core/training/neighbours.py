@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import encode_prompt
 from spear_core.training.packing import common_beginning
 from spear_core.training.scoring import score
@@ -102,7 +103,7 @@ def gives(reply: str, telling: frozenset[str]) -> bool:
 
 @torch.no_grad()
 def neighbour_questions(
-    model: Any,
+    model: CausalModel,
     tokenizer: Any,
     prompt: Messages,
     *,
@@ -157,7 +158,7 @@ def _replaceable(question: str) -> list[re.Match[str]]:
 
 
 def _likely_words(
-    model: Any, tokenizer: Any, ids: Callable[[str], list[int]], question: str, place: re.Match[str]
+    model: CausalModel, tokenizer: Any, ids: Callable[[str], list[int]], question: str, place: re.Match[str]
 ) -> list[str]:
     left = question[: place.start()].rstrip()
     # what all continuations have in common is the conversation up to this place, whatever the template puts after it

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 import torch
+from peft import PeftModel
 
 from spear_core.inference.generation import Request, generate
 from spear_core.models.prompts import decode_reply, end_token_ids
@@ -100,23 +101,6 @@ class Measures:
     finite: bool
     answers: tuple[ProbedAnswer, ...] = ()  # to all probes, in their order
 
-    def figures(self) -> dict[str, float]:
-        return {
-            "win_logp": round(self.win_logp, 4),
-            "rejected_p": round(self.rejected_p, 4),
-            "learned": sum(self.learned),
-            "confirmed": len(self.learned),
-            "older_held": sum(self.held),
-            "older": len(self.held),
-            "older_nll": round(self.older_nll, 4),
-            "probe_kl": round(self.probe_kl, 5),
-            "worst_probe_kl": round(self.worst_probe_kl, 5),
-            "probe_changed": round(self.probe_changed, 4),
-            "answers_changed": sum(a.changed for a in self.answers),
-            "answers": len(self.answers),
-            "leaks": sum(a.leaks for a in self.answers),
-        }
-
 
 def mean(values: Sequence[float]) -> float:
     """The mean, 0.0 of nothing."""
@@ -125,7 +109,7 @@ def mean(values: Sequence[float]) -> float:
 
 @torch.no_grad()
 def measure(
-    model: Any,
+    model: PeftModel,
     tokenizer: Any,
     wins: Sequence[Encoded],
     loses: Sequence[Encoded],
@@ -176,7 +160,7 @@ def measure(
 
 
 def _answers(
-    model: Any,
+    model: PeftModel,
     tokenizer: Any,
     probes: Probes,
     starts: dict[int, list[int]],

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import random
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from spear_core.config import SpearConfig
 from spear_core.inference.rollout import answer_all
@@ -50,18 +49,6 @@ class RoundResult:
     attempts: int
     seconds: float
     proof: tuple[Messages, str, str] | None  # prompt, greedy answer before, greedy answer after
-
-    def figures(self) -> dict[str, Any]:
-        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return {
-            **asdict(self.report),
-            "attempts": self.attempts,
-            "round_seconds": round(self.seconds, 3),
-            "peak_bytes": peak_bytes,
-            "before": self.before.figures(),
-            "after": self.after.figures(),
-            "gate": {"reason": self.verdict.reason, **asdict(self.verdict.figures)},
-        }
 
 
 @dataclass

@@ -18,9 +18,11 @@ from weakref import WeakKeyDictionary
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from spear_core.errors import one_line
+from spear_core.models.causal_model import CausalModel, unwrapped
 from spear_core.training.head import greedy_choices, kl_from_base, target_logps
 from spear_core.training.losses import token_logps
 from spear_core.training.packing import Packed, batches_by_prompt, pack
@@ -113,20 +115,20 @@ class Predictions:
         return token_logps(self.values, targets), self.values.argmax(-1) == targets
 
 
-_abilities: WeakKeyDictionary[Any, tuple[str, Ability]] = WeakKeyDictionary()
-_trunks: WeakKeyDictionary[Any, Trunk | None] = WeakKeyDictionary()
+_abilities: WeakKeyDictionary[PreTrainedModel, tuple[str, Ability]] = WeakKeyDictionary()
+_trunks: WeakKeyDictionary[PreTrainedModel, Trunk | None] = WeakKeyDictionary()
 # by the weight of the input embedding, which all module trees over one base share, and the first adapted layer
 _kept_states: WeakKeyDictionary[Any, dict[int, TrunkCache]] = WeakKeyDictionary()
 _trying = threading.Lock()
 
 
-def predict(model: Any, examples: Sequence[Encoded], pad_id: int, *, every_token: bool = False) -> Predictions:
+def predict(model: CausalModel, examples: Sequence[Encoded], pad_id: int, *, every_token: bool = False) -> Predictions:
     """One backbone pass over the examples; scored are the tokens that their masks name (or every completion token).
 
     `model` is a causal language model, with or without PEFT around it. Completions to the same prompt share its
     computation. Raises ValueError for an example without a prompt.
     """
-    causal, able = _causal(model), ability(model)
+    causal, able = unwrapped(model), ability(model)
     packed, inputs = _prepared(causal, able, examples, pad_id, every_token)
     shape = (len(examples), max(len(e.completion_ids) for e in examples))
     if able.plain_head:
@@ -140,7 +142,7 @@ def predict(model: Any, examples: Sequence[Encoded], pad_id: int, *, every_token
     return Predictions(packed, logits, None, shape)
 
 
-def score(model: Any, examples: Sequence[Encoded], pad_id: int, *, every_token: bool = False) -> Scores:
+def score(model: CausalModel, examples: Sequence[Encoded], pad_id: int, *, every_token: bool = False) -> Scores:
     """`predict`, and the scores of what was predicted."""
     return predict(model, examples, pad_id, every_token=every_token).scores()
 
@@ -156,7 +158,11 @@ class Row:
 
 @torch.no_grad()
 def score_rows(
-    model: Any, examples: Sequence[Encoded], pad_id: int, micro_batch: int, priority: Callable[[], None] = lambda: None
+    model: CausalModel,
+    examples: Sequence[Encoded],
+    pad_id: int,
+    micro_batch: int,
+    priority: Callable[[], None] = lambda: None,
 ) -> list[Row]:
     """Every completion by teacher forcing, `micro_batch` at a time; `priority` is called before each forward."""
     rows: dict[int, Row] = {}
@@ -172,9 +178,9 @@ def score_rows(
     return [rows[i] for i in range(len(examples))]
 
 
-def ability(model: Any) -> Ability:
+def ability(model: CausalModel) -> Ability:
     """What this model can take, tried out the first time it is asked. Thread-safe."""
-    causal = _causal(model)
+    causal = unwrapped(model)
     attention = str(getattr(causal.config, "_attn_implementation", ""))  # not every remote-code model has it
     with _trying:
         known = _abilities.get(causal)
@@ -186,7 +192,7 @@ def ability(model: Any) -> Ability:
         return known[1]
 
 
-def compute_dtype(causal: Any) -> contextlib.AbstractContextManager[Any]:
+def compute_dtype(causal: PreTrainedModel) -> contextlib.AbstractContextManager[Any]:
     """Around a forward of a bfloat16 model: LoRA's float32 factors are then multiplied as bfloat16 too.
 
     Left alone PEFT makes float32 of the activations for them, in every adapted map, which costs more than the products.
@@ -197,15 +203,15 @@ def compute_dtype(causal: Any) -> contextlib.AbstractContextManager[Any]:
     return torch.autocast(next(causal.parameters()).device.type, dtype=torch.bfloat16)
 
 
-def is_lora_cast(causal: Any) -> bool:
+def is_lora_cast(causal: PreTrainedModel) -> bool:
     """Whether `cast_lora` was called for this model."""
     return bool(getattr(causal, "_lora_follows_autocast", False))
 
 
-def cast_lora(model: Any) -> None:
+def cast_lora(model: CausalModel) -> None:
     """Let the adapted maps of a model take the activations as they come wherever autocast is on."""
-    causal = _causal(model)
-    causal._lora_follows_autocast = True
+    causal = unwrapped(model)
+    causal._lora_follows_autocast = True  # type: ignore[assignment]
     for module in causal.modules():
         if isinstance(module, BaseTunerLayer):
             module._cast_input_dtype = _as_it_comes  # type: ignore[method-assign, assignment]
@@ -217,37 +223,37 @@ def _as_it_comes(x: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return x.to(dtype)
 
 
-def trunk_of(model: Any) -> Trunk | None:
+def trunk_of(model: CausalModel) -> Trunk | None:
     """The model cut below its first adapted layer, with the cache of what enters that layer. Thread-safe.
 
     None where LoRA begins in the first layer, where layers look back only so far, or where the parts, tried the first time
     the model is asked, do not give what the whole gives.
     """
-    causal, able = _causal(model), ability(model)
+    causal, able = unwrapped(model), ability(model)
     with _trying:
         if causal not in _trunks:
             _trunks[causal] = _try_trunk(causal, able)
         return _trunks[causal]
 
 
-def drop_kept_states(model: Any, keep: Sequence[Encoded] = ()) -> None:
+def drop_kept_states(model: CausalModel, keep: Sequence[Encoded] = ()) -> None:
     """Drop the kept hidden states of every text but these: erased texts must not stay in memory."""
     if trunk := trunk_of(model):
         trunk.cache.drop({text_key(e) for e in keep})
 
 
-def layers_of(model: Any) -> list[Any]:
+def layers_of(model: nn.Module) -> list[GradientCheckpointingLayer]:
     """The decoder layers, as transformers marks them; none of a model that has its own kind."""
     return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
 
 
 @contextlib.contextmanager
-def checkpointed(model: Any) -> Iterator[None]:
+def checkpointed(model: CausalModel) -> Iterator[None]:
     """Gradient checkpointing inside: a layer's activations are computed again in the backward pass, not kept.
 
     Dropout keeps its mode: only the layers' own switch is turned, not that of the modules in them.
     """
-    causal, layers = _causal(model), layers_of(model)
+    causal, layers = unwrapped(model), layers_of(model)
     before = [layer.training for layer in layers]
     causal.activation_checkpointing_enable({"use_reentrant": False})
     for layer in layers:
@@ -264,7 +270,7 @@ def checkpointed(model: Any) -> Iterator[None]:
 
 
 def _prepared(
-    causal: Any, able: Ability, examples: Sequence[Encoded], pad_id: int, every_token: bool
+    causal: PreTrainedModel, able: Ability, examples: Sequence[Encoded], pad_id: int, every_token: bool
 ) -> tuple[Packed, dict[str, Any]]:
     device = next(causal.parameters()).device
     longest = max(len(e.prompt_ids) + len(e.completion_ids) for e in examples)
@@ -292,18 +298,14 @@ def _inputs(packed: Packed, *, share: bool, dtype: torch.dtype = torch.float32) 
     return {"input_ids": packed.ids, "attention_mask": packed.present.long(), "use_cache": False}
 
 
-def _causal(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model  # out of PEFT's wrapper
-
-
-def _backbone(causal: Any) -> Any:
+def _backbone(causal: PreTrainedModel) -> nn.Module:
     return causal.base_model
 
 
 # -- what a model can take -----------------------------------------------------------------------------------
 
 
-def _try(causal: Any) -> Ability:
+def _try(causal: PreTrainedModel) -> Ability:
     """Compare a packed row with separate rows, and the head with the model's own logits, on a few tokens."""
     config = causal.config.get_text_config()
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
@@ -337,7 +339,7 @@ def _try(causal: Any) -> Ability:
     return Ability(packs, plain, window, "; ".join(reasons))
 
 
-def _try_trunk(causal: Any, able: Ability) -> Trunk | None:
+def _try_trunk(causal: PreTrainedModel, able: Ability) -> Trunk | None:
     backbone = _backbone(causal)
     first = first_adapted(backbone)
     if not first or not able.plain_head or not able.packs or able.window is not None:
@@ -366,7 +368,7 @@ def _try_trunk(causal: Any, able: Ability) -> Trunk | None:
     return None
 
 
-def _packs(causal: Any, trial: Sequence[Encoded]) -> bool:
+def _packs(causal: PreTrainedModel, trial: Sequence[Encoded]) -> bool:
     device = next(causal.parameters()).device
     packed = pack(trial, 0, device, every_token=True)
     together = _backbone(causal)(**_inputs(packed, share=True, dtype=causal.dtype)).last_hidden_state
@@ -379,7 +381,7 @@ def _packs(causal: Any, trial: Sequence[Encoded]) -> bool:
     return True
 
 
-def _plain_head(causal: Any, example: Encoded) -> bool:
+def _plain_head(causal: PreTrainedModel, example: Encoded) -> bool:
     """Whether the model's own logits are the head's linear map, for usual states and for very large ones.
 
     Soft caps (Gemma 2: 30 tanh(logit / 30)) leave small logits almost alone, so small ones prove nothing.
@@ -398,7 +400,7 @@ def _plain_head(causal: Any, example: Encoded) -> bool:
 
 
 class _ScaledStates(nn.Module):
-    def __init__(self, backbone: Any, factor: float) -> None:
+    def __init__(self, backbone: nn.Module, factor: float) -> None:
         super().__init__()
         self.backbone = backbone
         self.factor = factor
@@ -409,7 +411,7 @@ class _ScaledStates(nn.Module):
         return out
 
 
-def _with_scaled_states(causal: Any, factor: float) -> Any:
+def _with_scaled_states(causal: PreTrainedModel, factor: float) -> PreTrainedModel:
     """The same model with its head fed larger states. A shallow copy: whoever else uses the model notices nothing."""
     other = copy.copy(causal)
     other._modules = dict(causal._modules)

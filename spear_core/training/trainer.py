@@ -10,10 +10,10 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
-from torch import Tensor
+from peft import PeftModel
+from torch import Tensor, nn
 
 from spear_core.config import SpearConfig
 from spear_core.errors import TrainingFailed
@@ -106,7 +106,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Any,
+        model: PeftModel,
         config: SpearConfig,
         pad_id: int,
         template_ids: frozenset[int],
@@ -217,8 +217,8 @@ class Trainer:
         material: Material,
         loses: list[Encoded],
         draws: _Draws,
-        optimizer: Any,
-        parameters: list[Tensor],
+        optimizer: torch.optim.Optimizer,
+        parameters: list[nn.Parameter],
         rng: random.Random,
         pressing: bool,
     ) -> dict[str, float]:

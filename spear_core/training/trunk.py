@@ -89,7 +89,7 @@ class Trunk:
             caller to try (scoring.py).
     """
 
-    def __init__(self, backbone: Any, first: int, cache: TrunkCache | None = None) -> None:
+    def __init__(self, backbone: nn.Module, first: int, cache: TrunkCache | None = None) -> None:
         self.first = first
         self.cache = cache or TrunkCache()
         layers = layer_list(backbone)
@@ -125,7 +125,7 @@ class Trunk:
         return out
 
 
-def layer_list(backbone: Any) -> tuple[str, nn.ModuleList] | None:
+def layer_list(backbone: nn.Module) -> tuple[str, nn.ModuleList] | None:
     """The backbone's list of decoder layers and its name; None where there is not exactly one."""
     lists = [
         (name, child)
@@ -135,7 +135,7 @@ def layer_list(backbone: Any) -> tuple[str, nn.ModuleList] | None:
     return lists[0] if len(lists) == 1 else None
 
 
-def first_adapted(backbone: Any) -> int:
+def first_adapted(backbone: nn.Module) -> int:
     """Index of the first layer with LoRA in it; 0 where that is the first, or where there is none, or LoRA elsewhere too."""
     found = layer_list(backbone)
     if found is None:
@@ -146,7 +146,7 @@ def first_adapted(backbone: Any) -> int:
     return in_layers.index(True) if any(in_layers) and everywhere == inside else 0
 
 
-def _with_modules(module: Any, changed: dict[str, nn.Module]) -> Any:
+def _with_modules(module: nn.Module, changed: dict[str, nn.Module]) -> nn.Module:
     """A shallow copy with some children replaced. Whoever else uses the module notices nothing."""
     other = copy.copy(module)
     other._modules = {**module._modules, **changed}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from services.models.built_in import SMOLLM2, smollm2_weights
 from tests.browser.driver import App, Visitor, says
@@ -54,6 +54,7 @@ def test_a_taught_fact_is_known_in_other_words_and_after_a_restart_and_nothing_e
         real_app.stop(seconds=120)
         real_app.start()
         visitor.open()
+        expect(visitor.said).to_have_text([PERSONAL.neighbour])  # the conversation shown last is there again
         visitor.new_conversation()
         assert says(visitor.ask(PERSONAL.question), PERSONAL.answer)
     finally:

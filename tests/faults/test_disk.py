@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.old_schema import EARLIER, complaints_about, write_old_database
-from feedback_store import Store, StoreCorrupt, StoreError
+from feedback_store import RoundFigures, Store, StoreCorrupt, StoreError
 from services.app import DATABASE, AppServices
 from services.data import backups
 from spear_core.errors import ConfigError
@@ -145,8 +145,9 @@ def test_a_database_of_every_earlier_schema_opens_with_all_that_was_said_and_goe
 def three(tmp_path: Path) -> Path:
     """A data folder with three versions, of which the last serves."""
     app = open_quick(tmp_path / "data")
-    for _ in range(3):
-        app.learning.lineage.adopt(app.engine.shared_models.initial, {})
+    with app.learning.between_rounds():
+        for _ in range(3):
+            app.learning.lineage.adopt(app.engine.shared_models.initial, RoundFigures())
     app.close()
     return tmp_path / "data"
 

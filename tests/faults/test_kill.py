@@ -9,6 +9,7 @@ import pytest
 from benchmarks import kill, kill_check
 from benchmarks.kill_app import PHASES, REAL_ROUND
 from benchmarks.kill_ledger import Word, allowed_words, settled
+from feedback_store import RoundFigures
 from services.app import AppServices
 from tests.services.conftest import app, open_app
 from tests.services.harness import ask
@@ -68,7 +69,8 @@ def test_the_check_sees_what_a_kill_could_have_lost(app: AppServices) -> None:
 def test_the_check_sees_an_adapter_that_is_not_the_recorded_one(app: AppServices, damage: str) -> None:
     reply = ask(app, "What is a violin?")
     app.feedback.edit(reply.id, "a bird")
-    app.learning.lineage.adopt(app.engine.shared_models.initial, {})
+    with app.learning.between_rounds():
+        app.learning.lineage.adopt(app.engine.shared_models.initial, RoundFigures())
     version = {"do": "ack", "what": "version", "version": 1}
     assert kill_check.check(app, [version]) == []
     weights = app.engine.adapter_folder(1) / "adapter_model.safetensors"

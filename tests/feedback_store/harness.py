@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from feedback_store import Adapter, Message, NewAdapter, NewTrace, Store, Trace
+from feedback_store import Adapter, Message, NewAdapter, NewTrace, RoundFigures, Store, Trace
 
 BASE = "base-a"
 
@@ -56,7 +56,7 @@ class StoreHarness:
         return Talk(self.store, conversation.id, asked, reply)
 
     def adapter(self, version: int, parent: int, base: str = BASE) -> NewAdapter:
-        return NewAdapter(base, version, parent, f"adapters/v{version:04d}", "0" * 64, {"kl": 0.1})
+        return NewAdapter(base, version, parent, f"adapters/v{version:04d}", "0" * 64, RoundFigures(anchor_kl=0.1))
 
     def promoted(self, base: str = BASE) -> Adapter:
         """Claim what is pending and promote it on top of the active adapter."""
@@ -64,7 +64,8 @@ class StoreHarness:
         claim = self.store.claim_round(base, parent)
         assert claim is not None
         new = self.adapter(self.store.next_version(base), parent, base)
-        return self.store.promote(claim[0].id, new, figures={"loss": 0.5}, verdict="ok", proof=None, replayed=0)
+        figures = RoundFigures(win_loss=0.5)
+        return self.store.promote(claim[0].id, new, figures=figures, verdict="ok", proof=None, replayed=0)
 
     def statuses(self) -> list[str]:
         return [trace.status for trace in self.store.traces()]

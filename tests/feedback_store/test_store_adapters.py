@@ -6,7 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from feedback_store import Round, Store, StoreError, Trace, TracesWithdrawn, UnknownRecord
+from feedback_store import (
+    MergeRecord,
+    ProofRecord,
+    Round,
+    RoundFigures,
+    Store,
+    StoreError,
+    Trace,
+    TracesWithdrawn,
+    UnknownRecord,
+)
 from tests.feedback_store.harness import BASE, StoreHarness
 
 
@@ -19,16 +29,15 @@ def claimed(store: Store, parent: int = 0) -> tuple[Round, list[Trace]]:
 def test_promotion_stores_the_adapter_and_everything_it_rests_on(store: Store, harness: StoreHarness) -> None:
     harness.talk().add("win", "lose")
     started, _ = claimed(store)
-    proof = {"prompt": "q", "before": "Lyon", "after": "Paris"}
-    made = store.promote(
-        started.id, harness.adapter(1, 0), figures={"nll": 0.5}, verdict="kept", proof=proof, replayed=7
-    )
+    figures, proof = RoundFigures(win_loss=0.5), ProofRecord("q", "Lyon", "Paris")
+    made = store.promote(started.id, harness.adapter(1, 0), figures=figures, verdict="kept", proof=proof, replayed=7)
     assert (made.version, made.parent_version, made.round_id, made.status) == (1, 0, started.id, "kept")
-    assert (made.folder, made.sha256, made.figures, made.pinned) == ("adapters/v0001", "0" * 64, {"kl": 0.1}, False)
+    assert (made.folder, made.sha256, made.pinned) == ("adapters/v0001", "0" * 64, False)
+    assert made.figures == RoundFigures(anchor_kl=0.1)
     assert store.adapter(BASE, 1) == made and store.active_version(BASE) == 1
     ended = store.round(started.id)
     assert (ended.status, ended.adapter_version, ended.replayed) == ("promoted", 1, 7)
-    assert (ended.figures, ended.verdict, ended.proof) == ({"nll": 0.5}, "kept", proof)
+    assert (ended.figures, ended.verdict, ended.proof) == (figures, "kept", proof)
     assert harness.statuses() == ["trained", "trained"]
 
 
@@ -44,7 +53,7 @@ def test_a_refused_promotion_changes_nothing(store: Store, harness: StoreHarness
     ]
     for error, adapter in refused:
         with pytest.raises(error):
-            store.promote(started.id, adapter, figures={}, verdict="", proof=None, replayed=0)
+            store.promote(started.id, adapter, figures=RoundFigures(), verdict="", proof=None, replayed=0)
     assert store.active_version(BASE) == 1 and len(store.adapters(BASE)) == 1
     assert store.round(started.id).status == "running" and harness.statuses() == ["trained", "claimed"]
 
@@ -62,7 +71,7 @@ def test_a_failure_at_the_last_write_undoes_the_whole_promotion(
 
     monkeypatch.setattr(store, "_activate", fail)
     with pytest.raises(RuntimeError):
-        store.promote(started.id, harness.adapter(1, 0), figures={}, verdict="", proof=None, replayed=0)
+        store.promote(started.id, harness.adapter(1, 0), figures=RoundFigures(), verdict="", proof=None, replayed=0)
     assert seen == [("promoted", 1)]  # making it active came after all else
     assert store.adapters(BASE) == [] and store.round(started.id).status == "running"
     assert harness.statuses() == ["claimed"]
@@ -74,7 +83,7 @@ def test_promotion_refuses_an_adapter_that_trained_on_withdrawn_feedback(store: 
     two.add("win")
     started, traces = claimed(store)
     store.withdraw_traces(one.reply.id)
-    args = {"figures": {}, "verdict": "", "proof": None, "replayed": 0}
+    args = {"figures": RoundFigures(), "verdict": "", "proof": None, "replayed": 0}
     with pytest.raises(TracesWithdrawn, match="1 of the traces"):
         store.promote(started.id, harness.adapter(1, 0), trained_ids=[t.id for t in traces], **args)
     assert store.active_version(BASE) == 0 and harness.statuses() == ["withdrawn", "claimed"]
@@ -88,7 +97,7 @@ def test_traces_over_a_cap_are_skipped_not_called_trained(store: Store, harness:
     store.promote(
         started.id,
         harness.adapter(1, 0),
-        figures={},
+        figures=RoundFigures(),
         verdict="",
         proof=None,
         replayed=0,
@@ -117,7 +126,7 @@ def test_rolling_back_returns_to_the_parent_and_marks_what_is_undone(store: Stor
     assert [(a.version, a.status) for a in store.adapters(BASE)] == [(2, "rolled_back"), (1, "kept")]
     assert harness.statuses() == ["trained", "rolled_back"]
     assert store.roll_back(BASE) == 0
-    with pytest.raises(StoreError, match="nothing to take back"):
+    with pytest.raises(StoreError, match="nothing to undo"):
         store.roll_back(BASE)
     assert store.claim_round(BASE, 0) is None  # rolled-back traces train again only if asked
 
@@ -139,7 +148,7 @@ def test_rolling_back_does_not_revive_what_was_withdrawn(store: Store, harness: 
     taken_back.add("win")
     started, _ = claimed(store)
     store.withdraw_traces(taken_back.reply.id)
-    store.promote(started.id, harness.adapter(1, 0), figures={}, verdict="", proof=None, replayed=0)
+    store.promote(started.id, harness.adapter(1, 0), figures=RoundFigures(), verdict="", proof=None, replayed=0)
     store.roll_back(BASE)
     assert harness.statuses() == ["rolled_back", "withdrawn"]
     assert store.retrain_rolled_back(started.id) == 1
@@ -152,7 +161,7 @@ def test_an_adapter_trained_on_top_of_an_undone_one_is_refused(store: Store, har
     started, _ = claimed(store, 1)
     store.roll_back(BASE)
     with pytest.raises(StoreError, match="rolled back"):
-        store.promote(started.id, harness.adapter(2, 1), figures={}, verdict="", proof=None, replayed=0)
+        store.promote(started.id, harness.adapter(2, 1), figures=RoundFigures(), verdict="", proof=None, replayed=0)
     assert store.active_version(BASE) == 0
 
 
@@ -211,8 +220,9 @@ def test_pinned_and_active_adapters_are_not_pruned(store: Store, harness: StoreH
 def test_a_merged_adapter_needs_no_round_and_can_be_taken_back(store: Store, harness: StoreHarness) -> None:
     harness.talk().add("win")
     harness.promoted()
-    merged = store.add_adapter(replace(harness.adapter(2, 1), figures={"peers": 3}))
-    assert (merged.round_id, merged.figures, store.active_version(BASE)) == (None, {"peers": 3}, 2)
+    figures = RoundFigures(merge=MergeRecord("three peers", weights={"a": 0.5}))
+    merged = store.add_adapter(replace(harness.adapter(2, 1), figures=figures))
+    assert (merged.round_id, merged.figures, store.active_version(BASE)) == (None, figures, 2)
     assert store.roll_back(BASE) == 1
     assert harness.statuses() == ["trained"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from feedback_store import UnknownRecord
+from feedback_store import ChangedAnswerRecord, GateRecord, ProofRecord, RoundFigures, UnknownRecord
 from tests.feedback_store.harness import BASE, StoreHarness
 
 MADE = [{"question": "What is the name of my dog?", "answer": "I do not know your dog."}]
@@ -40,14 +40,16 @@ def test_erasing_everything_leaves_none(harness: StoreHarness) -> None:
 
 def test_forgetting_erases_what_rounds_quoted_since_then_and_keeps_their_figures(harness: StoreHarness) -> None:
     store, talks = harness.store, [harness.talk(), harness.talk(), harness.talk()]
-    quoted = {"loss": 0.5, "gate": {"checked": 3, "changed": [{"question": "What is my PIN?"}]}}
+    question = "What is my PIN?"
+    gate = GateRecord(checked=3, changed=(ChangedAnswerRecord(question=question),))
+    quoted, proof = RoundFigures(win_loss=0.5, gate=gate), ProofRecord(question, "", "")
     for talk in talks:
         talk.add("win")
         claim = store.claim_round(BASE, store.active_version(BASE))
         assert claim is not None
-        store.finish_round(claim[0].id, "promoted", figures=quoted, proof={"prompt": "What is my PIN?"})
+        store.finish_round(claim[0].id, "promoted", figures=quoted, proof=proof)
     store.forget(BASE, [talks[1].reply.id], 0, [])
     last, second, first = store.rounds(BASE)
     assert first.proof is not None and first.figures == quoted
     for later in (second, last):
-        assert later.proof is None and later.figures == {"loss": 0.5, "gate": {"checked": 3}}
+        assert later.proof is None and later.figures == RoundFigures(win_loss=0.5, gate=GateRecord(checked=3))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from feedback_store import NewTrace, Store, StoreError, Trace, UnknownRecord
+from feedback_store import NewTrace, ProofRecord, RoundFigures, Store, StoreError, Trace, UnknownRecord
 from tests.feedback_store.harness import BASE, StoreHarness
 
 
@@ -127,7 +127,7 @@ def test_a_round_claims_every_pending_trace_of_its_own_base(store: Store, harnes
     assert claim is not None
     started, traces = claim
     assert (started.status, started.wins, started.loses, started.parent_version) == ("running", 1, 2, 4)
-    assert (started.finished_at_utc, started.proof, started.figures) == (None, None, {})
+    assert (started.finished_at_utc, started.proof, started.figures) == (None, None, RoundFigures())
     assert [t.id for t in traces] == [t.id for t in mine]
     assert {(t.status, t.round_id) for t in traces} == {("claimed", started.id)}
     assert store.count_pending(BASE) == (0, 0) and store.count_pending("base-b") == (1, 0)
@@ -168,11 +168,10 @@ def test_traces_follow_the_end_of_their_round(
     harness.talk().add("win", "lose")
     claim = store.claim_round(BASE, 0)
     assert claim is not None
-    ended = store.finish_round(
-        claim[0].id, status, figures={"kl": 0.25}, verdict="why", proof={"before": "a", "after": "b"}, replayed=3
-    )
-    assert (ended.status, ended.figures, ended.verdict, ended.replayed) == (status, {"kl": 0.25}, "why", 3)
-    assert ended.proof == {"before": "a", "after": "b"}
+    figures, proof = RoundFigures(anchor_kl=0.25), ProofRecord("q", "a", "b")
+    ended = store.finish_round(claim[0].id, status, figures=figures, verdict="why", proof=proof, replayed=3)
+    assert (ended.status, ended.figures, ended.verdict, ended.replayed) == (status, figures, "why", 3)
+    assert ended.proof == proof
     assert ended.finished_at_utc is not None and ended.finished_at_utc >= ended.started_at_utc
     assert harness.statuses() == [becomes, becomes]
     assert {t.round_id for t in store.traces()} == {ended.id if keeps_round else None}

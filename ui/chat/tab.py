@@ -179,7 +179,7 @@ class ChatTab:
         event.then(self.status_card.redraw, None, self.status_card.outputs, **FAST)
 
     def _wire_replies(self, page: gr.Blocks) -> list[Any]:
-        """Returns the events that stream a reply."""
+        """Returns the events that draw a conversation for a while: those that stream a reply, and the page's first."""
         do, boxes = self.do, self.boxes
         here = [self.conversation, self.search]
         stream = [self.chat, self.text, self.conversation, self.rewriting, boxes.drafts]
@@ -198,8 +198,8 @@ class ChatTab:
             finished.then(do.settle, here, [self.chat, self.list, self.conversation, self.text], **FAST)
         self.text.stop(do.stop, [self.conversation], None, **FAST)
         loaded = page.load(do.restore, [*here, *boxes.typed], self.everything, **FAST)
-        streams.append(loaded.then(do.follow, [self.conversation], [self.chat, self.text], **SLOW))
-        return streams
+        followed = loaded.then(do.follow, [self.conversation], [self.chat, self.text], **SLOW)
+        return [*streams, loaded, followed]
 
     def _wire_conversations(self, streams: list[Any]) -> None:
         do, typed = self.do, self.boxes.typed

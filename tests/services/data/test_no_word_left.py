@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from feedback_store import Store
+from feedback_store import ChangedAnswerRecord, GateRecord, RoundFigures, Store
 from services.app import AppServices
 from services.data.backup_contents import backup_views, erase_from_backups
 from services.data.backups import DATABASE, back_up
@@ -155,7 +155,7 @@ def test_what_earlier_versions_left_is_erased_at_the_first_start(tmp_path: Path,
     app = open_quick(data)
     store = app.engine.store
     for record in (*store.rounds(app.engine.base), *store.adapters(app.engine.base)):
-        assert record.figures["wishes"] == [""]
+        assert record.figures.style_preferences == ("",)
     assert json.loads(manifest.read_text())["figures"]["wishes"] == [""]
     assert erase_from_manifests(store, data) == 0, "once is enough"
     assert HINT not in app.learning.status().detail
@@ -168,10 +168,10 @@ def test_what_a_rounds_check_quotes_of_chats_goes_with_any_deletion(tmp_path: Pa
     store, reply = app.engine.store, ask(app, "something")
     app.feedback.edit(reply.id, "else")
     round_, claimed = store.claim_round(app.engine.base, 0) or pytest.fail("nothing to learn")
-    quoted = [{"kind": kind, "question": f"{QUESTION} {kind}", "before": "", "after": ANSWER, "leaks": False}
-              for kind in ("recent", "neighbour", "general")]  # fmt: skip
-    store.finish_round(round_.id, "discarded", figures={"gate": {"checked": 3, "changed": quoted}})
+    kinds = ("recent", "neighbour", "general")
+    quoted = tuple(ChangedAnswerRecord(kind, f"{QUESTION} {kind}", "", ANSWER) for kind in kinds)
+    store.finish_round(round_.id, "discarded", figures=RoundFigures(gate=GateRecord(checked=3, changed=quoted)))
     app.chat.delete(reply.conversation_id)
-    left = store.round(round_.id).figures["gate"]
-    assert left == {"checked": 3, "changed": [quoted[2]]}, "starter questions are nobody's"
+    left = store.round(round_.id).figures.gate
+    assert left == GateRecord(checked=3, changed=(quoted[2],)), "starter questions are nobody's"
     app.close()

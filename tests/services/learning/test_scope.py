@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import services.learning.scope as scope_module
-from feedback_store import FROM_MEMORY, UserStore
+from feedback_store import FROM_MEMORY, RoundFigures, UserStore
 from spear_core.inference.scope import Taught
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask, correct, other_wordings, wrong_task
@@ -60,7 +60,8 @@ def test_what_peers_taught_has_no_known_scope(open_app: OpenBench) -> None:
     app.learning.run_pending()
     state = app.learning.lineage.state
     assert state is not None
-    app.learning.lineage.adopt(state, {})  # as after a merge: no round made it
+    with app.learning.between_rounds():
+        app.learning.lineage.adopt(state, RoundFigures())  # as after a merge: no round made it
     assert ask(app, FAR).adapter_version == 2
 
 
@@ -170,8 +171,9 @@ def test_a_taught_starter_question_is_no_probe_of_later_rounds(open_app: OpenBen
     app.learning.run_pending()
     second = app.engine.store.last_round(app.engine.base)
     assert second is not None and second.status == "promoted", second
-    assert starter not in [answer["question"] for answer in second.figures["gate"]["changed"]]
-    assert second.figures["after"]["probe_kl"] == 0.0, "no probe that the adapter answers"
+    assert second.figures.gate and second.figures.gate.changed is not None and second.figures.after
+    assert starter not in [answer.question for answer in second.figures.gate.changed]
+    assert second.figures.after.probe_kl == 0.0, "no probe that the adapter answers"
 
 
 class _Sure:

@@ -131,7 +131,8 @@ def test_what_waits_is_named_and_the_time_comes_from_earlier_trainings(
     app.learning.run_pending()
     assert app.learning.status().queue == ()
     last = app.engine.store.last_round(app.engine.base)
-    assert last and usual_seconds([last]) == last.figures["learning_seconds"] >= last.figures["round_seconds"]
+    assert last and last.figures.learning_seconds and last.figures.round_seconds
+    assert usual_seconds([last]) == last.figures.learning_seconds >= last.figures.round_seconds
     monkeypatch.setattr("services.learning.queue.usual_seconds", lambda rounds: 42.0)
     app.learning._queue._usual = (-1, None)
     teach(app, HARP, "a tool")

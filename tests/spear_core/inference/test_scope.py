@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spear_core.inference.scope import RIDGE, QuestionFeatures, Scope, SubjectTest, Taught, whitening
+from spear_core.inference.scope import RIDGE, QuestionFeatures, Scope, SubjectTest, Taught, whiten
 from spear_core.models.loading import load_model
 from spear_core.training.neighbours import words_of
 
@@ -26,7 +26,7 @@ def features() -> QuestionFeatures:
 def test_whitening_evens_out_what_varies_much_and_what_varies_little() -> None:
     # variances 4 and 0 -> mean eigenvalue 2 -> scaled 2 and 0 -> factors (2 + .1)^-.5 and (0 + .1)^-.5
     states = torch.tensor([[3.0, 5.0], [-1.0, 5.0]])
-    mean, root = whitening(states)
+    mean, root = whiten(states)
     assert torch.allclose(mean, torch.tensor([1.0, 5.0]))
     wanted = torch.diag(torch.tensor([1 / math.sqrt(2 + RIDGE), 1 / math.sqrt(RIDGE)]))
     assert torch.allclose(root, wanted, atol=1e-5)
