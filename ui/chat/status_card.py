@@ -174,7 +174,8 @@ def _history(adapters: list[AdapterView]) -> str:
 
 def card_html(status: LearningStatus, adapters: list[AdapterView]) -> str:
     """The whole card as HTML; every word that came from a person or a model is escaped."""
-    took = f" It took {duration(status.seconds)}." if status.proof and status.seconds is not None else ""
+    is_about_the_proof = status.phase == "live" and status.proof is not None
+    took = f" It took {duration(status.seconds)}." if is_about_the_proof and status.seconds is not None else ""
     return (
         f'<section class="card phase-{escape(status.phase)}" aria-live="polite" data-phase="{escape(status.phase)}" '
         f'data-version="{status.adapter_version}">'

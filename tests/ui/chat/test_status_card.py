@@ -61,6 +61,8 @@ def test_a_live_adapter_has_passed_every_stage_and_shows_its_proof() -> None:
     assert [state for state, _ in stages(card)] == ["done"] * 4
     assert "Live v12" in card and "It took a few seconds." in card
     assert "the base model" in card and "a bird" in card and "a tool" in card
+    waiting = card_html(LearningStatus("waiting", "Waiting.", "", adapter_version=12, seconds=6.4, proof=PROOF), [])
+    assert "It took" not in waiting, "that was the training before"
 
 
 def test_a_discarded_round_stops_before_live_and_says_why() -> None:
