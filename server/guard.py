@@ -9,9 +9,10 @@ import asyncio
 import logging
 import re
 import time
+from contextlib import suppress
 
 from starlette.datastructures import Headers
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,6 +53,10 @@ class ServerGuard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        with suppress(ClientDisconnect):  # who left in the middle of a request gets no answer
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if path.startswith(SIGNED_PREFIX):
             await self.app(scope, receive, send)

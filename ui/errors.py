@@ -29,6 +29,7 @@ def show_errors(handler: Callable[P, Any]) -> Callable[P, Any]:
     What the page sends must be of the types that the handler's annotations say; pydantic checks them.
     """
     checked = validate_call(config=_AS_ANNOTATED)(handler)
+    nothing = None if inspect.signature(handler).return_annotation in (None, "None") else gr.skip()
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
@@ -47,7 +48,7 @@ def show_errors(handler: Callable[P, Any]) -> Callable[P, Any]:
             return _called(checked, handler, *args, **kwargs)
         except USER_ERRORS as error:
             gr.Warning(_as_html(error))
-            return gr.skip()
+            return nothing
 
     return call
 

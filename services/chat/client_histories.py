@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from feedback_store import Message, UnknownRecord
@@ -46,17 +47,13 @@ def read_history(said: Sequence[Said]) -> History:
     Raises SpearError unless the last message is the user's.
     """
     system = "\n\n".join(s.text.strip() for s in said if s.role == "system" and s.text.strip())
-    merged: list[Said] = []
-    for s in said:
-        if s.role == "system" or not s.text.strip():
-            continue
-        if merged and merged[-1].role == s.role:
-            merged[-1] = Said(s.role, f"{merged[-1].text}\n\n{s.text.strip()}")
-        elif merged or s.role == "user":
-            merged.append(Said(s.role, s.text.strip()))
-    if not merged or merged[-1].role != "user":
+    turns = [s for s in said if s.role != "system" and s.text.strip()]
+    merged = [(role, [s.text.strip() for s in alike]) for role, alike in groupby(turns, lambda s: s.role)]
+    if merged and merged[0][0] != "user":
+        del merged[0]
+    if not merged or merged[-1][0] != "user":
         raise SpearError("The last message must be the user's, and not empty.")
-    texts = [s.text for s in merged]
+    texts = ["\n\n".join(parts) for _, parts in merged]
     return History(system, tuple(zip(texts[:-1:2], texts[1::2], strict=True)), texts[-1])
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from feedback_store.records import SOURCES, Role, Source
@@ -21,6 +22,7 @@ from spear_core.errors import SpearError
 from spear_core.training.judge import normalised
 
 Row = dict[str, Any]
+MAX_TURNS = 200  # of an answer of several turns: each later one is an example with all turns before it
 ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
@@ -132,14 +134,11 @@ def _messages(said: Any, name: str) -> list[Said]:
     """Neighbours of the assistant's become one message; other roles are handled by the history."""
     if not isinstance(said, Sequence) or isinstance(said, str | bytes):
         raise RowRefused(f"{name} must be a text or a list of messages")
+    if not all(isinstance(message, dict) for message in said):
+        raise RowRefused(f"{name} must be a text or a list of messages with role and content")
     messages: list[Said] = []
-    for message in said:
-        if not isinstance(message, dict):
-            raise RowRefused(f"{name} must be a text or a list of messages with role and content")
-        now = Said(_role(message), _text(message))
-        if messages and messages[-1].role == now.role == "assistant":
-            now = Said("assistant", f"{messages.pop().text}\n\n{now.text}")
-        messages.append(now)
+    for role, alike in groupby([Said(_role(message), _text(message)) for message in said], lambda s: s.role):
+        messages += [Said(role, "\n\n".join(s.text for s in alike))] if role == "assistant" else alike
     return messages
 
 
@@ -192,6 +191,8 @@ def _check_turns(said: Sequence[Said], name: str) -> None:
     """Answers that the page would take, with questions between them. Raises RowRefused."""
     if said[-1].role != "assistant":
         raise RowRefused(f"{name} must end with an answer of the assistant")
+    if len(said) > MAX_TURNS:
+        raise RowRefused(f"{name} has {len(said)} messages; {MAX_TURNS} are allowed")
     for message in said:
         if message.role == "system":
             raise RowRefused(f"a system message belongs into the prompt, not into {name}")

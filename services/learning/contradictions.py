@@ -11,11 +11,12 @@ from feedback_store.records import TraceStatus
 from services.engine import Engine
 from services.views import ContradictionView
 from spear_core.models.thoughts import answer_of
-from spear_core.training.neighbours import question_key, telling_words
+from spear_core.training.neighbours import STOP_WORDS, question_key, words_of
 from spear_core.training.traces import Messages
 
 LOOKED_AT = 2000  # the newest confirmed answers
 NEW = 20  # of them that are compared with all earlier ones
+MOST_CHARACTERS = 2000  # of a question; a longer text is a task. Of a longer answer the beginning is compared
 STANDING: tuple[TraceStatus, ...] = ("pending", "claimed", "trained")
 
 
@@ -60,26 +61,46 @@ def contradictions(wins: Sequence[Trace]) -> list[ContradictionView]:
     """
     found = []
     said = [(trace, _key(trace.prompt)) for trace in wins if trace.source != "judged" and trace.subject_id]
+    words = _Words()
     for place in range(len(said) - 1, max(-1, len(said) - 1 - NEW), -1):
         newer, key = said[place]
-        earlier = next((t for t, k in reversed(said[:place]) if k == key and k and _differ(t, newer)), None)
+        earlier = next((t for t, k in reversed(said[:place]) if k == key and k and _differ(t, newer, words)), None)
         if earlier is not None:
             found.append(_view(earlier, newer))
     return found
 
 
+class _Words:
+    """What answers tell beyond their questions; each text is read once, however often it is compared."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, frozenset[str]] = {}
+
+    def telling(self, trace: Trace, *questions: str) -> frozenset[str]:
+        answer = self._of(answer_of(trace.completion)) - STOP_WORDS
+        known = [self._of(question) for question in questions]
+        return answer.difference(*known) or answer - known[0]
+
+    def _of(self, text: str) -> frozenset[str]:
+        text = text[:MOST_CHARACTERS]
+        if text not in self._words:
+            self._words[text] = frozenset(words_of(text))
+        return self._words[text]
+
+
 def _key(prompt: Messages) -> str:
-    """A key that is equal for prompts asking the same in similar words; empty for a question without content words."""
-    key = question_key(prompt[-1]["content"])
+    """A key that is equal for prompts asking the same in similar words; empty for a long text, or one without content words."""
+    question = prompt[-1]["content"]
+    key = question_key(question) if len(question) <= MOST_CHARACTERS else ""
     return json.dumps([list(prompt[:-1]), key]) if key else ""
 
 
-def _differ(earlier: Trace, newer: Trace) -> bool:
+def _differ(earlier: Trace, newer: Trace, words: _Words) -> bool:
     """Whether the answers differ in content. An answer that only adds to the other does not contradict it."""
     if earlier.subject_id == newer.subject_id:
         return False  # newer feedback on the same reply replaces the older one
     questions = (newer.prompt[-1]["content"], earlier.prompt[-1]["content"])
-    was, now = (telling_words(answer_of(t.completion), *questions) for t in (earlier, newer))
+    was, now = (words.telling(trace, *questions) for trace in (earlier, newer))
     return bool(was) and bool(now) and not (was <= now or now <= was)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-_ADDRESS = re.compile(r"[a-z]+://\S*[^\s.,:;]", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?<![a-z])[a-z]+://\S*[^\s.,:;]", re.IGNORECASE)
 
 
 HIDDEN = "owners see its address"

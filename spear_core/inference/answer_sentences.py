@@ -134,5 +134,8 @@ def from_question(question: str, answer: str) -> list[str]:
 def last_question(text: str) -> str:
     """The last sentence that ends in a question mark; the whole text where there is none."""
     line = " ".join(text.split())
-    asked = re.findall(r"[^.?!]*\?", line)
-    return asked[-1].strip() if asked else line
+    end = line.rfind("?")
+    if end < 0:
+        return line
+    begin = max(line.rfind(mark, 0, end) for mark in ".?!") + 1
+    return line[begin : end + 1].strip()

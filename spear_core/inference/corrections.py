@@ -49,9 +49,10 @@ class FollowUp:
 def cue(follow_up: FollowUp) -> Sign:
     """The sign by the words alone."""
     message = " ".join(follow_up.message.split())
-    words = [known_word(w) for w in plain_words(message)]
-    if not words or len(words) > MOST_WORDS or message.endswith("?") or follow_up.reply.rstrip().endswith("?"):
+    typed = plain_words(message)
+    if not typed or len(typed) > MOST_WORDS or message.endswith("?") or follow_up.reply.rstrip().endswith("?"):
         return Sign.NONE
+    words = [known_word(word) for word in typed]
     explicit = words_of.begins_with(words, words_of.EXPLICIT_OBJECTIONS)
     if (words_of.begins_with(words, words_of.NOT_A_CORRECTION) and not explicit) or "?" in message:
         return Sign.NONE

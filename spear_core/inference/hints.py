@@ -249,5 +249,5 @@ def _cut(text: str, tokens: Sequence[_Token], first: int, last: int) -> str:
     piece = text[start:end].strip()
     if first:  # what closed the opening: "no, ", "answer: ", "it is - "
         piece = re.sub(r"^[\s,;:!?…)\]–—-]*(?:\.+\s)?[\s,;:!?–—-]*", "", piece)
-    piece = re.sub(r"[\s,;:!?…–—-]+$", "", piece)
+    piece = piece.rstrip(" ,;:!?…–—-")
     return piece.removesuffix(".") if piece.count(".") == 1 and not piece[:-1].endswith(("Jr", "St")) else piece

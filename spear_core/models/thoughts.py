@@ -6,21 +6,41 @@ reply: what stands later is part of the answer.
 
 from __future__ import annotations
 
-import re
+from typing import NamedTuple
 
 OPEN, CLOSE = "<think>", "</think>"
 NO_THOUGHT = f"{OPEN}\n\n{CLOSE}\n\n"  # as Qwen3's template writes it where thinking is switched off
-_CLOSED = re.compile(rf"\s*{OPEN}(\s*)(.*?)(\s*){CLOSE}(\s*)(.*)", re.DOTALL)
-_UNFINISHED = re.compile(rf"\s*{OPEN}(\s*)(.*)", re.DOTALL)
+
+
+class _Parts(NamedTuple):
+    """A reply that begins with a thought, in order. `closed`: whether the thought has ended."""
+
+    before: str  # space after the opening tag
+    thought: str
+    between: str  # space before the closing tag
+    after: str  # and after it
+    answer: str
+    closed: bool
+
+
+def _parts(text: str) -> _Parts | None:
+    """None for a reply that does not begin with a thought. One look at every character, whatever the text is."""
+    begun = text.lstrip()
+    if not begun.startswith(OPEN):
+        return None
+    inside, tag, rest = begun[len(OPEN) :].partition(CLOSE)
+    words = inside.lstrip()
+    before = inside[: len(inside) - len(words)]
+    if not tag:
+        return _Parts(before, words, "", "", "", closed=False)
+    thought, answer = words.rstrip(), rest.lstrip()
+    return _Parts(before, thought, words[len(thought) :], rest[: len(rest) - len(answer)], answer, closed=True)
 
 
 def split_thought(text: str) -> tuple[str, str]:
     """Thought and answer, without surrounding space. A thought that is not finished has an empty answer."""
-    if found := _CLOSED.fullmatch(text):
-        return found[2].strip(), found[5].strip()
-    if found := _UNFINISHED.fullmatch(text):
-        return found[2].strip(), ""
-    return "", text
+    parts = _parts(text)
+    return (parts.thought.strip(), parts.answer.strip()) if parts else ("", text)
 
 
 def answer_of(text: str) -> str:
@@ -35,13 +55,15 @@ def is_thinking(text: str) -> bool:
 
 def pieces(text: str) -> list[tuple[bool, str]]:
     """The reply in order, as (is it words?, text): tags with the space around them, and the words between them."""
-    if found := _CLOSED.fullmatch(text):
-        before, thought, between, after, answer = found.groups()
-        head = [(False, OPEN + before), (True, thought), (False, between + CLOSE + after)]
-        return [*(head if thought else [(False, OPEN + before + between + CLOSE + after)]), (True, answer)]
-    if found := _UNFINISHED.fullmatch(text):
-        return [(False, OPEN + found[1]), (True, found[2])]
-    return [(True, text)]
+    parts = _parts(text)
+    if parts is None:
+        return [(True, text)]
+    if not parts.closed:
+        return [(False, OPEN + parts.before), (True, parts.thought)]
+    end = parts.between + CLOSE + parts.after
+    if not parts.thought:
+        return [(False, OPEN + parts.before + end), (True, parts.answer)]
+    return [(False, OPEN + parts.before), (True, parts.thought), (False, end), (True, parts.answer)]
 
 
 def without_empty_thought(text: str) -> str:

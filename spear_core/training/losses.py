@@ -13,6 +13,8 @@ from torch import Tensor
 
 # p is kept this far below 1 so that -log(1 - p) and its gradient stay finite.
 MAX_PROBABILITY = 1.0 - 1e-6
+# The longest common runs of two answers take time in the product of their lengths; beyond it only ends are compared.
+MOST_COMPARED = 512 * 512
 
 
 def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
@@ -65,11 +67,22 @@ def tail_mask(
 
 
 def distinguishing_mask(lose: Sequence[int], win: Sequence[int], end_ids: Collection[int]) -> list[bool]:
-    """The losing tokens that its win does not share, by the longest common runs of both.
+    """The losing tokens that its win does not share, by the longest common runs of both; of two long answers, the
+    tokens between their common beginning and their common end.
 
     Never EOS. What both answers say is not what was wrong with the loser.
     """
     shared = [False] * len(lose)
+    if len(lose) * len(win) > MOST_COMPARED:
+        begin = _alike(lose, win)
+        end = _alike(lose[begin:][::-1], win[begin:][::-1])
+        shared[:begin], shared[len(lose) - end :] = [True] * begin, [True] * end
+        return [not same and token not in end_ids for same, token in zip(shared, lose, strict=True)]
     for block in difflib.SequenceMatcher(a=list(lose), b=list(win), autojunk=False).get_matching_blocks():
         shared[block.a : block.a + block.size] = [True] * block.size
     return [not same and token not in end_ids for same, token in zip(shared, lose, strict=True)]
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """With how many equal tokens both begin."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

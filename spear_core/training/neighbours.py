@@ -69,7 +69,7 @@ class Neighbours:
 
 def words_of(text: str) -> list[str]:
     """Its words in lower case, without punctuation and possessive endings."""
-    return [re.sub(r"['’]s$", "", word.lower()) for word in _WORD.findall(text)]
+    return [word.lower().removesuffix("'s").removesuffix("’s") for word in _WORD.findall(text)]
 
 
 def content_words(text: str) -> list[str]:
@@ -88,11 +88,9 @@ def telling_words(answer: str, *others: str) -> frozenset[str]:
 
     Where that leaves none: its content words that are not in the first other text, the question.
     """
-    own = [w for w in words_of(answer) if w not in STOP_WORDS]
-    known = {w for text in others for w in words_of(text)}
-    return frozenset(w for w in own if w not in known) or frozenset(
-        w for w in own if not others or w not in words_of(others[0])
-    )
+    own = frozenset(words_of(answer)) - STOP_WORDS
+    known = [frozenset(words_of(text)) for text in others]
+    return own.difference(*known) or own.difference(*known[:1])
 
 
 def gives(reply: str, telling: frozenset[str]) -> bool:

@@ -22,11 +22,21 @@ def warnings_shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("error", [SpearError, StoreError])
 def test_an_expected_error_is_shown_and_changes_nothing(error: type[Exception], warnings_shown: list[str]) -> None:
     @edge.show_errors
-    def handler() -> None:
+    def handler() -> str:
         raise error("The disk is full.")
 
     assert handler() == gr.skip()
     assert warnings_shown == ["The disk is full."]
+
+
+def test_a_handler_that_returns_nothing_returns_nothing_after_an_error_either(warnings_shown: list[str]) -> None:
+    """Gradio writes a warning into the log for a value where an event has no output."""
+
+    @edge.show_errors
+    def handler() -> None:
+        raise SpearError("The disk is full.")
+
+    assert handler() is None and warnings_shown == ["The disk is full."]
 
 
 def test_a_stream_that_fails_midway_keeps_what_it_sent(warnings_shown: list[str]) -> None:

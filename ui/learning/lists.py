@@ -12,6 +12,7 @@ from html import escape
 from services.views import AdapterView, LearnedView
 
 PAGE_LENGTH = 50  # entries shown at first, and added by each "Show more"
+MAX_FILTER_CHARACTERS = 1000  # of the words that entries are filtered by
 SOURCES = {
     "liked": "Liked reply",
     "confirmed": "Confirmed revision",
@@ -121,13 +122,13 @@ def others_html(entries: Sequence[LearnedView], count: int = PAGE_LENGTH, going:
 
 def matching(entries: Sequence[LearnedView], words: str = "", status: str = "", source: str = "") -> list[LearnedView]:
     """The entries that say these words and have this status and source; an empty one fits all."""
-    wanted = words.casefold().split()
-    return [
-        e
-        for e in entries
-        if status in ("", e.status) and source in ("", e.source)
-        if all(word in f"{e.question} {e.right} {e.wrong}".casefold() for word in wanted)
-    ]
+    wanted = set(words[:MAX_FILTER_CHARACTERS].casefold().split())
+
+    def says(entry: LearnedView) -> bool:
+        said = f"{entry.question} {entry.right} {entry.wrong}".casefold() if wanted else ""
+        return all(word in said for word in wanted)
+
+    return [e for e in entries if status in ("", e.status) and source in ("", e.source) and says(e)]
 
 
 def learned_html(

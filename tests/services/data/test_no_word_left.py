@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zipfile
 from contextlib import closing
 from pathlib import Path
 
@@ -59,6 +60,10 @@ def test_nothing_is_left_of_what_was_forgotten_and_deleted(tmp_path: Path, monke
     manifests = list(data.rglob(MANIFEST))
     assert len(manifests) == 2 and not any(word in m.read_text() for m in manifests for word in WORDS)
     assert any(json.loads(m.read_text())["figures"]["wishes"] for m in manifests), "that one stands is known still"
+    for version in (1, 2):
+        with zipfile.ZipFile(app.adapter_files.download(version, tmp_path)) as packed:
+            contents = b"".join(packed.read(name) for name in packed.namelist())
+        assert contents and not any(word.encode() in contents for word in WORDS), "an owner downloads no guest's hint"
 
     app.learning.forget(replies)
     assert not list((data / "federation" / "outbox").rglob("*.safetensors"))
