@@ -90,6 +90,7 @@ class RoundFigures:
     neighbour_kl: float | None = None
     seconds: float | None = None  # of the last training
     round_seconds: float | None = None  # of the round with its checks
+    learning_seconds: float | None = None  # of the round and of what is made for it beforehand
     seconds_to_live: float | None = None  # from the newest feedback in it to the new version
     peak_bytes: int | None = None  # of the process
     before: MeasureSummary | None = None

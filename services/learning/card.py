@@ -67,9 +67,9 @@ def resting(
         now = f"v{version} answers" if version else "The base model answers"
         return "undone", f"Undone: v{undone} is no longer used.", f"{now} now. Restore v{undone} to use it again."
     if last and last.status == "promoted" and version == last.adapter_version:
-        return "live", f"Learned: adapter v{version} is live.", f"{last.verdict} {adopted}".strip()
+        return "live", f"Learned: v{version} answers now.", f"{last.verdict} {adopted}".strip()
     if version:
-        return "live", f"Adapter v{version} is live.", "Correct a reply to teach it more."
+        return "live", f"v{version} answers now.", "Correct a reply to teach it more."
     return (
         "idle",
         "Nothing learned yet.",
@@ -87,7 +87,7 @@ def counted(claimed: Sequence[Trace], replayed: int) -> str:
     """A sentence on what a round trains on."""
     wins = sum(t.side == "win" for t in claimed)
     said = f"{_number(wins, 'confirmed answer')}, {len(claimed) - wins} rejected"
-    return f"{said}, {replayed} earlier to keep in mind." if replayed else f"{said}."
+    return f"{said}, {replayed} earlier repeated." if replayed else f"{said}."
 
 
 def proof_record(result: RoundResult, taught: Sequence[Trace]) -> ProofRecord | None:

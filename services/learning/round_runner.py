@@ -100,7 +100,7 @@ class RoundRunner:
             StoreError, OSError: the result could not be stored.
         """
         self.lineage.lock.require()
-        engine, base = self._engine, self._engine.base
+        engine, base, began = self._engine, self._engine.base, time.monotonic()
         taught = self._encodable(labels.latest_word(claimed))
         if not any(t.side == "win" for t in taught):
             self._store.finish_round(
@@ -140,7 +140,11 @@ class RoundRunner:
         if not {t.id for t in trained} <= standing:
             raise TracesWithdrawn("a vote was withdrawn during training")
         said_in = tuple(self.held.said_in(style_preferences))
-        figures = dataclasses.replace(round_figures(result), style_preferences=said_in)
+        # neighbours and anchors are made before the round
+        learning_seconds = round(time.monotonic() - began, 2)
+        figures = dataclasses.replace(
+            round_figures(result), style_preferences=said_in, learning_seconds=learning_seconds
+        )
         if not result.verdict.passed or result.state is None:
             self._store.finish_round(
                 round_.id,

@@ -112,6 +112,7 @@ class LearningService:
         if not self.paused:
             rounds_waiting = math.ceil(wins / MOST_TRACES) + len(self._forgetting.waiting())
             common["seconds_left"] = self._queue.seconds_left(last, rounds_waiting)
+            common["is_first_estimate"] = not self._queue.knows(last)
         if live:
             common["progress"] = self._queue.progress(last, live.step, live.max_steps)
             return LearningStatus(**dataclasses.asdict(live), **common)
@@ -349,7 +350,7 @@ class LearningService:
         with self.between_rounds():
             verdict, measured = self._runner.judge(state)
             if not verdict.passed:
-                raise SpearError(f"The adapter was not taken over. {verdict_words(verdict)}")
+                raise SpearError(f"The adapter was not imported. {verdict_words(verdict)}")
             return self.lineage.adopt(state, RoundFigures(source=source, after=measure_summary(measured)))
 
     @contextmanager
