@@ -49,6 +49,10 @@ function change({rows, busy, state, after}) {
 }
 
 function draw() {
+    if (props.value?.invitation) {  // alone: the rows stay as they are
+        empty.innerHTML = props.value.invitation;
+        return;
+    }
     if (props.value?.after) return change(props.value);
     const {rows = [], busy = false, of = '', state = ''} = props.value || {};
     const stay = isFollowing || of !== shownConversation || rows.length > log.children.length;

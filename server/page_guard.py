@@ -33,7 +33,7 @@ UPLOAD = "upload"
 REST = frozenset({"upload_progress", "startup-events", "theme.css", "info", "app_id", "login_check"})
 OWNER_OF = "~"  # no id of a user has it
 MAX_SESSION_CHARACTERS = 100
-UNREADABLE = "The page sent something that cannot be read; load it again."
+UNREADABLE = "The page sent something that cannot be read; reload the page."
 NO_SESSION = (
     'data: {"msg":"unexpected_error","message":"This session has ended.","success":false,"session_not_found":true}\n\n'
 )

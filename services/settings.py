@@ -53,7 +53,10 @@ class Settings:
         "language model of many layers), `paper` (as published); `auto` takes what the model's folder names, "
         "else `general` from 12 layers on and `live` below",
     ] = AUTO
-    device: Annotated[str, "`cpu`, `cuda` or `mps`"] = "cpu"
+    device: Annotated[
+        str,
+        "`cpu`, `cuda`, `mps`, or `auto`: a GPU where the whole model fits into its free memory, else the CPU",
+    ] = "cpu"
     threads: Annotated[int, "CPU threads; 0 for automatic"] = 0
     seed: Annotated[int, "seed of training"] = 1
     system_prompt: Annotated[

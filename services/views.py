@@ -133,6 +133,7 @@ class LearningStatus:
     contradiction: ContradictionView | None = None  # two corrections of which the person should choose one
     queue: tuple[QueuedCorrection, ...] = ()  # what is being learned and what waits, in this order
     seconds_left: float | None = None  # until the queue is learned, by what trainings took on this machine
+    is_first_estimate: bool = False  # no training has ended here yet: `seconds_left` is by the machine's speed
     progress: float | None = None  # share of the round under way that is over
     undone: int = 0  # the newest version, where it was taken back and may be restored
 
@@ -247,6 +248,7 @@ class KnownModel:
     versions: int  # adapters it has
     active: int  # the version that answers, 0: the base model
     is_current: bool
+    is_built_in: bool = False  # it comes with the app
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from spear_core.errors import SpearError
 
 P = ParamSpec("P")
 USER_ERRORS = (SpearError, StoreError)
-UNREADABLE = "The page sent something that cannot be read; load it again."
+UNREADABLE = "The page sent something that cannot be read; reload the page."
 _AS_ANNOTATED = ConfigDict(strict=True, arbitrary_types_allowed=True)  # a number in quotes is no number
 
 

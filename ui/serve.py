@@ -56,7 +56,7 @@ CROSS_ORIGIN = b"access-control-allow-"
 NO_STORE = (b"cache-control", b"no-store")  # for all that may hold words of somebody
 WITHOUT_WORDS = ("/assets/", "/static/", "/svelte/", "/favicon.ico", "/theme.css", "/gradio_api/theme.css")
 MAX_UPLOAD = "256mb"  # a zipped adapter
-STOPPING = "Stopping; what was said is kept."
+STOPPING = "Stopping; conversations are saved."
 SHUTDOWN_SECONDS = 1  # open event streams are cut after this
 
 

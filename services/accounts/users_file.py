@@ -74,9 +74,9 @@ class Account:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ConfigError(f"{self.name!r} is no user name; it has up to 64 letters, digits or any of . _ @ -")
+            raise ConfigError(f"{self.name!r} is not a user name; it has up to 64 letters, digits or any of . _ @ -")
         if self.role not in ROLES:
-            raise ConfigError(f"{self.role!r} is no role; there are: {', '.join(ROLES)}")
+            raise ConfigError(f"{self.role!r} is not a role; there are: {', '.join(ROLES)}")
 
     @property
     def user(self) -> User:

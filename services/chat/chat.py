@@ -10,13 +10,14 @@ from typing import Any
 
 from feedback_store import Conversation, Message, StoreError
 from services.chat.conversation_tree import (
-    attempts,
     open_corrections,
     own_system_prompt,
     prompt_up_to,
+    refused_replies,
     root_id,
     shown_path,
     siblings,
+    subject_id,
     system_prompt,
 )
 from services.chat.corrections import possible_correction
@@ -28,7 +29,7 @@ from services.engine import Engine
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish
-from spear_core.models.thoughts import answer_of, split_thought
+from spear_core.models.thoughts import split_thought
 from spear_core.training.traces import Messages
 
 TITLE_CHARACTERS = 48
@@ -113,9 +114,9 @@ class ChatService:
         versions = siblings(messages)
         disliked = {message_id for message_id, vote in votes.items() if vote < 0}
         refused = self._store.refused_corrections(conversation_id)
-        unsettled = open_corrections(messages, disliked, self._engine.config.num_revisions)
         path = shown_path(messages, self._store.leaf(conversation_id))
         shown, last_shown = {m.id for m in path}, path[-1].id if path else ""
+        unsettled = open_corrections(messages, shown, disliked, self._engine.config.num_revisions)
         return [
             _message_view(
                 m,
@@ -246,7 +247,8 @@ class ChatService:
             raise SpearError("Only the last reply of a conversation can be continued.")
         prompt, sampling = prompt_up_to(messages, first.parent_id), self.sampling(message.conversation_id)
         if message.kind == "revision":
-            tried = attempts([m for m in messages if m.position <= message.position], first.id)
+            earlier = [m for m in messages if m.position < message.position]
+            tried = refused_replies(earlier, path, first, message.hint or "")
             prompt, sampling = Revision(prompt, tried, self._engine.loaded.settings).request, Sampling()
         self._store.update_message(message.id, complete=False)
         heard = partial(self._feedback.continued, message.id)
@@ -255,7 +257,8 @@ class ChatService:
     def revise(self, message_id: str, hint: str) -> Iterator[MessageView]:
         """Store a thumbs-down with its hint, which may be empty, and stream a revision as a new message.
 
-        Yields as `reply`. Raises SpearError when no further revision is allowed, UnknownRecord for an unknown message.
+        A complaint about the reply to a correction made by talking is one about the reply that was corrected. Yields as
+        `reply`. Raises SpearError when no further revision is allowed, UnknownRecord for an unknown message.
         """
         complained = self._store.message(message_id)
         if complained.role != "assistant" or complained.kind == "edit":
@@ -265,7 +268,7 @@ class ChatService:
         yield from self._read(writing)
 
     def _revise(self, complained: Message, hint: str) -> Writing:
-        first = self._store.message(root_id(complained))
+        first = self._store.message(subject_id(complained))
         tried = [m for m in self._store.revisions_of(first.id) if m.kind == "revision"]
         if len(tried) >= self._engine.config.num_revisions:
             raise SpearError(
@@ -277,8 +280,7 @@ class ChatService:
         messages = self._store.messages(first.conversation_id)
         assert first.parent_id is not None  # a first reply always answers a question
         prompt = prompt_up_to(messages, first.parent_id)
-        last = tried[-1] if tried else first
-        history = [*attempts(messages, first.id), (answer_of(last.text), hint)]
+        history = refused_replies(messages, shown_path(messages, root_id(complained)), first, hint)
         revision = self._store.add_message(
             first.conversation_id,
             "assistant",

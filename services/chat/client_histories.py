@@ -108,7 +108,7 @@ def reply_at_the_end(app: UserSession, said: Sequence[Said]) -> str:
             is_it = message.role == "assistant" and message.complete and reply in _ways(message.text)
             if is_it and _follows(message, history, by_id):
                 return message.id
-    raise UnknownRecord(f"None of your {NEWEST_LOOKED_AT} newest conversations goes like these messages.")
+    raise UnknownRecord(f"None of your {NEWEST_LOOKED_AT} newest conversations matches these messages.")
 
 
 def _follows(reply: Message, history: History, by_id: Mapping[str, Message]) -> bool:

@@ -17,6 +17,11 @@ def root_id(message: Message) -> str:
     return message.revises_id or message.id
 
 
+def subject_id(message: Message) -> str:
+    """The first reply that a word on a message is about; of a correction made by talking, the reply that it corrects."""
+    return message.corrects_id or root_id(message)
+
+
 def _nodes(messages: Sequence[Message]) -> list[Message]:
     return [m for m in messages if m.role != "system" and m.kind == "message"]
 
@@ -101,21 +106,45 @@ def attempts(messages: Sequence[Message], first_reply_id: str) -> list[tuple[str
     return [(answer_of(now.text), after.hint or "") for now, after in zip(chain, chain[1:], strict=False)]
 
 
-def open_corrections(messages: Sequence[Message], disliked: Collection[str], most_tries: int) -> dict[str, bool]:
-    """The last revision (or first reply) of each disliked reply without a right answer -> whether another revision is allowed.
+def refused_replies(
+    messages: Sequence[Message], path: Sequence[Message], first: Message, said: str
+) -> list[tuple[str, str]]:
+    """Each refused answer to the question of `first` with what the person said about it, oldest first.
+
+    Those are the first reply, its revisions, and the replies on `path` to corrections made by talking. `said` is about the
+    last of them.
+    """
+    by_id = {m.id: m for m in messages}
+    shown = {m.id for m in path}
+    later = [m for m in messages if m.kind == "revision" and m.revises_id == first.id]
+    later += [m for m in messages if m.corrects_id == first.id and m.id in shown]
+    later.sort(key=lambda m: m.position)
+    words = [by_id[m.parent_id].text if m.corrects_id and m.parent_id else m.hint or "" for m in later]
+    return [(answer_of(m.text), word) for m, word in zip([first, *later], [*words, said], strict=True)]
+
+
+def open_corrections(
+    messages: Sequence[Message], shown: Collection[str], disliked: Collection[str], most_tries: int
+) -> dict[str, bool]:
+    """The last try (or first reply) of each disliked reply without a right answer -> whether another revision is allowed.
+
+    A reply to a correction made by talking is a try too, and does not count as a revision.
 
     Args:
         messages: of one conversation.
+        shown: ids of the questions and first replies of the branch shown.
         disliked: ids of the messages with a thumbs-down.
-        most_tries: how many revisions of one reply are allowed. None is while one waits for a verdict.
+        most_tries: how many revisions of one reply are allowed. None is while a try waits for a verdict.
     """
     found = {}
     for first in (m for m in messages if m.id in disliked and m.revises_id is None):
         about = [m for m in messages if m.revises_id == first.id]
         tries = [m for m in about if m.kind == "revision"]
-        last = tries[-1] if tries else first
-        about += [m for m in messages if m.corrects_id == first.id]
+        corrections = [m for m in messages if m.corrects_id == first.id]
+        about += corrections
+        later = [*tries, *(m for m in corrections if m.id in shown)]
+        last = max(later, key=lambda m: m.position, default=first)
         if last.complete and not any(m.kind == "edit" or m.verdict == "better" for m in about):
-            is_waiting = bool(tries) and last.verdict is None
+            is_waiting = bool(later) and last.verdict is None
             found[last.id] = len(tries) < most_tries and not is_waiting
     return found

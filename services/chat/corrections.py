@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from feedback_store import Message
-from services.chat.conversation_tree import prompt_up_to, standing_reply
+from services.chat.conversation_tree import prompt_up_to, refused_replies, standing_reply
 from services.chat.revisions import Revision
 from spear_core.inference.corrections import FollowUp, Sign, cue, is_correction
 from spear_core.inference.revision_requests import stated
@@ -30,6 +30,7 @@ class Correction:
 
     @property
     def hint(self) -> str:
+        """The words of the message, which are the hint for the revision."""
         return self.follow_up.message
 
     @property
@@ -68,17 +69,5 @@ def possible_correction(
     follow_up = FollowUp(asked.text, answer_of(standing.text), text)
     if cue(follow_up) is Sign.NONE:
         return None
-    history = [(answer_of(reply.text), hint) for reply, hint in _refused(messages, path, first, text)]
+    history = refused_replies(messages, path, first, text)
     return Correction(first.id, follow_up, Revision(prompt_up_to(messages, asked.id), history, settings))
-
-
-def _refused(
-    messages: Sequence[Message], path: Sequence[Message], first: Message, text: str
-) -> list[tuple[Message, str]]:
-    """Each refused reply with the hint on it, oldest first: revisions of the first reply, then corrections."""
-    by_id = {m.id: m for m in messages}
-    tries = [m for m in messages if m.revises_id == first.id and m.kind == "revision"]
-    replies = [first, *tries, *(m for m in path if m.corrects_id == first.id)]
-    said = [m.hint or "" for m in tries]
-    said += [by_id[m.parent_id].text for m in path if m.corrects_id == first.id and m.parent_id]
-    return list(zip(replies, [*said, text], strict=True))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from feedback_store import Message
 from feedback_store.records import Source
-from services.chat.conversation_tree import prompt_up_to, root_id
+from services.chat.conversation_tree import prompt_up_to, subject_id
 from services.chat.preferences import Preferences
 from services.engine import Engine
 from services.learning import labels
@@ -47,25 +47,26 @@ class FeedbackService:
         self.on_new_traces()
 
     def dislike(self, message_id: str) -> None:
-        """Store a thumbs-down without a hint. On a revision it means *Still wrong*."""
+        """Store a thumbs-down without a hint. On a revision it means *Still wrong*, and so it does on the reply to a correction
+        made by talking: the complaint is about the reply that was corrected.
+        """
         message = self._reply(message_id)
         if message.kind == "revision":
             self.still_wrong(message_id)
             return
         if message.corrects_id:
             self._withdraw_correction(message, "still_wrong")
-        self.complain(message.id, message.id, "")
+        self.complain(self._first(message).id, message.id, "")
 
     def clear_vote(self, message_id: str) -> None:
         """Withdraw all feedback about a reply: traces that were not trained yet never will be.
 
         On a revision only the verdict is withdrawn: it may be judged again, and the reply stays disliked. On the reply to
-        a correction made by talking, the feedback about the corrected reply is withdrawn too.
+        a correction made by talking, the feedback about the corrected reply is withdrawn too, unless another answer to it
+        was confirmed.
         """
         message = self._store.message(message_id)
         first = self._first(message)
-        if message.corrects_id and message.verdict is not None:
-            self._withdraw_correction(message, None)
         if message.kind == "revision":
             traces = labels.disliked(self._engine.base, self._prompt(first), first, "unfixed")
             with self._together():
@@ -73,6 +74,10 @@ class FeedbackService:
                 self._store.replace_traces(first.id, traces)
             return
         with self._together():
+            if message.corrects_id:
+                self._store.set_verdict(message.id, None)
+                if self._is_settled(first, besides=message.id):
+                    return
             self._store.set_vote(first.id, 0)
             for revision in self._store.revisions_of(first.id):
                 if revision.verdict is not None:
@@ -244,7 +249,12 @@ class FeedbackService:
     def _first(self, message: Message) -> Message:
         if message.role != "assistant":
             raise SpearError("Only a reply of the model can be judged.")
-        return self._store.message(root_id(message))
+        return self._store.message(subject_id(message))
+
+    def _is_settled(self, first: Message, besides: str) -> bool:
+        """Whether a right answer to a reply's question is known from another message than `besides`."""
+        about = [*self._store.revisions_of(first.id), *self._store.corrections_of(first.id)]
+        return any(m.id != besides and (m.kind == "edit" or m.verdict == "better") for m in about)
 
     def _prompt(self, first: Message) -> labels.Prompt:
         if first.parent_id is None:

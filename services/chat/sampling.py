@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from services.engine import Engine
 from spear_core.errors import SpearError
 from spear_core.inference.continuous_batching import before_stop
@@ -47,7 +49,9 @@ class Sampling:
         if not 1 <= self.repetition_penalty <= 2:
             raise SpearError(f"The repetition penalty must be from 1 (none) to 2, not {self.repetition_penalty}.")
         if not 0 <= self.no_repeat_ngram <= 100:
-            raise SpearError(f"A run that is not repeated must have 0 (off) to 100 tokens, not {self.no_repeat_ngram}.")
+            raise SpearError(
+                f"The length of runs that are not repeated must be 0 (off) to 100 tokens, not {self.no_repeat_ngram}."
+            )
 
     def settings(self, engine: Engine, banned: Sequence[list[int]] = (), begun: str = "") -> ReplySettings:
         """These settings for the decoding engine.
@@ -72,7 +76,7 @@ class Sampling:
         )
 
 
-def cut_as_asked(text: str, sampling: Sampling, tokenizer: Any) -> tuple[str, Finish]:
+def cut_as_asked(text: str, sampling: Sampling, tokenizer: PreTrainedTokenizerBase) -> tuple[str, Finish]:
     """Cut an answer from memory where a decoded one would end: at a stop text, or at the longest reply allowed.
 
     Returns the text and the reason for its end.
@@ -103,7 +107,7 @@ def read_sampling(said: Mapping[str, Any]) -> Sampling:
     """Check fields of Sampling given as JSON values. Raises SpearError for an unknown field or a wrong type or value."""
     for name, value in said.items():
         if name not in _KINDS:
-            raise SpearError(f"{name[:80]!r} is no sampling setting; there are: {', '.join(_KINDS)}")
+            raise SpearError(f"{name[:80]!r} is not a sampling setting; there are: {', '.join(_KINDS)}")
         if isinstance(value, bool) or not isinstance(value, _KINDS[name]):
             raise SpearError(f"the sampling setting {name} cannot be {str(value)[:80]!r}")
     if not all(isinstance(text, str) and text for text in said.get("stop", ())):

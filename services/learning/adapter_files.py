@@ -87,7 +87,7 @@ class AdapterFiles:
             lzma.LZMAError,
         ) as error:
             raise AdapterInvalid(
-                "This is not a zip of an adapter folder; download one here to see what is meant"
+                "This is not a zip file of an adapter folder; compare it with one downloaded here"
             ) from error
         foreign = read_config(config)
         try:

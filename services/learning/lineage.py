@@ -34,6 +34,7 @@ class Lineage:
 
     @property
     def version(self) -> int:
+        """The active version; 0 is the base model."""
         return self._store.active_version(self._engine.base)
 
     def depth(self, version: int) -> int:
@@ -170,7 +171,7 @@ class Lineage:
         """Serve the previous version again. Returns it. Raises SpearError where there is none."""
         self.lock.require()
         if not self.version:
-            raise SpearError("There is no adapter to undo: this is the model as it came.")
+            raise SpearError("There is nothing to undo: the base model answers.")
         self._store.roll_back(self._engine.base)
         self.serve_active()
         return self.version

@@ -9,6 +9,7 @@ from statistics import median
 
 from feedback_store import Round
 from services.engine import Engine
+from services.models.recommended import seconds_a_correction
 from services.views import QueuedCorrection
 from spear_core.models.thoughts import answer_of
 
@@ -18,8 +19,10 @@ MOST_SHARE = 0.95  # largest share of the progress bar before the round has ende
 
 
 def usual_seconds(rounds: Sequence[Round]) -> float | None:
-    """Median duration of recent rounds in seconds; None where no round has one."""
-    took = [r.figures.round_seconds for r in rounds if r.figures.round_seconds]
+    """Median duration of recent rounds in seconds, with what is made for them beforehand; None where no round has one."""
+    # rounds of older versions know only the seconds without preparation
+    known = [r.figures.learning_seconds or r.figures.round_seconds for r in rounds]
+    took = [seconds for seconds in known if seconds]
     return median(took) if took else None
 
 
@@ -38,9 +41,11 @@ class LearningQueue:
         self._usual: tuple[int, float | None] = (-1, None)  # (id of the newest round, usual seconds)
 
     def begin(self) -> None:
+        """Note that a round begins."""
         self._began = time.monotonic()
 
     def end(self) -> None:
+        """Note that the round has ended."""
         self._began = None
 
     def waiting(self) -> tuple[QueuedCorrection, ...]:
@@ -54,10 +59,12 @@ class LearningQueue:
         )
 
     def seconds_left(self, last: Round | None, rounds_waiting: int) -> float | None:
-        """Estimated seconds until everything waiting is learned, from earlier rounds; None where there were none."""
-        usual = self._usual_now(last)
-        if usual is None or (self._began is None and not rounds_waiting):
+        """Estimated seconds until everything waiting is learned, from earlier rounds, or from the machine's speed where
+        there were none; None where nothing waits.
+        """
+        if self._began is None and not rounds_waiting:
             return None
+        usual = self._usual_now(last)
         elapsed = time.monotonic() - self._began if self._began is not None else 0.0
         under_way = max(0.0, usual - elapsed) if self._began is not None else 0.0
         return coarse(under_way + usual * rounds_waiting)
@@ -68,10 +75,17 @@ class LearningQueue:
             return None
         by_steps = step / max_steps if max_steps else 0.0
         usual = self._usual_now(last)
-        by_time = (time.monotonic() - self._began) / usual if usual else 0.0
+        by_time = (time.monotonic() - self._began) / usual
         return round(min(MOST_SHARE, max(by_steps, by_time)), 2)
 
-    def _usual_now(self, last: Round | None) -> float | None:
+    def knows(self, last: Round | None) -> bool:
+        """Whether a training of this model has ended here, so that the estimate is its own and not the machine's."""
+        return self._known(last) is not None
+
+    def _usual_now(self, last: Round | None) -> float:
+        return self._known(last) or seconds_a_correction(self._engine.loaded.parameters)
+
+    def _known(self, last: Round | None) -> float | None:
         newest = last.id if last else 0
         if self._usual[0] != newest:
             self._usual = newest, usual_seconds(self._engine.store.rounds(self._engine.base, RECENT_ROUNDS))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from spear_core.training.gate import GateFigures, Reason, Verdict
+from spear_core.training.gate import GateFigures, GateVerdict, Reason
 
 
-def verdict_words(verdict: Verdict, gained: str = "") -> str:
+def verdict_words(verdict: GateVerdict, gained: str = "") -> str:
     """`gained` says in words what a merge or a consolidation brings."""
     if verdict.passed:
         if verdict.reason == Reason.UNCHECKED:
-            return "Kept without a check: the gate is switched off."
+            return "Kept without a check: checks are switched off."
         return f"Kept: {_learned(verdict.reason, verdict.figures, gained)}; {checked_words(verdict.figures)}."
     return f"Not kept: {_refused(verdict.reason, verdict.figures)}."
 
@@ -27,7 +27,7 @@ def _learned(reason: Reason, figures: GateFigures, gained: str) -> str:
     if gained:
         return gained
     if reason == Reason.CONSOLIDATED:
-        return "all corrections were practised together"
+        return "all corrections were trained together"
     if figures.confirmed == figures.learned == 1:
         return "the correction is learned"
     if figures.confirmed:
@@ -38,23 +38,23 @@ def _learned(reason: Reason, figures: GateFigures, gained: str) -> str:
 def _refused(reason: Reason, figures: GateFigures) -> str:
     changed = _count(figures.changed_from_base, "answer")
     words = {
-        Reason.BROKEN_NUMBERS: "the training broke the adapter's numbers",
-        Reason.DEGENERATE: "its replies came out empty or went round in circles",
+        Reason.BROKEN_NUMBERS: "the training gave invalid numbers",
+        Reason.DEGENERATE: "its replies were empty or repeated themselves",
         Reason.NOT_MORE_LIKELY: "the right answer did not become more likely",
         Reason.REJECTED_ROSE: "the rejected answer became more likely",
-        Reason.STILL_WRONG: f"asked again, it still got {figures.confirmed - figures.learned} of {figures.confirmed} "
-        "corrections wrong",
+        Reason.STILL_WRONG: "asked again after the training, the model still gave another answer"
+        if figures.confirmed == 1
+        else f"asked again after the training, the model still gave another answer to {figures.confirmed - figures.learned} "
+        f"of {figures.confirmed} corrected questions",
         Reason.FORGOTTEN: f"it would have forgotten {figures.lost} of {figures.older} earlier confirmations",
         Reason.LESS_CERTAIN: "earlier confirmations would have become much less certain",
         Reason.LEAKED: f"{figures.leaks} of {_count(figures.neighbours, 'similar question')} would have got an answer that "
         "was taught for another one",
-        Reason.ANSWERS_CHANGED: f"{changed} of {figures.checked} that nobody complained about would differ from the "
-        "model's own",
-        Reason.CORNER_CHANGED: f"too many answers about {figures.kind} that nobody complained about would have changed",
-        Reason.RECENT_CHANGED: "recent replies that nobody complained about would have come out differently",
-        Reason.DRIFT: "it would have changed answers nobody complained about "
-        f"({100 * figures.words_changed:.1f} % of their words)",
-        Reason.CORNER_DRIFT: "a few answers that nobody complained about would have come out quite different",
+        Reason.ANSWERS_CHANGED: f"{changed} of {figures.checked} to other questions would differ from the base model's",
+        Reason.CORNER_CHANGED: f"too many answers about {figures.kind} would have changed",
+        Reason.RECENT_CHANGED: "recent replies that were not rejected would have changed",
+        Reason.DRIFT: f"it would have changed answers to other questions ({100 * figures.words_changed:.1f} % of their words)",
+        Reason.CORNER_DRIFT: "a few answers to other questions would have changed a lot",
         Reason.NOTHING_TO_LEARN: "there was nothing to learn",
     }
     return words[reason]

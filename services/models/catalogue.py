@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import median
 
 from services.engine import Engine
+from services.learning.queue import usual_seconds
 from services.models.downloads import DownloadService
 from services.models.found import Candidate, candidates
 from services.models.prepared import gguf_file
@@ -89,8 +89,8 @@ class ModelCatalogue:
     def _seconds_known(self) -> tuple[float, float] | None:
         """(seconds, parameters) of the corrections that the present model learned on this machine."""
         rounds = self._engine.store.rounds(self._engine.base, ROUNDS_LOOKED_AT)
-        took = [r.figures.round_seconds for r in rounds if r.figures.round_seconds]
-        return (median(took), float(self._engine.loaded.parameters)) if took else None
+        usual = usual_seconds(rounds)
+        return (usual, float(self._engine.loaded.parameters)) if usual else None
 
 
 def _without_name(problem: str, name: str) -> str:

@@ -104,7 +104,9 @@ class DownloadService:
         try:
             folder = self._download(name)
         except _Cancelled:
-            self._tell(phase="cancelled", sentence="Cancelled. What has come is kept; Download goes on from there.")
+            self._tell(
+                phase="cancelled", sentence="Cancelled. The part that was downloaded is kept; press Resume to continue."
+            )
         except ModelUnavailable as error:
             sentence = str(error)
             self._tell(phase="failed", sentence=sentence[:1].upper() + sentence[1:] + ".")
@@ -163,7 +165,7 @@ class DownloadService:
             )
         if file.sha256 and _sha256(begun, self._raise_if_cancelled) != file.sha256:
             begun.unlink()
-            raise ModelUnavailable(f"{file.name} arrived damaged; press Download to fetch it again")
+            raise ModelUnavailable(f"{file.name} was damaged on its way; press Resume to download it again")
         begun.replace(whole)
 
     def _bar(self, before: int) -> type[tqdm]:
@@ -228,7 +230,9 @@ def _sentence(name: str, error: Exception) -> str:
     if isinstance(error, HfHubHTTPError):
         return f"The Hugging Face Hub refused the request ({one_line(error)}); try again later."
     if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
-        return f"The download stopped ({one_line(error)}). What has come is kept; press Download to go on."
+        return (
+            f"The download stopped ({one_line(error)}). The part that was downloaded is kept; press Resume to continue."
+        )
     if isinstance(error, OfflineModeIsEnabled):
         return "This app was started without access to the Hugging Face Hub (HF_HUB_OFFLINE)."
-    return "The Hugging Face Hub cannot be reached from this machine. Models that are on it already still work."
+    return "The Hugging Face Hub cannot be reached from this machine. Models on this machine still work."

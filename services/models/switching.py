@@ -71,13 +71,15 @@ class ModelService:
         """Those that were used here, and the built-in ones."""
         store, current = self._engine.store, self._engine.loaded.name
         bases: dict[str, str] = store.setting(KNOWN, {})
-        names = dict.fromkeys([current, *bases, *built_in_names(self._engine.data_folder)])
+        built_in = built_in_names(self._engine.data_folder)
+        names = dict.fromkeys([current, *bases, *built_in])
         return [
             KnownModel(
                 name,
                 len(store.adapters(bases[name])) if name in bases else 0,
                 store.active_version(bases[name]) if name in bases else 0,
                 name == current,
+                name in built_in,
             )
             for name in names
         ]

@@ -158,7 +158,7 @@ class SyncService:
         """Approve a join request. Raises SpearError where the peer does not wait any more."""
         join_request = self.join_requests.remove(PublicKey.parse(key))
         if join_request is None:
-            raise SpearError("This peer does not wait any more; ask it to knock again.")
+            raise SpearError("This peer no longer asks to join; ask its owner to contact this instance again.")
         self._approve(join_request.key, join_request.name, join_request.address.partition("#")[0])
 
     def decline(self, key: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accelerate import init_empty_weights
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from spear_core.errors import ModelUnavailable, one_line
 
@@ -14,12 +14,17 @@ def parameters_of(config: PretrainedConfig) -> int:
     Raises:
         ModelUnavailable: with one sentence, where transformers makes no language model of it.
     """
+    return sum(parameter.numel() for parameter in empty_model(config).parameters())
+
+
+def empty_model(config: PretrainedConfig) -> PreTrainedModel:
+    """The model of a configuration, without weights: its tensors have shapes and no memory. Raises as `parameters_of`."""
     try:
         with init_empty_weights():
-            model = AutoModelForCausalLM.from_config(config)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
         model.tie_weights()
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as e:
         raise ModelUnavailable(
             f"its configuration describes no language model that can be loaded ({one_line(e)})"
         ) from e
-    return sum(parameter.numel() for parameter in model.parameters())
+    return model

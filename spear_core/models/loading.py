@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import get_max_memory
 from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,
@@ -35,6 +37,7 @@ from spear_core.models.files import (
     stored_numbers,
 )
 from spear_core.models.gguf_files import summary
+from spear_core.models.placement import AUTO, best_device
 from spear_core.models.settings import ModelSettings, read_settings
 
 log = logging.getLogger(__name__)
@@ -80,7 +83,7 @@ def load_model(
 
     Args:
         name_or_folder: a folder (no call leaves the machine then) or a hub id.
-        device: a torch device name.
+        device: a torch device name, or `auto`: an accelerator that holds the whole model, else the CPU.
         dtype: `float32`, `bfloat16`, `float16`, or `auto`, by what the device has in hardware (`choose_dtype`).
         offline: use only what is in the local hub cache; by default as `HF_HUB_OFFLINE` says.
         trust_remote_code: run Python code that comes with the model.
@@ -89,12 +92,12 @@ def load_model(
         ModelUnavailable: with one line that says what to do.
         ConfigError: for an unknown dtype or device, or a bad `spear.json`.
     """
-    target = _device(device)
     folder = local_folder(name_or_folder, offline, trust_remote_code)
     raw = read_config(name_or_folder, folder)
     settings = read_settings(folder)
     config = _causal_config(name_or_folder, folder, raw, trust_remote_code)
     stored, formats = stored_numbers(name_or_folder, folder)
+    target = _target(device, config, lambda at: choose_dtype(dtype, at, stored, formats)[0])
     number, why = choose_dtype(dtype, target, stored, formats)
     check_memory(name_or_folder, stored * number.itemsize, target)
     tokenizer = _tokenizer(name_or_folder, folder, trust_remote_code)
@@ -124,7 +127,7 @@ def load_model(
         context_tokens=context_tokens,
         settings=settings,
     )
-    log.info("loaded %s: %d parameters, %s on %s (%s)", loaded.name, loaded.parameters, number, device, why)
+    log.info("loaded %s: %d parameters, %s on %s (%s)", loaded.name, loaded.parameters, number, target, why)
     return loaded
 
 
@@ -142,30 +145,34 @@ def weigh_model(name_or_folder: str, *, device: str = "cpu", dtype: str = "auto"
 
     Raises ModelUnavailable, with one line, for what is not on this machine or is no model.
     """
-    target = _device(device)
     folder = local_folder(name_or_folder, True, False)
-    _causal_config(name_or_folder, folder, read_config(name_or_folder, folder), False)
+    config = _causal_config(name_or_folder, folder, read_config(name_or_folder, folder), False)
     stored, formats = stored_numbers(name_or_folder, folder)
+    target = _target(device, config, lambda at: choose_dtype(dtype, at, stored, formats)[0])
     number, _ = choose_dtype(dtype, target, stored, formats)
     return Weighed(stored, int(stored * number.itemsize * MEMORY_MARGIN), free_bytes(target))
 
 
 def weigh_gguf(file: Path, *, device: str = "cpu") -> Weighed:
-    """The same for a GGUF file, which is kept in bfloat16 once it is converted."""
-    target = _device(device)
+    """The same for a GGUF file, which is kept in bfloat16 once it is converted; with `auto`, for the CPU."""
+    target = _device("cpu" if device == AUTO else device)
     parameters = summary(file).parameters
     number, _ = choose_dtype("auto", target, parameters, frozenset({"BF16"}))
     return Weighed(parameters, int(parameters * number.itemsize * MEMORY_MARGIN), free_bytes(target))
+
+
+def _target(device: str, config: PretrainedConfig, dtype_on: Callable[[torch.device], torch.dtype]) -> torch.device:
+    return best_device(config, get_max_memory(), dtype_on) if device == AUTO else _device(device)
 
 
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as e:
-        raise ConfigError(f"unknown device {name}; use cpu, cuda or mps") from e
+        raise ConfigError(f"unknown device {name}; use cpu, cuda, mps or auto") from e
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(device.type, False):
-        raise ModelUnavailable(f"this machine offers torch no {name} device; use --device cpu")
+        raise ModelUnavailable(f"torch finds no {name} device on this machine; use --device cpu")
     return device
 
 
@@ -177,7 +184,7 @@ def _causal_config(name: str, folder: Path, raw: dict[str, Any], trust_remote_co
                 f"{name} needs Python code of its own, which this app never runs; choose another model"
             )
         raise ModelUnavailable(
-            f"{name} is of type {raw.get('model_type')!r}, which this transformers does not know; "
+            f"{name} is of type {raw.get('model_type')!r}, which the installed version of transformers does not support; "
             "update transformers or choose another model"
         )
     try:
@@ -193,7 +200,7 @@ def _causal_config(name: str, folder: Path, raw: dict[str, Any], trust_remote_co
     unmapped = known and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
     if config.is_encoder_decoder or wrong_heads or unmapped:
         kind = heads[0] if heads else raw.get("model_type")
-        raise ModelUnavailable(f"{name} is a {kind}, not a causal language model; choose a text-generation model")
+        raise ModelUnavailable(f"{name} is a {kind}, which does not write text; choose a text-generation model")
     return config
 
 

@@ -26,6 +26,7 @@ class Camera:
         self.visitor, self.size = visitor, size
 
     def take(self, stage: str, whole_page: bool = False) -> None:
+        self.visitor.page.mouse.move(0, 0)
         self.visitor.page.wait_for_timeout(700)  # scrolling and transitions come to rest
         self.visitor.page.screenshot(path=IMAGES / f"{stage}-{self.size}.png", full_page=whole_page)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.driver import App, Visitor
+from tests.browser.driver import REPLY_MS, App, Visitor
 from tests.browser.story import lessons
+from tests.tiny_models import tiny_folder
 
 pytestmark = pytest.mark.browser
 LONG = "\n".join(f"{i}. a line of a long message" for i in range(80))
@@ -142,6 +143,9 @@ def test_on_a_phone_every_tab_is_reachable_and_nothing_in_the_settings_overlaps(
     for name in ("Chat", "Learning", "Federation", "Demo", "Models"):
         box = page.get_by_role("tab", name=name).bounding_box()
         assert box and box["x"] >= 0 and box["x"] + box["width"] <= 390, name
+    for hidden_once in ("#new-conversation", "#search"):
+        assert not overlap(page, hidden_once, "#pages > .tab-wrapper"), hidden_once
+    page.click("#new-conversation")
     phone.open_settings()
     parts = page.locator("#sampling .form > *")
     boxes = [parts.nth(i).bounding_box() for i in range(parts.count())]
@@ -182,18 +186,46 @@ def test_with_an_open_page_a_signal_prints_one_line(browser: Browser, model: Pat
         log = tmp_path / "data.log"
         before = log.read_text()
         assert app.stop(number) == 0
-        assert log.read_text().removeprefix(before) == "Stopping; what was said is kept.\n"
+        assert log.read_text().removeprefix(before) == "Stopping; conversations are saved.\n"
     finally:
         context.close()
 
 
-def test_an_owner_with_two_models_chooses_above_the_chat(visitor: Visitor, model: Path) -> None:
+def test_a_reply_that_was_cut_off_is_continued_with_one_click(visitor: Visitor) -> None:
+    page, line = visitor.page, visitor.page.locator("#chat .cut")
+    visitor.open_settings()
+    page.get_by_label("Longest reply in tokens").fill("3")
+    page.keyboard.press("Tab")
+    begun = visitor.ask("What is the capital of Kenya?")
+    expect(line).to_contain_text(
+        "Cut off at the longest reply allowed. Nothing is learned from it until it is complete."
+    )
+    page.get_by_role("button", name="Continue").click()
+    reply = visitor.replies.last.locator("p").last
+    expect(reply).not_to_have_text(begun, timeout=REPLY_MS)
+    visitor.wait_until_idle()
+    expect(visitor.replies).to_have_count(1)
+    assert visitor.last_reply().startswith(begun)
+
+
+def test_an_owner_switches_the_model_in_the_tab_and_back_above_the_chat(
+    visitor: Visitor, model: Path, tmp_path: Path
+) -> None:
     page = visitor.page
-    picker = page.locator("#picker")
+    examples, name = page.locator("#chat .example"), page.locator("#top .name")
+    of_the_start = examples.all_inner_texts()
+    assert of_the_start
     visitor.open_tab("Models")
-    known = page.locator("#models-known .entry").count()
-    visitor.open_tab("Chat")
-    if known < 2:
-        expect(picker).to_be_hidden()
-        return
-    expect(page.locator("#model-picker input")).to_have_value(model.name)
+    page.fill("#model-name input", str(tiny_folder("qwen2", tmp_path / "tiny-other")))
+    page.keyboard.press("Tab")
+    page.click("#model-check")
+    expect(page.locator("#model-switch")).to_be_enabled()
+    page.click("#model-switch")
+    picker = page.locator("#model-picker input")
+    expect(picker).to_have_value("tiny-other", timeout=REPLY_MS)  # the page has loaded itself again
+    expect(examples).to_have_count(0)  # the other model has none of its own
+    expect(name).to_have_text("tiny-other")
+    picker.click()
+    page.get_by_role("option", name=model.name, exact=True).click()
+    expect(name).to_have_text(model.name, timeout=REPLY_MS)
+    expect(examples).to_have_text(of_the_start)

@@ -45,9 +45,9 @@ def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App, t
 
     lesson, wrong = find_wrong_answer(visitor)
     learn(visitor, lesson, version=1)
-    page.get_by_role("button", name="Undo: back to the previous adapter").click()
+    page.get_by_role("button", name="Undo: back to the previous version").click()
     expect(visitor.card).to_have_attribute("data-version", "0")
-    expect(page.get_by_role("button", name="Undo: back to the previous adapter")).to_be_hidden()
+    expect(page.get_by_role("button", name="Undo: back to the previous version")).to_be_hidden()
     expect(page.get_by_test_id("toast-body")).to_contain_text("Undone. The base model answers now.")
     expect(visitor.card).to_contain_text("Answering now: the base model")
     assert ask_anew(visitor, lesson.question) == wrong
@@ -82,7 +82,7 @@ def test_undo_and_forget_bring_the_old_answer_back(visitor: Visitor, app: App, t
     downloaded.value.save_as(packed)
     page.set_input_files("#adapters-side input[type=file]", packed)
     expect(page.locator("#uploaded")).to_contain_text("v3 answers now", timeout=ROUND_MS)
-    page.get_by_role("button", name="Undo: back to the previous adapter").last.click()
+    page.get_by_role("button", name="Undo: back to the previous version").last.click()
     expect(versions.locator(".pill").first).to_have_text("undone")
 
     dialog = page.get_by_role("dialog")

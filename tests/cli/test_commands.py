@@ -58,7 +58,7 @@ def test_a_user_is_added_changed_given_a_key_and_removed(
 @pytest.mark.parametrize(
     ("arguments", "typed", "sentence"),
     [
-        (["users", "--auth-file", "u.json", "add", "a b"], "a long password\n", "'a b' is no user name"),
+        (["users", "--auth-file", "u.json", "add", "a b"], "a long password\n", "'a b' is not a user name"),
         (["users", "--auth-file", "u.json", "add", "anna"], "short\n", "A password has 8 to 1024 characters"),
         (["users", "--auth-file", "u.json", "remove", "anna"], "", "There is no user 'anna'"),
         (["users", "--auth-file", "none.json", "list"], "", "make it with `python app.py users add`"),

@@ -89,7 +89,7 @@ def test_a_clock_set_back_by_days_stops_neither_learning_nor_backups_and_mixes_n
     first = live(clock, tmp_path / "data", 0)
     assert str(first["after"]) < str(first["before"]), "the clock was set back"
     assert (first["first"], first["second"], first["answer"]) == (1, 2, "an instrument")
-    assert first["words"] == "Learned: adapter v2 is live." and first["backups"] == 2
+    assert first["words"] == "Learned: v2 answers now." and first["backups"] == 2
     second = live(clock, tmp_path / "data", -30 * DAY)
     assert (second["first"], second["second"], second["answer"]) == (3, 4, "an instrument")
     asked = ["What is an owl?", "What is a violin?", "What is a violin?"]

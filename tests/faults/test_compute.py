@@ -218,4 +218,4 @@ def test_cuda_where_there_is_none_is_one_sentence(tmp_path: Path, caplog: pytest
     settings = Settings(model=str(model), data_folder=tmp_path / "data", device="cuda", spear=dict(FREE))
     with caplog.at_level(logging.WARNING), pytest.raises(ModelUnavailable) as caught:
         open_services(settings, start_jobs=False)
-    assert str(caught.value) == "this machine offers torch no cuda device; use --device cpu"
+    assert str(caught.value) == "torch finds no cuda device on this machine; use --device cpu"

@@ -176,7 +176,7 @@ def test_only_an_owner_uploads_and_only_an_upload_is_read(client: Client, plante
         return
     assert sent.status_code == 200
     upload = {"path": sent.json()[0], "orig_name": "adapter.zip", "meta": {"_type": "gradio.FileData"}, "size": 6}
-    assert "not a zip of an adapter folder" in client.fire(event, [upload], None)
+    assert "not a zip file of an adapter folder" in client.fire(event, [upload], None)
     (copies / "link.zip").symlink_to(planted)
     for path in (str(planted), str(copies / ".." / planted.parent.name / planted.name), str(copies / "link.zip"), str(copies),
                  "http://127.0.0.1:9/x.zip", "\0", "", 7, None):  # fmt: skip

@@ -167,6 +167,6 @@ class FeedbackHandlers:
 
 
 def _root(messages: list[MessageView], message_id: str) -> str:
-    """The first reply that a message is, or revises."""
+    """The first reply that a message is, revises, or corrects as the person said in the chat."""
     found = m.find(messages, message_id)
-    return (found.revises if found else None) or message_id
+    return (found.corrects or found.revises if found else None) or message_id

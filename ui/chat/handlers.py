@@ -106,13 +106,14 @@ class ChatHandlers:
     def restore(
         self, conversation_id: str | None, search: str, drafts: Drafts, hint: str | None, edited: str | None
     ) -> tuple[Any, ...]:
-        """As `show`, when the page was loaded. Where there is nothing to restore, only the list is drawn: by now a quick
-        visitor may have asked something.
+        """As `show`, when the page was loaded. Where there is nothing to restore, only the list is drawn and what an empty
+        conversation says, as the page was built with the model of the start: by now a quick visitor may have asked something.
         """
         if self._opened(conversation_id):
             return self.show(conversation_id, search, drafts, hint, edited)
-        chat, _, conversation, *rest = (gr.skip() for _ in range(SHOWN))
+        _, _, conversation, *rest = (gr.skip() for _ in range(SHOWN))
         listed = list_html(self._conversations(search), None, search)
+        chat = {"invitation": invitation_html(self.visitor.model)}
         return chat, listed, None if conversation_id else conversation, *rest
 
     @show_errors

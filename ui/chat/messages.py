@@ -118,7 +118,7 @@ def details(message: MessageView) -> str:
     if message.ending and message.adapter_version >= 0:
         said.append(CUT.get(message.ending, "The model ended the reply itself."))
     if message.adapter_version > 0:
-        said.append(f"Written by adapter v{message.adapter_version}.")
+        said.append(f"Written by v{message.adapter_version}.")
     elif message.adapter_version == 0:
         said.append("Written by the base model.")
     else:
@@ -163,7 +163,7 @@ def _thought(message: MessageView) -> str:
 
 
 def _reply(message: MessageView) -> str:
-    none = NOT_ANSWERED if message.thought else "<p>(no words)</p>"
+    none = NOT_ANSWERED if message.thought else "<p>(empty reply)</p>"
     words = render(message.text) if message.text else (none if message.complete else WRITING)
     tools = ""
     told = ""
@@ -192,10 +192,10 @@ def _reply(message: MessageView) -> str:
 def _made_by(version: int) -> tuple[str, str]:
     """What made a reply, and what that means."""
     if version == FROM_MEMORY:
-        return "your correction", "Said as you confirmed it; the model is still learning it"
+        return "your correction", "This is the answer that you confirmed; the model is still learning it"
     if version == ELSEWHERE:
-        return "another client", "Said elsewhere; it came with the conversation"
-    return f"v{version}" if version else "base model", "The version of the model that said this"
+        return "another client", "Written by another program; it came with the conversation"
+    return f"v{version}" if version else "base model", "The version that wrote this reply"
 
 
 @lru_cache(maxsize=CACHED_ROWS)

@@ -58,7 +58,7 @@ class ModelPicker:
             return
         yield (
             gr.Dropdown(interactive=False),
-            '<p role="status">Loading; the present model answers meanwhile…</p>',
+            '<p role="status">Loading. The current model answers meanwhile…</p>',
             False,
         )
         try:

@@ -38,7 +38,7 @@ PILLS = {
     "paused": "Paused",
     "failed": "Failed",
 }
-SHARED = "One adapter, shared by everyone who uses this instance."
+SHARED = "What is learned here is shared by everyone who uses this instance."
 HISTORY_LENGTH = 5
 CHANGED_LENGTH = 10  # changed answers that are shown
 QUEUE_LENGTH = 5
@@ -86,8 +86,11 @@ def _waiting(status: LearningStatus) -> str:
     """How long it takes, and what is being learned, by name."""
     html = ""
     if status.seconds_left is not None and status.phase in BUSY:
+        source = (
+            "by this machine's speed" if status.is_first_estimate else "as long as it usually takes on this machine"
+        )
         left = (
-            f"About {duration(status.seconds_left)} left, as long as it usually takes on this machine."
+            f"About {duration(status.seconds_left)} left, {source}."
             if status.seconds_left
             else "It takes longer than usual on this machine."
         )
@@ -166,12 +169,13 @@ def _history(adapters: list[AdapterView]) -> str:
         f"<li><b>v{a.version}</b> <i>{escape(words.get(a.status, a.status))}</i> {escape(a.summary)}</li>"
         for a in adapters[:HISTORY_LENGTH]
     )
-    return f'<details class="history"><summary>Adapters so far</summary><ul>{rows}</ul></details>'
+    return f'<details class="history"><summary>Versions so far</summary><ul>{rows}</ul></details>'
 
 
 def card_html(status: LearningStatus, adapters: list[AdapterView]) -> str:
     """The whole card as HTML; every word that came from a person or a model is escaped."""
-    took = f" It took {duration(status.seconds)}." if status.proof and status.seconds is not None else ""
+    is_about_the_proof = status.phase == "live" and status.proof is not None
+    took = f" It took {duration(status.seconds)}." if is_about_the_proof and status.seconds is not None else ""
     return (
         f'<section class="card phase-{escape(status.phase)}" aria-live="polite" data-phase="{escape(status.phase)}" '
         f'data-version="{status.adapter_version}">'
@@ -206,7 +210,7 @@ class StatusCard:
         status = self.learning.status()
         self.card = gr.HTML(self._render(status), elem_id="status-card", js_on_load=OPEN_JS)
         with gr.Row(elem_id="status-buttons"):
-            self.undo = gr.Button("Undo: back to the previous adapter", size="sm", visible=status.can_roll_back)
+            self.undo = gr.Button("Undo: back to the previous version", size="sm", visible=status.can_roll_back)
             self.again = gr.Button(self._restore_label(status), size="sm", visible=bool(status.undone))
             self.pause = gr.Button(self._pause_label(status), size="sm", variant="secondary")
         has_two = status.contradiction is not None

@@ -107,7 +107,7 @@ class ChatTab:
         with gr.Column(elem_id="composer") as self.composer:
             with gr.Row(visible=False, elem_id="rewriting") as self.rewriting:
                 gr.HTML(
-                    "<p>You are changing an earlier message. Sending it begins a new branch; the old one stays.</p>"
+                    "<p>You are changing an earlier message. Sending it starts a new version of the conversation; the old one is kept.</p>"
                 )
                 self.keep = gr.Button("Cancel", size="sm", elem_id="cancel-rewriting")
             self.text = gr.Textbox(
@@ -143,7 +143,7 @@ class ChatTab:
             )
             self.top_p = gr.Slider(0.05, 1, usual.top_p, step=0.05, label="Top-p", min_width=160)
             self.longest = gr.Number(
-                usual.max_new_tokens, precision=0, minimum=0, label="Longest reply in tokens (0: usual)"
+                usual.max_new_tokens, precision=0, minimum=0, label="Longest reply in tokens (0: the model's default)"
             )
         gr.HTML(EXPORT)
 
@@ -151,7 +151,7 @@ class ChatTab:
         """Of the user, in all conversations."""
         gr.HTML("<h4>All your conversations</h4>")
         self.told = gr.Textbox(
-            label="System prompt where a conversation has none of its own",
+            label="System prompt of all conversations that have none of their own",
             value="",
             lines=1,
             max_lines=6,

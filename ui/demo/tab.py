@@ -94,7 +94,7 @@ def demo_html(view: DemoView) -> str:
         ("Right at first, learning", str(sum(view.first_try))),
         ("Right at first, frozen", str(sum(view.first_try_frozen))),
         ("Trainings kept", str(view.kept)),
-        ("Refused by the gate", str(view.refused)),
+        ("Refused by the checks", str(view.refused)),
     ]
     counted = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures)
     turns = "".join(map(_turn, reversed(view.turns)))
@@ -117,7 +117,7 @@ def _at_rest(view: DemoView) -> str:
         case "idle":
             return "Press Start. A run takes a few minutes; you may chat meanwhile."
         case "paused":
-            return "Paused. Press Resume to go on."
+            return "Paused. Press Resume to continue."
         case "done":
             gain = round(100 * ((view.exam[-1][1] if view.exam else 0) - view.exam_frozen))
             return f"Finished: {gain:+d} points in wordings never trained on. Reset deletes it."

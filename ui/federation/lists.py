@@ -18,14 +18,14 @@ NO_MERGES = '<div class="empty"><p>Nothing has been merged yet.</p></div>'
 PRIVACY = (
     "<p><b>Sent to approved peers:</b> the adapter (numbers), how many right answers it learned from, a round number, "
     "the time, your public key. <b>Never sent:</b> what you or the model wrote, votes, hints. But an adapter can leak what "
-    "it was trained on: someone who holds it can ask the model and guess. Do not teach it secrets. What peers have "
-    "already taken cannot be called back.</p>"
+    "it was trained on: someone who holds it can ask the model and guess. Do not teach it secrets. Peers keep "
+    "what they have already downloaded.</p>"
 )
 
 
 def _time(at_utc: str | None) -> str:
     if at_utc is None:
-        return "not asked yet"
+        return "not contacted yet"
     moment = datetime.fromisoformat(at_utc)
     return f'<time datetime="{escape(at_utc)}">{moment:%d %b %Y, %H:%M} UTC</time>'
 
@@ -58,16 +58,16 @@ def _peer(peer: PeerView) -> str:
     taken = f" · round {peer.round} received" if peer.round is not None else ""
     return (
         f'<li class="entry"><header><h4>{escape(peer.name)}</h4>{pill}</header>'
-        f"<p>{escape(peer.words) or 'Not asked yet.'}</p>{warning}<footer><p><code>{peer.fingerprint}</code> · {where}"
+        f"<p>{escape(peer.words) or 'Not contacted yet.'}</p>{warning}<footer><p><code>{peer.fingerprint}</code> · {where}"
         f'{taken} · {_time(peer.contact_at_utc)}</p><div class="buttons">'
         f"{_button('remove', 'Remove', peer.key, peer.name)}</div></footer></li>"
     )
 
 
 def _send_join_request(join_request: JoinRequestView) -> str:
-    name = join_request.name or "Someone without a name"
+    name = join_request.name or "An unnamed peer"
     return (
-        f'<li class="entry"><header><h4>{escape(name)}</h4><span class="pill" title="It may not do anything yet.">'
+        f'<li class="entry"><header><h4>{escape(name)}</h4><span class="pill" title="It has no access yet.">'
         f"asks to join</span></header><p>Compare this fingerprint with your peer before you approve it: <code>{join_request.fingerprint}"
         f"</code></p><footer><p>{escape(join_request.url) or 'gives no address'} · from {escape(join_request.remote)}</p>"
         f'<div class="buttons">{_button("approve", "Approve", join_request.key, name)}'
@@ -97,7 +97,7 @@ def merges_html(circle: CircleView) -> str:
     """Merges of what peers sent, newest first."""
     merges = "".join(map(_merge, circle.merges))
     return (
-        '<section class="card"><header><h3>Merges</h3></header><p class="detail">A merge passes the same gate as a '
-        "correction, and is undone like one: in the Learning tab.</p>"
+        '<section class="card"><header><h3>Merges</h3></header><p class="detail">A merge is checked like a '
+        "correction and can be undone in the Learning tab.</p>"
         f"{f'<ul>{merges}</ul>' if merges else NO_MERGES}</section>"
     )

@@ -92,7 +92,7 @@ class FederationTab:
     @show_errors
     def add(self, address: str) -> Any:
         self.sync.add(address)
-        gr.Info("Added. It is asked now; it has to approve this instance too.")
+        gr.Info("Added. This instance contacts it now; its owner has to approve this instance too.")
         return *self.redraw(), ""
 
     @show_errors
@@ -108,11 +108,11 @@ class FederationTab:
     @show_errors
     def remove(self, event: gr.EventData) -> Any:
         self.sync.remove(word(event, "key"))
-        gr.Info("Removed. It gets nothing from now on, and nothing of it is taken.")
+        gr.Info("Removed. Nothing is sent to it or accepted from it any more.")
         return self.redraw()
 
     @show_errors
     def sync_now(self) -> Any:
         self.sync.sync_now()
-        gr.Info("Asking the peers now.")
+        gr.Info("Contacting the peers now.")
         return self.redraw()

@@ -13,7 +13,7 @@ from ui.words import version_name
 def comparison_html(prompt: str, answers: Sequence[AnswerView] | None) -> str:
     """The prompt and one column for each answer; None while they are being written."""
     if answers is None:
-        body = '<p class="detail" role="status">Both are being asked…</p>'
+        body = '<p class="detail" role="status">Asking both versions…</p>'
     elif len(answers) == 1:
         body = (
             f"{_column(answers[0])}<p class='detail'>Nothing was learned yet, so there is nothing to compare with. "
@@ -21,7 +21,7 @@ def comparison_html(prompt: str, answers: Sequence[AnswerView] | None) -> str:
         )
     else:
         same = len({answer.text for answer in answers}) == 1
-        note = "<p class='detail'>Both say the same.</p>" if same else ""
+        note = "<p class='detail'>Both answers are the same.</p>" if same else ""
         body = f'<div class="versus">{"".join(map(_column, answers))}</div>{note}'
     return f'<p class="prompt">{escape(prompt)}</p>{body}'
 

@@ -25,8 +25,8 @@ SOURCES = {
 # status of an entry: what it means, said when the pointer rests on the pill
 LEARNED_STATUS = {
     "waiting": "Not trained yet.",
-    "learned": "Trained, and part of the adapter that answers.",
-    "undone": "Undone together with its adapter.",
+    "learned": "Trained, and in use.",
+    "undone": "Undone together with the version that learned it.",
     "not kept": "Trained, but the result did not pass its checks.",
     "no answer": "Rejected. Without a right answer, nothing is learned from it.",
     "withdrawn": "The vote was taken back before it was trained.",
@@ -36,14 +36,14 @@ ADAPTER_STATUS = {
     "live": ("live", "This version answers now."),
     "kept": ("kept", "An earlier version, still stored."),
     "rolled_back": ("undone", "Undone; it is no longer used. It can be restored."),
-    "pruned": ("deleted", "Its files are gone."),
+    "pruned": ("deleted", "Its files were deleted to save space."),
 }
-UNDO = "Undo: back to the previous adapter"
+UNDO = "Undo: back to the previous version"
 EMPTY = (
-    '<div class="empty"><p><b>Nothing learned yet.</b> This is how it begins:</p><ol>'
+    '<div class="empty"><p><b>Nothing learned yet.</b> To begin:</p><ol>'
     "<li>Ask something in the <b>Chat</b> tab.</li>"
     "<li>Is the answer wrong? Press thumbs-down and say in a few words what should change.</li>"
-    "<li>Press <b>Better</b> under the revision that is right. It is learned within seconds.</li></ol>"
+    "<li>Press <b>Better</b> under the revision that is right. It is learned in the background, usually within a minute.</li></ol>"
     "<p>Each correction is then listed here. Any of them can be forgotten again.</p></div>"
 )
 NONE_FIT = '<div class="empty"><p>No entry matches. Use fewer words, or choose every status and source.</p></div>'
@@ -155,7 +155,7 @@ def _adapter(adapter: AdapterView) -> str:
     if adapter.steps and adapter.seconds is not None:
         made_of += f" · {_number(adapter.steps, 'step')}, {adapter.seconds:.1f} s"
     if adapter.drift is not None:
-        made_of += f" · {100 * adapter.drift:.1f} % of other words changed"
+        made_of += f" · {100 * adapter.drift:.1f} % of the words in other answers changed"
     buttons = ""
     if adapter.status == "live":
         buttons = f'<button type="button" class="sm" data-do="roll_back">{UNDO}</button>'
@@ -186,7 +186,7 @@ def adapters_html(adapters: Sequence[AdapterView], count: int = PAGE_LENGTH) -> 
     shown = "".join(map(_adapter, adapters[:count]))
     listed = f"<ul>{shown}</ul>{MORE if len(adapters) > count else ''}" if adapters else NO_ADAPTERS
     return (
-        '<section class="card"><header><h3>Adapters</h3></header>'
+        '<section class="card"><header><h3>Versions</h3></header>'
         '<p class="detail">The adapter is the small part of the model that learns. Each training that passes its checks '
         f"makes a new version. Old versions are deleted in time; pinned ones stay.</p>{listed}</section>"
     )

@@ -74,7 +74,7 @@ def _verdicts(rounds: Sequence[RoundView]) -> str:
         f"{escape(r.verdict.removeprefix('Kept: ').removeprefix('Not kept: '))}</li>"
         for r in reversed(rounds[-LAST_ROUNDS:])
     )
-    return f'<div class="verdicts"><h4>What the gate said, newest first</h4><ol>{rows}</ol></div>' if rows else ""
+    return f'<div class="verdicts"><h4>The last checks, newest first</h4><ol>{rows}</ol></div>' if rows else ""
 
 
 def progress_html(view: ProgressView) -> str:
@@ -88,7 +88,7 @@ def progress_html(view: ProgressView) -> str:
         ("Of these right at the first try", _share(view.first_try)),
         ("Of these rejected", _share(objected)),
         ("Revisions that succeeded", _share(view.revised)),
-        ("Median training", _seconds(rounds)),
+        ("Median training time", _seconds(rounds)),
         ("Trainings kept", f"{sum(r.kept for r in rounds)} of {len(rounds)}"),
     ]
     counted = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers)
@@ -111,7 +111,7 @@ def progress_html(view: ProgressView) -> str:
             "Seconds",
             [
                 Series("training", [(float(i), r.seconds) for i, r in enumerate(rounds, start=1)], "learning"),
-                Series("from Better to live", live, "soft"),
+                Series("from confirmation to live", live, "soft"),
             ],
             x_label="trainings",
             unit=plain,
@@ -123,7 +123,7 @@ def progress_html(view: ProgressView) -> str:
             [
                 Series("right answers", _loss(rounds, "win_loss"), "learning"),
                 Series("rejected answers", _loss(rounds, "lose_loss"), "warn"),
-                Series("held answers (KL)", _loss(rounds, "anchor_kl"), "soft"),
+                Series("answers to keep (KL)", _loss(rounds, "anchor_kl"), "soft"),
             ],
             x_label="trainings",
             unit=plain,
@@ -131,7 +131,7 @@ def progress_html(view: ProgressView) -> str:
             width=WIDE,
         ),
         line_plot(
-            "The gate's verdicts",
+            "Results of the checks",
             [
                 Series("kept", _cumulative(rounds, True), "learning", steps=True),
                 Series("refused", _cumulative(rounds, False), "warn", steps=True),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ui.visitor import Visitor
 
 ABOUT_UPLOAD = (
-    "<p class='detail'>A zip file with an adapter in PEFT's format, made for this model with the same rank. It is used only "
+    "<p class='detail'>A zip file with an adapter in PEFT's format, made for this model. It is used only "
     "if it passes the checks: the answers that you confirmed must stay right. No code is read from it.</p>"
 )
 

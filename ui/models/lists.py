@@ -18,8 +18,8 @@ element.addEventListener('click', (event) => {
 });
 """
 NONE_FOUND = (
-    "None yet. Models of LM Studio, of Ollama and in the cache of Hugging Face are listed here, and those in a folder that "
-    "you name."
+    "None found. Models of LM Studio and Ollama, models in the Hugging Face cache, and models in a folder that you name are "
+    "listed here."
 )
 
 
@@ -56,12 +56,13 @@ def _known(model: KnownModel) -> str:
     learned = (
         f"{model.versions} version{'' if model.versions == 1 else 's'}" if model.versions else "nothing learned yet"
     )
-    live = f", v{model.active} live" if model.active else ""
+    live = f", v{model.active} in use" if model.active else ""
+    where = "Comes with the app" if model.is_built_in else escape(_where(model.name))
     pill = '<span class="pill live">answers now</span>' if model.is_current else ""
     button = "" if model.is_current else _button("choose", model.name, "Choose", f"Choose {title}")
     return (
         f'<li class="entry"><header><h4>{escape(title)}</h4>{pill}{button}</header>'
-        f'<p class="where">{escape(_where(model.name))}</p><p>{learned}{live}</p></li>'
+        f'<p class="where">{where}</p><p>{learned}{live}</p></li>'
     )
 
 
@@ -100,7 +101,7 @@ def _recommended(model: RecommendedModel, download: DownloadView) -> str:
     elif download.phase == "running":
         button = ""
     else:
-        words = "Go on" if model.has_part else "Download"
+        words = "Resume" if model.has_part else "Download"
         button = _button("download", model.name, words, f"{words}: {title}")
     return (
         f'<li class="entry"><header><h4>{escape(title)}</h4>{button}</header>'

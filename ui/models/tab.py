@@ -68,13 +68,11 @@ class ModelsTab:
             self.memory = gr.HTML(elem_id="model-memory", apply_default_css=False)
             with gr.Row(elem_classes="panel-buttons"):
                 self.look = gr.Button("Check memory", size="sm", elem_id="model-check")
-                self.go = gr.Button(
-                    "Switch to it", variant="primary", size="sm", interactive=False, elem_id="model-switch"
-                )
+                self.go = gr.Button("Switch", variant="primary", size="sm", interactive=False, elem_id="model-switch")
                 self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="model-cancel")
             self.thinking = gr.Checkbox(
                 label="Think before answering",
-                info="Of the present model. Slower, and often better; thoughts are folded away above the answer.",
+                info="For the current model. Slower and often better; its thoughts are hidden above the answer.",
                 visible=False,
                 elem_id="model-thinking",
             )
@@ -84,10 +82,10 @@ class ModelsTab:
             gr.HTML("<header><h3>A folder with models</h3></header>")
             self.folder = gr.Textbox(
                 label="Folder",
-                info="What lies in it is listed under “Also on this machine”. Nothing is copied until it is used.",
+                info="Models in it are listed under “Also on this machine”. Nothing is copied until it is used.",
                 elem_id="model-folder",
             )
-            self.search = gr.Button("Look there", size="sm", elem_id="model-search")
+            self.search = gr.Button("Search this folder", size="sm", elem_id="model-search")
 
     def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
         """`opened` is the event of this tab being shown. Returns the timer that ticks while it is seen."""
@@ -191,7 +189,7 @@ class ModelsTab:
 
     @show_errors
     def switch(self, name: str) -> Iterator[Any]:
-        waiting = '<p class="detail" role="status">Loading; the present model answers until the other one is ready…</p>'
+        waiting = '<p class="detail" role="status">Loading. The current model answers until the other one is ready…</p>'
         rest = (gr.skip(),) * 3
         yield waiting, gr.Button(interactive=False), gr.Button(visible=True), *rest
         try:
@@ -201,7 +199,7 @@ class ModelsTab:
             raise
         said = '<p class="detail" role="status">Cancelled; nothing has changed.</p>'
         if switched:
-            said = '<p class="detail" role="status">Done. The page loads again.</p>'
+            said = '<p class="detail" role="status">Done. The page is reloaded.</p>'
         header = self.header_html(self.visitor.model)
         yield (
             said,

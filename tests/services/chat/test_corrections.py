@@ -108,6 +108,40 @@ def test_a_yes_taken_back_withdraws_what_was_not_trained(talk: AppServices) -> N
     assert pending(talk) == []
 
 
+def test_a_thumbs_down_on_a_correction_is_about_the_question_that_was_corrected(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    wrong = ask(talk, "no, it's Osaka", first.conversation_id)
+    talk.feedback.dislike(wrong.id)
+    assert pending(talk) == [("lose", QUESTION, first.text, "no_hint")]
+    assert shown(talk, wrong).can_be_hinted and shown(talk, wrong).can_be_written
+    assert not shown(talk, first).can_be_hinted, "the buttons are below the last try"
+    revision = list(talk.chat.revise(wrong.id, "it's Oslo"))[-1]
+    assert revision.revises == first.id and "Oslo" in revision.text and "Osaka" not in revision.text
+    talk.feedback.better(revision.id)
+    assert pending(talk) == [("lose", QUESTION, first.text, "confirmed"), ("win", QUESTION, revision.text, "confirmed")]
+
+
+def test_a_thumbs_down_on_a_correction_can_be_taken_back(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    wrong = ask(talk, "no, it's Osaka", first.conversation_id)
+    talk.feedback.dislike(wrong.id)
+    talk.feedback.clear_vote(wrong.id)
+    assert pending(talk) == [] and talk.engine.store.vote(first.id) == 0
+    assert shown(talk, wrong).can_be_learned
+    right = ask(talk, "no, sorry, it's Oslo", first.conversation_id)
+    talk.feedback.better(right.id)
+    talk.feedback.clear_vote(wrong.id)  # the other answer stays confirmed
+    assert [side for side, *_ in pending(talk)] == ["lose", "win"] and shown(talk, right).verdict == "better"
+
+
+def test_the_right_answer_written_under_a_correction_is_learned_for_the_corrected_question(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    wrong = ask(talk, "no, it's Osaka", first.conversation_id)
+    edited = talk.feedback.edit(wrong.id, "It is Oslo.")
+    assert edited.revises == first.id
+    assert pending(talk) == [("lose", QUESTION, first.text, "edited"), ("win", QUESTION, "It is Oslo.", "edited")]
+
+
 def test_a_second_correction_is_about_the_same_question_and_replaces_the_first(talk: AppServices) -> None:
     first = ask(talk, QUESTION)
     wrong = ask(talk, "no, it's Osaka", first.conversation_id)

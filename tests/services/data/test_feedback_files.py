@@ -152,7 +152,7 @@ def test_branches_cut_replies_thoughts_and_sampling_come_back_as_they_were(open_
         ('{"temperature": "hot"}', "the sampling setting temperature cannot be 'hot'"),
         ('{"seed": true}', "the sampling setting seed cannot be 'True'"),
         ('{"stop": [""]}', "stop must be a list of texts"),
-        ('{"heat": 1}', "'heat' is no sampling setting; there are: temperature"),
+        ('{"heat": 1}', "'heat' is not a sampling setting; there are: temperature"),
         ("[]", "sampling must be a JSON object in a text"),
         ("{", "sampling must be a JSON object in a text"),
         (7, "sampling must be a JSON object in a text"),

@@ -65,7 +65,7 @@ def test_one_click_takes_the_previous_adapter_back(app: AppServices) -> None:
     assert app.learning.roll_back() == 0
     assert ask(app, task.question).text == reply.text
     assert app.learning.run_pending() == 0, "undone corrections train again only if asked"
-    with pytest.raises(SpearError, match="no adapter to undo"):
+    with pytest.raises(SpearError, match="nothing to undo"):
         app.learning.roll_back()
 
 

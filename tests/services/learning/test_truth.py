@@ -10,7 +10,7 @@ import pytest
 from services.accounts.permissions import NotAllowed
 from services.accounts.users_file import LOCAL, User
 from services.app import AppServices
-from services.learning.queue import coarse
+from services.learning.queue import coarse, usual_seconds
 from services.user_session import UserSessions
 from services.views import Forgotten
 from spear_core.errors import SpearError
@@ -127,13 +127,16 @@ def test_what_waits_is_named_and_the_time_comes_from_earlier_trainings(
     teach(app, OWL, "a bird")
     status = app.learning.status()
     assert [(one.question, one.right, one.is_training) for one in status.queue] == [(OWL, "a bird", False)]
-    assert status.seconds_left is None, "nothing was trained here yet"
+    assert status.seconds_left and status.is_first_estimate, "nothing was trained here yet"
     app.learning.run_pending()
     assert app.learning.status().queue == ()
+    last = app.engine.store.last_round(app.engine.base)
+    assert last and last.figures.learning_seconds and last.figures.round_seconds
+    assert usual_seconds([last]) == last.figures.learning_seconds >= last.figures.round_seconds
     monkeypatch.setattr("services.learning.queue.usual_seconds", lambda rounds: 42.0)
     app.learning._queue._usual = (-1, None)
     teach(app, HARP, "a tool")
-    assert app.learning.status().seconds_left == 45.0
+    assert app.learning.status().seconds_left == 45.0 and not app.learning.status().is_first_estimate
     seen = []
     on_step = app.learning._on_step
     monkeypatch.setattr(app.learning, "_on_step", lambda step: (on_step(step), seen.append(app.learning.status())))

@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from services.app import AppServices
+from services.models import recommended
 from services.models.found import HUB, LM_STUDIO, OLLAMA, candidates
 from services.models.recommended import MODELS, seconds_a_correction
 from services.views import FoundModel
@@ -160,12 +161,16 @@ def test_a_place_that_may_not_be_read_is_passed_over(home: Path) -> None:
     assert candidates(str(home / "nowhere"), {"HOME": str(home)}) == []
 
 
-def test_the_recommended_models_say_what_they_ask_of_this_machine(app: AppServices) -> None:
+def test_the_recommended_models_say_what_they_ask_of_this_machine(
+    app: AppServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listed = app.models.recommended()
     assert len(listed) == len(MODELS) and all(135e6 < model.parameters < 3.2e9 for model in listed)
     assert all(model.licence == "Apache-2.0" and model.seconds > 0 for model in listed)
     seconds = [model.seconds for model in sorted(listed, key=lambda m: m.parameters)]
     assert seconds == sorted(seconds)
     assert seconds_a_correction(270e6, (20.0, 135e6)) == 40.0, "by what corrections took here, where some were learned"
+    monkeypatch.setattr(recommended, "_billions_a_second", lambda: recommended.MEASURED_RATE / 2)
+    assert seconds_a_correction(135e6) == 90.0, "a machine half as fast as the one of the measurement"
     with pytest.raises(SpearError, match="not in the list"):
         app.models.download("owner/anything")

@@ -72,7 +72,7 @@ def test_a_cancelled_download_goes_on_where_it_stopped_also_after_a_restart(
     service.cancel()
     served.go_on.set()
     view = over(service)
-    assert view.phase == "cancelled" and "Download goes on from there" in view.sentence
+    assert view.phase == "cancelled" and "press Resume to continue" in view.sentence
     assert service.has_part(NAME) and not service.folder_of(NAME).exists()
     served.held_after.clear()
     served.asked.clear()
@@ -88,7 +88,7 @@ def test_damaged_weights_are_found_out_and_fetched_again(service: DownloadServic
     served.damaged = {WEIGHTS}
     service.start(NAME)
     view = over(service)
-    assert view.phase == "failed" and "arrived damaged" in view.sentence
+    assert view.phase == "failed" and "was damaged" in view.sentence
     served.damaged = set()
     service.start(NAME)
     assert over(service).phase == "done"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pocket.world import load_world
+from services.app import AppServices
 from services.views import ModelView
+from ui.chat.drafts import Drafts
 from ui.chat.examples import MAX_EXAMPLES, POCKET_MODEL, TEACHABLE, example_questions, invitation
+from ui.chat.handlers import SHOWN, ChatHandlers
 
 OWN = tuple(f"Question {i}?" for i in range(8))
 
@@ -23,3 +28,11 @@ def test_another_model_shows_its_own_questions() -> None:
     other = ModelView("another-model", 1, OWN[:3])
     assert example_questions(other) == list(OWN[:3])
     assert "small" not in invitation(other)
+
+
+def test_a_page_loaded_after_a_switch_shows_the_questions_of_the_model_that_answers_now(app: AppServices) -> None:
+    app.model = replace(app.model, examples=OWN)
+    chat, *rest = ChatHandlers(app).restore(None, "", Drafts(), "", "")  # type: ignore[arg-type]
+    assert all(question in chat["invitation"] for question in OWN[:MAX_EXAMPLES])
+    assert "rows" not in chat, "a quick visitor may have asked something by now"
+    assert len(rest) == SHOWN - 1

@@ -37,6 +37,8 @@ def test_waiting_says_how_long_by_this_machines_history_and_names_what_waits() -
     assert "About 2 minutes left" in card
     assert "What is &lt;b&gt;an owl&lt;/b&gt;?" in card and "A correction by another user" in card
     assert "Question 2?" in card and "Question 3?" not in card and "and 2 more" in card
+    first = LearningStatus("training", "Training.", "", seconds_left=45.0, is_first_estimate=True)
+    assert "About 45 seconds left, by this machine's speed." in card_html(first, [])
     assert "left" not in card_html(LearningStatus("idle", "Nothing.", "", seconds_left=130.0), [])
     late = card_html(LearningStatus("training", "Training.", "", seconds_left=0.0), [])
     assert "longer than usual" in late
@@ -59,6 +61,8 @@ def test_a_live_adapter_has_passed_every_stage_and_shows_its_proof() -> None:
     assert [state for state, _ in stages(card)] == ["done"] * 4
     assert "Live v12" in card and "It took a few seconds." in card
     assert "the base model" in card and "a bird" in card and "a tool" in card
+    waiting = card_html(LearningStatus("waiting", "Waiting.", "", adapter_version=12, seconds=6.4, proof=PROOF), [])
+    assert "It took" not in waiting, "that was the training before"
 
 
 def test_a_discarded_round_stops_before_live_and_says_why() -> None:
