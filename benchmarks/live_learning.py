@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.asking import answers
-from benchmarks.studies import changed_keys, print_figures, study_parser, study_settings
+from benchmarks.studies import changed_keys, print_figures, save_checkpoint, study_parser, study_settings
 from pocket.evaluation import Conversation, ask, retention_questions
 from pocket.outside import HELD_OUT as OUTSIDE
 from pocket.simulated_user import SimulatedUser
@@ -226,9 +226,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                     study.report(len(met))
                     if arguments.out:
                         app.close()
-                        _save(
+                        save_checkpoint(
                             checkpoint,
                             data,
+                            "tally.json",
                             {**dataclasses.asdict(tally), "asked": {**asked, "interactions": len(met)}},
                         )
                         app = study.app = open_services(settings, start_jobs=False)
@@ -239,16 +240,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         if arguments.out:
             (out / "figures.json").write_text(json.dumps({**figures, "tally": dataclasses.asdict(tally)}))
         return figures
-
-
-def _save(checkpoint: Path, data: Path, tally: dict[str, Any]) -> None:
-    """Data folder and tally together: the old checkpoint is replaced only by a whole new one."""
-    temporary = checkpoint.with_name("checkpoint.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(data, temporary / "data")
-    (temporary / "tally.json").write_text(json.dumps(tally))
-    shutil.rmtree(checkpoint, ignore_errors=True)
-    temporary.rename(checkpoint)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from experiments.runner import Simulation
 from experiments.settings import Run, read_runs
 from spear_core.models.loading import LoadedModel
 from spear_core.models.settings import ModelSettings
-from spear_core.training.memory import keep_little
+from spear_core.training.process_memory import keep_little
 
 HAS_CHAT_TEMPLATE = {"qwen2.5-1.5b": True, "llama-3.2-3b": False}  # of the base models
 

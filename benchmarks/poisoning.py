@@ -37,7 +37,7 @@ from spear_core.models.prompts import template_token_ids
 from spear_core.models.shared_base import AdapterState
 from spear_core.training.material import Material
 from spear_core.training.round import Learner
-from spear_core.training.traces import Trace
+from spear_core.training.traces import TrainingTrace
 from spear_core.training.trainer import Trainer
 
 PEERS, HARMFUL, STRENGTH = 10, 3, 5.0
@@ -52,12 +52,14 @@ AGGREGATIONS = {
 }
 
 
-def corrections(facts: Sequence[Fact], rng: random.Random, truth: str = "") -> list[Trace]:
+def corrections(facts: Sequence[Fact], rng: random.Random, truth: str = "") -> list[TrainingTrace]:
     """One confirmed answer a fact, in a random training wording; `truth` is said instead of the true one."""
     world, wins = load_world(), []
     for fact in facts:
         task = open_task(world, fact, rng.choice(split(OPEN[fact.relation], held_out=False)))
-        wins.append(Trace("win", [{"role": "user", "content": task.question}], open_answer(fact, truth or fact.truth)))
+        wins.append(
+            TrainingTrace("win", [{"role": "user", "content": task.question}], open_answer(fact, truth or fact.truth))
+        )
     return wins
 
 

@@ -30,7 +30,7 @@ from benchmarks import real_baselines
 from benchmarks.real_corrections import Correction, arc_challenge, personal_facts, qaedit, unrelated_questions
 from benchmarks.real_figures import contains, mean, percentile
 from benchmarks.real_measures import Probe
-from benchmarks.studies import changed_keys, print_figures, study_parser, study_settings
+from benchmarks.studies import changed_keys, print_figures, save_checkpoint, study_parser, study_settings
 from services.app import AppServices, open_services
 
 CHECKPOINT_EVERY = 10  # corrections
@@ -179,7 +179,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                     study.checkpoint()
                     if arguments.out:
                         app.close()
-                        save(saved, data, {**dataclasses.asdict(progress), "asked": asked})
+                        save_checkpoint(saved, data, "progress.json", {**dataclasses.asdict(progress), "asked": asked})
                         app = study.app = study.probe.app = open_services(settings, start_jobs=False)
                         app.learning.prepare()
             figures = {**asked, **study.figures()}
@@ -204,16 +204,6 @@ def resumed(saved: Path, data: Path, asked: dict[str, Any]) -> Progress:
         raise SystemExit(f"{saved.parent} holds a study with other settings; name another folder with --out")
     shutil.copytree(saved / "data", data)
     return Progress(**kept)
-
-
-def save(saved: Path, data: Path, progress: dict[str, Any]) -> None:
-    """Data folder and progress together: the old checkpoint is replaced only by a whole new one."""
-    temporary = saved.with_name("checkpoint.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(data, temporary / "data")
-    (temporary / "progress.json").write_text(json.dumps(progress))
-    shutil.rmtree(saved, ignore_errors=True)
-    temporary.rename(saved)
 
 
 def main() -> None:

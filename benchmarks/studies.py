@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,16 @@ def print_figures(figures: Mapping[str, Any], *, as_json: bool) -> None:
         return
     rows = [(key, value) for key, value in figures.items() if isinstance(value, int | float | str)]
     print_table(["figure", "value"], [[key, f"{v:.3f}" if isinstance(v, float) else str(v)] for key, v in rows])
+
+
+def save_checkpoint(checkpoint: Path, data: Path, file: str, progress: Mapping[str, Any]) -> None:
+    """Save the data folder and, as `file`, the progress. The old checkpoint is replaced only by a complete new one."""
+    temporary = checkpoint.with_name("checkpoint.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(data, temporary / "data")
+    (temporary / file).write_text(json.dumps(progress))
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    temporary.rename(checkpoint)
 
 
 def _value(text: str) -> Any:

@@ -20,7 +20,7 @@ from experiments.settings import Run, read_runs
 from experiments.tables import print_table
 from spear_core.errors import SpearError
 from spear_core.models.loading import LoadedModel
-from spear_core.training.memory import keep_little
+from spear_core.training.process_memory import keep_little
 
 log = logging.getLogger("experiments")
 

@@ -16,18 +16,18 @@ from feedback_store.errors import StoreCorrupt, StoreError, StoreUnavailable, Un
 from feedback_store.migrations import MIGRATIONS, OVERWRITES_DELETED, known_names
 from feedback_store.write_ahead_log import WriteAheadLog
 
-READERS = 6  # threads that read at the same moment; the jobs are three of them at most
+READERS = 6  # connections for reading; the jobs use three of them at most
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _NOT_WRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
 
 
 def error_code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; 0 where the Python driver raised the error itself."""
+    """SQLite's primary result code; 0 for an error of the Python driver."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def damaged(path: Path, found: str) -> StoreCorrupt:
-    """The error for a file that SQLite cannot read; `found` is what SQLite said."""
+    """The error for a file that SQLite cannot read; `found` is SQLite's message."""
     return StoreCorrupt(
         f"{path} is damaged or not a database ({' '.join(found.split())}): move it away together with its -wal and -shm "
         "files and restore a backup, or start again without it."
@@ -39,7 +39,7 @@ def _unwritable(path: Path, error: Exception) -> StoreUnavailable:
 
 
 def translated(error: sqlite3.Error, path: Path) -> StoreError:
-    """The store's own error for one of SQLite's, naming the file and what to do."""
+    """The store's error for an error of SQLite. It names the file and what to do."""
     code = error_code(error)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return damaged(path, str(error))
@@ -61,17 +61,24 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError:
 
 
 class _Here(threading.local):
-    """What this thread is in the middle of."""
+    """The state of the current thread."""
 
-    db: Database | None = None  # the connection of its transaction
+    db: Database | None = None  # the connection of its transaction, if it is in one
 
 
 class Connection:
-    """Connections that threads share: one that writes, one transaction at a time, and READERS that only read.
+    """Connections to one file, shared by threads: one that writes, one transaction at a time, and READERS for reading.
 
-    Who reads sees what was stored when it began, and waits for no write. Who writes waits for the disk, but without the
-    lock: nobody else waits for it too. `path` is created, with its folder, where it is missing. Another process may
-    have the same file open; a write waits up to `busy_timeout_seconds` for it. Raises StoreUnavailable or StoreCorrupt.
+    A reader sees what was stored when its transaction began, and waits for no writer. A writer waits for the disk after it
+    has released the lock, so that other writers do not wait for its flush.
+
+    Args:
+        path: created with its folder where it is missing.
+        busy_timeout_seconds: how long a write waits for another process that has the file open.
+
+    Raises:
+        StoreUnavailable: the file cannot be opened.
+        StoreCorrupt: it is not a database of this program, or is damaged.
     """
 
     def __init__(self, path: Path | str, *, busy_timeout_seconds: float = 10.0) -> None:
@@ -81,8 +88,8 @@ class Connection:
         self._here = _Here()
         self._opened: list[Database] = []
         self.log: WriteAheadLog | None = None
-        self._no_readers = threading.Lock()  # while it is held, nobody begins to read
-        # The last one back is the next one out: its pages are in memory
+        self._no_readers = threading.Lock()  # while it is held, no read begins
+        # used last in, first out, because its pages are in memory
         self._readers: queue.LifoQueue[Database] = queue.LifoQueue()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +118,7 @@ class Connection:
             raise
 
     def _open(self, mode: str, busy_timeout_seconds: float) -> Database:
-        # isolation_level None: the driver begins nothing by itself, every BEGIN is in `_transaction`
+        # isolation_level None: the driver begins no transactions, every BEGIN is in `_transaction`
         conn = sqlite3.connect(
             f"{self.path.as_uri()}?mode={mode}",
             uri=True,
@@ -123,16 +130,16 @@ class Connection:
         return self._opened[-1]
 
     def _open_beside(self, mode: str, busy_timeout_seconds: float) -> Database:
-        """One more, beside the one that writes."""
+        """A further connection, besides the writing one."""
         db = self._open(mode, busy_timeout_seconds)
-        # Opens the log too: when it is needed, another file may have this name
+        # opens the log at once, because later another file may have this name
         db.execute("SELECT count(*) FROM sqlite_master").fetchall()
         return db
 
     def _close_files(self) -> None:
         if self.log:
             self.log.close()
-        for db in reversed(self._opened):  # the one that writes is the last, and takes the log into the file
+        for db in reversed(self._opened):  # the writing connection is closed last and checkpoints the log
             db.close()
 
     def _configure(self, busy_timeout_seconds: float) -> None:
@@ -142,7 +149,7 @@ class Connection:
                 mode = self.db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
                 break
             except sqlite3.OperationalError as e:
-                # Two first openers: the change to WAL fails at once where others wait for the busy timeout
+                # the change to WAL fails at once, without the busy timeout, where two processes open a new file
                 if error_code(e) not in _BUSY or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
@@ -150,11 +157,11 @@ class Connection:
             raise StoreUnavailable(
                 f"{self.path} cannot use a write-ahead log (mode {mode!r}): put the data folder on a local disk."
             )
-        # A commit is in the log; `_flush` waits until that is on the disk
+        # a commit writes to the log; `_flush` waits for the disk
         self.db.execute("PRAGMA synchronous=NORMAL")
-        self.db.execute("PRAGMA wal_autocheckpoint=0")  # write_ahead_log.py does it, and holds up nobody
+        self.db.execute("PRAGMA wal_autocheckpoint=0")  # write_ahead_log.py checkpoints instead
         self.db.execute("PRAGMA foreign_keys=ON")
-        self.db.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, not only marked as free
+        self.db.execute("PRAGMA secure_delete=ON")  # overwrite deleted content, not only mark it as free
 
     def _check(self) -> None:
         verdict = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -169,14 +176,16 @@ class Connection:
 
     def _migrate(self) -> None:
         if MIGRATIONS.pending(self.db):
-            with self.transaction(write=True):  # the second of two first openers waits here and finds nothing to do
+            with self.transaction(
+                write=True
+            ):  # where two processes open a new file, the second waits here and has nothing to do
                 before = {migration.name for migration in MIGRATIONS.applied(self.db)}
                 MIGRATIONS.apply(self.db)
             if before and OVERWRITES_DELETED not in before:
-                self.db.execute("VACUUM")  # what earlier versions deleted is still in the file's free pages
+                self.db.execute("VACUUM")  # content deleted by earlier versions is still in free pages
 
     def close(self) -> None:
-        """Close the file, once those who read are done. Harmless when closed; any later call raises StoreUnavailable."""
+        """Close the file once running reads have ended. May be called twice; any later call raises StoreUnavailable."""
         with self.lock:
             self._closed.set()
         if self.log:
@@ -186,7 +195,7 @@ class Connection:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody reads, and the log is left alone, inside. With the lock, outside of a transaction."""
+        """Keep reads and checkpoints away inside. Call it with the lock held, outside of a transaction."""
         assert self.log
         with self.log.left_alone(), self._no_readers:
             readers = [self._readers.get() for _ in range(READERS)]
@@ -198,9 +207,11 @@ class Connection:
 
     @contextmanager
     def transaction(self, *, write: bool, flushed: bool = True) -> Iterator[None]:
-        """One transaction; inside another one of this thread it joins that one. SQLite's errors leave translated.
+        """A transaction; inside another one of this thread it is part of that one. Raises the store's errors.
 
-        What it wrote is on the disk when it ends, unless `flushed` is False.
+        Args:
+            write: take the write lock at the beginning; else only read.
+            flushed: wait for the disk at the end.
         """
         here = self._here
         if here.db is not None:
@@ -213,7 +224,7 @@ class Connection:
                 raise StoreUnavailable(f"the store at {self.path} is closed")
             here.db = db
             try:
-                # IMMEDIATE takes the write lock before the first read: what is read is still true when written
+                # IMMEDIATE takes the write lock before the first read, so that nothing changes between reading and writing
                 db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                 try:
                     yield
@@ -233,8 +244,8 @@ class Connection:
             self._flush()
 
     def _flush(self) -> None:
-        """Wait until every commit up to now is on the disk. Not under the lock, under which others would wait too."""
-        assert self.log  # open as long as anything can be written
+        """Wait until all commits so far are on the disk. Without the lock, so that others do not wait too."""
+        assert self.log  # open as long as writing is possible
         try:
             self.log.flush()
         except OSError as e:
@@ -242,7 +253,7 @@ class Connection:
 
     @contextmanager
     def _of_this_thread(self, write: bool) -> Iterator[Database]:
-        """For this thread alone."""
+        """The state of the current thread."""
         if write:
             with self.lock:
                 yield self.db

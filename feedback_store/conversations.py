@@ -41,6 +41,7 @@ class Conversations(Proofs):
     """The part of the store that a chat page needs."""
 
     def create_conversation(self, title: str = "", learn: bool = True, user: str = "") -> Conversation:
+        """Create a conversation; `learn` says whether it may be trained on, `user` whose it is."""
         conversation_id = new_id()
         with self._transaction(write=True):
             self._insert(

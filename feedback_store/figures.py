@@ -1,13 +1,14 @@
 """What a round measured and showed, as dataclasses over the JSON of the columns `figures` and `proof`. No SQL, no torch.
 
-A field is None where nothing was measured, or where the version that wrote the row did not know it yet; None is not
-written. Keys that no field stands for are passed over.
+A field is None where nothing was measured, where the number was infinite or no number, or where the version that wrote the
+row did not know it yet; None is not written. Keys that no field stands for are passed over.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -105,8 +106,8 @@ class RoundFigures:
         return self if self.gate is None else replace(self, gate=replace(self.gate, changed=None))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without those that are None."""
-        return dict(_FIGURES.dump_python(self, by_alias=True, exclude_none=True))
+        """Plain values for JSON, without those that are None, infinite or no number."""
+        return dict(_finite(_FIGURES.dump_python(self, by_alias=True, exclude_none=True)))
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,14 @@ class ProofRecord:
 
 _FIGURES = TypeAdapter(RoundFigures)
 _PROOF = TypeAdapter(ProofRecord)
+
+
+def _finite(value: Any) -> Any:
+    """The value without numbers that JSON does not have: SQLite would refuse the row of a round that broke the weights."""
+    if isinstance(value, dict):
+        kept = {key: _finite(of_key) for key, of_key in value.items()}
+        return {key: of_key for key, of_key in kept.items() if of_key is not None}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_figures(text: str) -> RoundFigures:

@@ -24,6 +24,7 @@ class Sessions(Records):
             return self._records(LoginSession, "SELECT * FROM sessions ORDER BY rowid")
 
     def add_session(self, session: LoginSession) -> None:
+        """Store a login session."""
         with self._transaction(write=True):
             self._insert("sessions", vars(session))
 
@@ -34,6 +35,7 @@ class Sessions(Records):
                 self._execute("DELETE FROM sessions WHERE id_sha256 = ?", [session_id])
 
     def end_all_sessions(self) -> None:
+        """Delete all login sessions."""
         with self._transaction(write=True):
             self._execute("DELETE FROM sessions")
 

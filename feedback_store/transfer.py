@@ -29,12 +29,12 @@ from feedback_store.records import (
 from feedback_store.sampling import content_key
 from feedback_store.traces import Traces
 
-PAGE = 500  # rows read at a time, so that chat need not wait for a long export
+PAGE = 500  # rows read at a time, so that chat does not wait for a long export
 STATUSES = ("pending", "claimed", "trained", "skipped", "rolled_back", "withdrawn")
-# What a trace becomes here that was learned, or about to be, somewhere else
+# the status here of a trace that was trained or claimed elsewhere
 HERE = {"trained": "pending", "claimed": "pending"}
 VERDICT_OF = {"confirmed": "better"}
-REPLIED_BY = {"edited": "edit"}  # source -> kind of the message that says the right answer; else a revision
+REPLIED_BY = {"edited": "edit"}  # source -> kind of the message with the right answer; of others a revision
 # Tables of a conversation, in the order in which rows refer to each other, and the columns that are not exported
 RECORDS: dict[str, tuple[str, frozenset[str]]] = {
     "message": ("messages", frozenset({"question_key", "objected", "folded"})),
@@ -42,21 +42,21 @@ RECORDS: dict[str, tuple[str, frozenset[str]]] = {
     "hint": ("hints", frozenset({"id"})),
     "event": ("events", frozenset({"id"})),
     "trace": ("traces", frozenset({"seq", "prompt_key", "may_train", "round_id"})),
-    "choice": ("conversation_choices", frozenset()),  # which branch is shown, and how replies are drawn
+    "choice": ("conversation_choices", frozenset()),  # the branch that is shown, and sampling settings
 }
 _TYPES: dict[str, Any] = {"TEXT": str, "INTEGER": int, "REAL": (int, float)}
 CONVERSATION_COLUMNS = ("id", "title", "learn", "created_at_utc", "user")
 
 
 def _is_message(said: Any) -> bool:
-    """Whether this is one message of a prompt."""
+    """Whether a value is a message of a prompt: a role and a content."""
     if not isinstance(said, dict) or set(said) != {"role", "content"}:
         return False
     return said["role"] in ROLES and isinstance(said["content"], str)
 
 
 def _check(column: str, value: Any, declared: Mapping[str, Any]) -> None:
-    """Raises StoreError for a value that the column never holds: later it could stop the learning of everybody.
+    """Raise StoreError for a value that the column never holds, because it could stop all learning later.
 
     `declared` is the column's row of SQLite's table_info.
     """
@@ -75,14 +75,14 @@ def _check(column: str, value: Any, declared: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to take out. Times are ISO UTC, `since` included and `until` not; user None: everybody's.
+    """What to export. Times are ISO UTC, `since` included and `until` excluded; user None: of all users.
 
     Raises StoreError for an unknown status.
     """
 
     since: str = ""
     until: str = "9999"
-    statuses: tuple[str, ...] = STATUSES[:-1]  # all that was not taken back
+    statuses: tuple[str, ...] = STATUSES[:-1]  # all but withdrawn ones
     user: str | None = None
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Example:
-    """One example to learn from that was made elsewhere: a right answer, a rejected one, or both."""
+    """An example made elsewhere: a right answer, a rejected one, or both."""
 
     system: str
     turns: tuple[tuple[str, str], ...]  # (question, answer), before the question
@@ -103,10 +103,11 @@ class Example:
     confidence: float
     created_at_utc: str = field(default_factory=now_utc)
     is_withdrawn: bool = False
-    is_dated: bool = False  # the time was said elsewhere: the same words at another time are another example
+    is_dated: bool = False  # when it was given elsewhere; the same words at another time are another example
 
     @property
     def prompt(self) -> list[dict[str, str]]:
+        """The chat messages up to the question."""
         system = [{"role": "system", "content": self.system}] if self.system else []
         turns = [
             {"role": role, "content": text}
@@ -117,10 +118,10 @@ class Example:
 
 
 class Transfer(Conversations, Traces):
-    """The part of the store that exports and imports need."""
+    """The part of the store for exports and imports."""
 
     def exported_traces(self, wanted: Wanted) -> Iterator[Trace]:
-        """Oldest first; none of deleted conversations, whose words were to go."""
+        """The wanted traces, oldest first, without those of deleted conversations."""
         last = 0
         while True:
             with self._transaction(write=False):
@@ -137,7 +138,7 @@ class Transfer(Conversations, Traces):
                 return
 
     def exported_records(self, wanted: Wanted) -> Iterator[dict[str, Any]]:
-        """Everything about the conversations that began in the period, each whole: what `add_records` takes."""
+        """All rows of the conversations that began in the period, one dict for each, as `add_records` takes them."""
         for conversation in self._conversations_of(wanted):
             yield {"type": "conversation", **{key: conversation[key] for key in CONVERSATION_COLUMNS}}
             with self._transaction(write=False):
@@ -167,10 +168,16 @@ class Transfer(Conversations, Traces):
         )
 
     def add_records(self, records: Sequence[dict[str, Any]], user: str | None = None) -> int:
-        """Put exported conversations in, all or none, as `user`'s or, for None, as whose they were. Returns their number.
+        """Import exported conversations, all or none. Returns the number of new ones.
 
-        A conversation that is here already is left as it is. What was trained there is pending here. Raises
-        RecordRefused for the first record that does not fit.
+        A conversation that exists is left unchanged. Traces that were trained elsewhere become pending here.
+
+        Args:
+            records: as `exported_records` gives them.
+            user: whose they become; None: of the users named in them.
+
+        Raises:
+            RecordRefused: for the first record that does not fit.
         """
         added: set[str] = set()
         done = 0
@@ -204,18 +211,18 @@ class Transfer(Conversations, Traces):
 
     def _add_record(self, kind: str, row: dict[str, Any]) -> None:
         self._check_references(kind, row)
-        # as the store itself writes them; an escape such as \ud800 is only seen once it is read
+        # in the form of `to_json`, so that an escape such as \ud800 is decoded and replaced
         row = {**row, **{c: clean(to_json(json.loads(row[c]))) for c in ("prompt", "data", "sampling") if c in row}}
         if kind == "trace":
-            NewTrace(**{f.name: row[f.name] for f in fields(NewTrace)})  # raises for impossible values
+            NewTrace(**{f.name: row[f.name] for f in fields(NewTrace)})  # raises StoreError for impossible values
             require("status", row["status"], STATUSES)
             learn = self._value("SELECT learn FROM conversations WHERE id = ?", [row["conversation_id"]])
             key = content_key(row["prompt"])
             status = HERE.get(row["status"], row["status"])
             if status == "pending" and not row["completion"].strip():
-                status = "skipped"  # an earlier version's: an empty answer teaches nothing
+                status = "skipped"  # of an earlier version; an empty answer teaches nothing
             if row["side"] == "win" and self._is_cut(row["message_id"]):
-                status = "withdrawn"  # a model must not learn to end where that reply was cut off
+                status = "withdrawn"  # the end of a reply that was cut off must not be learned
             row = {**row, "status": status, "prompt_key": key, "may_train": learn}
         if kind == "message":
             require("role", row["role"], ROLES)
@@ -226,15 +233,16 @@ class Transfer(Conversations, Traces):
             is_question = bool(parent) and parent[0]["role"] == "user"
             row = {**row, "folded": folded(row["text"])}
             row = {**row, "question_key": content_key(parent[0]["text"]) if is_question else None}
-            row["complete"] = 1  # nobody here is writing what was being written there
+            row["complete"] = 1  # replies that were being written there are not written here
         self._add_row(RECORDS[kind][0], row)
 
     def _is_cut(self, message_id: str | None) -> bool:
         return self._value("SELECT ending FROM messages WHERE id = ?", [message_id]) not in (None, "ended")
 
     def _check_references(self, kind: str, row: dict[str, Any]) -> None:
-        """What a row names lies in its own conversation, and a message follows what it answers: so no record reaches
-        another person's words, and no conversation goes round in circles. Raises StoreError.
+        """Check that rows refer only to their own conversation, and messages only to earlier ones. Raises StoreError.
+
+        So no record refers to messages of another user, and no conversation has a cycle.
         """
         referring = {"message": ("parent_id", "revises_id", "corrects_id"), "choice": ("leaf_id",)}
         for column in referring.get(kind, ("message_id", "subject_id")):
@@ -252,10 +260,10 @@ class Transfer(Conversations, Traces):
         self._insert(table, row)
 
     def add_examples(self, examples: Sequence[Example], base: str, user: str = "") -> int:
-        """Put examples in as conversations of `user`, all or none, to be learned by `base`. Returns how many were new.
+        """Import examples as conversations of `user` with traces for `base`, all or none. Returns how many were new.
 
-        What was here before, answer for answer, is left out. So is what another example says too, unless both are dated
-        and at different times: then two people said it. The answers are marked as not said here.
+        Examples that the store has already are left out, and so are repeated ones, unless both have times that differ.
+        The messages are marked as imported (ELSEWHERE).
         """
         added = 0
         with self._transaction(write=True):
@@ -321,7 +329,7 @@ class Transfer(Conversations, Traces):
                 )
 
     def _add_turns(self, conversation_id: str, system: str, turns: Sequence[tuple[str, str]]) -> str | None:
-        """A history that was held elsewhere. Returns the id of its last answer."""
+        """Add the messages of an imported history. Returns the id of its last answer."""
         if system:
             self.add_message(conversation_id, "system", system)
         last = None

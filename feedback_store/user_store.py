@@ -1,6 +1,6 @@
-"""The store as one user may see it: their own conversations and feedback. No passwords, no roles.
+"""The store as one user sees it: their own conversations and feedback. No passwords, no roles.
 
-Records of other users look like records that do not exist. Methods for the learning, which concern all users, are refused
+Records of other users look like records that do not exist. Methods for the learning, which concern all users, raise an error
 here where they would return text.
 """
 
@@ -19,7 +19,15 @@ MINE = "SELECT id FROM conversations WHERE user = ?"
 
 
 class UserStore(Store):
-    """Works over the connection of `store`, which stays open as long as it is used and is closed there."""
+    """The store of one user. Methods without a docstring do what they do in Store, for the records of this user.
+
+    Args:
+        store: of all users; its connection is shared, and closed by it.
+        user: the id of the user.
+
+    Raises:
+        UnknownRecord: for records of other users, as for records that do not exist.
+    """
 
     def __init__(self, store: Store, user: str) -> None:
         self._connection = store._connection
@@ -28,7 +36,7 @@ class UserStore(Store):
     # -- conversations and messages --------------------------------------------------------------------------
 
     def create_conversation(self, title: str = "", learn: bool = True, user: str = "") -> Conversation:
-        """Always the user's own: `user` is not looked at."""
+        """Create a conversation of this user; the argument `user` is ignored."""
         return super().create_conversation(title, learn, self.user)
 
     def conversation(self, conversation_id: str) -> Conversation:
@@ -53,7 +61,7 @@ class UserStore(Store):
         return super().messages(conversation_id) if self._is_mine(conversation_id) else []
 
     def conversations_that_say(self, text: str, newest: int) -> list[str]:
-        """Ids of those of the user's `newest` conversations in which they said exactly `text`, newest first."""
+        """Ids of the user's `newest` conversations with a message that is exactly `text`, newest first."""
         with self._transaction(write=False):
             rows = self._rows(
                 "SELECT c.id FROM (SELECT id, seq FROM conversations WHERE user = ? ORDER BY seq DESC LIMIT ?) c "
@@ -64,9 +72,9 @@ class UserStore(Store):
             return [row["id"] for row in rows]
 
     def begin_conversation(self, system: str, turns: Sequence[tuple[str, str]], learn: bool) -> Conversation:
-        """A conversation with a history that was held elsewhere: (question, answer) after (question, answer).
+        """Create a conversation with a history from elsewhere, (question, answer) pairs, in one transaction.
 
-        The answers are marked as not said here, so that they are never taken for the model's own. One transaction.
+        The answers are marked as imported (ELSEWHERE), so that they are not taken for the model's own.
         """
         with self._transaction(write=True):
             conversation = self.create_conversation(learn=learn)
@@ -99,7 +107,7 @@ class UserStore(Store):
         super().set_sampling(conversation_id, sampling)
 
     def conversations_saying(self, words: str, user: str | None = None) -> set[str]:
-        """Always among the user's own: `user` is not looked at."""
+        """As in the store, among this user's conversations; the argument `user` is ignored."""
         return super().conversations_saying(words, self.user)
 
     # -- votes, hints, events --------------------------------------------------------------------------------
@@ -147,7 +155,7 @@ class UserStore(Store):
         return self._latest_feedback(base, limit, f" AND +conversation_id IN ({MINE})", [self.user])
 
     def proof_is_mine(self, round_id: int, question: str) -> bool:
-        """Whether every right answer to `question` that the round took was confirmed by this user."""
+        """Whether this user confirmed every right answer to `question` in the round."""
         with self._transaction(write=False):
             rows = self._rows(
                 f"SELECT conversation_id IN ({MINE}) AS mine FROM traces WHERE round_id = ? AND side = 'win' "

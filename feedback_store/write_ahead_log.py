@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from sqlite_utils import Database
 
 log = logging.getLogger(__name__)
-# The file's times need not be on the disk; and while they are written, nobody can write into the file
+# without the file's times, whose writing would block other writes to the file
 to_disk = getattr(os, "fdatasync", os.fsync)
-# Since the log was last taken over; four pages each, about. When it starts over, one commit must wait for the disk: so
-# more rarely than after the 1,000 pages that are SQLite's habit
+# Changed rows, about four pages each, between checkpoints. When the log starts over, one commit waits for the disk, so this is
+# done more rarely than after SQLite's default of 1,000 pages
 CHANGED_ROWS = 4000
 # Who writes all the while leaves no moment in which the log is empty and can start over; from here on they wait for one
 LONG_PAGES = 32_000
@@ -36,13 +36,13 @@ class WriteAheadLog:
         self._flushing = 0
         self._is_closed = False
         self._writing = writing
-        self._taking = threading.Lock()  # after `writing`, where both are taken
+        self._taking = threading.Lock()  # taken after `writing` where both are needed
         self._worker = ThreadPoolExecutor(1, "checkpoint")
         self._taken_rows = 0
         self._is_due = False
 
     def flush(self) -> None:
-        """Wait until what is in it is on the disk. Harmless when closed: all of it is in the database by then."""
+        """Wait until the log is on the disk. Does nothing once closed, when all of it is in the database."""
         with self._changed:
             if self._is_closed:
                 return
@@ -55,13 +55,13 @@ class WriteAheadLog:
                 self._changed.notify_all()
 
     def grew(self, changed_rows: int) -> None:
-        """After a commit, still as the one who writes: rows that all commits together have changed by now."""
+        """Note, after a commit and with `writing` held, how many rows all commits have changed."""
         if changed_rows - self._taken_rows >= CHANGED_ROWS:
             self._taken_rows = changed_rows
             self.is_to_be_taken_over()
 
     def is_to_be_taken_over(self) -> None:
-        """Soon, and nobody waits for it. For the one who writes."""
+        """Ask for a checkpoint soon, without waiting. Call it with `writing` held."""
         if not self._is_due:
             self._is_due = True
             self._worker.submit(self._take_over)
@@ -71,29 +71,29 @@ class WriteAheadLog:
             if self._checkpoint() > LONG_PAGES:
                 with self._writing:
                     self._checkpoint()
-        except sqlite3.Error as e:  # the log keeps what the file does not take; who writes hears of a full disk
+        except sqlite3.Error as e:  # the log keeps the content, and the next write reports a full disk
             log.debug("the log was not taken over: %s", e)
         finally:
             self._is_due = False
 
     def _checkpoint(self) -> int:
-        """Let the file take over what nobody reads in the log any more. Returns the log's length in pages."""
+        """Checkpoint as far as no reader needs the log. Returns the length of the log in pages."""
         with self._taking:
             ((_, pages, _),) = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         return int(pages)
 
     @contextmanager
     def left_alone(self) -> Iterator[None]:
-        """Nothing is taken over inside. For the one who writes."""
+        """Keep checkpoints away inside. Call it with `writing` held."""
         with self._taking:
             yield
 
     def stop(self) -> None:
-        """Take nothing over any more. When nobody writes any more, and not as the one who writes. Harmless when stopped."""
+        """Stop checkpointing. Call it after the last write, without `writing` held. May be called twice."""
         self._worker.shutdown()
 
     def close(self) -> None:
-        """Stop, and wait for those who flush. Harmless when closed."""
+        """Stop, and wait for running flushes. May be called twice."""
         self.stop()
         with self._changed:
             self._changed.wait_for(lambda: not self._flushing)

@@ -17,7 +17,7 @@ from services.demo import DemoService
 from services.engine import Engine, ModelParts
 from services.learning.adapter_files import AdapterFiles
 from services.learning.comparison import ComparisonService
-from services.learning.old_words import erase_from_manifests
+from services.learning.old_manifests import erase_from_manifests
 from services.learning.progress import ProgressService
 from services.learning.rounds import LearningService
 from services.learning.self_play import SelfPlayService
@@ -32,7 +32,7 @@ from services.views import ModelView
 from spear_core.errors import ConfigError
 from spear_core.models.loading import load_model
 from spear_core.own_thread import in_own_thread
-from spear_core.training.memory import keep_little
+from spear_core.training.process_memory import keep_little
 
 log = logging.getLogger(__name__)
 DATABASE = "spear.sqlite3"

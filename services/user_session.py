@@ -45,7 +45,7 @@ from services.views import (
     QueuedCorrection,
     RecommendedModel,
 )
-from spear_core.training.probes import Kind
+from spear_core.training.probes import ProbeKind
 
 CHANGE_BACKUPS = "see, make or delete backups"
 CARRY_ADAPTERS, CHANGE_MODEL, RUN_DEMO = "carry adapters in and out", "change the model", "run the demonstration"
@@ -69,7 +69,7 @@ class UserLearning:
         self.user = user
 
     def status(self) -> LearningStatus:
-        """As the service says it, without the words of others: their question in the proof, their hint in a wish."""
+        """The status without the words of other users: their question in the proof, their hint in a style preference."""
         status = self._learning.status(lambda last: all(map(self._is_mine, last.figures.style_preferences or ())))
         last = self._everybodys.last_round(self._base)
         changes: dict[str, object] = {
@@ -82,7 +82,9 @@ class UserLearning:
         if last is not None:
             # similar questions and recent replies come from somebody's chat; only starter questions are everybody's
             if self.user.id:  # with logins, owners see no more words of others than guests do
-                changes["changed"] = tuple(c for c in status.changed if c.kind not in (Kind.NEIGHBOUR, Kind.RECENT))
+                changes["changed"] = tuple(
+                    c for c in status.changed if c.kind not in (ProbeKind.NEIGHBOUR, ProbeKind.RECENT)
+                )
             if status.proof and not self._store.proof_is_mine(last.id, status.proof.prompt):
                 changes["proof"] = None
         return dataclasses.replace(status, **changes)  # type: ignore[arg-type]

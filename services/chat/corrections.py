@@ -30,6 +30,7 @@ class Correction:
 
     @property
     def hint(self) -> str:
+        """The words of the message, which are the hint for the revision."""
         return self.follow_up.message
 
     @property

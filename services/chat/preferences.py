@@ -34,6 +34,7 @@ class Preferences:
         return bool(self._store.preference(LEARNS_CORRECTIONS, self._defaults.learn_from_corrections))
 
     def set_learns_corrections(self, value: bool) -> None:
+        """Set whether corrections made by talking are learned without asking."""
         self._store.set_preference(LEARNS_CORRECTIONS, value)
 
     @property
@@ -42,4 +43,5 @@ class Preferences:
         return str(self._store.preference(SYSTEM_PROMPT, self._defaults.system_prompt))
 
     def set_system_prompt(self, text: str) -> None:
+        """Set the default system prompt; an empty one means none."""
         self._store.set_preference(SYSTEM_PROMPT, text.strip()[:MAX_SYSTEM_PROMPT_CHARACTERS])

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from typing import Any
 
 from feedback_store import FROM_MEMORY, Conversation, Message, StoreError, UnknownRecord
 from services.chat.corrections import Correction
@@ -18,6 +17,7 @@ from services.engine import Engine
 from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish
 from spear_core.inference.refused_answers import least_certain_prefix
+from spear_core.models.causal_model import CausalModel
 from spear_core.models.shared_base import Serving
 from spear_core.training.traces import Messages
 
@@ -54,6 +54,8 @@ class Writing:
         return self.finish.value
 
     def start(self, write: Callable[[Writing], None]) -> None:
+        """Call `write` in a thread of its own."""
+
         def work() -> None:
             try:
                 write(self)
@@ -68,6 +70,7 @@ class Writing:
         self._thread.start()
 
     def grow(self, text: str) -> None:
+        """Set the whole text so far; readers are woken."""
         with self._changed:
             self.text = text
             self._grew_at[1:] = [time.monotonic()]
@@ -95,6 +98,7 @@ class Writing:
             raise self._error
 
     def wait(self) -> None:
+        """Wait for the end of the writer's thread."""
         self._thread.join()
 
 
@@ -218,9 +222,11 @@ class Replies:
         return found
 
     def of(self, conversation_id: str) -> Writing | None:
+        """The reply that is being written in a conversation, or None."""
         return self._running.get(conversation_id)
 
     def stop(self, conversation_id: str, *, is_reader_lost: bool = False) -> None:
+        """End the reply that is being written in a conversation, if there is one."""
         with self._lock:  # waits for `alone`, so that a reply that is about to begin is stopped too
             if writing := self._running.get(conversation_id):
                 writing.is_reader_lost = is_reader_lost
@@ -296,7 +302,7 @@ def growing(
         yield text
         return
 
-    def model() -> Any:
+    def model() -> CausalModel:
         writing.serving = engine.scope.choose(engine, prompt, conversation_id).serving
         return writing.serving.model
 

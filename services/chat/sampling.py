@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from services.engine import Engine
 from spear_core.errors import SpearError
 from spear_core.inference.continuous_batching import before_stop
@@ -74,7 +76,7 @@ class Sampling:
         )
 
 
-def cut_as_asked(text: str, sampling: Sampling, tokenizer: Any) -> tuple[str, Finish]:
+def cut_as_asked(text: str, sampling: Sampling, tokenizer: PreTrainedTokenizerBase) -> tuple[str, Finish]:
     """Cut an answer from memory where a decoded one would end: at a stop text, or at the longest reply allowed.
 
     Returns the text and the reason for its end.

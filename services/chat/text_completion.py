@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import fields, replace
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS
 from services.chat.sampling import Sampling
@@ -20,7 +21,7 @@ from spear_core.training.traces import Messages
 class _BareText(ReplySettings):
     """Encodes the text of the last message as the prompt; a text that is too long loses its beginning."""
 
-    def encode(self, tokenizer: Any, messages: Messages) -> list[int]:
+    def encode(self, tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[int]:
         start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
         room = self.context_tokens - self.new_tokens - len(start)
         return [*start, *encode_text(tokenizer, messages[-1]["content"])[-room:]]

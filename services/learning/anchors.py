@@ -18,7 +18,7 @@ from spear_core.inference.rollout import answer_all
 from spear_core.models.prompts import revision_messages
 from spear_core.models.thoughts import answer_of
 from spear_core.training.neighbours import cut, question_key
-from spear_core.training.probes import READ_TOKENS, Kind, Probe, is_degenerate
+from spear_core.training.probes import READ_TOKENS, Probe, ProbeKind, is_degenerate
 from spear_core.training.traces import Encoded, Messages
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class HeldAnswers:
         # Encoding all of them takes 60 ms of Python at the start of each round, which would delay a reply
         self._plain = lru_cache(maxsize=ENCODINGS_KEPT)(self._encode)
         self._said_in: dict[str, str] = {}  # hint -> id of the revision that it led to
-        self._wished: dict[tuple[tuple[str, ...], str], tuple[list[tuple[str, str | None]], str]] = {}
+        self._preferred: dict[tuple[tuple[str, ...], str], tuple[list[tuple[str, str | None]], str]] = {}
 
     def style_preferences(self, before_utc: str | None = None) -> list[str]:
         """The hints that are style preferences, oldest first, by the corrections trained or claimed (before a time)."""
@@ -83,7 +83,7 @@ class HeldAnswers:
             ]
             for (prompt, _), example in zip(said, self._encoded(said, style_preferences), strict=True):
                 question = prompt[-1]["content"]
-                kind = Kind.RECENT if recent else kinds.get(question, Kind.GENERAL)
+                kind = ProbeKind.RECENT if recent else kinds.get(question, ProbeKind.GENERAL)
                 found.append(Probe(cut(example, tokens), kind, question))
         return found
 
@@ -139,11 +139,11 @@ class HeldAnswers:
         if not style_preferences:
             return [self._plain(tuple((m["role"], m["content"]) for m in prompt), answer) for prompt, answer in said]
         out = []
-        for (prompt, answer), (attempts, wished) in zip(
+        for (prompt, answer), (attempts, preferred) in zip(
             said, self._in_form(said, tuple(style_preferences)), strict=True
         ):
             hinted = revision_messages(list(prompt), attempts, settings)
-            out.append(encoder.hinted(prompt, hinted, wished) if attempts else encoder.plain(prompt, answer))
+            out.append(encoder.hinted(prompt, hinted, preferred) if attempts else encoder.plain(prompt, answer))
         return out
 
     def _encode(self, prompt: tuple[tuple[str, str], ...], answer: str) -> Encoded:
@@ -154,18 +154,18 @@ class HeldAnswers:
     ) -> list[tuple[list[tuple[str, str | None]], str]]:
         """`preferences_for`, computed once for each answer and set of preferences."""
         keys = [(style_preferences, json.dumps([list(prompt), answer])) for prompt, answer in said]
-        new = {key: pair for key, pair in zip(keys, said, strict=True) if key not in self._wished}
+        new = {key: pair for key, pair in zip(keys, said, strict=True) if key not in self._preferred}
         if new:
-            self._wished = {
-                key: value for key, value in self._wished.items() if key[0] == style_preferences
+            self._preferred = {
+                key: value for key, value in self._preferred.items() if key[0] == style_preferences
             }  # drop those of earlier preferences
             log.info(
                 "asking the base model for %d answers under %d style preferences", len(new), len(style_preferences)
             )
-            self._wished.update(
+            self._preferred.update(
                 zip(new, preferences_for(list(new.values()), style_preferences, self._revise), strict=True)
             )
-        return [self._wished[key] for key in keys]
+        return [self._preferred[key] for key in keys]
 
     def _revise(self, cases: list[tuple[Messages, list[tuple[str, str | None]]]]) -> list[str]:
         engine = self._engine

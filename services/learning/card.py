@@ -28,7 +28,7 @@ def resting(
     note: str,
     rests: bool = False,
     undone: int = 0,
-    wished: str = "",
+    adopted: str = "",
 ) -> tuple[Phase, str, str]:
     """Phase, headline and detail while no round runs.
 
@@ -42,7 +42,7 @@ def resting(
         note: what went wrong last, or empty.
         rests: whether learning waits a while because of it.
         undone: the newest version where it was undone, else 0.
-        wished: a sentence on style preferences of the last round, or empty.
+        adopted: a sentence on style preferences of the last round, or empty.
     """
     if paused:
         again = f"{_number(rebuilds, 'round')} will be trained again without what you forgot" if rebuilds else ""
@@ -67,7 +67,7 @@ def resting(
         now = f"v{version} answers" if version else "The base model answers"
         return "undone", f"Undone: v{undone} is no longer used.", f"{now} now. Restore v{undone} to use it again."
     if last and last.status == "promoted" and version == last.adapter_version:
-        return "live", f"Learned: v{version} answers now.", f"{last.verdict} {wished}".strip()
+        return "live", f"Learned: v{version} answers now.", f"{last.verdict} {adopted}".strip()
     if version:
         return "live", f"v{version} answers now.", "Correct a reply to teach it more."
     return (
@@ -77,7 +77,7 @@ def resting(
     )
 
 
-def wished(hints: Sequence[str]) -> str:
+def adopted_words(hints: Sequence[str]) -> str:
     """A sentence that names style preferences (services/learning/style_preferences.py); empty without any."""
     quoted = [f"“{hint}”" for hint in hints]
     return f"Your preference {' and '.join(quoted)} now applies to all answers." if quoted else ""

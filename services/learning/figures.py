@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 
 from feedback_store import ChangedAnswerRecord, GateRecord, MeasureSummary, RoundFigures
-from spear_core.training.gate import Verdict
+from spear_core.training.gate import GateVerdict
 from spear_core.training.probes import Measures
 from spear_core.training.round import RoundResult
 
@@ -50,7 +50,7 @@ def measure_summary(measures: Measures) -> MeasureSummary:
     )
 
 
-def gate_record(verdict: Verdict) -> GateRecord:
+def gate_record(verdict: GateVerdict) -> GateRecord:
     """The verdict's reason and counts, with the answers that changed."""
     figures = verdict.figures
     return GateRecord(

@@ -34,6 +34,7 @@ class Lineage:
 
     @property
     def version(self) -> int:
+        """The active version; 0 is the base model."""
         return self._store.active_version(self._engine.base)
 
     def depth(self, version: int) -> int:

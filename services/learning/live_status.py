@@ -31,6 +31,7 @@ class LiveStatus:
 
     @property
     def now(self) -> Live | None:
+        """The current state; None while no round runs."""
         with self._lock:
             return self._now
 

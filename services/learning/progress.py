@@ -17,6 +17,7 @@ class ProgressService:
         self._engine = engine
 
     def view(self) -> ProgressView:
+        """Figures of the newest REPLIES replies and ROUNDS rounds."""
         store, base = self._engine.store, self._engine.base
         replies = store.first_replies(REPLIES)
         rounds = [r for r in reversed(store.rounds(base, ROUNDS)) if r.status in ("promoted", "discarded")]

@@ -41,9 +41,11 @@ class LearningQueue:
         self._usual: tuple[int, float | None] = (-1, None)  # (id of the newest round, usual seconds)
 
     def begin(self) -> None:
+        """Note that a round begins."""
         self._began = time.monotonic()
 
     def end(self) -> None:
+        """Note that the round has ended."""
         self._began = None
 
     def waiting(self) -> tuple[QueuedCorrection, ...]:

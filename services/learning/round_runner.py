@@ -1,4 +1,4 @@
-"""One round: from claimed traces to a promoted adapter, and the practice of all corrections. Not which round comes next."""
+"""One round, from claimed traces to a promoted adapter, and consolidation. rounds.py decides which round comes next."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from services.learning.scope import CONSOLIDATED, everything
 from services.learning.verdict_words import verdict_words
 from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed
 from spear_core.models.shared_base import AdapterState
-from spear_core.training import traces as core
-from spear_core.training.gate import Verdict
+from spear_core.training.gate import GateVerdict
 from spear_core.training.material import Anchors
 from spear_core.training.neighbours import Neighbours
-from spear_core.training.probes import Kind, Measures, Probes
+from spear_core.training.probes import Measures, ProbeKind, Probes
 from spear_core.training.round import Learner
 from spear_core.training.scoring import drop_kept_states
+from spear_core.training.traces import TrainingTrace
 from spear_core.training.trainer import Progress
 
 log = logging.getLogger(__name__)
-# Older wins that a round draws from: a step takes `replay_wins` of them and the gate asks 64 again, and reading and
-# encoding ten thousand would take longer than the round
+# Older wins that a round draws from. A step takes `replay_wins` of them and the gate asks 64; reading and encoding ten
+# thousand would take longer than the round
 REPLAY_SAMPLE = 256
-MIN_CONSOLIDATED = 2  # corrections that are worth practising together
-PREPARED_AHEAD = 2  # rejected replies whose neighbours are made before their correction is confirmed
-# A full or failing disk ends a round too, but says nothing against the corrections: they wait for a better moment
+MIN_CONSOLIDATED = 2  # corrections that a consolidation needs
+PREPARED_AHEAD = 2  # rejected replies whose neighbours are made before the correction is confirmed
+# After a disk error the corrections wait and are tried again
 DISK_FAULTS = (AdapterUnwritable, StoreUnavailable, OSError)
 
 
@@ -53,18 +53,18 @@ class RoundRunner:
         self._learner: Learner | None = None
         self.held = HeldAnswers(engine)
         self.neighbours = NeighbourService(engine)
-        self.apart: list[list[str]] = []  # ids of traces that were refused together and are to be tried in parts
-        self._consolidated = 0  # the version after which all corrections were last practised together
+        self.apart: list[list[str]] = []  # ids of traces that were refused together and are trained in parts
+        self._consolidated = 0  # the version after which a consolidation was last tried
 
     def start_again(self) -> None:
-        """Another model, or other contents of the store: nothing that was made for the earlier ones is kept."""
+        """Drop everything that was computed, after a change of the base model or of the store's contents."""
         self.lineage.lock.require()
         self.neighbours.forget()
         drop_kept_states(self._engine.shared_models.training)
         self._learner, self.held, self.apart = None, HeldAnswers(self._engine), []
 
     def drop_kept_texts(self) -> None:
-        """Drop all texts kept in memory except the starter questions: they may hold words of any user."""
+        """Drop all texts held in memory except the starter questions, because they may be words of users."""
         self.lineage.lock.require()
         self.neighbours.forget()
         self._engine.scope.forget()
@@ -80,10 +80,10 @@ class RoundRunner:
         for held in (learner.probes.anchors, learner.anchors):
             held.warm(self._engine.shared_models.training, self._engine.pad_id, self._engine.priority.give_way)
 
-    def judge(self, state: AdapterState) -> tuple[Verdict, Measures]:
-        """The gate's verdict on an adapter from elsewhere: what was confirmed must hold. Raises AdapterInvalid."""
+    def judge(self, state: AdapterState) -> tuple[GateVerdict, Measures]:
+        """The gate's verdict on an adapter from elsewhere, and its measures. Raises AdapterInvalid where it does not fit."""
         replay = self._store.replay_wins(self._engine.base, REPLAY_SAMPLE, [], self._engine.seed)
-        return self.ready_learner().judge(self.lineage.state, state, [core_trace(t) for t in replay])
+        return self.ready_learner().judge(self.lineage.state, state, [training_trace(t) for t in replay])
 
     def learn(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         """Train on what the round has claimed, and promote the adapter or end the round with the reason.
@@ -120,13 +120,13 @@ class RoundRunner:
         )
         near = self.neighbours.of(taught, replay)
         wins = [t for t in taught if t.side == "win"]
-        # a preference of style is meant for every answer
+        # style preferences apply to all answers
         covers = everything if style_preferences else self._scope_with(wins, near, learner)
         result = learner.run_round(
             self.lineage.state,
-            [core_trace(t) for t in taught if t.side == "win"],
-            [core_trace(t) for t in taught if t.side == "lose"],
-            [core_trace(t) for t in replay],
+            [training_trace(t) for t in taught if t.side == "win"],
+            [training_trace(t) for t in taught if t.side == "lose"],
+            [training_trace(t) for t in replay],
             seed,
             on_step=self._on_step,
             on_check=lambda: self._live.tell(
@@ -176,7 +176,7 @@ class RoundRunner:
         Neighbours that turn out to ask for the same are taken out of `near`. Starter questions that were taught, in these
         or other words, are taken out of the learner's probes: their answers are meant to be others.
         """
-        scope, starters = self._engine.scope, [p.question for p in learner.probes.all if p.kind != Kind.RECENT]
+        scope, starters = self._engine.scope, [p.question for p in learner.probes.all if p.kind != ProbeKind.RECENT]
         for win in wins:
             of_win = near.get(win.id, Neighbours())
             others = [n.prompt[-1]["content"] for n in (*of_win.probes, *of_win.trained)]
@@ -186,26 +186,26 @@ class RoundRunner:
         covers = scope.covering(self._engine, wins)
         if covers is not everything:
             learner.probes = learner.probes.with_probes(
-                [p for p in learner.probes.all if p.kind == Kind.RECENT or not covers(p.question)]
+                [p for p in learner.probes.all if p.kind == ProbeKind.RECENT or not covers(p.question)]
             )
         return covers
 
     def split(self, claimed: Sequence[Trace], anchors_before_utc: str | None) -> bool:
-        """Have a round that failed tried again in two parts: one answer that cannot be learned must not cost the others.
+        """Queue the traces of a failed round as two rounds, so that one answer does not keep the others from being learned.
 
-        False where there is nothing to divide. A round that is trained again after a forgetting stays whole: it is to
-        come out as it was.
+        Returns False where there is nothing to divide. A round that is trained again after a forgetting is not divided,
+        because it must come out as before.
         """
         parts = labels.halves(claimed) if anchors_before_utc is None else []
         self.apart = parts + self.apart
         return bool(parts)
 
     def _encodable(self, traces: Sequence[Trace]) -> list[Trace]:
-        """Without those that the model's chat template or context has no room for."""
+        """The traces that fit the model's chat template and context."""
         kept = []
         for trace in traces:
             try:
-                self._engine.encoder.trace(core_trace(trace))
+                self._engine.encoder.trace(training_trace(trace))
             except (SpearError, ValueError) as e:
                 log.warning("an answer cannot be learned and is left out: %s", e)
             else:
@@ -213,7 +213,7 @@ class RoundRunner:
         return kept
 
     def consolidate(self) -> None:
-        """After every `consolidate_every` rounds practise all corrections together, when nothing else waits."""
+        """Train all corrections together, after each `consolidate_every` rounds."""
         self.lineage.lock.require()
         engine, base = self._engine, self._engine.base
         every = engine.config.consolidate_every
@@ -224,7 +224,7 @@ class RoundRunner:
         replay = self._store.replay_wins(base, REPLAY_SAMPLE, [], seed)
         if len(replay) < MIN_CONSOLIDATED or self.lineage.version == self._consolidated:
             return
-        self._consolidated = self.lineage.version  # whatever comes of it, once a version is enough
+        self._consolidated = self.lineage.version  # once for each version, whatever the outcome
         style = self.held.style_preferences()
         learner = self.learner(seed, style, None, [t.prompt[-1]["content"] for t in replay])
         words = "All your corrections are practised together."
@@ -232,7 +232,7 @@ class RoundRunner:
             with self._live.telling("training", "Practising what was learned.", words):
                 result = learner.consolidate(
                     self.lineage.state,
-                    [core_trace(t) for t in replay],
+                    [training_trace(t) for t in replay],
                     seed,
                     self._on_step,
                     self.neighbours.of([], replay),
@@ -242,11 +242,11 @@ class RoundRunner:
                 summary = MergeRecord(verdict_words(result.verdict))
                 figures = dataclasses.replace(round_figures(result), source=CONSOLIDATED, merge=summary)
                 self.lineage.adopt(result.state, figures)
-        except (TrainingFailed, *DISK_FAULTS) as e:  # nothing was lost: the version before it goes on serving
+        except (TrainingFailed, *DISK_FAULTS) as e:  # the earlier version keeps serving
             log.error("practising all corrections together failed: %s", e)
 
     def prepare_neighbours(self) -> None:
-        """Make the neighbours of replies just rejected while the person reads the revision, so that its confirmation need not wait."""
+        """Make the neighbours of newly rejected replies while the person reads the revision, to save time after it is confirmed."""
         if not self._engine.config.neighbours:
             return
         waiting = self._store.traces(
@@ -264,13 +264,14 @@ class RoundRunner:
         before_utc: str | None = None,
         corrected: Collection[str] = (),
     ) -> Learner:
-        """The learner with the anchors and probes of one round, in which these questions are `corrected`."""
+        """The learner with the anchors and probes of one round, which leave out the questions in `corrected`."""
         learner, held = self.ready_learner(), self.held
         learner.anchors = learner.anchors.with_examples(held.anchors(seed, style_preferences, before_utc, corrected))
         learner.probes = learner.probes.with_probes(held.probes(style_preferences, before_utc, corrected))
         return learner
 
     def ready_learner(self) -> Learner:
+        """The learner, created at the first call. Needs the round lock."""
         self.lineage.lock.require()
         if self._learner is None:
             engine = self._engine
@@ -297,8 +298,8 @@ class RoundRunner:
         return self._learner
 
 
-def core_trace(t: Trace) -> core.Trace:
-    """A stored trace as training takes it."""
-    return core.Trace(
+def training_trace(t: Trace) -> TrainingTrace:
+    """A stored trace as the trainer takes it."""
+    return TrainingTrace(
         t.side, t.prompt, t.completion, t.confidence, confirmed=t.side == "win" and t.source != "judged", key=t.id
     )

@@ -29,7 +29,7 @@ from services.priority import Closing
 from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus, Phase
 from spear_core.errors import SpearError, is_out_of_memory
 from spear_core.models.shared_base import AdapterState
-from spear_core.training.memory import give_back
+from spear_core.training.process_memory import give_back
 from spear_core.training.round import Learner
 from spear_core.training.trainer import Progress
 
@@ -37,32 +37,37 @@ log = logging.getLogger(__name__)
 PAUSED = "learning_paused"
 ROUND_WAIT_SECONDS = 60.0
 DISK_REST_SECONDS = 60.0
-# That one round takes: it asks all its wins again after every few steps, so a burst of a thousand thumbs-up would keep
-# the next correction waiting for the better part of an hour
+# Most traces of one round. A round asks all its wins again every few steps, so after a thousand thumbs-up at once the next
+# correction would wait for most of an hour
 MOST_TRACES = 64
-LONG_STEPS = 20  # a round of so many gives memory back on the way too: its rows' shapes leave holes in the heap
+LONG_STEPS = (
+    20  # after each so many steps memory is returned to the system, because the changing shapes fragment the heap
+)
 
 
 class RoundUnderWay(SpearError):
-    """What was asked has to wait for a round's end."""
+    """A request that has to wait for the end of a round."""
 
 
 class LearningService:
-    """`run_pending` is the job; everything else is quick and may be called from any thread."""
+    """Learning rounds and what changes the model. `run_pending` is the job; all other methods may be called from any thread.
+
+    What changes the model waits for the end of a running round, at most ROUND_WAIT_SECONDS.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._store = engine.store
         self._round_lock = RoundLock()
-        self._wanted = 0  # by how many that wait for the end of the round under way
-        self._stood_back = False  # for one of them, with something left to learn
+        self._wanted = 0  # how many callers wait for the end of the running round
+        self._stood_back = False  # the job stopped early for one of them, with something left to learn
         self._wanted_lock = threading.Lock()
         self._contradictions = RecentContradictions(engine)
         self._live = LiveStatus()
-        self._note = ""  # what went wrong at start or in the last round, for the card
-        self._rests_until = 0.0  # by the monotonic clock, after a fault of the disk
-        self._left_open = False  # a round whose end could not be written
-        self.on_kick: Callable[[], object] = lambda: None  # set by jobs: start a round now
+        self._note = ""  # what failed at the start or in the last round, for the card
+        self._rests_until = 0.0  # monotonic time in seconds until which nothing is tried, after a disk error
+        self._left_open = False  # the end of a round could not be stored
+        self.on_kick: Callable[[], object] = lambda: None  # set by the scheduler; starts a round now
         released = self._store.release_interrupted(engine.base)
         if released:
             log.info("%d interrupted round(s) released; their corrections will be learned again", released)
@@ -79,7 +84,11 @@ class LearningService:
     # -- what the screen asks --------------------------------------------------------------------------------
 
     def status(self, may_quote: Callable[[Round], bool] = lambda last: True) -> LearningStatus:
-        """`may_quote`: whether the hints may be quoted that made the style preferences which a round adopted."""
+        """The state of the learning, for the status card.
+
+        Args:
+            may_quote: whether the hints behind the style preferences of a round may be quoted.
+        """
         live = self._live.now
         base = self._engine.base
         version = self._store.active_version(base)
@@ -117,34 +126,36 @@ class LearningService:
             paused=self.paused,
             note=self._note,
             rests=rests,
-            wished=self.wished(last) if last and may_quote(last) else "",
+            adopted=self.adopted(last) if last and may_quote(last) else "",
             undone=common["undone"],
         )
         return LearningStatus(phase, headline, detail, **common)
 
-    def wished(self, last: Round) -> str:
-        """The style preferences that a round adopted, in a sentence, without those forgotten or deleted since."""
+    def adopted(self, last: Round) -> str:
+        """A sentence on the style preferences of a round, without those forgotten or deleted since."""
         hints = []
         for message_id in last.figures.style_preferences or ():
             with suppress(UnknownRecord):
                 hints.append(self._store.message(message_id).hint or "")
-        return card.wished([hint.strip() for hint in hints if hint.strip()])
+        return card.adopted_words([hint.strip() for hint in hints if hint.strip()])
 
     @property
     def paused(self) -> bool:
+        """Whether learning is paused."""
         return bool(self._store.setting(PAUSED, False))
 
     def pause(self) -> None:
-        """Start no further round; one under way ends."""
+        """Start no further round. A running one continues to its end."""
         self._store.set_setting(PAUSED, True)
 
     def resume(self) -> None:
+        """Learn again, also before the rest after a disk error has passed."""
         self._store.set_setting(PAUSED, False)
         self._rests_until = 0.0
         self.kick()
 
     def kick(self) -> None:
-        """Something may be learnable: start a round now rather than at the next interval."""
+        """Start a round now if there is something to learn, not at the next interval."""
         self.on_kick()
 
     def adapters(self) -> list[AdapterView]:
@@ -152,28 +163,36 @@ class LearningService:
         return self.lineage.views()
 
     def learned(self, limit: int = 200) -> list[LearnedView]:
-        """What people said about replies and what became of it, newest first."""
+        """Feedback of all users with what became of it, newest first."""
         base = self._engine.base
         made = {adapter.round_id: adapter.version for adapter in self._store.adapters(base)}
         return card.learned_views(self._store.latest_feedback(base, limit), limit, made)
 
     @property
     def sees_others(self) -> bool:
-        """Whether there is anybody's feedback beside one's own to be listed: here all of it is in `learned`."""
+        """Whether `learned_by_others` has entries: not here, where `learned` lists the feedback of all users."""
         return False
 
     def learned_by_others(self, limit: int = 200) -> list[LearnedView]:
+        """Nothing: `learned` lists the feedback of all users."""
         return []
 
     def contradictions(self) -> list[ContradictionView]:
-        """Recent corrections that contradict an earlier one that still stands, newest first."""
+        """Recent corrections that contradict an earlier one that was not withdrawn, newest first."""
         return self._contradictions.found()
 
     def settle(self, keep_id: str, drop_id: str) -> None:
-        """Of two corrections that contradict each other, keep one: the other is not trained any more.
+        """Keep one of two contradicting corrections; the other is withdrawn.
 
-        A newer one that was trained already is forgotten, so that the earlier answer comes back. Raises UnknownRecord,
-        and SpearError where a round does not end in time.
+        If the withdrawn one is the newer and was trained, it is forgotten, so that the earlier answer is given again.
+
+        Args:
+            keep_id: the reply whose correction is kept.
+            drop_id: the reply whose correction is withdrawn.
+
+        Raises:
+            UnknownRecord: no such reply.
+            SpearError: a round did not end in time.
         """
         kept, dropped = (
             self._store.traces(base=self._engine.base, subject_id=i, side="win") for i in (keep_id, drop_id)
@@ -190,7 +209,7 @@ class LearningService:
     # -- what changes the model ------------------------------------------------------------------------------
 
     def roll_back(self) -> int:
-        """Serve the previous adapter again; the undone corrections train again only if asked. Returns its version.
+        """Serve the previous adapter again; undone corrections are trained again only on request. Returns its version.
 
         Raises SpearError where there is nothing to undo, or a round does not end in time.
         """
@@ -198,7 +217,7 @@ class LearningService:
             return self.lineage.roll_back()
 
     def restore(self, version: int) -> int:
-        """Serve a version again that was undone, with its corrections. Returns its version.
+        """Serve a version that was undone again, with its corrections. Returns its version.
 
         Raises SpearError where it was not undone or is deleted, or a round does not end in time, UnknownRecord.
         """
@@ -206,15 +225,17 @@ class LearningService:
             return self.lineage.restore(version)
 
     def pin(self, version: int, pinned: bool = True) -> None:
-        """Keep a version from being pruned, or no longer."""
+        """Pin a version, so that it is never pruned, or unpin it. Raises UnknownRecord."""
         self.lineage.pin(version, pinned)
 
     def forget(self, message_ids: Collection[str]) -> Forgotten:
-        """Erase all feedback about some replies and rebuild without it. Returns what that did to the model.
+        """Erase all feedback about some replies and rebuild the adapter without it. Returns the effect on the model.
 
-        The newest version that never saw the feedback serves at once; the rounds after it are trained again without
-        it, and the result is bit-equal to never having had it. Other base models that were taught it are rebuilt when
-        they serve again, and do not count. What peers already pulled cannot be called back.
+        The newest version trained before the feedback serves at once. Later rounds are trained again without it, and the
+        result is bit-equal to never having had it. Adapters of other base models are rebuilt when those serve again.
+        Updates that peers have pulled cannot be called back.
+
+        Raises UnknownRecord, and SpearError where a round does not end in time.
         """
         subjects = {root_id(self._store.message(m)) for m in message_ids}
         with self.between_rounds():
@@ -224,7 +245,7 @@ class LearningService:
         return done
 
     def exchange(self, change: Callable[[], None]) -> None:
-        """Between two rounds, let `change` replace what is stored and the adapters' files; then serve what is there.
+        """Call `change`, which replaces the store's contents and the adapter files, between two rounds; then serve them.
 
         Raises SpearError where a round does not end in time, and what `change` raises.
         """
@@ -240,14 +261,19 @@ class LearningService:
         self._engine.scope.prepare(self._engine)
         with self._round_lock:
             self._runner.warm()
-            self._engine.scope.covering(self._engine, [])  # fits the features that questions are compared by
+            self._engine.scope.covering(self._engine, [])  # computes the features by which questions are compared
 
     def run_pending(self) -> int:
-        """Learn everything that waits, round after round. Returns how many rounds were run.
+        """Run rounds until nothing waits, learning is paused, or somebody wants to change the model `between_rounds`.
 
-        What is to happen `between_rounds` comes before the next round. After a fault of the disk nothing is tried for
-        DISK_REST_SECONDS. Raises StoreError where the store refuses, Closing in the middle of a round when the app is
-        closed.
+        After a disk error nothing is tried for DISK_REST_SECONDS.
+
+        Returns:
+            The number of rounds.
+
+        Raises:
+            StoreError: the store cannot be read or written.
+            Closing: the app is being closed.
         """
         done = 0
         with self._round_lock:
@@ -268,7 +294,7 @@ class LearningService:
                 self._note = ""
                 self._run(*claimed)
                 done += 1
-                # After each: where people go on correcting, the last one never comes
+                # after each round, because a busy instance never gets to the last one
                 self.lineage.prune()
                 self._give_back_memory()
             if not self._wanted and not self.paused and time.monotonic() >= self._rests_until:
@@ -277,7 +303,7 @@ class LearningService:
         return done
 
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
-        """The next round: first those to be trained again after a forgetting, in their old order, then what waits."""
+        """Claim the next round: first those trained again after a forgetting, then split rounds, then new traces."""
         base, version = self._engine.base, self.lineage.version
         for item in self._forgetting.waiting():
             claimed = self._store.claim_round(base, version, only=item["traces"])
@@ -291,10 +317,10 @@ class LearningService:
         return (*claimed, None) if claimed else None
 
     def change_model(self, change: Callable[[], None]) -> None:
-        """Between two rounds, let `change` put another base model into the engine, and serve that model's adapter.
+        """Call `change`, which puts another base model into the engine, between two rounds; then serve its adapter.
 
-        What waits for the earlier model stays and is learned when it is back. Raises SpearError where a round does not
-        end in time.
+        Traces of the earlier model wait until it serves again. Raises SpearError where a round does not end in time, and
+        what `change` raises.
         """
         with self.between_rounds():
             change()
@@ -304,16 +330,22 @@ class LearningService:
 
     def _begin_anew(self) -> None:
         self._runner.start_again()
-        self._engine.batching.prefixes.clear()  # of conversations that may be erased by now
+        self._engine.batching.prefixes.clear()  # their conversations may have been erased
         self._store.release_interrupted(self._engine.base)
         self.lineage.complaint = ""
         self.lineage.serve_active()
         self._note = self.lineage.complaint
 
     def try_adapter(self, state: AdapterState, source: str) -> int:
-        """Let an adapter from elsewhere serve if it passes the gate: nothing the person confirmed may be lost.
+        """Serve an adapter from elsewhere if it passes the gate. Returns its version.
 
-        Returns its version. Raises AdapterInvalid where it does not fit the model, SpearError where it is refused.
+        Args:
+            state: its tensors.
+            source: where it came from, for the list of versions.
+
+        Raises:
+            AdapterInvalid: it does not fit the model.
+            SpearError: the gate refused it, or a round did not end in time.
         """
         with self.between_rounds():
             verdict, measured = self._runner.judge(state)
@@ -323,7 +355,7 @@ class LearningService:
 
     @contextmanager
     def between_rounds(self) -> Iterator[None]:
-        """Nothing else changes the model inside. Raises SpearError where a round does not end in time."""
+        """Hold the round lock, so that nothing else changes the model. Raises RoundUnderWay where a round does not end in time."""
         with self._wanted_lock:
             self._wanted += 1
         try:
@@ -349,7 +381,7 @@ class LearningService:
             self._live.tell("queued", "A correction is queued.", "Preparing the training.")
             self._learn(round_, claimed, anchors_before_utc)
         except TracesWithdrawn:
-            # what was taken back must not go live; the rest is trained again
+            # the withdrawn trace must not be trained; the others are claimed again
             self._end(round_, "interrupted", "A vote was withdrawn during training; the rest is trained again.")
         except Closing:
             self._end(round_, "interrupted", "The app was closed during training; it is trained again.")
@@ -359,7 +391,7 @@ class LearningService:
             self._rests_until = time.monotonic() + DISK_REST_SECONDS
             self._note = f"{str(e).rstrip('.')}. The correction is kept and tried again in a minute."
             self._end(round_, "interrupted", self._note)
-        except Exception as e:  # whatever it was: claimed traces of a round that never ends would never be learned
+        except Exception as e:  # any error: the traces of a round that never ends would never be learned
             log.exception("round %d failed", round_.id)
             reason = (
                 "there is not enough memory" if is_out_of_memory(e) else f"{e}".partition("\n")[0] or type(e).__name__
@@ -377,7 +409,7 @@ class LearningService:
         self._runner.learn(round_, claimed, anchors_before_utc)
 
     def _end(self, round_: Round, status: RoundEnd, verdict: str) -> None:
-        """End a round that failed; where even that cannot be written, the next `run_pending` releases it first."""
+        """End a failed round. If that cannot be stored, the next `run_pending` releases it first."""
         try:
             self._store.finish_round(round_.id, status, verdict=verdict)
         except StoreError as e:
@@ -387,7 +419,7 @@ class LearningService:
     # -- state -----------------------------------------------------------------------------------------------
 
     def learner(self, seed: int, style_preferences: Sequence[str]) -> Learner:
-        """The learner with the anchors and probes of a round of this seed, for merges."""
+        """The learner with the anchors and probes of a round with this seed, for merges. Needs the round lock."""
         return self._runner.learner(seed, style_preferences)
 
     def style_preferences(self) -> list[str]:
@@ -395,7 +427,7 @@ class LearningService:
         return self._runner.held.style_preferences()
 
     def telling(self, phase: Phase, headline: str, detail: str) -> AbstractContextManager[None]:
-        """Show a phase on the card inside, and nothing afterwards."""
+        """Show a phase on the card inside the `with` block."""
         return self._live.telling(phase, headline, detail)
 
     def _on_step(self, progress: Progress) -> None:
@@ -404,4 +436,4 @@ class LearningService:
             self._give_back_memory()
 
     def _give_back_memory(self) -> None:
-        self._engine.priority.when_quiet(give_back)  # 20 to 30 ms, in which whoever needs memory waits
+        self._engine.priority.when_quiet(give_back)  # takes 20 to 30 ms, in which allocations of other threads wait

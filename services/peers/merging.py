@@ -13,7 +13,7 @@ from federation.factors import digest_of
 from feedback_store import MergeRecord
 from services.engine import Engine
 from services.learning.figures import round_figures
-from services.learning.round_runner import REPLAY_SAMPLE, core_trace
+from services.learning.round_runner import REPLAY_SAMPLE, training_trace
 from services.learning.rounds import LearningService
 from services.learning.verdict_words import verdict_words
 from spear_core.models.shared_base import AdapterState
@@ -63,7 +63,7 @@ class Merging:
                 "merging", "Merging what your peers taught.", "Your own corrections are kept in mind."
             ):
                 learner = learning.learner(seed, learning.style_preferences())
-                result = learner.run_merge(own, merged.state, [core_trace(t) for t in replay], seed)
+                result = learner.run_merge(own, merged.state, [training_trace(t) for t in replay], seed)
             words = verdict_words(result.verdict, gained)
             record = MergeRecord(words, merged.method, merged.weights, merged.kept, merged.residual)
             if result.state is None:

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
-from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from spear_core.inference.generate import ReplySettings, raise_failure
 from spear_core.inference.generation import Decoder, Finish, Request, Row
@@ -117,7 +117,7 @@ class ContinuousBatching:
     def stream(
         self,
         model: Callable[[], CausalModel],
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         messages: Messages,
         settings: ReplySettings,
         stop: threading.Event | None = None,
@@ -225,7 +225,10 @@ def _by_model(joining: Sequence[_Asked]) -> list[tuple[CausalModel, list[_Asked]
 
 
 def _texts(
-    unread: SimpleQueue[int | None], tokenizer: Any, stop_strings: Sequence[str] = (), begun: Sequence[int] = ()
+    unread: SimpleQueue[int | None],
+    tokenizer: PreTrainedTokenizerBase,
+    stop_strings: Sequence[str] = (),
+    begun: Sequence[int] = (),
 ) -> Iterator[str]:
     """Yield the whole text after each change, until the tokens end; cut before a stop string.
 

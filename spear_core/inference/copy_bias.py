@@ -8,9 +8,9 @@ It works like a pointer into the hint (See et al., 2017, arXiv 1704.04368), with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from spear_core.models.prompts import encode_text, end_token_ids
 
@@ -23,7 +23,7 @@ END_BONUS = 4.0  # nats for ending the sentence after the answer
 class CopyBias:
     """`hook` of one reply. `answer` is what is to be said, `openings` are texts that the reply must not begin with."""
 
-    def __init__(self, tokenizer: Any, answer: str, openings: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, answer: str, openings: Sequence[str] = ()) -> None:
         self._answers = [encode_text(tokenizer, " " + answer), encode_text(tokenizer, answer)]
         self._firsts = [self._answers[0][0]] if self._answers[0] else []
         self._openings = [encode_text(tokenizer, opening) for opening in openings]

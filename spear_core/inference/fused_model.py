@@ -200,6 +200,7 @@ class FusedModel:
 
     @property
     def layers(self) -> int:
+        """The number of decoder layers."""
         return len(self._layers)
 
     @staticmethod

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
+
+from transformers import PreTrainedTokenizerBase
 
 from spear_core.errors import OutOfMemory, is_out_of_memory
 from spear_core.inference.generation import Request
@@ -18,7 +20,7 @@ class ReplySettings:
     """How one reply is decoded. Temperature 0 is greedy; the sequences of tokens in `banned` never occur."""
 
     context_tokens: int
-    max_new_tokens: int  # at most half of the context is used
+    max_new_tokens: int  # see `new_tokens`
     temperature: float = 0.0
     top_p: float = 0.95
     banned: Sequence[Sequence[int]] = ()
@@ -32,10 +34,12 @@ class ReplySettings:
 
     @property
     def new_tokens(self) -> int:
+        """The longest reply in tokens: `max_new_tokens`, but at most half of the context."""
         return min(self.max_new_tokens, self.context_tokens // 2)
 
     @property
     def choice(self) -> Choice:
+        """How the engine chooses tokens under these settings."""
         return Choice(
             self.temperature,
             self.top_p,
@@ -46,19 +50,19 @@ class ReplySettings:
             self.hook,
         )
 
-    def encode(self, tokenizer: Any, messages: Messages) -> list[int]:
+    def encode(self, tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[int]:
         """Token ids of the prompt, without its oldest messages where they do not fit, and of the text to continue."""
         begun = self.begun_ids(tokenizer)
         room = self.context_tokens - self.new_tokens - len(begun)
         return [*encode_prompt(tokenizer, list(messages), max_tokens=room), *begun]
 
-    def begun_ids(self, tokenizer: Any) -> list[int]:
+    def begun_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         """Token ids of the text to continue, or of an empty thought where thoughts are skipped."""
         if self.begun:
             return encode_completion(tokenizer, self.begun, ended=False)
         return encode_no_thought(tokenizer) if self.skips_thought else []
 
-    def request(self, tokenizer: Any, messages: Messages) -> Request:
+    def request(self, tokenizer: PreTrainedTokenizerBase, messages: Messages) -> Request:
         """The request to the decoding engine. Raises as `encode_prompt`."""
         return Request(
             self.encode(tokenizer, messages),
@@ -66,7 +70,7 @@ class ReplySettings:
             frozenset(end_token_ids(tokenizer)),
             self.choice,
             self.stop_strings,
-            (lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True))) if self.stop_strings else None,
+            (lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True))) if self.stop_strings else None,
         )
 
 

@@ -25,6 +25,7 @@ class Prefix:
     layers: tuple[tuple[Tensor, Tensor], ...]
 
     def first(self, count: int) -> Prefix:
+        """The prefix cut to its first `count` tokens."""
         return Prefix(self.tokens[:count], tuple((k[:, :, :count], v[:, :, :count]) for k, v in self.layers))
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from spear_core.inference.continuous_batching import before_stop
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import Finish, generate
@@ -25,7 +27,7 @@ class Reply:
 
 def sample_replies(
     model: CausalModel,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Messages],
     settings: ReplySettings,
     *,
@@ -57,7 +59,7 @@ def sample_replies(
 
 def replies(
     model: CausalModel,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Messages],
     *,
     context_tokens: int,
@@ -77,6 +79,8 @@ def replies(
     return [[reply.text for reply in of_prompt] for of_prompt in made]
 
 
-def answer_all(model: CausalModel, tokenizer: Any, prompts: Sequence[Messages], **how: Any) -> list[str]:
+def answer_all(
+    model: CausalModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Messages], **how: Any
+) -> list[str]:
     """One reply to each prompt. Takes the arguments of `replies`."""
     return [first for first, *_ in replies(model, tokenizer, prompts, **how)]

@@ -18,11 +18,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
+from transformers import PreTrainedTokenizerBase
 
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import encode_prompt, encode_text
@@ -61,8 +62,8 @@ class QuestionFeatures:
 
     def __init__(
         self,
-        backbone: Any,
-        tokenizer: Any,
+        backbone: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
         layers: int,
         reference: Sequence[str],
         whitening: tuple[Tensor, Tensor] | None = None,
@@ -121,7 +122,7 @@ class Taught:
 class SubjectTest:
     """Whether a question is about what was taught, by the base model's own expectation of its words."""
 
-    def __init__(self, model: CausalModel, tokenizer: Any) -> None:
+    def __init__(self, model: CausalModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self._model, self._tokenizer = model, tokenizer
         empty, other = (self._prompt(text) for text in ("a", "b"))
         self._after = _common(empty[::-1], other[::-1])

@@ -18,6 +18,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from spear_core.errors import ConfigError, one_line
 from spear_core.inference.scope import Taught
@@ -44,7 +45,9 @@ class ScopeClassifier(nn.Module):
         rank: of the LoRA in the others.
     """
 
-    def __init__(self, backbone: Any, tokenizer: Any, layers: int, frozen: int, rank: int) -> None:
+    def __init__(
+        self, backbone: nn.Module, tokenizer: PreTrainedTokenizerBase, layers: int, frozen: int, rank: int
+    ) -> None:
         super().__init__()
         found = layer_list(backbone)
         if found is None:
@@ -52,8 +55,9 @@ class ScopeClassifier(nn.Module):
         self.layers, self.frozen, self.rank = layers, frozen, rank
         tree = share_base(backbone)
         setattr(tree, found[0], nn.ModuleList(list(getattr(tree, found[0]))[:layers]))
-        tree.config.num_hidden_layers = layers  # the tree's own configuration, as all of it but the weights
-        tree.config._attn_implementation = "eager"  # the fused kernel's backward pass is slow on short rows
+        own: Any = tree.config  # the tree's own configuration, as all of it but the weights
+        own.num_hidden_layers = layers
+        own._attn_implementation = "eager"  # the fused kernel's backward pass is slow on short rows
         config = LoraConfig(
             r=rank,
             lora_alpha=2 * rank,
@@ -64,7 +68,7 @@ class ScopeClassifier(nn.Module):
         )
         self.model = get_peft_model(tree, config)
         cast_lora(self.model)
-        self.head = nn.Linear(tree.config.hidden_size, 1, dtype=torch.float32, device=self.model.device)
+        self.head = nn.Linear(own.hidden_size, 1, dtype=torch.float32, device=self.model.device)
         self._tokenizer = tokenizer
         self._known: dict[tuple[str, str], float] = {}  # the oldest first: the gate asks the same pairs every round
 
@@ -122,7 +126,7 @@ class ScopeClassifier(nn.Module):
         return int(self._tokenizer.eos_token_id if bos is None else bos)
 
 
-def load_scope_classifier(file: Path, backbone: Any, tokenizer: Any) -> ScopeClassifier:
+def load_scope_classifier(file: Path, backbone: nn.Module, tokenizer: PreTrainedTokenizerBase) -> ScopeClassifier:
     """Read what `save` wrote. Raises ConfigError where it does not belong to this model or is damaged."""
     try:
         with safe_open(file, "pt") as opened:
@@ -137,7 +141,7 @@ def load_scope_classifier(file: Path, backbone: Any, tokenizer: Any) -> ScopeCla
         set_peft_model_state_dict(made.model, tensors)
         for name, parameter in made.model.named_parameters():
             if "lora_" in name:
-                parameter.data = parameter.data.to(backbone.dtype)
+                parameter.data = parameter.data.to(next(backbone.parameters()).dtype)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as e:
         raise ConfigError(f"{file} cannot be used: {one_line(e)}") from e
     made.requires_grad_(False).eval()

@@ -72,9 +72,11 @@ class Asked:
 
     @property
     def question(self) -> str:
+        """The text of the last message of the prompt."""
         return self.prompt[-1]["content"]
 
     def told(self, answer: str) -> Messages:
+        """The messages of a prompt in which the question is asked together with the answer."""
         text = TOLD.replace("{question}", self.question).replace("{answer}", answer)
         return [*self.prompt[:-1], {"role": "user", "content": text}]
 

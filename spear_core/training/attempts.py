@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from spear_core.config import SpearConfig
 from spear_core.models.shared_base import AdapterState
-from spear_core.training.gate import Verdict, decide
+from spear_core.training.gate import GateVerdict, decide
 from spear_core.training.material import HeldNeighbour, HeldNeighbours, Material
 from spear_core.training.neighbours import cut
 from spear_core.training.probes import Measures, Probes
@@ -57,7 +57,7 @@ class Attempts:
     on_check: Callable[[], None]
     measured: Callable[[], Measures]
 
-    def run(self, asked: Sequence[Messages]) -> tuple[Verdict, Report, Measures, list[str], int]:
+    def run(self, asked: Sequence[Messages]) -> tuple[GateVerdict, Report, Measures, list[str], int]:
         """The last verdict, its training and measures, the replies to `asked`, and how many attempts there were."""
         cfg = self.learner.config
         material, repaired = self.material, False

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from spear_core.config import SpearConfig
-from spear_core.training.probes import Kind, Measures, Probe, ProbedAnswer, is_degenerate
+from spear_core.training.probes import Measures, Probe, ProbedAnswer, ProbeKind, is_degenerate
 from spear_core.training.trainer import SMALL_P
 
 MERGE_ROOM = 0.5  # share of the budgets for drift that a merge may use up
@@ -88,7 +88,7 @@ class GateFigures:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """Whether an adapter may serve, why, and the figures behind it."""
 
     passed: bool
@@ -107,7 +107,7 @@ def decide(
     config: SpearConfig,
     probes: Sequence[Probe] = (),
     gained: Reason | None = None,
-) -> Verdict:
+) -> GateVerdict:
     """Decide whether an adapter may serve (docs/ARCHITECTURE.md, "What the gate checks").
 
     (a) The new traces moved the right way, (b) what was learned and known holds, (c) sanity.
@@ -117,8 +117,8 @@ def decide(
     """
     figures = _figures(before, after, probes)
 
-    def verdict(passed: bool, reason: Reason, kind: str = "") -> Verdict:
-        return Verdict(passed, reason, replace(figures, kind=kind))
+    def verdict(passed: bool, reason: Reason, kind: str = "") -> GateVerdict:
+        return GateVerdict(passed, reason, replace(figures, kind=kind))
 
     if not after.finite or not math.isfinite(after.win_logp) or not math.isfinite(after.probe_kl):
         return verdict(False, Reason.BROKEN_NUMBERS)
@@ -139,7 +139,7 @@ def decide(
     if moved := _moved(before, after, probes, config):
         return verdict(False, *moved)
     room = MERGE_ROOM if gained else 1.0
-    # nearer than before is no drift: a standing wish moves what the probes are held to
+    # nearer than before is no drift: a style preference changes what the probes are held to
     if after.probe_kl > max(room * config.gate_max_probe_kl, before.probe_kl):
         return verdict(False, Reason.DRIFT)
     if after.worst_probe_kl > max(room * config.gate_max_worst_probe_kl, before.worst_probe_kl):
@@ -154,14 +154,14 @@ def _moved(
     of_kind: dict[str, list[tuple[ProbedAnswer, ProbedAnswer]]] = defaultdict(list)
     for probe, was, now in zip(probes, before.answers, after.answers, strict=True):
         of_kind[probe.kind].append((was, now))
-    neighbours = of_kind.pop(Kind.NEIGHBOUR, [])
-    recent = of_kind.pop(Kind.RECENT, [])
+    neighbours = of_kind.pop(ProbeKind.NEIGHBOUR, [])
+    recent = of_kind.pop(ProbeKind.RECENT, [])
     leaks_before, leaks = (sum(pair[i].leaks for pair in neighbours) for i in (0, 1))
     if leaks > max(FEW, config.gate_max_leaks * len(neighbours), leaks_before):
-        return Reason.LEAKED, Kind.NEIGHBOUR
+        return Reason.LEAKED, ProbeKind.NEIGHBOUR
     changed_now = sum(was.text != now.text for was, now in recent)
     if changed_now > max(FEW, config.gate_max_changed * len(recent)):
-        return Reason.RECENT_CHANGED, Kind.RECENT
+        return Reason.RECENT_CHANGED, ProbeKind.RECENT
     everything = [pair for pairs in of_kind.values() for pair in pairs]
     if _too_many(everything, config.gate_max_changed, 0):
         return Reason.ANSWERS_CHANGED, ""
@@ -189,7 +189,7 @@ def _figures(before: Measures, after: Measures, probes: Sequence[Probe]) -> Gate
         lost=sum(was and not still for was, still in zip(before.held, after.held, strict=True)),
         checked=len(after.answers),
         changed=tuple(changed),
-        neighbours=sum(p.kind == Kind.NEIGHBOUR for p in probes),
+        neighbours=sum(p.kind == ProbeKind.NEIGHBOUR for p in probes),
         leaks=sum(a.leaks for a in after.answers),
         changed_from_base=sum(a.changed for a in after.answers),
         words_changed=after.probe_changed,

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import encode_prompt
@@ -102,7 +102,7 @@ def gives(reply: str, telling: frozenset[str]) -> bool:
 @torch.no_grad()
 def neighbour_questions(
     model: CausalModel,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     prompt: Messages,
     *,
     context_tokens: int,
@@ -156,7 +156,11 @@ def _replaceable(question: str) -> list[re.Match[str]]:
 
 
 def _likely_words(
-    model: CausalModel, tokenizer: Any, ids: Callable[[str], list[int]], question: str, place: re.Match[str]
+    model: CausalModel,
+    tokenizer: PreTrainedTokenizerBase,
+    ids: Callable[[str], list[int]],
+    question: str,
+    place: re.Match[str],
 ) -> list[str]:
     left = question[: place.start()].rstrip()
     # what all continuations have in common is the conversation up to this place, whatever the template puts after it
@@ -165,7 +169,7 @@ def _likely_words(
     logits = model(input_ids=torch.tensor([before], device=device), use_cache=False, logits_to_keep=1).logits[0, -1]
     original, numbers, words = place[0].lower(), place[0].isdigit(), []
     for token in logits.topk(min(4 * LIKELY_WORDS, len(logits))).indices.tolist():
-        text = tokenizer.decode([token])
+        text = str(tokenizer.decode([token]))
         word = text.strip()
         is_word = text[:1].isspace() and (word.isdigit() if numbers else word.isalpha() and len(word) >= SHORTEST)
         if is_word and word.lower() not in STOP_WORDS and not _same_stem(word.lower(), original):

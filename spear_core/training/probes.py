@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import torch
 from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
 
 from spear_core.inference.generation import Request, generate
 from spear_core.models.prompts import decode_reply, end_token_ids
@@ -30,7 +30,7 @@ TIE_KL = 2e-3  # nats; nearer to the base than this, another most probable token
 LOOP_SHARE = 0.2  # fewer distinct words than this share of a long reply: it goes round in circles
 
 
-class Kind(StrEnum):
+class ProbeKind(StrEnum):
     """Kinds of probes besides those that a model's starter questions name."""
 
     NEIGHBOUR = "neighbour"
@@ -44,14 +44,14 @@ class Probe:
 
     Attributes:
         example: question and answer as token ids.
-        kind: one of `Kind`, or a kind of starter question.
+        kind: one of `ProbeKind`, or a kind of starter question.
         question: in words, for people.
         telling: of a neighbour, the words by which the answer taught to its correction is recognised.
         is_covered: whether the adapter is to answer it at all; what its scope leaves out the untouched model answers.
     """
 
     example: Encoded
-    kind: str = Kind.GENERAL
+    kind: str = ProbeKind.GENERAL
     question: str = ""
     telling: frozenset[str] = frozenset()
     is_covered: bool = True
@@ -110,7 +110,7 @@ def mean(values: Sequence[float]) -> float:
 @torch.no_grad()
 def measure(
     model: PeftModel,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     wins: Sequence[Encoded],
     loses: Sequence[Encoded],
     older: Sequence[Encoded],
@@ -141,7 +141,7 @@ def measure(
             if any(others):
                 first = others.index(True)
                 starts[i] = [*e.completion_ids[:first], now[first]]
-            if probes.all[i].kind not in (Kind.NEIGHBOUR, Kind.RECENT):
+            if probes.all[i].kind not in (ProbeKind.NEIGHBOUR, ProbeKind.RECENT):
                 each.append(total / len(e.completion_ids))
                 kl, changed, tokens = kl + total, changed + sum(others), tokens + len(e.completion_ids)
     finite = all(bool(torch.isfinite(p).all()) for n, p in model.named_parameters() if "lora_" in n)
@@ -161,7 +161,7 @@ def measure(
 
 def _answers(
     model: PeftModel,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     probes: Probes,
     starts: dict[int, list[int]],
     batch_size: int,

@@ -16,12 +16,12 @@ from spear_core.models.prompts import template_token_ids
 from spear_core.models.shared_base import AdapterState, SharedBaseModels
 from spear_core.models.thoughts import answer_of
 from spear_core.training.attempts import Attempts
-from spear_core.training.gate import Reason, Verdict, decide
+from spear_core.training.gate import GateVerdict, Reason, decide
 from spear_core.training.material import Anchors, HeldNeighbour, HeldNeighbours, Material, cap_loses
 from spear_core.training.neighbours import Neighbour, Neighbours, cut, telling_words
-from spear_core.training.probes import READ_TOKENS, Kind, Measures, Probe, Probes, measure
+from spear_core.training.probes import READ_TOKENS, Measures, Probe, ProbeKind, Probes, measure
 from spear_core.training.scoring import Row, score_rows
-from spear_core.training.traces import Encoded, Encoder, Messages, Trace
+from spear_core.training.traces import Encoded, Encoder, Messages, TrainingTrace
 from spear_core.training.trainer import Progress, Report, Trainer
 from spear_core.training.wordings import Wordings
 
@@ -42,7 +42,7 @@ class RoundResult:
     """The new adapter where `verdict.passed`, and everything worth recording either way."""
 
     state: AdapterState | None
-    verdict: Verdict
+    verdict: GateVerdict
     report: Report
     before: Measures
     after: Measures
@@ -80,8 +80,8 @@ class Learner:
         )
 
     def judge(
-        self, current: AdapterState | None, candidate: AdapterState, confirmed: Sequence[Trace]
-    ) -> tuple[Verdict, Measures]:
+        self, current: AdapterState | None, candidate: AdapterState, confirmed: Sequence[TrainingTrace]
+    ) -> tuple[GateVerdict, Measures]:
         """The gate for an adapter that was not trained here: what was confirmed must hold, and nothing else may move.
 
         Raises AdapterInvalid where the candidate does not fit the model.
@@ -102,9 +102,9 @@ class Learner:
     def run_round(
         self,
         current: AdapterState | None,
-        wins: Sequence[Trace],
-        loses: Sequence[Trace],
-        replay: Sequence[Trace],
+        wins: Sequence[TrainingTrace],
+        loses: Sequence[TrainingTrace],
+        replay: Sequence[TrainingTrace],
         seed: int,
         on_step: Callable[[Progress], None] = lambda p: None,
         on_check: Callable[[], None] = lambda: None,
@@ -142,7 +142,7 @@ class Learner:
     def consolidate(
         self,
         current: AdapterState | None,
-        own: Sequence[Trace],
+        own: Sequence[TrainingTrace],
         seed: int,
         on_step: Callable[[Progress], None] = lambda p: None,
         neighbours: Mapping[str, Neighbours] | None = None,
@@ -178,7 +178,7 @@ class Learner:
         self,
         current: AdapterState | None,
         merged: AdapterState,
-        own: Sequence[Trace],
+        own: Sequence[TrainingTrace],
         seed: int,
     ) -> RoundResult:
         """Adopt an adapter merged with peers': train the own confirmed wins again that it weakened, and judge.
@@ -212,7 +212,7 @@ class Learner:
 
     def _result(
         self,
-        verdict: Verdict,
+        verdict: GateVerdict,
         report: Report,
         before: Measures,
         after: Measures,
@@ -226,9 +226,9 @@ class Learner:
 
     def _prepared(
         self,
-        wins: Sequence[Trace],
-        loses: Sequence[Trace],
-        replay: Sequence[Trace],
+        wins: Sequence[TrainingTrace],
+        loses: Sequence[TrainingTrace],
+        replay: Sequence[TrainingTrace],
         seed: int,
         neighbours: Mapping[str, Neighbours],
     ) -> tuple[Material, Probes, list[Encoded]]:
@@ -243,7 +243,7 @@ class Learner:
         self.wordings.know([*replay, *wins], [*older, *encoded_wins], answered)
         said_wrong = {json.dumps(list(t.prompt)): t.completion for t in loses}
 
-        def near(traces: Sequence[Trace]) -> list[tuple[Trace, Neighbours]]:
+        def near(traces: Sequence[TrainingTrace]) -> list[tuple[TrainingTrace, Neighbours]]:
             return [(t, neighbours[t.key]) for t in traces if t.key in neighbours]
 
         asked_near = [*near(wins), *_sample(near(replay), seed, EARLIER_NEIGHBOURS)]
@@ -268,7 +268,7 @@ class Learner:
         asked = self.probes.with_probes([*self.probes.all, *probes]).without(corrected)
         return material, asked, _sample(older, seed)
 
-    def _held(self, trace: Trace, near: Neighbour) -> HeldNeighbour:
+    def _held(self, trace: TrainingTrace, near: Neighbour) -> HeldNeighbour:
         cfg = self.config
         own = cut(self.encoder.plain(near.prompt, near.answer), cfg.neighbour_tokens)
         taught = cut(self.encoder.plain(near.prompt, answer_of(trace.completion)), TAUGHT_TOKENS)
@@ -276,15 +276,17 @@ class Learner:
             replace(own, confidence=cfg.neighbour_weight), replace(taught, confidence=cfg.taught_weight)
         )
 
-    def _neighbour_probe(self, trace: Trace, near: Neighbour, said_wrong: str) -> Probe:
+    def _neighbour_probe(self, trace: TrainingTrace, near: Neighbour, said_wrong: str) -> Probe:
         question = near.prompt[-1]["content"]
         telling = telling_words(answer_of(trace.completion), trace.prompt[-1]["content"], question, said_wrong)
-        return Probe(cut(self.encoder.plain(near.prompt, near.answer), READ_TOKENS), Kind.NEIGHBOUR, question, telling)
+        return Probe(
+            cut(self.encoder.plain(near.prompt, near.answer), READ_TOKENS), ProbeKind.NEIGHBOUR, question, telling
+        )
 
-    def _encoded(self, traces: Sequence[Trace]) -> list[Encoded]:
+    def _encoded(self, traces: Sequence[TrainingTrace]) -> list[Encoded]:
         return [self.encoder.trace(trace) for trace in self._one_by_one(traces)]
 
-    def _one_by_one(self, traces: Sequence[Trace]) -> Iterator[Trace]:
+    def _one_by_one(self, traces: Sequence[TrainingTrace]) -> Iterator[TrainingTrace]:
         for trace in traces:
             self.aside()
             yield trace

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from spear_core.training.traces import Messages, Trace
+from spear_core.training.traces import Messages, TrainingTrace
 
 Task = TypeVar("Task")
 UNFIXED_CONFIDENCE = 0.5
@@ -22,18 +22,18 @@ def play(
     is_right: Callable[[Task, str], bool],
     feedback: Callable[[Task, str], str],
     num_revisions: int,
-) -> tuple[list[Trace], list[Trace]]:
+) -> tuple[list[TrainingTrace], list[TrainingTrace]]:
     """(wins, losing traces). `answer` sees the task and the earlier (reply, hint) pairs of this task.
 
     Right at once: a win. Fixed in a revision: that revision a win and the first answer a losing trace of confidence 1.
     Never fixed: the first answer a losing trace of confidence 0.5. Both sides keep the original prompt: no hint in it.
     """
-    wins: list[Trace] = []
-    loses: list[Trace] = []
+    wins: list[TrainingTrace] = []
+    loses: list[TrainingTrace] = []
     for task in tasks:
         first = answer(task, ())
         if is_right(task, first):
-            wins.append(Trace("win", prompt(task), first))
+            wins.append(TrainingTrace("win", prompt(task), first))
             continue
         attempts: list[tuple[str, str]] = []
         last = first
@@ -41,9 +41,9 @@ def play(
             attempts.append((last, feedback(task, last)))
             last = answer(task, attempts)
             if is_right(task, last):
-                wins.append(Trace("win", prompt(task), last))
-                loses.append(Trace("lose", prompt(task), first, 1.0))
+                wins.append(TrainingTrace("win", prompt(task), last))
+                loses.append(TrainingTrace("lose", prompt(task), first, 1.0))
                 break
         else:
-            loses.append(Trace("lose", prompt(task), first, UNFIXED_CONFIDENCE))
+            loses.append(TrainingTrace("lose", prompt(task), first, UNFIXED_CONFIDENCE))
     return wins, loses

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
 
 from spear_core.config import SpearConfig
 from spear_core.models.prompts import encode_completion, encode_prompt, end_token_ids
@@ -14,7 +16,7 @@ Messages = Sequence[dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Trace:
+class TrainingTrace:
     """One completion to one prompt x (chat messages up to the user's turn; never a hint), right or wrong.
 
     `confidence` in (0, 1]; `confirmed` marks a win that a person confirmed, which is what stopping and the gate go by.
@@ -59,7 +61,9 @@ class Encoded:
 class Encoder:
     """Turns traces into ids for one tokenizer; prompts are cut from their oldest side to leave room for the completion."""
 
-    def __init__(self, tokenizer: Any, context_tokens: int, protected: Collection[int] = ()) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, context_tokens: int, protected: Collection[int] = ()
+    ) -> None:
         self.tokenizer = tokenizer
         self.context_tokens = context_tokens
         self.protected = frozenset(protected)
@@ -84,12 +88,12 @@ class Encoder:
         shown = self.plain(hinted_prompt, completion)
         return replace(self.plain(prompt, completion), base_prompt_ids=shown.prompt_ids)
 
-    def trace(self, trace: Trace) -> Encoded:
+    def trace(self, trace: TrainingTrace) -> Encoded:
         return self.plain(
             trace.prompt, trace.completion, key=trace.key, confidence=trace.confidence, confirmed=trace.confirmed
         )
 
-    def losing(self, trace: Trace, wins: Sequence[Trace], config: SpearConfig) -> Encoded:
+    def losing(self, trace: TrainingTrace, wins: Sequence[TrainingTrace], config: SpearConfig) -> Encoded:
         """A losing trace with its unlikelihood mask; `distinguishing` needs a win for the same prompt, else the tail counts."""
         encoded = self.trace(trace)
         mask = tail_mask(encoded.completion_ids, config.tail_tokens, self.end_ids, self.protected)

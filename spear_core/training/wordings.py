@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from spear_core.training.neighbours import content_words
-from spear_core.training.traces import Encoded, Encoder, Messages, Trace
+from spear_core.training.traces import Encoded, Encoder, Messages, TrainingTrace
 
 DROPPED = 0.5  # share of the other words that a shortened question leaves out
 OPENINGS = ("Tell me: ", "Do you know: ", "I forgot: ", "Quick question: ", "Please answer. ", "Hi! ")
@@ -72,13 +72,13 @@ class Wordings:
     def __init__(self, encoder: Encoder, most: int) -> None:
         self.encoder = encoder
         self.most = most
-        self._traces: dict[tuple[int, ...], Trace] = {}
+        self._traces: dict[tuple[int, ...], TrainingTrace] = {}
         self._answered: Mapping[str, Sequence[tuple[Messages, str]]] = {}
         self._encoded: dict[tuple[tuple[int, ...], str], list[Encoded]] = {}
 
     def know(
         self,
-        traces: Sequence[Trace],
+        traces: Sequence[TrainingTrace],
         encoded: Sequence[Encoded],
         answered: Mapping[str, Sequence[tuple[Messages, str]]] | None = None,
     ) -> None:

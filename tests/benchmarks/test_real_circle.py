@@ -18,6 +18,7 @@ def asked(out: Path, syncs: int, **changes: Any) -> argparse.Namespace:
     return argparse.Namespace(out=str(out), syncs=syncs, **{**values, **changes})
 
 
+@pytest.mark.slow
 def test_two_peers_sync_and_a_study_goes_on_after_its_last_whole_sync(tmp_path: Path) -> None:
     (before,) = run(asked(tmp_path, 0))["by_method"]["fedavg"]
     assert before["sync"] == 0 and before["bytes"] == 0

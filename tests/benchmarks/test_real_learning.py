@@ -15,9 +15,10 @@ from benchmarks.real_corrections import (
     unrelated_questions,
 )
 from benchmarks.real_figures import changed, contains, leaks, percentile, right_choices
-from benchmarks.real_learning import Progress, resumed, save
+from benchmarks.real_learning import Progress, resumed
 from benchmarks.real_measures import tally
 from benchmarks.real_retrieval import Memory
+from benchmarks.studies import save_checkpoint
 
 
 def test_every_personal_fact_has_a_hint_three_wordings_and_two_neighbours() -> None:
@@ -130,7 +131,7 @@ def test_a_study_goes_on_from_its_checkpoint_and_refuses_another_ones(tmp_path: 
     assert resumed(saved, data, asked) == Progress()
     data.mkdir()
     (data / "store").write_text("kept")
-    save(saved, data, {"met": 3, "taught": [0, 2], "asked": asked})
+    save_checkpoint(saved, data, "progress.json", {"met": 3, "taught": [0, 2], "asked": asked})
     (data / "store").write_text("written after the checkpoint")
     progress = resumed(saved, data, asked)
     assert (progress.met, progress.taught) == (3, [0, 2])

@@ -128,6 +128,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_very_same_adapter(
     assert drawn["accuracy_by_round"]["spear"]["3"][1] == result.accuracy
 
 
+@pytest.mark.slow
 def test_the_untouched_model_is_measured_once_for_all_runs_of_a_task(
     loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

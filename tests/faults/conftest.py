@@ -12,7 +12,7 @@ import torch
 from services.accounts.users_file import Accounts
 from services.app import open_services
 from services.settings import Settings
-from tests.faults.hostile_requests import MARK, VICTIM, Direct, Ears, Watch, World, secrets_of
+from tests.faults.hostile_requests import MARK, VICTIM, AttackedApp, Direct, Ears, Watch, secrets_of
 from tests.server.conftest import POCKET_MODEL
 from tests.server.running import add_users, running
 
@@ -20,7 +20,7 @@ TURNS = [(f"My secret is {MARK}, what is an owl?", f"Your secret is {MARK}."), (
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackedApp]:
     """ben has a conversation, a vote and an edit; cora has thirty conversations of her own. Nothing learns by itself."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("hostile")
@@ -33,7 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
         with running(app_services, Accounts(folder / "users.json"), keys) as server:
             watch, ears = Watch(secrets_of(server)), Ears(secrets_of(server))
-            found = World(server, Direct(server.app), watch, [], [])
+            found = AttackedApp(server, Direct(server.app), watch, [], [])
             victim, guest = found.app(VICTIM), found.app("cora")
             begun = victim.store.begin_conversation("", TURNS, learn=True)
             messages = victim.store.messages(begun.id)

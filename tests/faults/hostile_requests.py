@@ -176,7 +176,7 @@ class Direct:
 
 
 @dataclass(frozen=True)
-class World:
+class AttackedApp:
     """A running app, what is to be had in it, and the watch."""
 
     server: Running
@@ -187,7 +187,7 @@ class World:
     sessions: dict[str, str] = field(default_factory=dict)  # name -> what a cookie holds
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text("World()")  # of a failing case hypothesis prints all fields of a dataclass
+        printer.text("AttackedApp()")  # of a failing case hypothesis prints all fields of a dataclass
 
     def named(self, text: str) -> str:
         """With ids in place of BEN-0, CORA-3 and the like, which strategies can write before there is an app."""

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.faults.hostile_requests import World, share_of_cases
+from tests.faults.hostile_requests import AttackedApp, share_of_cases
 from tests.faults.hostile_words import BOMBS, NUMBERS, PATHS, SHORT, VALUES, WORDS, in_path, to_text
 
 ABSENT = object()
@@ -48,7 +48,7 @@ SAID = (
 )
 
 
-BEN = st.integers(0, 4).map(lambda n: f"BEN-{n}")  # ids, see World.named
+BEN = st.integers(0, 4).map(lambda n: f"BEN-{n}")  # ids, see AttackedApp.named
 CORA = st.integers(0, 29).map(lambda n: f"CORA-{n}")
 FORGED = BEN | BEN.map(lambda i: f"chatcmpl-{i}") | SHORT
 ANYBODY = st.sampled_from(["cora", "anna"])
@@ -93,7 +93,7 @@ REQUESTS = st.one_of(  # method, address, body, whose key
 @example(asked=("POST", f"/v1/adapters/{10**30}/pin", '{"pinned": true}', "anna"))
 @example(asked=("GET", "/v1/data/export?since=0001-01-01T00:00:00%2B14:00", "", "anna"))
 def test_no_request_shows_an_error_of_the_program_or_another_users_words_or_changes_them(
-    world: World, asked: tuple[str, str, str, str]
+    world: AttackedApp, asked: tuple[str, str, str, str]
 ) -> None:
     method, address, said, name = asked
     address, body = world.named(address), world.named(said).encode()
@@ -109,13 +109,13 @@ def test_no_request_shows_an_error_of_the_program_or_another_users_words_or_chan
 
 @share_of_cases(0.12)
 @given(address=st.sampled_from(POSTS), body=BOMBS, name=st.sampled_from(["cora", "anna"]))
-def test_a_json_bomb_is_refused_with_one_sentence(world: World, address: str, body: bytes, name: str) -> None:
+def test_a_json_bomb_is_refused_with_one_sentence(world: AttackedApp, address: str, body: bytes, name: str) -> None:
     with world.watch.case(RAW):
         status, _, content = world.ask(RAW, name, "POST", address, body)
         assert status < 400 or b'"message":' in content
 
 
-def test_an_id_of_anothers_message_looks_like_one_that_does_not_exist(world: World) -> None:
+def test_an_id_of_anothers_message_looks_like_one_that_does_not_exist(world: AttackedApp) -> None:
     """Whatever is asked about ben's messages, cora hears what she hears about a message that never was."""
     nowhere = "0" * 32
     with world.watch.case(SURFACE):

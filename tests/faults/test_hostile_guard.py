@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from server import guard as access_gate
 from server import slow_clients
-from tests.faults.hostile_requests import Direct, World, share_of_cases
+from tests.faults.hostile_requests import AttackedApp, Direct, share_of_cases
 from tests.faults.hostile_words import PATHS, SHORT, in_path
 from tests.server.running import running
 
-DOOR, HOST, LOGIN, FILES, SLOW = "door: keys, cookies, origins", "door: Host", "login", "page: files", "slow clients"
+GUARD, HOST, LOGIN, FILES, SLOW = "guard: keys, cookies, origins", "guard: Host", "login", "page: files", "slow clients"
 SAFE = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=20)  # what a header can carry
 HEADER = st.sampled_from(
     ["null", "http://evil.example", "http://127.0.0.1:7860.evil.example", "http://127.0.0.1:7860@evil"]
@@ -53,12 +53,12 @@ CREDENTIALS = st.fixed_dictionaries(
 @share_of_cases(0.14)
 @given(method=METHODS, address=TARGETS | PATHS.map(lambda p: f"/{in_path(p)}"), headers=CREDENTIALS)
 def test_without_a_key_or_a_session_nothing_opens(
-    world: World, method: str, address: str, headers: dict[str, str]
+    world: AttackedApp, method: str, address: str, headers: dict[str, str]
 ) -> None:
     headers = {name: text.replace("spear-session", world.server.access.cookie) for name, text in headers.items()}
-    with world.watch.case(DOOR) as counted:
+    with world.watch.case(GUARD) as counted:
         status, got, content = world.direct(method, address, headers)
-        world.watch.shown(DOOR, content, status)
+        world.watch.shown(GUARD, content, status)
         is_open = address.startswith(OPEN) or (address.startswith("/federation/") and status in (401, 404, 405))
         if status < 300 and not is_open:
             counted.leaks += 1
@@ -75,12 +75,12 @@ def test_without_a_key_or_a_session_nothing_opens(
     host=st.sampled_from(["127.0.0.1:7860", "chat.example.org", "localhost"]),
 )
 def test_another_website_gets_nothing_done_with_a_visitors_cookie(
-    world: World, path: str, said: dict[str, str], host: str
+    world: AttackedApp, path: str, said: dict[str, str], host: str
 ) -> None:
     cookie = {"cookie": f"{world.server.access.cookie}={world.session_of('anna')}", "host": host}
-    with world.watch.case(DOOR):
+    with world.watch.case(GUARD):
         status, got, content = world.direct("POST", path, {**cookie, **said, "content-type": "application/json"}, b"{}")
-        world.watch.shown(DOOR, content, status)
+        world.watch.shown(GUARD, content, status)
         assert status == 403 and b"Another website" in content
         status, got, _ = world.direct("GET", "/gradio_api/app_id", {**cookie, **said})
         assert not any(name.startswith("access-control-allow") for name in got), "no other website may read an answer"
@@ -90,7 +90,7 @@ def test_another_website_gets_nothing_done_with_a_visitors_cookie(
 
 
 @pytest.fixture(scope="module")
-def alone(world: World) -> Iterator[Direct]:
+def alone(world: AttackedApp) -> Iterator[Direct]:
     """The same app without logins: then only the name of this machine opens it."""
     with running(world.server.app_services) as server:
         direct = Direct(server.app)
@@ -109,7 +109,7 @@ NAMES = st.sampled_from(
 @share_of_cases(0.10)
 @given(name=NAMES, path=TARGETS)
 def test_without_logins_no_other_name_of_the_host_opens_anything(
-    world: World, alone: Direct, name: str, path: str
+    world: AttackedApp, alone: Direct, name: str, path: str
 ) -> None:
     with world.watch.case(HOST) as counted:
         status, _, content = alone("GET", path, {"host": name})
@@ -121,7 +121,9 @@ def test_without_logins_no_other_name_of_the_host_opens_anything(
 
 @share_of_cases(0.001)
 @given(name=SHORT | st.sampled_from(["anna", "ben"]), password=SHORT, more=st.binary(max_size=20))
-def test_a_hostile_login_form_is_answered_with_a_page(world: World, name: str, password: str, more: bytes) -> None:
+def test_a_hostile_login_form_is_answered_with_a_page(
+    world: AttackedApp, name: str, password: str, more: bytes
+) -> None:
     form = urlencode({"name": name, "password": password}, errors="surrogatepass").encode() + more
     with world.watch.case(LOGIN):
         status, got, content = world.direct(
@@ -134,7 +136,7 @@ def test_a_hostile_login_form_is_answered_with_a_page(world: World, name: str, p
         assert status in (401, 429) and "set-cookie" not in got and b"<script" not in content.lower()
 
 
-def secret_files(world: World) -> list[str]:
+def secret_files(world: AttackedApp) -> list[str]:
     found = [world.server.file, world.folder / "spear.sqlite3", world.folder / "federation" / "key.pem"]
     assert all(path.is_file() for path in found)
     return [str(path) for path in found]
@@ -162,7 +164,7 @@ ROUTES = st.sampled_from(
     twice=st.booleans(),
 )
 def test_no_address_reads_a_file_that_is_not_the_pages(
-    world: World, route: str, which: int, up: int, wrap: str, other: str, aim: int, name: str, twice: bool
+    world: AttackedApp, route: str, which: int, up: int, wrap: str, other: str, aim: int, name: str, twice: bool
 ) -> None:
     path = "../" * up + secret_files(world)[which] if aim else in_path(other)
     path = wrap.format(quote(path, safe="") if twice else path)
@@ -179,7 +181,7 @@ def test_no_address_reads_a_file_that_is_not_the_pages(
 @share_of_cases(0.03)
 @given(file_name=PATHS | SHORT, name=st.sampled_from(["cora", "anna"]), ranged=SHORT)
 def test_an_upload_lies_where_uploads_lie_and_only_an_owner_uploads(
-    world: World, file_name: str, name: str, ranged: str
+    world: AttackedApp, file_name: str, name: str, ranged: str
 ) -> None:
     named = file_name.encode("utf-8", "surrogatepass").replace(b'"', b"%22").replace(b"\r", b"").replace(b"\n", b"")
     head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="' + named + b'"\r\n\r\n'
@@ -200,7 +202,7 @@ def test_an_upload_lies_where_uploads_lie_and_only_an_owner_uploads(
 
 @pytest.mark.slow
 def test_no_slow_client_keeps_a_connection_or_keeps_others_waiting(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: AttackedApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half a head, a head without its body, a body a byte at a time: each is hung up on, and others are served."""
     monkeypatch.setattr(slow_clients, "HEAD_SECONDS", 1.0)

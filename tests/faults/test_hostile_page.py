@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.faults.hostile_requests import MARK, World, share_of_cases
+from tests.faults.hostile_requests import MARK, AttackedApp, share_of_cases
 from tests.faults.hostile_words import BOMBS, PATHS, SHORT, VALUES, to_text
 from tests.server.test_roles import Visitor
 
@@ -30,7 +30,7 @@ SAID = st.dictionaries(st.sampled_from(["id", "value", "text", "title", "key", "
 class Forger:
     """A guest's browser that sends whatever it likes, and reads what comes back."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: AttackedApp, name: str) -> None:
         self.visitor = Visitor(world.server, name)
         self.client = self.visitor.client
         self.events = self.visitor.events
@@ -53,7 +53,7 @@ class Forger:
 
 
 @pytest.fixture(scope="module")
-def forger(world: World) -> Iterator[Forger]:
+def forger(world: AttackedApp) -> Iterator[Forger]:
     found = Forger(world, "cora")
     yield found
     found.client.close()
@@ -74,7 +74,7 @@ def an_error(streamed: str) -> bool:
     own=ID,
 )
 def test_an_event_ends_in_a_sentence_and_reaches_only_what_is_its_senders(
-    world: World, forger: Forger, pick: int, data: list[Any], count: int, said: Any, own: str
+    world: AttackedApp, forger: Forger, pick: int, data: list[Any], count: int, said: Any, own: str
 ) -> None:
     event = forger.events[pick % len(forger.events)]
     if event["api_name"].rstrip("_123456789") in WRITES:
@@ -112,14 +112,14 @@ def test_an_event_ends_in_a_sentence_and_reaches_only_what_is_its_senders(
     ),
 )  # fmt: skip
 @example(path="reset", body=b'{"\\ud800": 1}')
-def test_a_body_that_no_page_sends_is_refused(world: World, path: str, body: bytes) -> None:
+def test_a_body_that_no_page_sends_is_refused(world: AttackedApp, path: str, body: bytes) -> None:
     with world.watch.case(RAW):
         status, _, content = world.ask(RAW, "cora", "POST", f"/gradio_api/{path}", body)
         is_known = path in ("queue/join", "cancel", "reset", "upload") or path.startswith("run/")
         assert is_known or (status == 404 and b'"message":' in content), content[:300]
 
 
-def test_a_session_is_of_one_user_whoever_knows_its_name(world: World, forger: Forger) -> None:
+def test_a_session_is_of_one_user_whoever_knows_its_name(world: AttackedApp, forger: Forger) -> None:
     """ben's page asks for his conversation; cora, who knows the name of his session, asks for the answer."""
     ben = Forger(world, "ben")
     show = next(event for event in ben.events if event["api_name"] == "settle")

@@ -22,7 +22,7 @@ from services.data.feedback_import import import_lines
 from services.user_session import UserSession
 from spear_core.errors import SpearError
 from spear_core.models.prompts import revision_messages
-from tests.faults.hostile_requests import World, share_of_cases
+from tests.faults.hostile_requests import AttackedApp, share_of_cases
 from tests.faults.hostile_words import BOMBS, CONTROL, NUMBERS, PATHS, SHORT, VALUES, WORDS, to_text
 from ui.chat import messages as m
 from ui.chat.conversation_list import list_html
@@ -66,7 +66,7 @@ def drawn(app: UserSession, conversation_id: str) -> str:
 
 @share_of_cases(0.03)
 @given(words=st.lists(WORDS, min_size=4, max_size=4), turn=st.integers(0, 3))
-def test_words_are_kept_drawn_and_exported_as_words(world: World, words: list[str], turn: int) -> None:
+def test_words_are_kept_drawn_and_exported_as_words(world: AttackedApp, words: list[str], turn: int) -> None:
     """A conversation with hostile questions, answers, system prompt, title, edit and hint, and everything made of it."""
     app = world.app("cora")
     question, answer, hint, title = words
@@ -163,7 +163,7 @@ LINES = st.lists(
     format_="preference",
 )
 def test_an_import_is_taken_or_refused_whole_and_what_is_taken_can_be_shown_and_learned(
-    world: World, spoilt: list[tuple[int, str, Any]], lines: list[str], format_: str
+    world: AttackedApp, spoilt: list[tuple[int, str, Any]], lines: list[str], format_: str
 ) -> None:
     app, engine = world.app("anna"), world.server.app_services.engine
     records = [dict(said) for said in RECORDS]
@@ -202,7 +202,7 @@ def test_an_import_is_taken_or_refused_whole_and_what_is_taken_can_be_shown_and_
 
 
 @pytest.fixture(scope="module")
-def a_zip(world: World) -> bytes:
+def a_zip(world: AttackedApp) -> bytes:
     """A zip with the right names and rank, and weights that are none."""
     config = world.server.app_services.engine.config
     packed = io.BytesIO()
@@ -220,7 +220,7 @@ def a_zip(world: World) -> bytes:
     name=PATHS,
 )
 def test_no_zip_is_unpacked_or_ends_in_more_than_a_sentence(
-    world: World, a_zip: bytes, seed: int, config: bytes, how: int, name: str
+    world: AttackedApp, a_zip: bytes, seed: int, config: bytes, how: int, name: str
 ) -> None:
     rng, content = random.Random(seed), bytearray(a_zip)
     if how < 2:  # bits flipped, or cut off
@@ -250,7 +250,7 @@ def test_no_zip_is_unpacked_or_ends_in_more_than_a_sentence(
 @example(name="a" * 300, which=1)
 @example(name="~nobody/x", which=1)
 @example(name="a\nb", which=1)
-def test_no_name_of_a_backup_a_model_a_peer_or_a_user_leads_anywhere(world: World, name: str, which: int) -> None:
+def test_no_name_of_a_backup_a_model_a_peer_or_a_user_leads_anywhere(world: AttackedApp, name: str, which: int) -> None:
     app = world.server.app_services
     with world.watch.case(NAMES):
         try:
@@ -271,7 +271,7 @@ def test_no_name_of_a_backup_a_model_a_peer_or_a_user_leads_anywhere(world: Worl
 
 @share_of_cases(0.04)
 @given(words=st.lists(SHORT, min_size=3, max_size=3), control=st.sampled_from(CONTROL))
-def test_no_word_of_a_user_becomes_a_control_token(world: World, words: list[str], control: str) -> None:
+def test_no_word_of_a_user_becomes_a_control_token(world: AttackedApp, words: list[str], control: str) -> None:
     """Question, reply and hint, in an ordinary prompt and in that of a revision: the template's marks are its own."""
     loaded = world.server.app_services.engine.loaded
     encoder = world.server.app_services.engine.encoder

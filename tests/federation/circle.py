@@ -140,7 +140,7 @@ def listening(app: Any) -> Iterator[str]:
 
 @contextmanager
 def serving(peer_host: FolderDesk, limits: GuardLimits | None = None) -> Iterator[PeerAddress]:
-    """Serve a desk; its address."""
+    """Serve a peer; its address."""
     with listening(Starlette(routes=routes(peer_host, limits))) as url:
         yield PeerAddress(url, peer_host.identity.public)
 

@@ -1,4 +1,4 @@
-"""Fixtures: a store in a temporary folder, and a desk that fills it."""
+"""Fixtures: a store in a temporary folder, and a harness that fills it."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 
 import pytest
 
@@ -72,6 +73,19 @@ def test_an_adapters_figures_quote_nobody_and_a_rounds_are_kept(store: Store, ha
     assert store.round(round_.id).proof == ProofRecord("q", "a", "b", True, "c")
     kept = store.add_adapter(harness.adapter(1, 0))
     assert kept.figures.gate is None
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_a_round_that_broke_its_numbers_can_be_stored(store: Store, harness: StoreHarness, broken: float) -> None:
+    harness.talk().add("win")
+    round_, _ = store.claim_round(BASE, 0) or pytest.fail("nothing to learn")
+    measured = MeasureSummary(win_logp=broken, probe_kl=broken, learned=0)
+    figures = RoundFigures(steps=3, win_loss=broken, after=measured, merge=MergeRecord(weights={"a": broken, "b": 1.0}))
+    ended = store.finish_round(round_.id, "discarded", figures=figures, verdict="Not kept: the numbers broke.")
+    assert ended.verdict == "Not kept: the numbers broke."
+    assert ended.figures == RoundFigures(
+        steps=3, after=MeasureSummary(learned=0), merge=MergeRecord(weights={"b": 1.0})
+    )
 
 
 def test_a_gate_that_quotes_nothing_still_counts_its_changes() -> None:

@@ -18,7 +18,7 @@ from spear_core.config import PRESETS
 from spear_core.training.losses import tail_mask
 from spear_core.training.material import Material
 from spear_core.training.self_play import play
-from spear_core.training.traces import Encoded, Trace
+from spear_core.training.traces import Encoded, TrainingTrace
 from spear_core.training.trainer import Trainer
 
 LOSS_TOLERANCE = 1e-3  # relative
@@ -55,7 +55,7 @@ def _relative(ours: float, theirs: float) -> float:
     return abs(ours - theirs) / abs(theirs) if theirs else abs(ours)
 
 
-def _play(case: dict[str, Any]) -> tuple[list[Trace], list[Trace]]:
+def _play(case: dict[str, Any]) -> tuple[list[TrainingTrace], list[TrainingTrace]]:
     """Scripted completions take the place of sampling: the n-th answer of a task is its n-th completion."""
     return play(
         case["examples"],
@@ -81,7 +81,7 @@ def run_case(folder: Path, name: str, cases: dict[str, Any]) -> Outcome:
     protected = set(cases["protected_token_ids"][case["task"]])
     end = tokenizer.eos_token_id
 
-    def encode(trace: Trace) -> Encoded:
+    def encode(trace: TrainingTrace) -> Encoded:
         prompt = tokenizer.encode(trace.prompt[-1]["content"], add_special_tokens=False)
         completion = [*tokenizer.encode(trace.completion, add_special_tokens=False), end]
         mask = (

@@ -1,4 +1,4 @@
-"""The door: logging in and out, other websites, other names of this machine, bodies without end."""
+"""The guard: logging in and out, other websites, other names of this machine, bodies without end."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from services.app import AppServices
 from services.data.backup_contents import backup_views, erase_from_backups
 from services.data.backups import DATABASE, back_up
 from services.learning import style_preferences
-from services.learning.old_words import erase_from_manifests
+from services.learning.old_manifests import erase_from_manifests
 from spear_core.models.adapters import MANIFEST
 from tests.faults.quick import open_quick
 from tests.services.harness import ask
@@ -56,7 +56,7 @@ def test_nothing_is_left_of_what_was_forgotten_and_deleted(tmp_path: Path, monke
     replies = correct_and_edit(app, monkeypatch)
     app.sync.sync()
     assert list((data / "federation" / "outbox").rglob("*.safetensors")), "the adapter is offered to peers"
-    assert HINT in app.learning.wished(app.engine.store.last_round(app.engine.base))  # type: ignore[arg-type]
+    assert HINT in app.learning.adopted(app.engine.store.last_round(app.engine.base))  # type: ignore[arg-type]
     manifests = list(data.rglob(MANIFEST))
     assert len(manifests) == 2 and not any(word in m.read_text() for m in manifests for word in WORDS)
     assert any(json.loads(m.read_text())["figures"]["wishes"] for m in manifests), "that one stands is known still"

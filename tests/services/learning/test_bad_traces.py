@@ -15,7 +15,7 @@ from feedback_store import NewTrace
 from services.app import AppServices
 from services.data.feedback_import import import_file
 from services.learning import round_runner as learning
-from spear_core.training.gate import Verdict
+from spear_core.training.gate import GateVerdict
 from spear_core.training.round import Learner, RoundResult
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask
@@ -52,7 +52,7 @@ def test_one_that_the_gate_refuses_does_not_cost_the_others(app: AppServices, mo
 
     def refusing(self: Learner, current: Any, wins: Any, *args: Any, **more: Any) -> RoundResult:
         result = run_round(self, current, wins, *args, **more)
-        return replace(result, verdict=Verdict(False, "Not kept: no."), state=None) if is_among(wins) else result
+        return replace(result, verdict=GateVerdict(False, "Not kept: no."), state=None) if is_among(wins) else result
 
     monkeypatch.setattr(Learner, "run_round", refusing)
     app.learning.run_pending()
@@ -91,14 +91,14 @@ def test_an_empty_answer_of_an_earlier_version_teaches_nothing(app: AppServices)
 @pytest.mark.slow
 def test_one_that_cannot_be_encoded_does_not_cost_the_others(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
     questions = taught(app, "No.")
-    to_core = learning.core_trace
+    to_core = learning.training_trace
 
     def refusing(trace: Any) -> Any:
         if trace.prompt[-1]["content"] == BAD:
             raise ValueError("a prompt ends with a message of the user")
         return to_core(trace)
 
-    monkeypatch.setattr(learning, "core_trace", refusing)
+    monkeypatch.setattr(learning, "training_trace", refusing)
     app.learning.run_pending()
     assert statuses(app) == {**dict.fromkeys(questions, "trained"), BAD: "skipped"}
 
@@ -113,7 +113,7 @@ def test_an_older_word_on_the_same_question_is_not_learned_after_the_newer_one(
     def refusing(self: Learner, current: Any, wins: Any, *args: Any, **more: Any) -> RoundResult:
         seen.extend(trace.completion for trace in wins if trace.prompt[-1]["content"] == BAD)
         result = run_round(self, current, wins, *args, **more)
-        return replace(result, verdict=Verdict(False, "Not kept: no."), state=None) if len(wins) > 2 else result
+        return replace(result, verdict=GateVerdict(False, "Not kept: no."), state=None) if len(wins) > 2 else result
 
     monkeypatch.setattr(Learner, "run_round", refusing)
     app.learning.run_pending()

@@ -10,9 +10,9 @@ import pytest
 from services.learning.verdict_words import verdict_words
 from spear_core.config import preset
 from spear_core.models.settings import ModelSettings
-from spear_core.training.gate import Reason, Verdict, decide
+from spear_core.training.gate import GateVerdict, Reason, decide
 from spear_core.training.judge import Case, calibrate, is_clean, judge
-from spear_core.training.probes import Kind, Measures, Probe, ProbedAnswer, is_degenerate
+from spear_core.training.probes import Measures, Probe, ProbedAnswer, ProbeKind, is_degenerate
 from spear_core.training.traces import Encoded
 
 CONFIG = preset("live")
@@ -76,7 +76,7 @@ def test_unchanged_is_said_only_where_every_checked_answer_came_out_the_same() -
 
 
 def test_a_taught_answer_that_similar_questions_get_refuses_the_round() -> None:
-    asked = probes(Kind.NEIGHBOUR, 4)
+    asked = probes(ProbeKind.NEIGHBOUR, 4)
     before = dataclasses.replace(BEFORE, answers=answers(0, 4))
     assert decide(before, after(answers=answers(1, 4, leaks=1)), [], CONFIG, asked).passed  # a quarter: the budget
     verdict = decide(before, after(answers=answers(2, 4, leaks=2)), [], CONFIG, asked)
@@ -107,7 +107,7 @@ def test_more_changed_answers_than_the_budget_refuse_the_round_unless_they_had_c
 
 
 def test_recent_replies_that_nobody_objected_to_may_hardly_change() -> None:
-    asked = probes(Kind.RECENT, 6)
+    asked = probes(ProbeKind.RECENT, 6)
     before = dataclasses.replace(BEFORE, answers=answers(0, 6))
     assert decide(before, after(answers=answers(1, 6)), [], CONFIG, asked).passed
     assert decide(before, after(answers=answers(2, 6)), [], CONFIG, asked).reason == Reason.RECENT_CHANGED
@@ -116,7 +116,7 @@ def test_recent_replies_that_nobody_objected_to_may_hardly_change() -> None:
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_has_a_sentence(reason: Reason) -> None:
     passed = reason in (Reason.LEARNED, Reason.MORE_LIKELY, Reason.MERGED, Reason.CONSOLIDATED, Reason.UNCHECKED)
-    words = verdict_words(Verdict(passed, reason))
+    words = verdict_words(GateVerdict(passed, reason))
     assert words.startswith("Kept" if passed else "Not kept: ") and words.endswith(".")
 
 

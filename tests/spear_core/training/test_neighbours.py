@@ -22,9 +22,9 @@ from spear_core.training.neighbours import (
     split,
     telling_words,
 )
-from spear_core.training.probes import Kind, Probes
+from spear_core.training.probes import ProbeKind, Probes
 from spear_core.training.round import Learner
-from spear_core.training.traces import Encoder, Trace
+from spear_core.training.traces import Encoder, TrainingTrace
 from spear_core.training.wordings import Wordings, other_wordings
 from tests.tiny_models import tiny_folder
 
@@ -88,7 +88,7 @@ def test_other_wordings_keep_what_the_question_is_about() -> None:
 
 def test_wordings_are_encoded_for_what_the_round_knows_and_dropped_when_it_is_forgotten(loaded: LoadedModel) -> None:
     encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
-    trace = Trace("win", PROMPT, "Luna", key="t1")
+    trace = TrainingTrace("win", PROMPT, "Luna", key="t1")
     encoded, wordings = encoder.trace(trace), Wordings(encoder, 4)
     assert wordings.of(encoded) == []
     wordings.know([trace], [encoded])
@@ -101,7 +101,7 @@ def test_wordings_are_encoded_for_what_the_round_knows_and_dropped_when_it_is_fo
 
 def test_held_neighbours_keep_the_taught_answer_away_from_the_question_beside(loaded: LoadedModel) -> None:
     dog = Neighbour([{"role": "user", "content": "What is the name of my dog?"}], "no idea")
-    win = Trace("win", PROMPT, "Luna", key="t1")
+    win = TrainingTrace("win", PROMPT, "Luna", key="t1")
 
     def leak(hold: bool) -> tuple[bool, float]:
         changes = {"learning_rate": 1e-2, "prompt_dropout": 0.0, "gate_enabled": False, "taught_weight": 10.0}
@@ -132,7 +132,7 @@ def test_a_round_asks_its_probes_of_neighbours_and_repairs_a_leak(loaded: Loaded
     dog, son = (
         Neighbour([{"role": "user", "content": f"What is the name of my {who}?"}], "no idea") for who in ("dog", "son")
     )
-    win = Trace("win", PROMPT, "Luna", key="t1")
+    win = TrainingTrace("win", PROMPT, "Luna", key="t1")
     unguarded = learner.run_round(None, [win], [], [], seed=1)
     assert unguarded.verdict.passed and unguarded.verdict.figures.neighbours == 0
     result = learner.run_round(None, [win], [], [], seed=1, neighbours={"t1": Neighbours((), (dog, son))})
@@ -141,7 +141,7 @@ def test_a_round_asks_its_probes_of_neighbours_and_repairs_a_leak(loaded: Loaded
     assert result.verdict.passed or result.verdict.reason in (Reason.LEAKED, Reason.STILL_WRONG)
     if result.verdict.passed:
         assert sum(a.leaks for a in result.after.answers) <= 1
-    assert Kind.NEIGHBOUR == "neighbour"
+    assert ProbeKind.NEIGHBOUR == "neighbour"
 
 
 def test_only_the_beginning_of_a_long_answer_is_held(loaded: LoadedModel, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_question_is_rephrased_by_grammar_and_keeps_its_content() -> None:
 
 def test_wordings_with_the_models_own_answers_take_the_place_of_those_made_here(loaded: LoadedModel) -> None:
     encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
-    trace = Trace("win", PROMPT, "Luna", key="t1")
+    trace = TrainingTrace("win", PROMPT, "Luna", key="t1")
     encoded, wordings = encoder.trace(trace), Wordings(encoder, 4)
     asked = [{"role": "user", "content": "What is my cat called?"}]
     wordings.know([trace], [encoded], {"t1": [(asked, "It is called Luna.")]})

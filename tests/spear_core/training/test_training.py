@@ -24,13 +24,13 @@ from spear_core.training.material import Anchors, DriftDraw, Material
 from spear_core.training.probes import Probes
 from spear_core.training.round import Learner
 from spear_core.training.scoring import predict, score
-from spear_core.training.traces import Encoded, Encoder, Trace
+from spear_core.training.traces import Encoded, Encoder, TrainingTrace
 from spear_core.training.trainer import Trainer
 from tests.tiny_models import tiny_folder
 
 QUESTION = [{"role": "user", "content": "What is an owl?"}]
-WIN = Trace("win", QUESTION, "a bird")
-LOSE = Trace("lose", QUESTION, "a fish")
+WIN = TrainingTrace("win", QUESTION, "a bird")
+LOSE = TrainingTrace("lose", QUESTION, "a fish")
 
 
 @pytest.fixture(scope="module")
@@ -197,13 +197,13 @@ def test_older_wins_that_the_adapter_has_lost_are_trained_in_every_step(
 ) -> None:
     shared_models = shared_models_of(loaded, replay_wins=4, max_steps=5, stop_when_learned=False, gate_enabled=False)
     learner = learner_of(loaded, shared_models)
-    kept = [Trace("win", [{"role": "user", "content": f"Say {n}."}], "a bird") for n in range(12)]
+    kept = [TrainingTrace("win", [{"role": "user", "content": f"Say {n}."}], "a bird") for n in range(12)]
     encoded = [learner.encoder.trace(t) for t in kept]
     teaching = Trainer(
         shared_models.training, shared_models.config.replace(max_steps=60, lambda_lose=0.0), 0, frozenset()
     )
     teaching.train(Material(encoded, []), seed=1)
-    lost = Trace("win", [{"role": "user", "content": "What is iron?"}], "a metal")
+    lost = TrainingTrace("win", [{"role": "user", "content": "What is iron?"}], "a metal")
     assert [row.learned for row in learner._rows([*encoded, learner.encoder.trace(lost)])] == [True] * 12 + [False]
     seen: list[list[tuple[int, ...]]] = []
     part = Trainer._part
@@ -271,7 +271,7 @@ def test_what_was_corrected_is_no_measure_of_what_nobody_complained_about(loaded
     learner.probes = Probes.plain([learner.encoder.plain(QUESTION, "a cat")])
     taught = learner.run_round(None, [WIN], [], [], seed=1)
     assert taught.verdict.passed and taught.state is not None
-    later = Trace("win", [{"role": "user", "content": "What is a harp?"}], "strings")
+    later = TrainingTrace("win", [{"role": "user", "content": "What is a harp?"}], "strings")
     assert learner.run_round(taught.state, [later], [], [WIN], seed=2).verdict.passed
 
 
@@ -331,14 +331,14 @@ def test_no_anchor_holds_an_earlier_correction_to_the_base_models_answer(
         return real(trainer, material, *rest)
 
     monkeypatch.setattr(Trainer, "train", spy)
-    later = Trace("win", [{"role": "user", "content": "What is a harp?"}], "strings")
+    later = TrainingTrace("win", [{"role": "user", "content": "What is a harp?"}], "strings")
     learner.run_round(None, [later], [], [WIN], seed=1)
     assert seen[0].anchors is not None and seen[0].anchors.examples == learner.probes.anchors.examples
 
 
 def test_the_gate_looks_at_the_losing_traces_that_are_trained(loaded: LoadedModel) -> None:
     learner = learner_of(loaded, shared_models_of(loaded, gate_enabled=False, max_steps=2, max_lose_ratio=1.0))
-    many = [Trace("lose", [{"role": "user", "content": f"What is number {i}?"}], f"{i}") for i in range(6)]
+    many = [TrainingTrace("lose", [{"role": "user", "content": f"What is number {i}?"}], f"{i}") for i in range(6)]
     seen: list[int] = []
     learner._measured = lambda wins, loses, older, probes: (  # type: ignore[method-assign]
         seen.append(len(loses)) or Learner._measured(learner, wins, loses, older, probes)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import DEFAULT_MODEL
-from spear_core.training.memory import HEAPS, KEPT_KERNELS, keep_little
+from spear_core.training.process_memory import HEAPS, KEPT_KERNELS, keep_little
 
 LEFT_MIB = 15
 # Small pieces, of which every hundredth stays: glibc cannot give back by itself what lies between them
 HELD = """
 import psutil
-from spear_core.training.memory import give_back
+from spear_core.training.process_memory import give_back
 
 pieces = [bytes(2000) for _ in range(60_000)]  # 114 MiB
 kept = pieces[::100]
@@ -52,7 +52,7 @@ def test_few_kernels_are_kept_unless_the_user_says_otherwise(monkeypatch: pytest
 IN_TURN = """
 import sys
 import threading
-from spear_core.training.memory import keep_little
+from spear_core.training.process_memory import keep_little
 
 if sys.argv[1] == "little":
     keep_little()
@@ -90,7 +90,7 @@ import psutil
 from pathlib import Path
 from services.settings import Settings
 from services.app import open_services
-from spear_core.training.memory import give_back
+from spear_core.training.process_memory import give_back
 from spear_core.inference.rollout import answer_all
 
 bench = open_services(Settings(model=sys.argv[1], data_folder=Path(sys.argv[2]), threads=1), start_jobs=False)
