@@ -164,7 +164,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "render": render,
     "formula": lambda text: render(f"$${text[:4000]}$$ \\({text[:4000]}\\)"),
     "code": partial(code, language=""),
-    "code, a language that is not coloured": partial(code, language="easytrieve"),
+    "code, a language that is not coloured": partial(code, language="cobol"),
     "code, Python": partial(code, language="python"),
     "code, C++": partial(code, language="cpp"),
     "quote": quote,

@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument("open_webui", type=Path, help="the program open-webui of its environment")
     parser.add_argument("--folder", type=Path, help="for data and logs (default: a temporary one)")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the two servers are ended on the way
     ports = free_port(), free_port()
     urls = [f"http://127.0.0.1:{port}" for port in ports]
     with ExitStack() as stack:

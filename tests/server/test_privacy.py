@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 
+import httpx
 import pytest
 
 from federation.identity import Identity
@@ -61,6 +63,24 @@ def test_an_unknown_session_ends_in_a_sentence_and_the_log_stays_clean(
         server.logged_in("cora").get(f"/gradio_api/{path}", timeout=2) if path != "heartbeat/none" else None
     body = {"session_hash": "unknown", "fn_index": 1, "event_id": "none"}
     assert server.logged_in("cora").post("/gradio_api/cancel", json=body).status_code == 200
+    assert "Traceback" not in caplog.text and "Exception in ASGI" not in caplog.text
+
+
+def test_a_request_that_is_cut_in_its_body_leaves_the_log_clean(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    for logger in ("uvicorn.error", "uvicorn"):
+        logging.getLogger(logger).addHandler(caplog.handler)
+    address = httpx.URL(server.url)
+    kinds = ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json")
+    for path in ("/login", "/v1/feedback", "/v1/data/import?format=kto", "/gradio_api/upload", "/federation/knock"):
+        for kind in kinds:
+            head = f"POST {path} HTTP/1.1\r\nHost: {address.host}\r\nAuthorization: Bearer {server.keys['anna']}\r\n"
+            sent = f"{head}Content-Type: {kind}\r\nContent-Length: 100\r\n\r\n--x\r\n"
+            with socket.create_connection((address.host, address.port)) as connection:
+                connection.sendall(sent.encode())
+                assert server.as_user(None).get("/healthz").status_code == 200  # by now it is being read
+    assert server.as_user(None).get("/healthz").status_code == 200
     assert "Traceback" not in caplog.text and "Exception in ASGI" not in caplog.text
 
 
