@@ -114,7 +114,9 @@ class RequestGuard:
             raise
         if not approved:
             self.pass_stranger(remote)
-            raise RequestRefused(403, f"the key {found.key.fingerprint} is not approved here; knock and wait for a yes")
+            raise RequestRefused(
+                403, f"the key {found.key.fingerprint} is not approved here; ask to join and wait for approval"
+            )
         if not self.peers.take(found.key.text, self._ticks()):
             raise RequestRefused(429, "too many requests of this peer; try again later", 60)
         if not self.nonces.use(found.key, found.nonce, found.time, self._clock()):
@@ -181,7 +183,7 @@ def _parse_join_request(body: bytes, key: PublicKey) -> tuple[str, str]:
             raise ValueError("not two texts")
         address = str(parse_address(f"{url}#{key.text}")) if url else ""
     except (ValueError, KeyError, TypeError, AddressInvalid) as e:
-        raise RequestRefused(400, "a knock holds a name and a url") from e
+        raise RequestRefused(400, "a request to join holds a name and a url") from e
     printable = "".join(c for c in name if c.isprintable())
     return printable[:MAX_NAME_CHARACTERS].strip(), address
 

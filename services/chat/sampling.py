@@ -33,7 +33,7 @@ class Sampling:
     stop: tuple[str, ...] = ()  # texts that end the reply, and are not part of it
     frequency_penalty: float = 0.0  # each time a token was said in the reply
     presence_penalty: float = 0.0  # once for a token that was said in it
-    repetition_penalty: float = 1.0  # for tokens of the prompt and the reply; 1: none
+    repetition_penalty: float = 1.0  # for tokens that the reply has said; 1: none
     no_repeat_ngram: int = 0  # a run of so many tokens is not said twice in a reply; 0: off
 
     def __post_init__(self) -> None:

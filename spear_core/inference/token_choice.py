@@ -32,7 +32,7 @@ class Choice:
     temperature: float = 0.0  # 0: always the most likely token
     top_p: float = 0.95  # of sampling: only the most likely tokens with this probability in sum
     seed: int | None = None  # of the row's own random stream; None: torch's global one
-    repetition_penalty: float = 1.0  # 1: none; over the prompt and the reply
+    repetition_penalty: float = 1.0  # 1: none; of the reply's own tokens, since words of the question may well recur
     no_repeat_ngram: int = 0  # 0: off; a run of so many tokens does not occur twice in a reply
     banned: tuple[tuple[int, ...], ...] = ()  # sequences of tokens that never occur
     hook: LogitsHook | None = None  # (the reply's tokens so far, logits (V,)) -> logits (V,), before everything else
@@ -87,7 +87,7 @@ class Chooser:
         """(processor, whether it gets the prompt too)."""
         choice, made = self.choice, list[tuple[Any, bool]]()
         if choice.repetition_penalty != 1.0:
-            made.append((RepetitionPenaltyLogitsProcessor(choice.repetition_penalty), True))
+            made.append((RepetitionPenaltyLogitsProcessor(choice.repetition_penalty), False))
         if choice.no_repeat_ngram:
             made.append((NoRepeatNGramLogitsProcessor(choice.no_repeat_ngram), False))
         if choice.banned:

@@ -97,7 +97,7 @@ def test_a_pass_is_good_for_one_request_to_one_peer_at_one_time(guard: RequestGu
 def test_an_unknown_or_removed_key_is_turned_away_with_the_way_in(guard: RequestGuard, peer_host: FolderDesk) -> None:
     status, said = refused(guard, passed(guard, STRANGER))
     assert status == 403 and said == (
-        f"the key {STRANGER.public.fingerprint} is not approved here; knock and wait for a yes"
+        f"the key {STRANGER.public.fingerprint} is not approved here; ask to join and wait for approval"
     )
     guard.admit("GET", UPDATE, passed(guard), "192.0.2.1")
     peer_host.keys.clear()
@@ -223,7 +223,7 @@ def test_a_stranger_knocks_and_waits(guard: RequestGuard, peer_host: FolderDesk)
     + [b'{"name":"","url":"http://me:pw@host"}', b"[" * 2000, b"\xff"],
 )
 def test_a_bad_knock_is_refused(guard: RequestGuard, peer_host: FolderDesk, body: bytes) -> None:
-    with pytest.raises(RequestRefused, match="a knock holds a name and a url"):
+    with pytest.raises(RequestRefused, match="a request to join holds a name and a url"):
         join_request(guard, STRANGER, body)
     assert not peer_host.join_requests.waiting()
 

@@ -20,6 +20,7 @@ from spear_core.config import PRESETS
 from spear_core.errors import ModelUnavailable
 from spear_core.inference.scope_classifier import FILE, load_scope_classifier
 from spear_core.models.loading import load_model
+from spear_core.models.settings import read_settings
 from tests.tiny_gguf import tiny_gguf
 
 
@@ -120,6 +121,11 @@ def test_the_shipped_prompts_have_kinds_and_are_in_one_list_only() -> None:
     probes = [prompt for prompts in said["probe_prompts"].values() for prompt in prompts]
     assert len({*anchors, *probes}) == len(anchors) + len(probes)
     assert all(len(prompts) >= 5 for prompts in said["probe_prompts"].values()), "enough to look at each kind apart"
+
+
+def test_smollm2_is_kept_from_repeating_itself() -> None:
+    sampling = read_settings(built_in.ASSETS / "smollm2").sampling
+    assert sampling and sampling["repetition_penalty"] > 1 and sampling["no_repeat_ngram"] > 0
 
 
 @pytest.mark.skipif(built_in.smollm2_weights() is None, reason="SmolLM2 is not installed")

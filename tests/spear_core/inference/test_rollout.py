@@ -21,7 +21,7 @@ from transformers import (
 
 from spear_core.inference.generation import Finish, Generated, Request, generate
 from spear_core.inference.row_states import FusedRows, PaddedRows, SingleRows, begin
-from spear_core.inference.token_choice import Choice
+from spear_core.inference.token_choice import Choice, Chooser
 from tests.plain_generate import plain_tokens
 
 V = 40
@@ -164,3 +164,11 @@ def test_a_reply_stops_at_the_limit_and_keeps_no_end_token() -> None:
 
 def test_no_prompts_no_replies() -> None:
     assert generate(tiny("llama"), []) == []
+
+
+def test_a_repetition_penalty_counts_the_reply_and_not_the_question() -> None:
+    chooser = Chooser(Choice(repetition_penalty=2.0), prompt=[1], end_ids=frozenset())
+    logits = torch.tensor([0.0, 5.0, 4.0, 3.0])
+    assert chooser.choose(logits, []) == 1, "a word of the question may be said"
+    assert chooser.choose(logits, [1]) == 2  # 5 / 2 = 2.5 < 4
+    assert chooser.choose(logits, [1, 2]) == 3  # 2.5, 4 / 2 = 2, 3
