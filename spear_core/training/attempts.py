@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from spear_core.config import SpearConfig
 from spear_core.models.shared_base import AdapterState
-from spear_core.training.gate import GateVerdict, decide
+from spear_core.training.gate import GateVerdict, Reason, decide
 from spear_core.training.material import HeldNeighbour, HeldNeighbours, Material
 from spear_core.training.neighbours import cut
 from spear_core.training.probes import Measures, Probes
-from spear_core.training.traces import Messages
+from spear_core.training.traces import Encoded, Messages
 from spear_core.training.trainer import Progress, Report
 
 if TYPE_CHECKING:
@@ -29,17 +29,17 @@ class AttemptSettings:
 
     Attributes:
         rate: factor on the learning rate.
-        only_for_drift: whether it is made only where the attempt before was refused for drift.
+        only_after_repair: whether it is made only where what the attempt before broke can be repaired.
     """
 
     rate: float = 1.0
-    only_for_drift: bool = False
+    only_after_repair: bool = False
 
 
 ATTEMPTS = (
     AttemptSettings(),
     AttemptSettings(rate=0.5),
-    AttemptSettings(only_for_drift=True),
+    AttemptSettings(only_after_repair=True),
 )
 
 
@@ -50,6 +50,7 @@ class Attempts:
     learner: Learner
     current: AdapterState | None
     material: Material
+    older: Sequence[Encoded]  # earlier confirmations, in the order of `held` in the measures
     probes: Probes
     before: Measures
     seed: int
@@ -78,9 +79,10 @@ class Attempts:
             log.info("round attempt %d: %d steps, %s %s", attempts, report.steps, verdict.reason, verdict.figures.kind)
             if verdict.passed or report.skipped or attempts == len(ATTEMPTS):
                 break
-            if ATTEMPTS[attempts].only_for_drift and not verdict.is_drift:
+            harmed = verdict.is_drift or verdict.reason == Reason.FORGOTTEN
+            if ATTEMPTS[attempts].only_after_repair and not harmed:
                 break
-            repaired = verdict.is_drift and self.learner.config.repair_steps > 0
+            repaired = harmed and self.learner.config.repair_steps > 0
             if repaired:
                 cfg, material = self._repair(material, after)
             elif verdict.is_drift:
@@ -88,7 +90,10 @@ class Attempts:
         return verdict, report, after, replies, attempts
 
     def _repair(self, material: Material, after: Measures) -> tuple[SpearConfig, Material]:
-        """Settings and material of a few steps that hold other answers harder, leaking neighbours among them."""
+        """Settings and material of a few steps that hold other answers harder, leaking neighbours among them.
+
+        Earlier confirmations that were lost are practised in every step.
+        """
         config = self.learner.config
         steps = config.repair_steps
         leaking = [
@@ -109,11 +114,17 @@ class Attempts:
                 [*leaking, *(near.new if near else ())],
                 near.earlier if near else (),
             )
+        lost = [
+            e
+            for e, was, still in zip(self.older, self.before.held, after.held, strict=True)
+            if was and not still and e not in material.forgotten
+        ]
         firm = config.replace(
             max_steps=2 * steps,
+            replay_wins=max(config.replay_wins, 2 * len(lost)),  # half of them are drawn from what was lost
             settle_steps=steps,
             anchor_weight=2 * config.anchor_weight,
             anchors_a_step=2 * config.anchors_a_step,
             neighbours_a_step=max(2 * config.neighbours_a_step, len(leaking)),
         )
-        return firm, replace(material, neighbours=near)
+        return firm, replace(material, neighbours=near, forgotten=[*material.forgotten, *lost])

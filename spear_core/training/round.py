@@ -116,10 +116,11 @@ class Learner:
         `neighbours` are those of the wins and of the replayed ones, by the traces' keys. `covers` says of a question
         whether the new adapter will be the one that answers it; where not, it changes nothing there.
 
-        An adapter that is refused only because other answers moved is repaired by `repair_steps` further steps, in which
-        leaking neighbours are held too. Without `repair_steps`, and for any other reason, it is trained again as ATTEMPTS
-        says, with other draws of anchors and replay; after a refusal for drift with anchors that have HOLES, because after
-        many rounds whole anchors are known by heart and no longer hold other answers.
+        An adapter that is refused only because other answers moved, or because earlier confirmations were lost, is repaired
+        by `repair_steps` further steps, in which leaking neighbours are held too and what was lost is practised again.
+        Without `repair_steps`, and for any other reason, it is trained again as ATTEMPTS says, with other draws of anchors
+        and replay; after a refusal for drift with anchors that have HOLES, because after many rounds whole anchors are known
+        by heart and no longer hold other answers.
         """
         started = time.monotonic()
         material, probes, checked = self._prepared(wins, loses, replay, seed, neighbours or {})
@@ -134,7 +135,7 @@ class Learner:
         material = replace(material, forgotten=forgotten)
         shown = wins[-1].prompt if wins else None
         before_text = self.answer([shown])[0] if shown else ""
-        attempt = Attempts(self, current, material, probes, before, seed, on_step, on_check, measured)
+        attempt = Attempts(self, current, material, checked, probes, before, seed, on_step, on_check, measured)
         verdict, report, after, replies, attempts = attempt.run([w.prompt for w in wins[-REPLIES_CHECKED:]])
         proof = (shown, before_text, replies[-1]) if shown else None
         return self._result(verdict, report, before, after, started, attempts, proof)

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -118,7 +119,7 @@ class Predictions:
 _abilities: WeakKeyDictionary[PreTrainedModel, tuple[str, Ability]] = WeakKeyDictionary()
 _trunks: WeakKeyDictionary[PreTrainedModel, Trunk | None] = WeakKeyDictionary()
 # by the weight of the input embedding, which all module trees over one base share, and the first adapted layer
-_kept_states: WeakKeyDictionary[Any, dict[int, TrunkCache]] = WeakKeyDictionary()
+_kept_states = WeakIdKeyDictionary()  # told by identity: tensors have no truth when they are compared
 _trying = threading.Lock()
 
 
@@ -350,7 +351,7 @@ def _try_trunk(causal: PreTrainedModel, able: Ability) -> Trunk | None:
     was_training = [m for m in causal.modules() if m.training]
     try:
         causal.eval()
-        kept = _kept_states.setdefault(causal.get_input_embeddings().weight, {})
+        kept: dict[int, TrunkCache] = _kept_states.setdefault(causal.get_input_embeddings().weight, {})
         trunk = Trunk(backbone, first, kept.setdefault(first, TrunkCache()))
         packed = pack(trial, 0, next(causal.parameters()).device, every_token=True)
         inputs = _inputs(packed, share=True, dtype=causal.dtype)

@@ -91,7 +91,7 @@ class Trunk:
 
     def __init__(self, backbone: nn.Module, first: int, cache: TrunkCache | None = None) -> None:
         self.first = first
-        self.cache = cache or TrunkCache()
+        self.cache = TrunkCache() if cache is None else cache  # an empty one has no truth
         layers = layer_list(backbone)
         norm = next((name for name in FINAL_NORMS if isinstance(getattr(backbone, name, None), nn.Module)), None)
         if layers is None or norm is None or not 0 < first < len(layers[1]):

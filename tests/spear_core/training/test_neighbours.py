@@ -144,6 +144,28 @@ def test_a_round_asks_its_probes_of_neighbours_and_repairs_a_leak(loaded: Loaded
     assert ProbeKind.NEIGHBOUR == "neighbour"
 
 
+def test_a_round_that_would_forget_earlier_confirmations_is_repaired_with_them(loaded: LoadedModel) -> None:
+    changes = {"learning_rate": 1e-2, "prompt_dropout": 0.0, "gate_max_probe_kl": 100.0, "replay_wins": 0}
+    changes |= {"gate_max_worst_probe_kl": 100.0, "gate_max_changed": 1.0, "gate_max_older_nll_rise": 100.0}
+    earlier = [
+        TrainingTrace("win", [{"role": "user", "content": f"Who is my {who}?"}], name, key=who)
+        for who, name in (("boss", "Ada"), ("aunt", "Bo"), ("vet", "Cy"))
+    ]
+    win = TrainingTrace("win", PROMPT, "Luna", key="t1")
+
+    def verdict(repair_steps: int) -> tuple[Reason, int]:
+        models = SharedBaseModels(loaded.model, preset("live", **changes, repair_steps=repair_steps), seed=3)
+        encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+        learner = Learner(models, encoder, models.config, Anchors([]), Probes([]), pad_id=0)
+        taught = learner.run_round(None, earlier, [], [], seed=1)
+        assert taught.verdict.figures.learned == 3
+        result = learner.run_round(taught.state, [win], [], earlier, seed=1)
+        return result.verdict.reason, result.attempts
+
+    assert verdict(0)[0] == Reason.FORGOTTEN
+    assert verdict(40) == (Reason.LEARNED, 2)
+
+
 def test_only_the_beginning_of_a_long_answer_is_held(loaded: LoadedModel, tmp_path: Path) -> None:
     long = Encoder(loaded.tokenizer, loaded.context_tokens).plain(PROMPT, "a bird " * 20)
     assert len(cut(long, 8).completion_ids) == len(cut(long, 8).mask) == 8 and cut(long, 0) is long

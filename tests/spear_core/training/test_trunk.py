@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from spear_core.config import preset
-from spear_core.models.shared_base import SharedBaseModels, lora_config
+from spear_core.models.shared_base import SharedBaseModels, lora_config, share_base
 from spear_core.training import scoring
 from spear_core.training.scoring import drop_kept_states, predict, trunk_of
 from spear_core.training.traces import Encoded
@@ -129,6 +129,16 @@ def test_what_the_cache_holds_changes_no_bit(llama: Any) -> None:
     computed(llama, texts[2:])
     again, _ = computed(llama, texts)
     assert torch.equal(first, again)
+
+
+def test_all_adapters_over_one_base_share_what_is_kept() -> None:
+    first = adapted("llama")
+    second = share_base(first)
+    trunks = [trunk_of(model) for model in (first, second)]
+    assert trunks[0] is not None and trunks[1] is not None
+    assert trunks[0].cache is trunks[1].cache
+    other = trunk_of(adapted("llama"))
+    assert other is not None and other.cache is not trunks[0].cache
 
 
 @pytest.mark.parametrize("kind", list(MODELS))
