@@ -109,7 +109,6 @@ class ContradictionView:
     earlier_id: str
     earlier_question: str
     earlier_answer: str
-    earlier_at_utc: str
 
 
 @dataclass(frozen=True)

@@ -113,5 +113,4 @@ def _view(earlier: Trace, newer: Trace) -> ContradictionView:
         earlier.subject_id,
         earlier.prompt[-1]["content"],
         answer_of(earlier.completion),
-        earlier.created_at_utc,
     )
