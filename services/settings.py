@@ -22,7 +22,7 @@ DEEP_LAYERS = 12
 class Settings:
     """Raises ConfigError for a value that is not allowed. `spear` overrides single keys of the preset.
 
-    docs/SETTINGS.md and `--help` are made from the annotations (cli/settings_page.py).
+    docs/SETTINGS.md and `--help` are made from the annotations (cli/settings_docs.py).
     """
 
     model: Annotated[
