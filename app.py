@@ -70,11 +70,16 @@ def announce(settings: Settings) -> None:
 
 def serve_until_signal(settings: Settings) -> None:
     """Raises SpearError or StoreError, each with one sentence, where it cannot start."""
+    from cli.interrupts import remembered_interrupts
     from services.data.backups import serving
     from services.data.private_files import temporary_files
 
     # first: a folder in use, or a busy port, should not cost the loading of a model
-    with serving(settings.data_folder), temporary_files(settings.data_folder):
+    with (
+        serving(settings.data_folder),
+        temporary_files(settings.data_folder),
+        remembered_interrupts() as stop_if_interrupted,
+    ):
         from ui.serve import bind, serve
 
         listener = bind(settings.host, settings.port)
@@ -91,6 +96,7 @@ def serve_until_signal(settings: Settings) -> None:
         try:
             page = build_page(Visitor(access))
             keep_what_is_loaded()
+            stop_if_interrupted()
             ready = f"SPEAR chat with {app_services.model.name} is ready"
             serve(
                 page,

@@ -84,7 +84,7 @@ class AppServices:
 
     def _prepare(self) -> None:
         stand_back()
-        self.learning.prepare()
+        self.learning.prepare_replies()
 
     def _play(self) -> None:
         """One turn of background self-play; what it finds is learned at once."""

@@ -11,7 +11,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
+from apscheduler.events import (
+    EVENT_JOB_ERROR,
+    EVENT_JOB_EXECUTED,
+    EVENT_JOB_MAX_INSTANCES,
+    EVENT_JOB_MISSED,
+    EVENT_JOB_SUBMITTED,
+    JobEvent,
+)
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -64,7 +71,10 @@ class Jobs:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )
+        self._asked: set[str] = set()  # ids of jobs that were asked for and have not begun since
         self._scheduler.add_listener(self._report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        self._scheduler.add_listener(lambda event: self._asked.discard(event.job_id), EVENT_JOB_SUBMITTED)
+        self._scheduler.add_listener(self._ended, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
         now = datetime.now(UTC)
         learn, self_play, sync = (partial(in_own_thread, work) for work in (learn, self_play, sync))
         self._scheduler.add_job(learn, "interval", seconds=interval_seconds, id=LEARN, next_run_time=now)
@@ -80,14 +90,22 @@ class Jobs:
         self._scheduler.start()
 
     def learn_now(self) -> None:
-        """Bring the next run forward to this moment. A run under way picks up new work before it ends."""
-        if self._scheduler.running:
-            self._scheduler.modify_job(LEARN, next_run_time=datetime.now(UTC))
+        """Bring the next run forward to this moment, or to the end of the run under way."""
+        self._run_now(LEARN)
 
     def sync_now(self) -> None:
-        """Bring the next sync forward to this moment."""
+        """Bring the next sync forward to this moment, or to the end of the sync under way."""
+        self._run_now(SYNC)
+
+    def _run_now(self, job_id: str) -> None:
         if self._scheduler.running:
-            self._scheduler.modify_job(SYNC, next_run_time=datetime.now(UTC))
+            self._asked.add(job_id)
+            self._scheduler.modify_job(job_id, next_run_time=datetime.now(UTC))
+
+    def _ended(self, event: JobEvent) -> None:
+        """A job that was asked for while it ran was refused as running twice: it runs again."""
+        if event.job_id in self._asked:
+            self._run_now(event.job_id)
 
     def stop(self) -> None:
         """Wait for the runs under way and start no other. They end sooner where the ComputePriority was closed before."""

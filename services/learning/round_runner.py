@@ -74,11 +74,17 @@ class RoundRunner:
             self._learner.anchors.forget(keep)
             drop_kept_states(self._engine.shared_models.training, keep)
 
-    def warm(self) -> None:
-        """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
-        learner = self.ready_learner()
+    def warm(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Make the gate's probes and the starter anchors that are missing, so that the next correction need not wait for them.
+
+        Ends early where `until` holds, which is asked every few of them.
+        """
+        learner, engine = self.ready_learner(), self._engine
         for held in (learner.probes.anchors, learner.anchors):
-            held.warm(self._engine.shared_models.training, self._engine.pad_id, self._engine.priority.give_way)
+            for _ in held.warm(engine.shared_models.training, engine.pad_id):
+                engine.priority.give_way()
+                if until():
+                    return
 
     def judge(self, state: AdapterState) -> tuple[GateVerdict, Measures]:
         """The gate's verdict on an adapter from elsewhere, and its measures. Raises AdapterInvalid where it does not fit."""

@@ -67,6 +67,7 @@ class LearningService:
         self._note = ""  # what failed at the start or in the last round, for the card
         self._rests_until = 0.0  # monotonic time in seconds until which nothing is tried, after a disk error
         self._left_open = False  # the end of a round could not be stored
+        self._kicked = False  # something may have come to learn since a round was last claimed
         self.on_kick: Callable[[], object] = lambda: None  # set by the scheduler; starts a round now
         released = self._store.release_interrupted(engine.base)
         if released:
@@ -156,6 +157,7 @@ class LearningService:
 
     def kick(self) -> None:
         """Start a round now if there is something to learn, not at the next interval."""
+        self._kicked = True
         self.on_kick()
 
     def adapters(self) -> list[AdapterView]:
@@ -257,11 +259,16 @@ class LearningService:
         self.kick()
 
     def prepare(self) -> None:
-        """Make the gate's probes and the starter anchors, so that the first correction need not wait for them."""
-        self._engine.scope.prepare(self._engine)
+        """Make all that the first correction would wait for: what `prepare_replies` makes, probes and starter anchors."""
+        self.prepare_replies()
         with self._round_lock:
             self._runner.warm()
-            self._engine.scope.covering(self._engine, [])  # computes the features by which questions are compared
+
+    def prepare_replies(self) -> None:
+        """Make what the first reply would wait for where something was taught: the features that compare questions."""
+        self._engine.scope.prepare(self._engine)
+        with self._round_lock:
+            self._engine.scope.covering(self._engine, [])
 
     def run_pending(self) -> int:
         """Run rounds until nothing waits, learning is paused, or somebody wants to change the model `between_rounds`.
@@ -288,6 +295,7 @@ class LearningService:
                 if self._wanted:
                     self._stood_back = True
                     break
+                self._kicked = False
                 claimed = self._claim()
                 if not claimed:
                     break
@@ -300,6 +308,8 @@ class LearningService:
             if not self._wanted and not self.paused and time.monotonic() >= self._rests_until:
                 self._runner.prepare_neighbours()
                 self._runner.consolidate()
+                if self._store.count_pending(self._engine.base)[1]:  # rejected replies: a correction may follow
+                    self._runner.warm(until=lambda: self._kicked or bool(self._wanted))
         return done
 
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from spear_core.training.traces import Encoded
 from spear_core.training.wordings import Wordings
 
 ANCHOR_CACHE_BYTES = 192 * 2**20
-WARMED_TOGETHER = 16  # anchors between two looks whether training should wait
+WARMED_TOGETHER = 16
 
 
 class _Cache:
@@ -62,10 +62,10 @@ class Anchors:
         kept = {(e.prompt_ids, e.completion_ids) for e in (x.shown_to_base for x in keep)}
         self._cache.keep(kept)
 
-    def warm(self, model: PeftModel, pad_id: int, priority: Callable[[], None] = lambda: None) -> None:
-        """Fill the cache now, so that the first round need not."""
+    def warm(self, model: PeftModel, pad_id: int) -> Iterator[None]:
+        """Fill the cache, so that a round need not: WARMED_TOGETHER examples at each step of the iterator."""
         for start in range(0, len(self.examples), WARMED_TOGETHER):
-            priority()
+            yield
             self.base(model, self.examples[start : start + WARMED_TOGETHER], pad_id)
 
     def base(self, model: PeftModel, examples: Sequence[Encoded], pad_id: int) -> Tensor:

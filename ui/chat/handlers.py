@@ -171,9 +171,12 @@ class ChatHandlers:
     # -- what the user prefers in all conversations --------------------------------------------------------------------
 
     @show_errors
-    def preferences(self) -> tuple[bool, str]:
+    def preferences(self) -> tuple[Any, Any]:
         preferences = self.visitor.feedback.preferences
-        return preferences.learns_corrections, preferences.system_prompt
+        return (
+            gr.update(value=preferences.learns_corrections, interactive=True),
+            gr.update(value=preferences.system_prompt, interactive=True),
+        )
 
     @show_errors
     def set_told(self, text: str | None) -> None:

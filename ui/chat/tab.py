@@ -155,9 +155,12 @@ class ChatTab:
             value="",
             lines=1,
             max_lines=6,
+            interactive=False,  # until what is stored has arrived, which would undo a change
             elem_id="common-system-prompt",
         )
-        self.learn_unasked = gr.Checkbox(label=LEARN_UNASKED, container=False, elem_id="learn-unasked")
+        self.learn_unasked = gr.Checkbox(
+            label=LEARN_UNASKED, container=False, interactive=False, elem_id="learn-unasked"
+        )
         gr.HTML(f'<p class="keys">{escape(KEYS)}</p>')
 
     def wire(self, page: gr.Blocks) -> None:

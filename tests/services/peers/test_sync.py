@@ -132,7 +132,7 @@ def test_a_stranger_knocks_waits_and_is_taken_in_by_a_person(open_peer: OpenPeer
         guest.sync.sync_now()
         guest.sync.sync()
         assert "Waiting" in guest.sync.view().peers[0].words, "removal is immediate"
-        with pytest.raises(SpearError, match="knock again"):
+        with pytest.raises(SpearError, match="contact this instance again"):
             host.sync.approve(Identity.new().public.text)
 
 
