@@ -16,7 +16,6 @@ from apscheduler.events import (
     EVENT_JOB_EXECUTED,
     EVENT_JOB_MAX_INSTANCES,
     EVENT_JOB_MISSED,
-    EVENT_JOB_SUBMITTED,
     JobEvent,
 )
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -73,16 +72,20 @@ class Jobs:
         )
         self._asked: set[str] = set()  # ids of jobs that were asked for and have not begun since
         self._scheduler.add_listener(self._report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
-        self._scheduler.add_listener(lambda event: self._asked.discard(event.job_id), EVENT_JOB_SUBMITTED)
         self._scheduler.add_listener(self._ended, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
         now = datetime.now(UTC)
-        learn, self_play, sync = (partial(in_own_thread, work) for work in (learn, self_play, sync))
-        self._scheduler.add_job(learn, "interval", seconds=interval_seconds, id=LEARN, next_run_time=now)
-        self._scheduler.add_job(self_play, "interval", seconds=6 * interval_seconds, id=SELF_PLAY)
+        jobs = {LEARN: learn, SELF_PLAY: self_play, SYNC: sync}
+        run = {job_id: partial(self._run, job_id, work) for job_id, work in jobs.items()}
+        self._scheduler.add_job(run[LEARN], "interval", seconds=interval_seconds, id=LEARN, next_run_time=now)
+        self._scheduler.add_job(run[SELF_PLAY], "interval", seconds=6 * interval_seconds, id=SELF_PLAY)
         jitter = sync_seconds / 10
         self._scheduler.add_job(
-            sync, "interval", seconds=sync_seconds, jitter=jitter, id=SYNC, next_run_time=now + FIRST_SYNC
+            run[SYNC], "interval", seconds=sync_seconds, jitter=jitter, id=SYNC, next_run_time=now + FIRST_SYNC
         )
+
+    def _run(self, job_id: str, work: Callable[[], object]) -> None:
+        self._asked.discard(job_id)  # before it looks for work: what is asked for from now on may be too late for it
+        in_own_thread(work)
 
     def start(self) -> None:
         # "maximum number of running instances" is the normal state while a round trains; _report says it at debug level

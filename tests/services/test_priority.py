@@ -223,6 +223,31 @@ def test_each_run_of_a_job_has_a_thread_of_its_own() -> None:
         scheduled.stop()
 
 
+def test_what_is_asked_for_while_a_job_runs_is_done_after_it() -> None:
+    runs: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def learn() -> None:
+        runs.append(1)
+        begun.set()
+        assert go_on.wait(30)
+
+    scheduled = Jobs(learn, list, list, interval_seconds=600, sync_seconds=600)
+    scheduled.start()
+    try:
+        assert begun.wait(30)
+        scheduled.learn_now()
+        time.sleep(0.2)  # until the scheduler has refused to run it twice at a time
+        assert len(runs) == 1
+        go_on.set()
+        eventually(lambda: len(runs) == 2)
+        time.sleep(0.2)
+        assert len(runs) == 2, "and not again and again"
+    finally:
+        go_on.set()
+        scheduled.stop()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux only")
 def test_jobs_stand_back_and_the_thread_that_started_them_does_not() -> None:
     seen: list[int] = []
