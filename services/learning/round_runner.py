@@ -17,9 +17,10 @@ from services.learning.figures import round_figures
 from services.learning.lineage import Lineage
 from services.learning.live_status import LiveStatus
 from services.learning.neighbours import NeighbourService
-from services.learning.scope import CONSOLIDATED, everything
+from services.learning.scope import CONSOLIDATED
 from services.learning.verdict_words import verdict_words
 from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed
+from spear_core.inference.scope import Covers, everything
 from spear_core.models.shared_base import AdapterState
 from spear_core.training.gate import GateVerdict
 from spear_core.training.material import Anchors
@@ -174,9 +175,7 @@ class RoundRunner:
         )
         log.info("adapter v%d is live after %.1f s", version, seconds_to_live)
 
-    def _scope_with(
-        self, wins: Sequence[Trace], near: dict[str, Neighbours], learner: Learner
-    ) -> Callable[[str], bool]:
+    def _scope_with(self, wins: Sequence[Trace], near: dict[str, Neighbours], learner: Learner) -> Covers:
         """Which questions the next adapter will answer. What is known to ask for something else is told apart before.
 
         Neighbours that turn out to ask for the same are taken out of `near`. Starter questions that were taught, in these
@@ -191,8 +190,9 @@ class RoundRunner:
                     near[win.id] = of_win.without(same)
         covers = scope.covering(self._engine, wins)
         if covers is not everything:
-            learner.probes = learner.probes.with_probes(
-                [p for p in learner.probes.all if p.kind == ProbeKind.RECENT or not covers(p.question)]
+            probes = learner.probes.marked(covers)
+            learner.probes = probes.with_probes(
+                [p for p in probes.all if p.kind == ProbeKind.RECENT or not p.is_covered]
             )
         return covers
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -21,12 +21,14 @@ from services.learning.labels import PRAISE
 from spear_core.errors import ConfigError
 from spear_core.inference.recall import as_taught
 from spear_core.inference.scope import (
+    Covers,
     QuestionFeatures,
     SameQuestion,
     Scope,
     SubjectTest,
     Taught,
     asked_in,
+    everything,
     leans_on_history,
 )
 from spear_core.inference.scope_classifier import FILE, load_scope_classifier
@@ -108,14 +110,14 @@ class AdapterScope:
         """The model that is to answer this prompt."""
         return self.choose(engine, prompt).serving
 
-    def covering(self, engine: Engine, wins: Sequence[Trace]) -> Callable[[str], bool]:
-        """Of a question: will the next adapter answer it, once these right answers are learned besides the present ones?"""
+    def covering(self, engine: Engine, wins: Sequence[Trace]) -> Covers:
+        """Of questions: will the next adapter answer each, once these right answers are learned besides the present ones?"""
         if engine.config.scope == "always":
             return everything
         with self._lock:
             if self._answers_everything(engine, engine.shared_models.serving.version):
                 return everything
-            return self._made(engine, self._all_taught(engine, wins)).covers
+            return self._made(engine, self._all_taught(engine, wins)).covers_each
 
     def keep_apart(self, engine: Engine, win: Trace, others: Sequence[str]) -> set[str]:
         """Remember with a right answer which of these questions, made to ask for something else, are taken for its own.
@@ -129,7 +131,7 @@ class AdapterScope:
                 return set()
             store = self._whole(engine)
             scope = self._made(engine, _taught(store, [win]))
-            scores = {question: scope.best(question)[1] for question in dict.fromkeys(others)}
+            scores = {question: score for question, (_, score) in scope.best_of(others).items()}
         apart = [question for question, score in scores.items() if of_model.least <= score < of_model.sure]
         same = {question for question, score in scores.items() if score >= of_model.sure}
         if apart or same:
@@ -186,11 +188,6 @@ class AdapterScope:
         if self._model.base != engine.base:
             self._model = _of_model(engine)
         return self._model
-
-
-def everything(question: str) -> bool:
-    """Covers every question."""
-    return True
 
 
 def _of_model(engine: Engine) -> _OfModel:

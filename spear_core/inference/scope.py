@@ -15,7 +15,7 @@ likelier, and not "dog". (Question likelihood ranks passages in Sachan et al., a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -127,6 +127,9 @@ class SubjectTest:
         empty, other = (self._prompt(text) for text in ("a", "b"))
         self._after = _common(empty[::-1], other[::-1])
 
+    def read(self, asked: Mapping[str, Sequence[Taught]]) -> None:
+        """Nothing is kept."""
+
     def scores(self, question: str, taught: Sequence[Taught]) -> list[float]:
         """The gain of each."""
         return [self.gain(question, t) for t in taught]
@@ -160,8 +163,19 @@ class SubjectTest:
         return encode_prompt(self._tokenizer, [{"role": "user", "content": text}], max_tokens=2 * MAX_TOKENS)
 
 
+Covers = Callable[[Sequence[str]], list[bool]]  # whether an adapter is to answer each of these questions
+
+
+def everything(questions: Sequence[str]) -> list[bool]:
+    """Covers every question."""
+    return [True] * len(questions)
+
+
 class SameQuestion(Protocol):
     """Tells questions that ask for the same thing from others that look alike."""
+
+    def read(self, asked: Mapping[str, Sequence[Taught]]) -> None:
+        """Make ready, where that is quicker together, the scores of each question with what may be taught for it."""
 
     def scores(self, question: str, taught: Sequence[Taught]) -> list[float]:
         """Of each taught question: how sure it is that `question` asks for the same; comparable with a threshold."""
@@ -205,29 +219,64 @@ class Scope:
     def taught_for(self, question: str) -> Taught | None:
         """What was taught for this question, in its own or other words; None where it asks for something else."""
         found, score = self.best(question)
-        if found is None or score < self._least:
-            return None
-        if self._same is None or score == inf:
-            return found
-        if question in found.apart:
-            return None
-        rivals = [Taught(other, found.answer) for other in found.apart]
-        return found if max(self._same.scores(question, rivals), default=-inf) < score + RIVAL_MARGIN else None
+        return found if found is not None and self._is_for(question, found, score) else None
+
+    def covers_each(self, questions: Sequence[str]) -> list[bool]:
+        """`covers` of each; what has to be read for that is read together."""
+        best = self.best_of(questions)
+        if self._same is not None:
+            self._same.read({q: self._rivals(q, t, s) for q, (t, s) in best.items() if t is not None})
+        covered = {q: t is not None and self._is_for(q, t, s) for q, (t, s) in best.items()}
+        return [covered[question] for question in questions]
 
     def best(self, question: str) -> tuple[Taught | None, float]:
         """The taught question that this one most probably is, and the score of that: infinite for the very same."""
-        similar = self._similarities(question)
-        near = sorted(((s, i) for i, s in enumerate(similar) if s >= self._similarity), reverse=True)[:CANDIDATES]
+        return self._best(question, self._near(question))
+
+    def best_of(self, questions: Sequence[str]) -> dict[str, tuple[Taught | None, float]]:
+        """`best` of each; what has to be read for that is read together."""
+        near = {question: self._near(question) for question in questions}
+        if self._same is not None:
+            self._same.read({q: [t for _, t in found] for q, found in near.items() if not _is_the_same(found)})
+        return {question: self._best(question, found) for question, found in near.items()}
+
+    def _best(self, question: str, near: Sequence[tuple[float, Taught]]) -> tuple[Taught | None, float]:
         if not near:
             return None, -inf
-        if self._same is None or near[0][0] >= SAME_QUESTION:
-            return self._taught[near[0][1]], inf
-        candidates = [self._taught[i] for _, i in near]
+        if self._same is None or _is_the_same(near):
+            return near[0][1], inf
+        candidates = [taught for _, taught in near]
         score, best = max(zip(self._same.scores(question, candidates), range(len(near)), strict=True))
         return candidates[best], score
 
+    def _is_for(self, question: str, found: Taught, score: float) -> bool:
+        if score < self._least:
+            return False
+        if self._same is None or score == inf:
+            return True
+        if question in found.apart:
+            return False
+        rivals = self._rivals(question, found, score)
+        return max(self._same.scores(question, rivals), default=-inf) < score + RIVAL_MARGIN
+
+    def _rivals(self, question: str, found: Taught, score: float) -> list[Taught]:
+        """What the question is compared with besides, to be told apart from the taught one."""
+        if score < self._least or score == inf or question in found.apart:
+            return []
+        return [Taught(other, found.answer) for other in found.apart]
+
+    def _near(self, question: str) -> list[tuple[float, Taught]]:
+        """The most similar taught questions, CANDIDATES at most, with their similarities; the nearest first."""
+        similar = self._similarities(question)
+        near = sorted(((s, i) for i, s in enumerate(similar) if s >= self._similarity), reverse=True)[:CANDIDATES]
+        return [(s, self._taught[i]) for s, i in near]
+
     def _similarities(self, question: str) -> list[float]:
         return [] if self._vectors is None else (self._features([question]) @ self._vectors.T)[0].tolist()
+
+
+def _is_the_same(near: Sequence[tuple[float, Taught]]) -> bool:
+    return bool(near) and near[0][0] >= SAME_QUESTION
 
 
 def asked_in(prompt: Messages) -> str:

@@ -9,7 +9,7 @@ file beside the model. It tells "What is my dog called?" from "What do I call my
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ FILE = "scope.safetensors"
 MAX_TOKENS = 96  # of each question that are read; the last ones of a longer message
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 REMEMBERED = 4096  # pairs whose odds are kept
+READ_TOGETHER = 16  # pairs
 _HEAD = "head"
 
 
@@ -88,13 +89,24 @@ class ScopeClassifier(nn.Module):
         """Log-odds that the question asks for the same thing as each taught one."""
         return self.odds([t.question for t in taught], question)
 
+    def read(self, asked: Mapping[str, Sequence[Taught]]) -> None:
+        """Read what is not remembered, READ_TOGETHER pairs at a time, those of a length together."""
+        pairs = {(t.question, question): None for question, taught in asked.items() for t in taught}
+        new = sorted((p for p in pairs if p not in self._known), key=lambda p: len(p[0]) + len(p[1]))
+        for start in range(0, len(new), READ_TOGETHER):
+            self._read(new[start : start + READ_TOGETHER])
+
     @torch.no_grad()
+    def _read(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Remember the log-odds of (taught, asked): the mean of both orders."""
+        both = self([*pairs, *((asked, taught) for taught, asked in pairs)]).tolist()
+        self._known |= {pair: (both[i] + both[len(pairs) + i]) / 2 for i, pair in enumerate(pairs)}
+
     def odds(self, taught: Sequence[str], asked: str) -> list[float]:
         """Log-odds that `asked` asks for the same thing as each taught question; both are read first once."""
         new = [t for t in dict.fromkeys(taught) if (t, asked) not in self._known]
         if new:
-            both = self([(t, asked) for t in new] + [(asked, t) for t in new]).tolist()
-            self._known |= {(t, asked): (both[i] + both[len(new) + i]) / 2 for i, t in enumerate(new)}
+            self._read([(t, asked) for t in new])
         found = [self._known[t, asked] for t in taught]
         for pair in list(self._known)[: max(0, len(self._known) - REMEMBERED)]:
             del self._known[pair]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
@@ -17,6 +17,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from spear_core.inference.generation import Request, generate
+from spear_core.inference.scope import Covers
 from spear_core.models.prompts import decode_reply, end_token_ids
 from spear_core.training.material import Anchors
 from spear_core.training.neighbours import gives
@@ -67,6 +68,11 @@ class Probes:
     @classmethod
     def plain(cls, examples: Sequence[Encoded]) -> Probes:
         return cls([Probe(e) for e in examples])
+
+    def marked(self, covers: Covers) -> Probes:
+        """The same probes, each with whether its question is one that the adapter is to answer."""
+        covered = covers([p.question for p in self.all])
+        return self.with_probes([replace(p, is_covered=is_) for p, is_ in zip(self.all, covered, strict=True)])
 
     def with_probes(self, probes: Sequence[Probe]) -> Probes:
         """Other probes over the same cache."""

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from spear_core.config import SpearConfig
 from spear_core.inference.rollout import answer_all
+from spear_core.inference.scope import Covers, everything
 from spear_core.models.prompts import template_token_ids
 from spear_core.models.shared_base import AdapterState, SharedBaseModels
 from spear_core.models.thoughts import answer_of
@@ -109,12 +110,12 @@ class Learner:
         on_step: Callable[[Progress], None] = lambda p: None,
         on_check: Callable[[], None] = lambda: None,
         neighbours: Mapping[str, Neighbours] | None = None,
-        covers: Callable[[str], bool] = lambda question: True,
+        covers: Covers = everything,
     ) -> RoundResult:
         """Train on top of `current` (None: the base) and judge. Raises TrainingFailed where the numbers break.
 
-        `neighbours` are those of the wins and of the replayed ones, by the traces' keys. `covers` says of a question
-        whether the new adapter will be the one that answers it; where not, it changes nothing there.
+        `neighbours` are those of the wins and of the replayed ones, by the traces' keys. `covers` says of questions
+        whether the new adapter will be the one that answers each; where not, it changes nothing there.
 
         An adapter that is refused only because other answers moved, or because earlier confirmations were lost, is repaired
         by `repair_steps` further steps, in which leaking neighbours are held too and what was lost is practised again.
@@ -124,7 +125,7 @@ class Learner:
         """
         started = time.monotonic()
         material, probes, checked = self._prepared(wins, loses, replay, seed, neighbours or {})
-        probes = probes.with_probes([replace(p, is_covered=covers(p.question)) for p in probes.all])
+        probes = probes.marked(covers)
 
         def measured() -> Measures:
             return self._measured(material.wins, material.loses, checked, probes)
@@ -147,7 +148,7 @@ class Learner:
         seed: int,
         on_step: Callable[[Progress], None] = lambda p: None,
         neighbours: Mapping[str, Neighbours] | None = None,
-        covers: Callable[[str], bool] = lambda question: True,
+        covers: Covers = everything,
     ) -> RoundResult:
         """Practise all corrections together in mini-batches, each in one of its wordings, and judge.
 
@@ -156,7 +157,7 @@ class Learner:
         """
         started = time.monotonic()
         material, probes, checked = self._prepared([], [], own, seed, neighbours or {})
-        probes = probes.with_probes([replace(p, is_covered=covers(p.question)) for p in probes.all])
+        probes = probes.marked(covers)
         cfg = self.config.replace(
             max_steps=self.config.consolidation_steps,
             stop_when_learned=False,

@@ -177,6 +177,9 @@ def test_a_taught_starter_question_is_no_probe_of_later_rounds(open_app: OpenBen
 
 
 class _Sure:
+    def read(self, asked: Any) -> None:
+        pass
+
     def scores(self, question: str, taught: Sequence[Taught]) -> list[float]:
         return [1.0 for _ in taught]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -125,10 +125,32 @@ def test_of_several_taught_questions_the_likeliest_is_found(features: QuestionFe
     assert scope.taught_for("Tell me the capital of Peru.") is peru
 
 
+def test_many_questions_are_told_as_each_alone_and_nothing_is_read_apart(features: QuestionFeatures) -> None:
+    peru = Taught("What is the capital of Peru?", "Lima.", apart=("What is the largest city of Peru?",))
+    chile = Taught("What is the capital of Chile?", "Santiago.")
+    questions = [
+        peru.question, "Tell me the capital of Peru.", "What is the largest city of Peru?", "Name the largest city of Peru.",
+        "Why do owls fly at night?", "Tell me the capital of Chile.", "Tell me the capital of Peru.",
+    ]  # fmt: skip
+    alone = Scope(features, [peru, chile], -1.0, _Likeness(), 2.0)
+    same = _Likeness()
+    together = Scope(features, [peru, chile], -1.0, same, 2.0).covers_each(questions)
+    assert together == [alone.covers(question) for question in questions]
+    assert same.unforeseen == [] and True in together and False in together
+
+
 class _Likeness:
     """Words in common."""
 
+    def __init__(self) -> None:
+        self.together: set[tuple[str, str]] = set()
+        self.unforeseen: list[str] = []
+
+    def read(self, asked: Mapping[str, Sequence[Taught]]) -> None:
+        self.together |= {(question, t.question) for question, taught in asked.items() for t in taught}
+
     def scores(self, question: str, taught: Sequence[Taught]) -> list[float]:
+        self.unforeseen += [t.question for t in taught if (question, t.question) not in self.together]
         return [float(len(set(words_of(question)) & set(words_of(t.question)))) for t in taught]
 
     def forget(self) -> None:

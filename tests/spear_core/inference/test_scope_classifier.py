@@ -73,6 +73,18 @@ def test_what_was_compared_is_kept_until_it_is_forgotten(tokenizer: Any, monkeyp
     assert made.odds([PAIRS[0][0]], PAIRS[0][1]) == [9.0]
 
 
+def test_pairs_read_together_have_the_odds_that_each_has_alone(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, other = random_classifier(tokenizer), random_classifier(tokenizer)
+    asked = {f"What is number {i}{' and the next one' * (i % 3)}?": i for i in range(40)}
+    taught = [Taught("What is my cat called?", "Luna."), Taught("Which number is it?", "4.")]
+    made.read({question: taught[: 1 + i % 2] for question, i in asked.items()})
+    with monkeypatch.context() as patch:
+        patch.setattr(made, "forward", None)  # everything is remembered
+        found = {question: made.scores(question, taught[: 1 + i % 2]) for question, i in asked.items()}
+    for question, i in asked.items():
+        assert found[question] == pytest.approx(other.scores(question, taught[: 1 + i % 2]), abs=1e-5)
+
+
 def test_the_base_model_and_the_layers_above_are_left_as_they_are(tokenizer: Any) -> None:
     base = backbone(tokenizer)
     before = {name: p.clone() for name, p in base.named_parameters()}
