@@ -8,10 +8,10 @@ from pathlib import Path
 
 from feedback_store.connection import translated
 from feedback_store.errors import StoreError
-from feedback_store.sessions import Sessions, forget_kept
+from feedback_store.login_sessions import Sessions, forget_kept
 
 # What a person said or the model learned, in an order that foreign keys allow. Not the list of migrations, nor what
-# sessions.py keeps: who is logged in, which requests were used
+# login_sessions.py keeps: who is logged in, which requests were used
 TABLES = (
     "peers",
     "active_adapters",

@@ -22,7 +22,7 @@ from services.chat.feedback import FeedbackService
 from services.data.backup_contents import BackupService, BackupView
 from services.demo import DemoService
 from services.engine import Engine
-from services.learning import card
+from services.learning import card_words
 from services.learning.adapter_files import AdapterFiles
 from services.learning.comparison import ComparisonService
 from services.learning.progress import ProgressService
@@ -137,7 +137,7 @@ class UserLearning:
     def learned(self, limit: int = 200) -> list[LearnedView]:
         """What this user said about replies, newest first."""
         made = {adapter.round_id: adapter.version for adapter in self._everybodys.adapters(self._base)}
-        return card.learned_views(self._store.latest_feedback(self._base, limit), limit, made)
+        return card_words.learned_views(self._store.latest_feedback(self._base, limit), limit, made)
 
     @owner_only("see what others taught")
     def learned_by_others(self, limit: int = 200) -> list[LearnedView]:

@@ -20,11 +20,11 @@ from services.chat.conversation_tree import (
     subject_id,
     system_prompt,
 )
-from services.chat.corrections import possible_correction
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
 from services.chat.replies import Replies, Writing
 from services.chat.revisions import Revision
 from services.chat.sampling import Sampling, usual_sampling
+from services.chat.spoken_corrections import possible_correction
 from services.engine import Engine
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError

@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from feedback_store import FROM_MEMORY, Conversation, Message, StoreError, UnknownRecord
-from services.chat.corrections import Correction
 from services.chat.revisions import Revision
 from services.chat.sampling import Sampling, cut_as_asked
+from services.chat.spoken_corrections import Correction
 from services.engine import Engine
 from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from feedback_store import MergeRecord, Round, StoreUnavailable, Trace, TracesWithdrawn, UnknownRecord
 from services.engine import Engine
-from services.learning import card, labels
+from services.learning import card_words, labels
 from services.learning.anchors import HeldAnswers
 from services.learning.figures import round_figures
 from services.learning.lineage import Lineage
@@ -122,7 +122,7 @@ class RoundRunner:
         self._live.tell(
             "training",
             "Training.",
-            card.counted(taught, len(replay)),
+            card_words.counted(taught, len(replay)),
             max_steps=engine.config.max_steps,
         )
         near = self.neighbours.of(taught, replay)
@@ -158,7 +158,7 @@ class RoundRunner:
                 "interrupted" if self.split(claimed, anchors_before_utc) else "discarded",
                 verdict=verdict_words(result.verdict),
                 figures=figures,
-                proof=card.proof_record(result, taught),
+                proof=card_words.proof_record(result, taught),
                 replayed=len(replay),
             )
             return
@@ -170,7 +170,7 @@ class RoundRunner:
             result.state,
             dataclasses.replace(figures, seconds_to_live=seconds_to_live),
             verdict=verdict_words(result.verdict),
-            proof=card.proof_record(result, taught),
+            proof=card_words.proof_record(result, taught),
             replayed=len(replay),
         )
         log.info("adapter v%d is live after %.1f s", version, seconds_to_live)

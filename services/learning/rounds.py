@@ -15,16 +15,16 @@ from feedback_store import Round, RoundFigures, StoreError, Trace, TracesWithdra
 from feedback_store.records import RoundEnd
 from services.chat.conversation_tree import root_id
 from services.engine import Engine
-from services.learning import card
+from services.learning import card_words
 from services.learning.contradictions import RecentContradictions
 from services.learning.figures import measure_summary
 from services.learning.forgetting import Forgetting
 from services.learning.lineage import Lineage
 from services.learning.live_status import LiveStatus
-from services.learning.queue import LearningQueue
 from services.learning.round_lock import RoundLock
 from services.learning.round_runner import DISK_FAULTS, RoundRunner
 from services.learning.verdict_words import verdict_words
+from services.learning.waiting_queue import LearningQueue
 from services.priority import Closing
 from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus, Phase
 from spear_core.errors import SpearError, is_out_of_memory
@@ -95,14 +95,14 @@ class LearningService:
         version = self._store.active_version(base)
         wins, loses = self._store.count_pending(base)
         last = self._store.last_round(base)
-        checked, changed = card.checked_of(last)
+        checked, changed = card_words.checked_of(last)
         common: dict[str, Any] = {
             "adapter_version": version,
             "paused": self.paused,
             "pending_wins": wins,
             "pending_loses": loses,
             "can_roll_back": version > 0,
-            "proof": card.proof_of(last, version),
+            "proof": card_words.proof_of(last, version),
             "checked": checked,
             "changed": changed,
             "contradiction": next(iter(self.contradictions()), None),
@@ -118,7 +118,7 @@ class LearningService:
             common["progress"] = self._queue.progress(last, live.step, live.max_steps)
             return LearningStatus(**dataclasses.asdict(live), **common)
         rests = time.monotonic() < self._rests_until
-        phase, headline, detail = card.resting(
+        phase, headline, detail = card_words.resting(
             last,
             version,
             wins,
@@ -138,7 +138,7 @@ class LearningService:
         for message_id in last.figures.style_preferences or ():
             with suppress(UnknownRecord):
                 hints.append(self._store.message(message_id).hint or "")
-        return card.adopted_words([hint.strip() for hint in hints if hint.strip()])
+        return card_words.adopted_words([hint.strip() for hint in hints if hint.strip()])
 
     @property
     def paused(self) -> bool:
@@ -168,7 +168,7 @@ class LearningService:
         """Feedback of all users with what became of it, newest first."""
         base = self._engine.base
         made = {adapter.round_id: adapter.version for adapter in self._store.adapters(base)}
-        return card.learned_views(self._store.latest_feedback(base, limit), limit, made)
+        return card_words.learned_views(self._store.latest_feedback(base, limit), limit, made)
 
     @property
     def sees_others(self) -> bool:

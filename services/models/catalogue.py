@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.engine import Engine
-from services.learning.queue import usual_seconds
+from services.learning.waiting_queue import usual_seconds
 from services.models.downloads import DownloadService
 from services.models.found import Candidate, candidates
 from services.models.prepared import gguf_file

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.app import AppServices
-from services.learning.anchors import HeldAnswers
+from services.learning.scope import AdapterScope
 from tests.services.conftest import OpenBench
 from tests.services.harness import correct, wrong_task
 
@@ -57,17 +57,19 @@ def test_closing_while_the_first_preparations_run_waits_for_them_and_says_nothin
 ) -> None:
     errors: list[object] = []
     reading, jobs_stopped = threading.Event(), threading.Event()
-    held_probes = HeldAnswers.probes
+    covering = AdapterScope.covering
 
-    def slow(self: HeldAnswers, *style_preferences: Any) -> Any:
+    def slow(self: AdapterScope, *about: Any) -> Any:
         reading.set()
         jobs_stopped.wait(WAIT)
         threading.Event().wait(0.5)  # by now the store is closed, unless closing waits for this thread
-        return held_probes(self, *style_preferences)
+        return covering(self, *about)
 
-    monkeypatch.setattr(HeldAnswers, "probes", slow)
+    monkeypatch.setattr(AdapterScope, "covering", slow)
     monkeypatch.setattr(threading, "excepthook", errors.append)
-    app = open_app()  # no jobs: one that waits for the preparations to end would keep the app from closing anyway
+    app = open_app(
+        scope="near"
+    )  # no jobs: one that waits for the preparations to end would keep the app from closing anyway
     app._starts_jobs = True
     app._begin()
     assert reading.wait(WAIT)

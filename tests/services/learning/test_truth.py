@@ -10,7 +10,7 @@ import pytest
 from services.accounts.permissions import NotAllowed
 from services.accounts.users_file import LOCAL, User
 from services.app import AppServices
-from services.learning.queue import coarse, usual_seconds
+from services.learning.waiting_queue import coarse, usual_seconds
 from services.user_session import UserSessions
 from services.views import Forgotten
 from spear_core.errors import SpearError
@@ -133,7 +133,7 @@ def test_what_waits_is_named_and_the_time_comes_from_earlier_trainings(
     last = app.engine.store.last_round(app.engine.base)
     assert last and last.figures.learning_seconds and last.figures.round_seconds
     assert usual_seconds([last]) == last.figures.learning_seconds >= last.figures.round_seconds
-    monkeypatch.setattr("services.learning.queue.usual_seconds", lambda rounds: 42.0)
+    monkeypatch.setattr("services.learning.waiting_queue.usual_seconds", lambda rounds: 42.0)
     app.learning._queue._usual = (-1, None)
     teach(app, HARP, "a tool")
     assert app.learning.status().seconds_left == 45.0 and not app.learning.status().is_first_estimate
