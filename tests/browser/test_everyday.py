@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.driver import REPLY_MS, App, Visitor
 from tests.browser.story import lessons
+from tests.tiny_models import tiny_folder
 
 pytestmark = pytest.mark.browser
 LONG = "\n".join(f"{i}. a line of a long message" for i in range(80))
@@ -207,13 +208,24 @@ def test_a_reply_that_was_cut_off_is_continued_with_one_click(visitor: Visitor) 
     assert visitor.last_reply().startswith(begun)
 
 
-def test_an_owner_with_two_models_chooses_above_the_chat(visitor: Visitor, model: Path) -> None:
+def test_an_owner_switches_the_model_in_the_tab_and_back_above_the_chat(
+    visitor: Visitor, model: Path, tmp_path: Path
+) -> None:
     page = visitor.page
-    picker = page.locator("#picker")
+    examples, name = page.locator("#chat .example"), page.locator("#top .name")
+    of_the_start = examples.all_inner_texts()
+    assert of_the_start
     visitor.open_tab("Models")
-    known = page.locator("#models-known .entry").count()
-    visitor.open_tab("Chat")
-    if known < 2:
-        expect(picker).to_be_hidden()
-        return
-    expect(page.locator("#model-picker input")).to_have_value(model.name)
+    page.fill("#model-name input", str(tiny_folder("qwen2", tmp_path / "tiny-other")))
+    page.keyboard.press("Tab")
+    page.click("#model-check")
+    expect(page.locator("#model-switch")).to_be_enabled()
+    page.click("#model-switch")
+    picker = page.locator("#model-picker input")
+    expect(picker).to_have_value("tiny-other", timeout=REPLY_MS)  # the page has loaded itself again
+    expect(examples).not_to_have_text(of_the_start)  # but those of a model whose folder names none
+    expect(name).to_have_text("tiny-other")
+    picker.click()
+    page.get_by_role("option", name=model.name, exact=True).click()
+    expect(name).to_have_text(model.name, timeout=REPLY_MS)
+    expect(examples).to_have_text(of_the_start)
