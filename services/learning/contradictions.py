@@ -10,6 +10,7 @@ from feedback_store import Trace
 from feedback_store.records import TraceStatus
 from services.engine import Engine
 from services.views import ContradictionView
+from spear_core.inference.scope import leans_on_history
 from spear_core.models.thoughts import answer_of
 from spear_core.training.neighbours import STOP_WORDS, question_key, words_of
 from spear_core.training.traces import Messages
@@ -70,6 +71,19 @@ def contradictions(wins: Sequence[Trace]) -> list[ContradictionView]:
     return found
 
 
+def replaced(wins: Sequence[Trace]) -> set[str]:
+    """Ids of the confirmed answers that the newest one to the same question contradicts; `wins` are oldest first.
+
+    What was asked before in the conversation does not count where the question stands by itself.
+    """
+    same: dict[str, list[Trace]] = {}
+    for trace in wins:
+        if trace.source != "judged" and trace.subject_id and (key := _key(trace.prompt)):
+            same.setdefault(key, []).append(trace)
+    words = _Words()
+    return {t.id for *earlier, newest in same.values() for t in earlier if _differ(t, newest, words)}
+
+
 class _Words:
     """What answers tell beyond their questions; each text is read once, however often it is compared."""
 
@@ -89,10 +103,14 @@ class _Words:
 
 
 def _key(prompt: Messages) -> str:
-    """A key that is equal for prompts asking the same in similar words; empty for a long text, or one without content words."""
+    """A key that is equal for prompts asking the same in similar words; empty for a long text, or one without content words.
+
+    What came before counts only for a question that does not stand by itself ("And its capital?").
+    """
     question = prompt[-1]["content"]
     key = question_key(question) if len(question) <= MOST_CHARACTERS else ""
-    return json.dumps([list(prompt[:-1]), key]) if key else ""
+    before = [m for m in prompt[:-1] if m["role"] != "system"] if leans_on_history(question) else []
+    return json.dumps([before, key]) if key else ""
 
 
 def _differ(earlier: Trace, newer: Trace, words: _Words) -> bool:

@@ -13,6 +13,7 @@ from feedback_store import MergeRecord, Round, StoreUnavailable, Trace, TracesWi
 from services.engine import Engine
 from services.learning import card_words, labels
 from services.learning.anchors import HeldAnswers
+from services.learning.contradictions import replaced
 from services.learning.figures import round_figures
 from services.learning.lineage import Lineage
 from services.learning.live_status import LiveStatus
@@ -89,7 +90,7 @@ class RoundRunner:
 
     def judge(self, state: AdapterState) -> tuple[GateVerdict, Measures]:
         """The gate's verdict on an adapter from elsewhere, and its measures. Raises AdapterInvalid where it does not fit."""
-        replay = self._store.replay_wins(self._engine.base, REPLAY_SAMPLE, [], self._engine.seed)
+        replay = self._replay(self._engine.seed)
         return self.ready_learner().judge(self.lineage.state, state, [training_trace(t) for t in replay])
 
     def learn(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
@@ -107,7 +108,7 @@ class RoundRunner:
             StoreError, OSError: the result could not be stored.
         """
         self.lineage.lock.require()
-        engine, base, began = self._engine, self._engine.base, time.monotonic()
+        engine, began = self._engine, time.monotonic()
         taught = self._encodable(labels.latest_word(claimed))
         if not any(t.side == "win" for t in taught):
             self._store.finish_round(
@@ -116,7 +117,7 @@ class RoundRunner:
             return
         seed = self.lineage.seed(round_.parent_version, taught)
         style_preferences = self.held.style_preferences(anchors_before_utc)
-        replay = self._store.replay_wins(base, REPLAY_SAMPLE, [t.id for t in claimed], seed)
+        replay = self._replay(seed, claimed)
         corrected = [t.prompt[-1]["content"] for t in (*taught, *replay) if t.side == "win"]
         learner = self.learner(seed, style_preferences, anchors_before_utc, corrected)
         self._live.tell(
@@ -206,6 +207,13 @@ class RoundRunner:
         self.apart = parts + self.apart
         return bool(parts)
 
+    def _replay(self, seed: int, claimed: Sequence[Trace] = ()) -> list[Trace]:
+        """Older wins to be practised with what the round has claimed, without those that a newer answer contradicts."""
+        found = self._store.replay_wins(self._engine.base, REPLAY_SAMPLE, [t.id for t in claimed], seed)
+        wins = [*found, *(t for t in claimed if t.side == "win")]
+        gone = replaced(sorted(wins, key=lambda t: t.created_at_utc))
+        return [t for t in found if t.id not in gone]
+
     def _encodable(self, traces: Sequence[Trace]) -> list[Trace]:
         """The traces that fit the model's chat template and context."""
         kept = []
@@ -227,7 +235,7 @@ class RoundRunner:
         if not every or len(line) < every or any(a.round_id is None for a in line):
             return
         seed = self.lineage.seed(self.lineage.version)
-        replay = self._store.replay_wins(base, REPLAY_SAMPLE, [], seed)
+        replay = self._replay(seed)
         if len(replay) < MIN_CONSOLIDATED or self.lineage.version == self._consolidated:
             return
         self._consolidated = self.lineage.version  # once for each version, whatever the outcome

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from feedback_store import Message, Trace
@@ -18,7 +19,8 @@ from services.chat.conversation_tree import attempts, prompt_up_to
 from services.chat.revisions import Revision
 from services.engine import Engine
 from services.learning import labels
-from services.learning.round_runner import training_trace
+from services.learning.contradictions import replaced
+from services.learning.round_runner import REPLAY_SAMPLE, training_trace
 from spear_core.inference.rollout import answer_all, replies
 from spear_core.models.prompts import revision_messages
 from spear_core.models.thoughts import answer_of
@@ -268,6 +270,9 @@ class SelfPlayService:
         due = self._store.replay_wins(engine.base, REASKED_AT_A_TIME, asked, engine.seed)
         if not due:
             return 0
+        due = self._without_replaced(due, version)
+        if not due:
+            return 0
         model = engine.shared_models.serving.model
         encoded = [engine.encoder.trace(training_trace(t)) for t in due]
         rows = score_rows(model, encoded, engine.pad_id, engine.config.micro_batch, engine.priority.give_way)
@@ -296,6 +301,15 @@ class SelfPlayService:
             relapses += 1
             log.info("a learned answer was lost under v%d; it is trained again", version)
         return relapses
+
+    def _without_replaced(self, due: Sequence[Trace], version: int) -> list[Trace]:
+        """Without those that a newer answer contradicts, learned or waiting: the person has changed their mind."""
+        base = self._engine.base
+        known = self._store.replay_wins(base, REPLAY_SAMPLE, [t.id for t in due], self._engine.seed)
+        known += self._store.queued_wins(base, REPLAY_SAMPLE)
+        gone = replaced(sorted([*due, *known], key=lambda t: t.created_at_utc))
+        self._asked.update((trace_id, version) for trace_id in gone)
+        return [t for t in due if t.id not in gone]
 
 
 def _case(messages: list[Message], revision: Message) -> Case:

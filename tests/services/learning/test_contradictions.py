@@ -83,3 +83,46 @@ def test_a_correction_that_waits_is_withdrawn_where_the_earlier_one_is_kept(app:
     app.learning.settle(found.earlier_id, found.newer_id)
     assert app.learning.run_pending() == 0
     assert app.learning.status().contradiction is None
+
+
+def in_a_conversation(app: AppServices, earlier: str) -> str:
+    """A conversation in which something else was said before."""
+    conversation = app.chat.new_conversation().id
+    ask(app, earlier, conversation)
+    return conversation
+
+
+def test_what_was_said_before_does_not_hide_a_contradiction(app: AppServices) -> None:
+    first = ask(app, FIRST, in_a_conversation(app, "Why do owls fly?"))
+    app.feedback.edit(first.id, "a red bird")
+    teach(app, AGAIN, "strings")
+    found = app.learning.status().contradiction
+    assert found is not None and (found.earlier_answer, found.newer_answer) == ("a red bird", "strings")
+
+
+def test_a_question_that_leans_on_what_came_before_contradicts_only_after_the_same(app: AppServices) -> None:
+    for earlier, answer in (("What is an owl?", "a red bird"), ("What is a violin?", "strings")):
+        reply = ask(app, "What is the name of it?", in_a_conversation(app, earlier))
+        app.feedback.edit(reply.id, answer)
+    assert app.learning.status().contradiction is None
+
+
+def test_an_answer_that_was_replaced_is_neither_practised_nor_taught_again(app: AppServices) -> None:
+    first = ask(app, FIRST, in_a_conversation(app, "Why do owls fly?"))
+    app.feedback.edit(first.id, "a red bird")
+    app.learning.run_pending()
+    teach(app, "What is an owl?", "a bird")
+    app.learning.run_pending()
+    teach(app, AGAIN, "strings")
+    assert app.self_play.reask() == 0
+    app.learning.run_pending()
+    assert ask(app, AGAIN).text == "strings"
+    last = app.learning.lineage  # a second look, with both learned
+    assert last.version == 3
+    with app.learning._round_lock:
+        assert [t.completion for t in app.learning._runner._replay(1)] == ["a bird", "strings"]
+    app.engine.shared_models.publish(None, last.version)  # what serves has lost everything
+    app.self_play._asked.clear()
+    assert app.self_play.reask() == 2
+    waiting = app.engine.store.traces(status="pending", side="win")
+    assert sorted(t.completion for t in waiting) == ["a bird", "strings"]
