@@ -91,12 +91,12 @@ def counted(claimed: Sequence[Trace], replayed: int) -> str:
 
 
 def proof_record(result: RoundResult, taught: Sequence[Trace]) -> ProofRecord | None:
-    """The proof of a round for the store; `before` is the rejected reply where there is one."""
+    """The proof of a round for the store; `before` is the reply that a person rejected, where there is one."""
     if result.proof is None:
         return None
     prompt, before, after = result.proof
     about = [t for t in taught if t.prompt == list(prompt)]
-    seen = [t.completion for t in about if t.side == "lose"]
+    seen = [t.completion for t in about if t.side == "lose" and t.source != "relapse"]  # that one nobody saw
     return ProofRecord(
         prompt=prompt[-1]["content"],
         before=answer_of(seen[-1] if seen else before),

@@ -108,7 +108,7 @@ class RoundRunner:
             StoreError, OSError: the result could not be stored.
         """
         self.lineage.lock.require()
-        engine, began = self._engine, time.monotonic()
+        engine, began, began_at = self._engine, time.monotonic(), datetime.now(UTC)
         taught = self._encodable(labels.latest_word(claimed))
         if not any(t.side == "win" for t in taught):
             self._store.finish_round(
@@ -164,6 +164,8 @@ class RoundRunner:
             )
             return
         waited_since = max(datetime.fromisoformat(t.created_at_utc) for t in claimed)
+        if anchors_before_utc is not None:  # trained again after a forgetting: nobody waited for it until now
+            waited_since = began_at
         seconds_to_live = round((datetime.now(UTC) - waited_since).total_seconds(), 2)
         version = self.lineage.promote(
             round_,

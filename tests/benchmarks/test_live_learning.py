@@ -61,6 +61,7 @@ def test_a_study_repeats_exactly_also_when_it_was_stopped_and_resumed(
     assert study(tmp_path / "stopped") == whole
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("whole")
 def test_a_folder_of_another_study_is_not_continued(folder: Path) -> None:
     with pytest.raises(SystemExit, match="other settings"):

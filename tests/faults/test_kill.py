@@ -25,6 +25,7 @@ def test_ten_kills_one_in_each_phase_lose_nothing(tmp_path: Path) -> None:
     assert figures["acknowledged"] > len(PHASES)
 
 
+@pytest.mark.slow
 def test_a_killed_round_of_another_model_is_checked_on_its_own_folder(tmp_path: Path) -> None:
     """The pocket model stands in for the general one here: it gets questions of the general one's benchmark."""
     figures = kill.run(1, 3, tmp_path, (), real_model="pocket")

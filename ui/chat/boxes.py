@@ -33,7 +33,7 @@ class Boxes:
             self.hint_quote = gr.HTML(elem_id="hint-quote")
             self.hint = gr.Textbox(
                 label="What should change? A few words are enough.",
-                placeholder="For example: it starts with t. You may also leave this empty.",
+                placeholder="For example: it is called Luna. You may also leave this empty.",
                 lines=1,
                 max_lines=4,
                 elem_id="hint",

@@ -89,8 +89,9 @@ def _waiting(status: LearningStatus) -> str:
         source = (
             "by this machine's speed" if status.is_first_estimate else "as long as it usually takes on this machine"
         )
+        words = duration(status.seconds_left)
         left = (
-            f"About {duration(status.seconds_left)} left, {source}."
+            f"{words.capitalize() if words.startswith('a ') else f'About {words}'} left, {source}."
             if status.seconds_left
             else "It takes longer than usual on this machine."
         )

@@ -155,7 +155,7 @@ def _adapter(adapter: AdapterView) -> str:
     if adapter.steps and adapter.seconds is not None:
         made_of += f" · {_number(adapter.steps, 'step')}, {adapter.seconds:.1f} s"
     if adapter.drift is not None:
-        made_of += f" · {100 * adapter.drift:.1f} % of the words in other answers changed"
+        made_of += f" · {_percent(adapter.drift)} % of the words in other answers changed"
     buttons = ""
     if adapter.status == "live":
         buttons = f'<button type="button" class="sm" data-do="roll_back">{UNDO}</button>'
@@ -190,3 +190,10 @@ def adapters_html(adapters: Sequence[AdapterView], count: int = PAGE_LENGTH) -> 
         '<p class="detail">The adapter is the small part of the model that learns. Each training that passes its checks '
         f"makes a new version. Old versions are deleted in time; pinned ones stay.</p>{listed}</section>"
     )
+
+
+def _percent(share: float) -> str:
+    """`0`, `less than 0.1`, `5.7`."""
+    if not share:
+        return "0"
+    return f"{100 * share:.1f}" if share >= 0.001 else "less than 0.1"

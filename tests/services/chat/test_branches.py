@@ -83,6 +83,7 @@ def test_search_finds_titles_and_words_and_takes_wildcards_as_text(app: AppServi
     assert [c.id for c in app.chat.conversations("_")] == []
 
 
+@pytest.mark.slow
 def test_a_prompt_is_answered_by_any_two_versions(app: AppServices) -> None:
     reply = ask(app, OWL)
     app.feedback.edit(reply.id, "It is a lamp.")

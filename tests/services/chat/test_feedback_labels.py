@@ -106,6 +106,7 @@ def test_a_withdrawn_vote_never_reaches_training(app: AppServices) -> None:
     assert {t.status for t in app.engine.store.traces()} == {"withdrawn"}
 
 
+@pytest.mark.slow
 def test_a_vote_withdrawn_while_it_trains_does_not_go_live(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
     reply, _ = correct(app, wrong_task(app))
     on_step = app.learning._on_step
@@ -242,6 +243,7 @@ def test_a_reply_whose_end_the_disk_refuses_is_stored_when_it_is_looked_at_again
     assert ask(app, QUESTION, asked[1]).complete
 
 
+@pytest.mark.slow
 def test_of_two_opposite_corrections_the_latest_word_is_learned(app: AppServices) -> None:
     task = wrong_task(app)
     first = ask(app, task.question)

@@ -37,6 +37,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "some-data"
 
 
+@pytest.mark.slow
 def test_what_was_backed_up_comes_back_with_its_adapter_into_the_running_app(
     open_app: OpenBench, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ def right(app: AppServices, tasks: list[Task]) -> int:
     return sum(t.verdict(ask(app, t.question, learn=False).text) for t in tasks)
 
 
+@pytest.mark.slow
 def test_a_stream_of_wrong_hints_that_nobody_confirms_changes_nothing(app: AppServices) -> None:
     for task in KNOWN[:4]:
         reply = ask(app, task.question)

@@ -119,6 +119,7 @@ def test_a_damaged_adapter_gives_way_to_the_one_before_it(open_app: OpenBench) -
     assert "damaged" in status.detail and "v1" in status.detail
 
 
+@pytest.mark.slow
 def test_an_adapter_is_a_standard_peft_folder_with_its_lineage(app: AppServices) -> None:
     import json
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,27 @@ def test_the_proof_shows_the_reply_that_was_corrected_and_where(app: AppServices
     proof = app.learning.status().proof
     assert proof is not None and proof.was_seen
     assert (proof.before, proof.conversation_id) == (reply.text, conversation.id)
+
+
+def test_what_nobody_saw_is_not_called_the_reply_that_was_corrected(app: AppServices) -> None:
+    learn(app, OWL, "a bird")
+    app.engine.shared_models.publish(None, 1)  # what serves has lost it
+    assert app.self_play.reask() == 1
+    app.learning.run_pending()
+    proof = app.learning.status().proof
+    assert proof is not None and not proof.was_seen
+
+
+def test_what_is_trained_again_after_a_forgetting_took_as_long_as_that(app: AppServices, tmp_path: Path) -> None:
+    reply = learn(app, OWL, "a bird")
+    learn(app, HARP, "a tool")
+    with sqlite3.connect(next(tmp_path.rglob("spear.sqlite3"))) as database:
+        database.execute("UPDATE traces SET created_at_utc = '2026-01-01T00:00:00+00:00'")
+    database.close()
+    app.learning.forget([reply])
+    assert app.learning.run_pending() == 1
+    seconds = app.learning.status().seconds
+    assert seconds is not None and seconds < 3600
 
 
 def test_a_rejected_reply_without_a_right_answer_is_never_called_learned(app: AppServices) -> None:

@@ -209,6 +209,7 @@ def test_an_update_from_another_first_adapter_is_refused(pair: tuple[AppServices
         second.sync.receive(author.public, path)
 
 
+@pytest.mark.slow
 def test_adapters_of_other_layers_meet_and_nothing_is_half_merged(open_peer: OpenPeer) -> None:
     """An app that adapts all layers, as older versions did, and one that adapts the upper third."""
     older, newer = open_peer("older"), open_peer("newer", spear={"lora_layers": "upper_third"})

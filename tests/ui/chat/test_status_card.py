@@ -39,6 +39,8 @@ def test_waiting_says_how_long_by_this_machines_history_and_names_what_waits() -
     assert "Question 2?" in card and "Question 3?" not in card and "and 2 more" in card
     first = LearningStatus("training", "Training.", "", seconds_left=45.0, is_first_estimate=True)
     assert "About 45 seconds left, by this machine's speed." in card_html(first, [])
+    soon = LearningStatus("training", "Training.", "", seconds_left=5.0)
+    assert "A few seconds left, as long as it usually takes on this machine." in card_html(soon, [])
     assert "left" not in card_html(LearningStatus("idle", "Nothing.", "", seconds_left=130.0), [])
     late = card_html(LearningStatus("training", "Training.", "", seconds_left=0.0), [])
     assert "longer than usual" in late

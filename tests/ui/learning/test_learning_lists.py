@@ -107,3 +107,9 @@ def test_the_pin_button_carries_what_it_would_do() -> None:
     assert 'data-version="3" data-pinned="true"' in adapters_html([ADAPTER])
     pinned = adapters_html([dataclasses.replace(ADAPTER, pinned=True)])
     assert 'data-version="3" data-pinned="false"' in pinned and buttons(pinned)[-1] == "Unpin"
+
+
+@pytest.mark.parametrize(("drift", "shown"), [(0.0, "0 %"), (0.0004, "less than 0.1 %"), (0.057, "5.7 %")])
+def test_a_small_change_is_not_called_none(drift: float, shown: str) -> None:
+    html = adapters_html([dataclasses.replace(ADAPTER, drift=drift)])
+    assert f"{shown} of the words in other answers changed" in html
