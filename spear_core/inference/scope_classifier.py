@@ -24,6 +24,7 @@ from spear_core.errors import ConfigError, one_line
 from spear_core.inference.scope import Taught
 from spear_core.models.prompts import encode_text
 from spear_core.models.shared_base import share_base
+from spear_core.training.neighbours import words_of
 from spear_core.training.scoring import cast_lora
 from spear_core.training.trunk import layer_list
 
@@ -32,6 +33,10 @@ MAX_TOKENS = 96  # of each question that are read; the last ones of a longer mes
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 REMEMBERED = 4096  # pairs whose odds are kept
 READ_TOGETHER = 16  # pairs
+FIRST_PERSON = frozenset(("i", "my", "mine", "we", "our", "ours"))  # not "me": "tell me about cats"
+# With it 9 of 100 other wordings without a first person are lost (of the question families), and of 28 general questions
+# written beside taught ones 4 are taken for them instead of 14
+IMPERSONAL = 1.7
 _HEAD = "head"
 
 
@@ -86,8 +91,15 @@ class ScopeClassifier(nn.Module):
         return logits
 
     def scores(self, question: str, taught: Sequence[Taught]) -> list[float]:
-        """Log-odds that the question asks for the same thing as each taught one."""
-        return self.odds([t.question for t in taught], question)
+        """Log-odds that the question asks for the same thing as each taught one, less IMPERSONAL where that may not be.
+
+        Where the taught one is about the person ("my cat") and this one names nobody, it is often about the thing in general
+        ("What is a cat?"), which no question of the training data is.
+        """
+        odds = self.odds([t.question for t in taught], question)
+        if _is_personal(question):
+            return odds
+        return [o - IMPERSONAL * _is_personal(t.question) for o, t in zip(odds, taught, strict=True)]
 
     def read(self, asked: Mapping[str, Sequence[Taught]]) -> None:
         """Read what is not remembered, READ_TOGETHER pairs at a time, those of a length together."""
@@ -158,3 +170,7 @@ def load_scope_classifier(file: Path, backbone: nn.Module, tokenizer: PreTrained
         raise ConfigError(f"{file} cannot be used: {one_line(e)}") from e
     made.requires_grad_(False).eval()
     return made
+
+
+def _is_personal(question: str) -> bool:
+    return not FIRST_PERSON.isdisjoint(word.partition("'")[0] for word in words_of(question))
