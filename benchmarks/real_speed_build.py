@@ -152,7 +152,7 @@ class Build:
         return {"tokens": sum(m["tokens"] for m in made), "seconds": seconds}
 
     def prepare(self) -> dict[str, Any]:
-        """What the app does in the background after its start."""
+        """What the app does in the background once a reply was rejected; builds before 29 November 2026 did it after the start."""
         in_thread(self.app.learning.prepare)
         return {"prepared": True}
 
