@@ -72,12 +72,12 @@ def contradictions(wins: Sequence[Trace]) -> list[ContradictionView]:
 
 
 def replaced(wins: Sequence[Trace]) -> set[str]:
-    """Ids of the confirmed answers that the newest one to the same question contradicts; `wins` are oldest first.
+    """Ids of the confirmed answers that the newest one to the same question contradicts.
 
     What was asked before in the conversation does not count where the question stands by itself.
     """
     same: dict[str, list[Trace]] = {}
-    for trace in wins:
+    for trace in sorted(wins, key=lambda t: t.created_at_utc):
         if trace.source != "judged" and trace.subject_id and (key := _key(trace.prompt)):
             same.setdefault(key, []).append(trace)
     words = _Words()

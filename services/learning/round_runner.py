@@ -108,7 +108,7 @@ class RoundRunner:
             StoreError, OSError: the result could not be stored.
         """
         self.lineage.lock.require()
-        engine, began, began_at = self._engine, time.monotonic(), datetime.now(UTC)
+        engine, began = self._engine, time.monotonic()
         taught = self._encodable(labels.latest_word(claimed))
         if not any(t.side == "win" for t in taught):
             self._store.finish_round(
@@ -164,9 +164,9 @@ class RoundRunner:
             )
             return
         waited_since = max(datetime.fromisoformat(t.created_at_utc) for t in claimed)
-        if anchors_before_utc is not None:  # trained again after a forgetting: nobody waited for it until now
-            waited_since = began_at
         seconds_to_live = round((datetime.now(UTC) - waited_since).total_seconds(), 2)
+        if anchors_before_utc is not None:  # trained again after a forgetting: nobody waited for it until now
+            seconds_to_live = learning_seconds
         version = self.lineage.promote(
             round_,
             [t.id for t in taught if t.id in standing],
@@ -212,8 +212,7 @@ class RoundRunner:
     def _replay(self, seed: int, claimed: Sequence[Trace] = ()) -> list[Trace]:
         """Older wins to be practised with what the round has claimed, without those that a newer answer contradicts."""
         found = self._store.replay_wins(self._engine.base, REPLAY_SAMPLE, [t.id for t in claimed], seed)
-        wins = [*found, *(t for t in claimed if t.side == "win")]
-        gone = replaced(sorted(wins, key=lambda t: t.created_at_utc))
+        gone = replaced([*found, *(t for t in claimed if t.side == "win")])
         return [t for t in found if t.id not in gone]
 
     def _encodable(self, traces: Sequence[Trace]) -> list[Trace]:

@@ -307,7 +307,7 @@ class SelfPlayService:
         base = self._engine.base
         known = self._store.replay_wins(base, REPLAY_SAMPLE, [t.id for t in due], self._engine.seed)
         known += self._store.queued_wins(base, REPLAY_SAMPLE)
-        gone = replaced(sorted([*due, *known], key=lambda t: t.created_at_utc))
+        gone = replaced([*due, *known])
         self._asked.update((trace_id, version) for trace_id in gone)
         return [t for t in due if t.id not in gone]
 

@@ -9,7 +9,7 @@ file beside the model. It tells "What is my dog called?" from "What do I call my
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,23 +102,21 @@ class ScopeClassifier(nn.Module):
         return [o - IMPERSONAL * _is_personal(t.question) for o, t in zip(odds, taught, strict=True)]
 
     def read(self, asked: Mapping[str, Sequence[Taught]]) -> None:
-        """Read what is not remembered, READ_TOGETHER pairs at a time, those of a length together."""
-        pairs = {(t.question, question): None for question, taught in asked.items() for t in taught}
-        new = sorted((p for p in pairs if p not in self._known), key=lambda p: len(p[0]) + len(p[1]))
-        for start in range(0, len(new), READ_TOGETHER):
-            self._read(new[start : start + READ_TOGETHER])
+        """Read what is not remembered."""
+        self._read((t.question, question) for question, taught in asked.items() for t in taught)
 
     @torch.no_grad()
-    def _read(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Remember the log-odds of (taught, asked): the mean of both orders."""
-        both = self([*pairs, *((asked, taught) for taught, asked in pairs)]).tolist()
-        self._known |= {pair: (both[i] + both[len(pairs) + i]) / 2 for i, pair in enumerate(pairs)}
+    def _read(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Remember the log-odds of (taught, asked), the mean of both orders: READ_TOGETHER new pairs at a time, by length."""
+        new = sorted({pair: None for pair in pairs if pair not in self._known}, key=lambda p: len(p[0]) + len(p[1]))
+        for start in range(0, len(new), READ_TOGETHER):
+            part = new[start : start + READ_TOGETHER]
+            both = self([*part, *((asked, taught) for taught, asked in part)]).tolist()
+            self._known |= {pair: (both[i] + both[len(part) + i]) / 2 for i, pair in enumerate(part)}
 
     def odds(self, taught: Sequence[str], asked: str) -> list[float]:
         """Log-odds that `asked` asks for the same thing as each taught question; both are read first once."""
-        new = [t for t in dict.fromkeys(taught) if (t, asked) not in self._known]
-        if new:
-            self._read([(t, asked) for t in new])
+        self._read((t, asked) for t in taught)
         found = [self._known[t, asked] for t in taught]
         for pair in list(self._known)[: max(0, len(self._known) - REMEMBERED)]:
             del self._known[pair]
