@@ -25,6 +25,7 @@ from transformers.pytorch_utils import Conv1D
 from spear_core.config import LORA_LAYERS, SpearConfig
 from spear_core.errors import AdapterInvalid
 from spear_core.models.causal_model import CausalModel, unwrapped
+from spear_core.training.attention import use_plain_backward
 from spear_core.training.scoring import cast_lora, layers_of
 from spear_core.training.trunk import layer_list
 
@@ -97,6 +98,7 @@ class SharedBaseModels:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.training: PeftModel = get_peft_model(share_base(self.base), lora_config(config, self.base))
+        use_plain_backward(unwrapped(self.training))
         if config.lora_layers != "all":  # where all layers have LoRA, of small models, it is slower
             cast_lora(self.training)
         self.training.eval()
