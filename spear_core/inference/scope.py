@@ -225,7 +225,8 @@ class Scope:
         """`covers` of each; what has to be read for that is read together."""
         best = self.best_of(questions)
         if self._same is not None:
-            self._same.read({q: self._rivals(q, t, s) for q, (t, s) in best.items() if t is not None})
+            in_scope = {q: t for q, (t, score) in best.items() if t is not None and self._least <= score < inf}
+            self._same.read({q: _rivals(t) for q, t in in_scope.items() if q not in t.apart})
         covered = {q: t is not None and self._is_for(q, t, s) for q, (t, s) in best.items()}
         return [covered[question] for question in questions]
 
@@ -235,10 +236,14 @@ class Scope:
 
     def best_of(self, questions: Sequence[str]) -> dict[str, tuple[Taught | None, float]]:
         """`best` of each; what has to be read for that is read together."""
+        return {question: self._best(question, found) for question, found in self.read(questions).items()}
+
+    def read(self, questions: Sequence[str]) -> dict[str, list[tuple[float, Taught]]]:
+        """Make ready what `best_of` these questions takes. Returns the taught questions near to each, and how near."""
         near = {question: self._near(question) for question in questions}
         if self._same is not None:
             self._same.read({q: [t for _, t in found] for q, found in near.items() if not _is_the_same(found)})
-        return {question: self._best(question, found) for question, found in near.items()}
+        return near
 
     def _best(self, question: str, near: Sequence[tuple[float, Taught]]) -> tuple[Taught | None, float]:
         if not near:
@@ -250,20 +255,11 @@ class Scope:
         return candidates[best], score
 
     def _is_for(self, question: str, found: Taught, score: float) -> bool:
-        if score < self._least:
+        if score < self._least or question in found.apart and score != inf:
             return False
         if self._same is None or score == inf:
             return True
-        if question in found.apart:
-            return False
-        rivals = self._rivals(question, found, score)
-        return max(self._same.scores(question, rivals), default=-inf) < score + RIVAL_MARGIN
-
-    def _rivals(self, question: str, found: Taught, score: float) -> list[Taught]:
-        """What the question is compared with besides, to be told apart from the taught one."""
-        if score < self._least or score == inf or question in found.apart:
-            return []
-        return [Taught(other, found.answer) for other in found.apart]
+        return max(self._same.scores(question, _rivals(found)), default=-inf) < score + RIVAL_MARGIN
 
     def _near(self, question: str) -> list[tuple[float, Taught]]:
         """The most similar taught questions, CANDIDATES at most, with their similarities; the nearest first."""
@@ -273,6 +269,11 @@ class Scope:
 
     def _similarities(self, question: str) -> list[float]:
         return [] if self._vectors is None else (self._features([question]) @ self._vectors.T)[0].tolist()
+
+
+def _rivals(taught: Taught) -> list[Taught]:
+    """What a question is compared with besides, to be told apart from the taught one."""
+    return [Taught(other, taught.answer) for other in taught.apart]
 
 
 def _is_the_same(near: Sequence[tuple[float, Taught]]) -> bool:
