@@ -9,6 +9,7 @@ from feedback_store.records import TraceStatus
 from services.views import ChangedAnswerView, LearnedStatus, LearnedView, Phase, Proof
 from spear_core.models.thoughts import answer_of
 from spear_core.training.round import RoundResult
+from spear_core.training.traces import Messages
 
 QUEUED: tuple[Phase, str, str] = "queued", "A correction is queued.", "Training starts in a moment."
 
@@ -96,14 +97,20 @@ def proof_record(result: RoundResult, taught: Sequence[Trace]) -> ProofRecord | 
         return None
     prompt, before, after = result.proof
     about = [t for t in taught if t.prompt == list(prompt)]
-    seen = [t.completion for t in about if t.side == "lose" and t.source != "relapse"]  # that one nobody saw
+    seen = rejected_reply(prompt, taught)
     return ProofRecord(
         prompt=prompt[-1]["content"],
-        before=answer_of(seen[-1] if seen else before),
+        before=answer_of(before if seen is None else seen),
         after=answer_of(after),
-        was_seen=bool(seen),
+        was_seen=seen is not None,
         conversation_id=next((t.conversation_id for t in about if t.conversation_id), ""),
     )
+
+
+def rejected_reply(prompt: Messages, taught: Sequence[Trace]) -> str | None:
+    """The newest reply to this prompt that a person rejected; None where there is none."""
+    seen = [t.completion for t in taught if t.side == "lose" and t.source != "relapse" and t.prompt == list(prompt)]
+    return seen[-1] if seen else None  # a relapse nobody saw
 
 
 def proof_of(last: Round | None, version: int) -> Proof | None:

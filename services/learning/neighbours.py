@@ -47,17 +47,19 @@ class NeighbourService:
         self._worded: OrderedDict[tuple[str, str], list[dict[str, Any]]] = OrderedDict()
         self._making = threading.Lock()
 
-    def prepare(self, prompt: Messages, answer: str) -> None:
-        """Make the neighbours and wordings of a question before its correction is confirmed.
+    def prepare(self, prompt: Messages, answer: str) -> list[str]:
+        """Make the neighbours and wordings of a question before its correction is confirmed. Returns the neighbour questions.
 
         Args:
             prompt: the messages up to the question.
             answer: the answer that may be confirmed, or empty while there is none.
         """
-        if self._engine.config.neighbours:
-            self._make(prompt)
-            if answer:
-                self._word(prompt[-1]["content"], answer_of(answer))
+        if not self._engine.config.neighbours:
+            return []
+        made = self._make(prompt)
+        if answer:
+            self._word(prompt[-1]["content"], answer_of(answer))
+        return [neighbour["question"] for neighbour in made]
 
     def of(self, wins: Sequence[Trace], older: Sequence[Trace]) -> dict[str, Neighbours]:
         """Neighbours by trace id: those of `wins` are made where missing, those of `older` only read from the store."""

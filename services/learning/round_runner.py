@@ -142,6 +142,7 @@ class RoundRunner:
             ),
             neighbours=near,
             covers=covers,
+            before_text=card_words.rejected_reply(wins[-1].prompt, taught),
         )
         standing = {t.id for t in self._store.still_claimed(round_.id)}
         trained = [t for t in taught if t.side == "win" or result.report.lose_loss > 0]
@@ -261,7 +262,10 @@ class RoundRunner:
             log.error("practising all corrections together failed: %s", e)
 
     def prepare_neighbours(self) -> None:
-        """Make the neighbours of newly rejected replies while the person reads the revision, to save time after it is confirmed."""
+        """Make the neighbours of newly rejected replies, and compare them, while the person reads the revision.
+
+        It saves time after that is confirmed.
+        """
         if not self._engine.config.neighbours:
             return
         waiting = self._store.traces(
@@ -270,7 +274,9 @@ class RoundRunner:
         for trace in waiting:
             shown = self._store.revisions_of(trace.subject_id) if trace.subject_id else []
             done = [m.text for m in shown if m.complete and m.kind == "revision" and m.verdict is None]
-            self.neighbours.prepare(trace.prompt, done[-1] if done else "")
+            made = self.neighbours.prepare(trace.prompt, done[-1] if done else "")
+            starters = [p.question for p in self.ready_learner().probes.all if p.kind != ProbeKind.RECENT]
+            self._engine.scope.compare(self._engine, trace.prompt, [*made, *starters])
 
     def learner(
         self,

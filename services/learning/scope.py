@@ -140,6 +140,12 @@ class AdapterScope:
             store.keep_neighbours(win.id, [*others_kept, *({"apart": question} for question in apart)])
         return same
 
+    def compare(self, engine: Engine, prompt: Messages, others: Sequence[str]) -> None:
+        """Compare a question with others before it is taught: `keep_apart` and `covering` then find it remembered."""
+        with self._lock:
+            if engine.config.scope != "always" and self._of_model(engine).features is not None:
+                self._made(engine, [Taught(asked_in(prompt), "")]).read(others)
+
     def prepare(self, engine: Engine) -> None:
         """Make what is the same for every version of this base model, so that the first reply need not wait for it."""
         if engine.config.scope != "always":

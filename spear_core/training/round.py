@@ -111,11 +111,13 @@ class Learner:
         on_check: Callable[[], None] = lambda: None,
         neighbours: Mapping[str, Neighbours] | None = None,
         covers: Covers = everything,
+        before_text: str | None = None,
     ) -> RoundResult:
         """Train on top of `current` (None: the base) and judge. Raises TrainingFailed where the numbers break.
 
         `neighbours` are those of the wins and of the replayed ones, by the traces' keys. `covers` says of questions
-        whether the new adapter will be the one that answers each; where not, it changes nothing there.
+        whether the new adapter will be the one that answers each; where not, it changes nothing there. `before_text` is
+        what was said to the last win's prompt until now; the model is asked where it is None.
 
         An adapter that is refused only because other answers moved, or because earlier confirmations were lost, is repaired
         by `repair_steps` further steps, in which leaking neighbours are held too and what was lost is practised again.
@@ -135,7 +137,8 @@ class Learner:
         forgotten = [e for e, held in zip(checked, before.held, strict=True) if not held]
         material = replace(material, forgotten=forgotten)
         shown = wins[-1].prompt if wins else None
-        before_text = self.answer([shown])[0] if shown else ""
+        if before_text is None:
+            before_text = self.answer([shown])[0] if shown else ""
         attempt = Attempts(self, current, material, checked, probes, before, seed, on_step, on_check, measured)
         verdict, report, after, replies, attempts = attempt.run([w.prompt for w in wins[-REPLIES_CHECKED:]])
         proof = (shown, before_text, replies[-1]) if shown else None
