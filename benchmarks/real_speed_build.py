@@ -159,16 +159,20 @@ class Build:
     def correct(self, number: int) -> dict[str, Any]:
         """One correction, the same for the same number: seconds from its confirmation to the first reply by the new adapter.
 
-        The reply is asked for at once; its first text counts.
+        A revision with a hint is confirmed where it has the right word, and the answer written by hand where it has not. The
+        reply is asked for at once; its first text counts.
         """
         place, thing = 10 + number, THINGS[number % len(THINGS)]
         question, colour = f"What colour is {thing} {place}?", COLOURS[number % len(COLOURS)]
         reply = self._stored(question)
-        self.app.feedback.dislike(reply)
-        self.app.learning.run_pending()  # as the scheduler does while the person writes the right answer
+        revision = list(self.app.chat.revise(reply, f"it is {colour}"))[-1]
+        self.app.learning.run_pending()  # as the scheduler does while the person reads the revision
         before = self.app.learning.status().adapter_version
         confirmed = time.perf_counter()
-        self.app.feedback.edit(reply, f"{thing.capitalize()} {place} is {colour}.")
+        if colour in revision.text.lower():
+            self.app.feedback.better(revision.id)
+        else:
+            self.app.feedback.edit(reply, f"{thing.capitalize()} {place} is {colour}.")
         in_thread(self.app.learning.run_pending)
         trained = time.perf_counter()
         said = self.reply(question, new_tokens=16)
