@@ -1,8 +1,9 @@
 """Train the scope classifier of a base model: `python -m experiments.scope_classifier --model FOLDER --out FILE`.
 
-The data are question families written for this project (assets/smollm2/questions/): a question, six other wordings and
-seven questions that look alike and ask for something else. No evaluation question is among them. A fifth of the families is
-held out for the figures and for the choice of the threshold.
+The data are question families written for this project (assets/smollm2/questions/): a question, six other wordings,
+seven questions that look alike and ask for something else, and one to three general ones that share words with it ("What is
+a cat?"). No evaluation question is among them. Every tenth family is held out for the figures and for the choice of the
+threshold.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pathlib import Path
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from spear_core.inference.scope_classifier import ScopeClassifier
-from spear_core.models.loading import load_model
+from spear_core.inference.scope_classifier import ScopeClassifier, load_scope_classifier
+from spear_core.models.loading import LoadedModel, load_model
 
 FAMILIES = Path(__file__).resolve().parents[1] / "assets" / "smollm2" / "questions"
 HELD_OUT = 10  # every so many-th family
@@ -33,6 +34,7 @@ class Family:
     question: str
     same: tuple[str, ...]
     other: tuple[str, ...]
+    general: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def read_families(folder: Path) -> list[Family]:
     """Of all JSON-lines files of the folder."""
     lines = [line for file in sorted(folder.glob("*.jsonl")) for line in file.read_text(encoding="utf-8").splitlines()]
     records = [json.loads(line) for line in lines if line.strip()]
-    return [Family(r["question"], tuple(r["same"]), tuple(r["other"])) for r in records]
+    return [Family(r["question"], *(tuple(r.get(key, ())) for key in ("same", "other", "general"))) for r in records]
 
 
 def training_pairs(families: Sequence[Family], rng: random.Random) -> list[Pair]:
@@ -59,7 +61,7 @@ def training_pairs(families: Sequence[Family], rng: random.Random) -> list[Pair]
             pairs.append(Pair(first, second, same=True))
         for other in family.other:
             pairs.append(Pair(*_either(rng, rng.choice([family.question, rng.choice(wordings)]), other), same=False))
-        for other in rng.sample(family.other, 3):
+        for other in (*rng.sample(family.other, 3), *family.general):
             pairs.append(Pair(*_either(rng, rng.choice(wordings), other), same=False))
         stranger = families[(number + rng.randrange(1, len(families))) % len(families)]
         pairs.append(Pair(rng.choice(wordings), rng.choice([stranger.question, *stranger.same]), same=False))
@@ -109,14 +111,27 @@ def train(classifier: ScopeClassifier, families: Sequence[Family], epochs: int, 
             print(f"{step + 1}/{len(batches)}: loss {mean:.3f}, {time.monotonic() - started:.0f} s", file=sys.stderr)
 
 
-def odds_of(classifier: ScopeClassifier, families: Sequence[Family]) -> tuple[list[float], list[float]]:
-    """Log-odds of the other wordings, and of the neighbours, of the families' questions."""
-    same = [classifier.odds([f.question], text)[0] for f in families for text in f.same]
-    other = [classifier.odds([f.question], text)[0] for f in families for text in f.other]
-    return same, other
+def begun(loaded: LoadedModel, arguments: argparse.Namespace) -> ScopeClassifier:
+    """A new classifier, or one that was trained before, to be trained."""
+    base, tokenizer = loaded.model.base_model, loaded.tokenizer
+    if not arguments.begin:
+        return ScopeClassifier(base, tokenizer, arguments.layers, arguments.frozen, arguments.rank)
+    classifier = load_scope_classifier(Path(arguments.begin), base, tokenizer)
+    for name, parameter in classifier.named_parameters():
+        parameter.requires_grad_("lora_" in name or name.startswith("head."))
+    return classifier
 
 
-def figures(same: Sequence[float], other: Sequence[float]) -> dict[str, float]:
+def odds_of(classifier: ScopeClassifier, families: Sequence[Family]) -> tuple[list[float], list[float], list[float]]:
+    """Log-odds of the other wordings, the neighbours, and the general questions, of the families' questions."""
+
+    def odds(key: str) -> list[float]:
+        return [classifier.odds([f.question], text)[0] for f in families for text in getattr(f, key)]
+
+    return odds("same"), odds("other"), odds("general")
+
+
+def figures(same: Sequence[float], other: Sequence[float], general: Sequence[float]) -> dict[str, float]:
     """AUC, and what passes at the thresholds that let 2, 5 and 10 per cent of the neighbours through."""
     ranked = sorted([(s, 1) for s in same] + [(o, 0) for o in other])
     below = better = 0
@@ -128,6 +143,8 @@ def figures(same: Sequence[float], other: Sequence[float]) -> dict[str, float]:
         threshold = sorted(other)[min(len(other) - 1, int(len(other) * (1 - share)))]
         out[f"threshold_{share}"] = threshold
         out[f"recall_{share}"] = sum(s > threshold for s in same) / len(same)
+        if general:
+            out[f"general_{share}"] = sum(g > threshold for g in general) / len(general)
     return out
 
 
@@ -136,6 +153,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder of the base model")
     parser.add_argument("--families", default=str(FAMILIES), help="folder of JSON-lines files")
     parser.add_argument("--out", default="", help="file to write; nothing is written without it")
+    parser.add_argument("--begin", default="", help="a trained classifier to go on from; its sizes are kept")
     parser.add_argument("--layers", type=int, default=20)
     parser.add_argument("--frozen", type=int, default=5)
     parser.add_argument("--rank", type=int, default=8)
@@ -151,9 +169,7 @@ def main() -> None:
     families = read_families(Path(arguments.families))
     held_out = families[::HELD_OUT]
     used = families if arguments.all else [f for i, f in enumerate(families) if i % HELD_OUT]
-    classifier = ScopeClassifier(
-        loaded.model.base_model, loaded.tokenizer, arguments.layers, arguments.frozen, arguments.rank
-    )
+    classifier = begun(loaded, arguments)
     train(classifier, used, arguments.epochs, arguments.rate, arguments.seed)
     classifier.eval()
     measured = figures(*odds_of(classifier, held_out))

@@ -12,7 +12,13 @@ from transformers import LlamaConfig, LlamaModel
 
 from spear_core.errors import ConfigError
 from spear_core.inference.scope import Taught
-from spear_core.inference.scope_classifier import FILE, IMPERSONAL, ScopeClassifier, load_scope_classifier
+from spear_core.inference.scope_classifier import (
+    BOTH_PERSONAL,
+    FILE,
+    IMPERSONAL,
+    ScopeClassifier,
+    load_scope_classifier,
+)
 from spear_core.models.loading import load_model
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -65,22 +71,23 @@ def test_either_question_is_read_first_once(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("taught", "asked", "less"),
+    ("taught", "asked", "more"),
     [
         ("What is my cat called?", "What is a cat?", IMPERSONAL),
         ("What is my cat called?", "Tell me about cats.", IMPERSONAL),
         ("What's our password?", "What is a good password?", IMPERSONAL),
-        ("What is my cat called?", "Do I have a cat?", 0.0),
-        ("What is my cat called?", "I've forgotten the cat's name.", 0.0),
+        ("What is my cat called?", "Do I have a cat?", BOTH_PERSONAL),
+        ("What is my cat called?", "I've forgotten the cat's name.", BOTH_PERSONAL),
         ("What is the capital of Peru?", "Tell me the capital of Peru.", 0.0),
+        ("What is the capital of Peru?", "What is my capital of Peru?", 0.0),
     ],
 )
 def test_a_general_question_must_be_nearer_to_a_personal_one(
-    tokenizer: Any, taught: str, asked: str, less: float
+    tokenizer: Any, taught: str, asked: str, more: float
 ) -> None:
     made = random_classifier(tokenizer)
     (odds,), (score,) = made.odds([taught], asked), made.scores(asked, [Taught(taught, "Luna.")])
-    assert odds - score == pytest.approx(less)
+    assert score - odds == pytest.approx(more)
 
 
 def test_what_was_compared_is_kept_until_it_is_forgotten(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
