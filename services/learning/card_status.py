@@ -79,7 +79,7 @@ class CardStatus:
             last,
             version,
             wins,
-            loses,
+            self._store.count_rejected_questions(base) if loses else 0,
             rebuilds,
             paused=paused,
             note=note,
