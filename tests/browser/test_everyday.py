@@ -99,31 +99,58 @@ def test_a_conversation_is_downloaded_as_markdown_and_json(visitor: Visitor, tmp
 def test_the_system_prompt_of_all_conversations_is_told_to_a_new_one(visitor: Visitor, app: App) -> None:
     page = visitor.page
     visitor.open_settings()
+    saved = page.locator("#saved-everywhere")
+    expect(saved).to_have_text("")
     page.fill("#common-system-prompt textarea", "You answer briefly.")
     page.locator("#common-system-prompt textarea").blur()
-    page.wait_for_timeout(500)
+    expect(saved).to_have_text("Saved. It applies from your next message on.")
     visitor.ask("Hello!")
     conversation = page.locator("#conversations li.shown").get_attribute("data-id")
     told = page.request.get(f"{app.url}/v1/conversations/{conversation}/export?format=json").json()
     assert told["system_prompt"] == "You answer briefly."
+    page.fill("#system-prompt textarea", "Answer in rhymes.")
+    page.locator("#system-prompt textarea").blur()
+    expect(page.locator("#saved-here")).to_have_text("Saved. It applies from your next message on.")
+    page.fill("#system-prompt textarea", "")
+    expect(page.locator("#saved-here")).to_have_text("")  # something else is being typed
+    page.locator("#system-prompt textarea").blur()
+    expect(page.locator("#saved-here")).to_contain_text("Saved.")
     visitor.open()
     visitor.open_settings()
     expect(page.locator("#system-prompt textarea")).to_have_value("")
     page.fill("#common-system-prompt textarea", "")
     page.locator("#common-system-prompt textarea").blur()
-    page.wait_for_timeout(500)
+    expect(page.locator("#saved-everywhere")).to_contain_text("Saved.")
 
 
-def test_a_message_of_the_page_does_not_cover_the_learning_card(visitor: Visitor) -> None:
+def make_the_page_say_something(visitor: Visitor) -> None:
     page = visitor.page
     visitor.ask(lessons()[0].question)
     visitor.thumbs_down()
     page.click("#write-it")
     page.fill("#edited textarea", "")
     page.click("#save-edit")
-    toast = page.locator(".toast-body").first
-    expect(toast).to_be_visible()
-    assert not overlap(page, ".toast-body", "#status-card .card") and not overlap(page, ".toast-body", "#side")
+    expect(page.locator(".toast-body").first).to_be_visible()
+    page.wait_for_timeout(500)  # it has moved to its place
+
+
+def test_a_message_of_the_page_covers_neither_card_nor_tabs(visitor: Visitor) -> None:
+    page = visitor.page
+    make_the_page_say_something(visitor)
+    needed = ("#status-card .card", "#main", "#new-conversation", "#conversations li", "#top", "#pages > .tab-wrapper")
+    assert [part for part in needed if overlap(page, ".toast-body", part)] == []
+    visitor.open_tab("Learning")
+    expect(page.locator(".toast-body").first).to_be_visible()
+    visitor.open_tab("Chat")
+
+
+def test_on_a_phone_a_message_of_the_page_covers_neither_tabs_nor_what_is_being_written(phone: Visitor) -> None:
+    page = phone.page
+    make_the_page_say_something(phone)
+    assert page.locator(".toast-body").first.bounding_box()["width"] > 300  # type: ignore[index]
+    assert [part for part in ("#main", "#top", "#pages > .tab-wrapper") if overlap(page, ".toast-body", part)] == []
+    phone.open_tab("Learning")
+    expect(page.locator(".toast-body").first).to_be_visible()
 
 
 def test_comparing_does_not_open_over_another_conversation(visitor: Visitor) -> None:
