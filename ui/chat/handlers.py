@@ -17,7 +17,7 @@ from ui.chat.conversation_list import list_html
 from ui.chat.drafts import Drafts
 from ui.chat.examples import invitation_html
 from ui.errors import USER_ERRORS, show_errors, word
-from ui.learning.comparison import comparison_html
+from ui.learning.comparison import comparing
 
 if TYPE_CHECKING:
     from services.chat.chat import ChatService
@@ -337,8 +337,5 @@ class ChatHandlers:
     def compare(self, conversation_id: str | None, event: gr.EventData) -> Iterator[Any]:
         """The question of a reply, answered by the base model and by what serves now."""
         prompt = self.chat.prompt_of(word(event, "id"))
-        question, of = prompt[-1]["content"], conversation_id or ""
-        yield {"of": of, "html": comparison_html(question, None)}
         live = self.comparison.serving_version()
-        answers = self.comparison.answers(prompt, [0, live] if live else [0])
-        yield {"of": of, "html": comparison_html(question, answers)}
+        yield from comparing(self.comparison, prompt, [0, live] if live else [0], of=conversation_id or "")

@@ -41,12 +41,19 @@ COMPARE_DIALOG = """
 """
 COMPARE_JS = """
 const dialog = element.querySelector('dialog');
+let left = '';  // the comparison whose box was closed before its answers came; they would open it again
 dialog.addEventListener('click', (event) => {
     if (event.target === dialog || event.target.closest('[data-do=close]')) dialog.close();
+});
+dialog.addEventListener('close', () => {  // Escape too
+    if (!props.value?.asking) return;
+    left = props.value.run;
+    trigger('leave', {});
 });
 // The words are put in by hand: a redrawn template would close the dialog.
 watch('value', () => {
     if (!props.value?.html || props.value.of !== document.body.dataset.conversation) return;  // another one is shown by now
+    if (props.value.run === left) return;
     dialog.querySelector('.compared').innerHTML = props.value.html;
     if (!dialog.open) dialog.showModal();
 });
@@ -210,7 +217,9 @@ class ChatTab:
     def _wire_conversations(self, streams: list[Any]) -> None:
         do, typed = self.do, self.boxes.typed
         here = [self.conversation, self.search]
-        streams = [*streams, self.chat.compare(do.compare, [self.conversation], [self.compared], **SLOW)]
+        compared = self.chat.compare(do.compare, [self.conversation], [self.compared], **SLOW)
+        self.compared.leave(None, cancels=[compared])
+        streams = [*streams, compared]
         # What draws one conversation must not draw over the next; the reply itself is written to its end.
         self.new.click(do.new, [self.search, *typed], self.everything, cancels=streams, **FAST)
         for event in (self.list.open, self.status_card.card.open):  # from the list, or from the card's proof
