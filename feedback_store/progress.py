@@ -35,10 +35,14 @@ class Progress(Records):
             return [to_record(FirstReply, row) for row in reversed(rows)]
 
     def count_learned(self, base: str) -> int:
-        """The number of right answers that adapters of `base` were trained on and that were not undone."""
+        """The number of different prompts whose right answer an adapter of `base` was trained on and that were not undone.
+
+        Of a prompt only the latest right answer counts, and training it again in the background adds nothing.
+        """
         with self._transaction(write=False):
             return int(
                 self._value(
-                    "SELECT count(*) FROM traces WHERE base = ? AND status = 'trained' AND side = 'win'", [base]
+                    "SELECT count(DISTINCT prompt_key) FROM traces WHERE base = ? AND status = 'trained' AND side = 'win'",
+                    [base],
                 )
             )

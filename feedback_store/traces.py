@@ -112,6 +112,11 @@ class Traces(Proofs):
             counts = {row["side"]: row["n"] for row in rows}
             return counts.get("win", 0), counts.get("lose", 0)
 
+    def count_rejected_questions(self, base: str) -> int:
+        """The number of different prompts with a rejected answer that a round would claim now, however many were rejected."""
+        with self._transaction(write=False):
+            return int(self._value(f"SELECT count(DISTINCT prompt_key) FROM {WAITING} AND side = 'lose'", [base]))
+
     def queued_wins(self, base: str, limit: int) -> list[Trace]:
         """The wins of the running round, then the pending ones, each oldest first."""
         with self._transaction(write=False):

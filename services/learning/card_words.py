@@ -22,7 +22,7 @@ def resting(
     last: Round | None,
     version: int,
     wins: int,
-    loses: int,
+    rejected: int,
     rebuilds: int,
     *,
     paused: bool,
@@ -37,7 +37,7 @@ def resting(
         last: the newest round.
         version: of the adapter that serves.
         wins: right answers that wait.
-        loses: rejected answers that wait.
+        rejected: questions with rejected answers that wait.
         rebuilds: rounds that wait to be trained again after a forgetting.
         paused: whether learning is paused.
         note: what went wrong last, or empty.
@@ -60,8 +60,8 @@ def resting(
         return QUEUED
     if last and last.status == "discarded":
         return "not_kept", "Not kept.", last.verdict.removeprefix("Not kept: ")
-    if loses:
-        noted = f"{_number(loses, 'rejected answer')} noted."
+    if rejected:  # of a question, not of an answer: of several attempts at one only the first is a trace
+        noted = f"{_number(rejected, 'question')} {'was' if rejected == 1 else 'were'} answered wrongly."
         how = "Nothing trains until one answer is confirmed: press Better under a revision, or Write it myself."
         return "waiting", "Waiting for one right answer.", f"{noted} {how}"
     if undone > version:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from services.engine import Engine
 from services.learning.lineage import Lineage
@@ -35,6 +35,18 @@ class ComparisonService:
             raise SpearError("Write a question to compare the answers to.")
         messages = [{"role": "user", "content": prompt.strip()}] if isinstance(prompt, str) else prompt
         return [AnswerView(version, self._answer(messages, version)) for version in versions]
+
+    def in_steps(self, prompt: str | Messages, versions: Sequence[int]) -> Iterator[list[AnswerView]]:
+        """As `answers`, one version at a time: an empty list after each but the last, then all of them.
+
+        Whoever does not want the answers any more stops between two versions.
+        """
+        found: list[AnswerView] = []
+        for version in versions:
+            if found:
+                yield []
+            found += self.answers(prompt, [version])
+        yield found
 
     def _answer(self, messages: Messages, version: int) -> str:
         engine, serving = self._engine, self._engine.shared_models.serving

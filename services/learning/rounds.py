@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import math
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 
-from feedback_store import Round, RoundFigures, StoreError, Trace, TracesWithdrawn, UnknownRecord
+from feedback_store import Round, RoundFigures, StoreError, Trace, TracesWithdrawn
 from feedback_store.records import RoundEnd
 from services.chat.conversation_tree import root_id
 from services.engine import Engine
 from services.learning import card_words
+from services.learning.between_rounds import BetweenRounds
+from services.learning.between_rounds import RoundUnderWay as RoundUnderWay
+from services.learning.card_status import CardStatus
 from services.learning.contradictions import RecentContradictions
 from services.learning.figures import measure_summary
 from services.learning.forgetting import Forgetting
@@ -24,7 +23,7 @@ from services.learning.live_status import LiveStatus
 from services.learning.round_lock import RoundLock
 from services.learning.round_runner import DISK_FAULTS, RoundRunner
 from services.learning.verdict_words import verdict_words
-from services.learning.waiting_queue import LearningQueue
+from services.learning.waiting_queue import MOST_TRACES, LearningQueue
 from services.priority import Closing
 from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus, Phase
 from spear_core.errors import SpearError, is_out_of_memory
@@ -35,33 +34,23 @@ from spear_core.training.trainer import Progress
 
 log = logging.getLogger(__name__)
 PAUSED = "learning_paused"
-ROUND_WAIT_SECONDS = 60.0
 DISK_REST_SECONDS = 60.0
-# Most traces of one round. A round asks all its wins again every few steps, so after a thousand thumbs-up at once the next
-# correction would wait for most of an hour
-MOST_TRACES = 64
 LONG_STEPS = (
     20  # after each so many steps memory is returned to the system, because the changing shapes fragment the heap
 )
 
 
-class RoundUnderWay(SpearError):
-    """A request that has to wait for the end of a round."""
-
-
 class LearningService:
     """Learning rounds and what changes the model. `run_pending` is the job; all other methods may be called from any thread.
 
-    What changes the model waits for the end of a running round, at most ROUND_WAIT_SECONDS.
+    What changes the model waits for the end of a running round (between_rounds.py).
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._store = engine.store
         self._round_lock = RoundLock()
-        self._wanted = 0  # how many callers wait for the end of the running round
-        self._stood_back = False  # the job stopped early for one of them, with something left to learn
-        self._wanted_lock = threading.Lock()
+        self._between = BetweenRounds(self._round_lock, self.kick)
         self._contradictions = RecentContradictions(engine)
         self._live = LiveStatus()
         self._note = ""  # what failed at the start or in the last round, for the card
@@ -77,6 +66,7 @@ class LearningService:
         self._neighbours = self._runner.neighbours
         self._forgetting = Forgetting(engine, self.lineage)
         self._queue = LearningQueue(engine)
+        self._card = CardStatus(engine, self.lineage, self._forgetting, self._live, self._queue, self._contradictions)
         with self._round_lock:
             self.lineage.delete_unknown_files()
             self.lineage.serve_active()
@@ -90,55 +80,12 @@ class LearningService:
         Args:
             may_quote: whether the hints behind the style preferences of a round may be quoted.
         """
-        live = self._live.now
-        base = self._engine.base
-        version = self._store.active_version(base)
-        wins, loses = self._store.count_pending(base)
-        last = self._store.last_round(base)
-        checked, changed = card_words.checked_of(last)
-        common: dict[str, Any] = {
-            "adapter_version": version,
-            "paused": self.paused,
-            "pending_wins": wins,
-            "pending_loses": loses,
-            "can_roll_back": version > 0,
-            "proof": card_words.proof_of(last, version),
-            "checked": checked,
-            "changed": changed,
-            "contradiction": next(iter(self.contradictions()), None),
-            "seconds": last.figures.seconds_to_live if last else None,
-            "undone": self.lineage.undone(),
-            "queue": self._queue.waiting() if wins or live or (last and last.status == "running") else (),
-        }
-        if not self.paused:
-            rounds_waiting = math.ceil(wins / MOST_TRACES) + len(self._forgetting.waiting())
-            common["seconds_left"] = self._queue.seconds_left(last, rounds_waiting)
-            common["is_first_estimate"] = not self._queue.knows(last)
-        if live:
-            common["progress"] = self._queue.progress(last, live.step, live.max_steps)
-            return LearningStatus(**dataclasses.asdict(live), **common)
         rests = time.monotonic() < self._rests_until
-        phase, headline, detail = card_words.resting(
-            last,
-            version,
-            wins,
-            loses,
-            len(self._forgetting.waiting()),
-            paused=self.paused,
-            note=self._note,
-            rests=rests,
-            adopted=self.adopted(last) if last and may_quote(last) else "",
-            undone=common["undone"],
-        )
-        return LearningStatus(phase, headline, detail, **common)
+        return self._card.now(paused=self.paused, note=self._note, rests=rests, may_quote=may_quote)
 
     def adopted(self, last: Round) -> str:
         """A sentence on the style preferences of a round, without those forgotten or deleted since."""
-        hints = []
-        for message_id in last.figures.style_preferences or ():
-            with suppress(UnknownRecord):
-                hints.append(self._store.message(message_id).hint or "")
-        return card_words.adopted_words([hint.strip() for hint in hints if hint.strip()])
+        return self._card.adopted(last)
 
     @property
     def paused(self) -> bool:
@@ -284,7 +231,7 @@ class LearningService:
         """
         done = 0
         with self._round_lock:
-            self._stood_back = False
+            self._between.begin_job()
             if time.monotonic() < self._rests_until:
                 return 0
             if self._left_open:
@@ -292,8 +239,8 @@ class LearningService:
                 self.lineage.serve_active()
                 self._left_open = False
             while not self.paused and time.monotonic() >= self._rests_until:
-                if self._wanted:
-                    self._stood_back = True
+                if self._between.is_wanted:
+                    self._between.stand_back()
                     break
                 self._kicked = False
                 claimed = self._claim()
@@ -305,11 +252,11 @@ class LearningService:
                 # after each round, because a busy instance never gets to the last one
                 self.lineage.prune()
                 self._give_back_memory()
-            if not self._wanted and not self.paused and time.monotonic() >= self._rests_until:
+            if not self._between.is_wanted and not self.paused and time.monotonic() >= self._rests_until:
                 self._runner.prepare_neighbours()
                 self._runner.consolidate()
                 if self._store.count_pending(self._engine.base)[1]:  # rejected replies: a correction may follow
-                    self._runner.warm(until=lambda: self._kicked or bool(self._wanted))
+                    self._runner.warm(until=lambda: self._kicked or self._between.is_wanted)
         return done
 
     def _claim(self) -> tuple[Round, list[Trace], str | None] | None:
@@ -363,25 +310,9 @@ class LearningService:
                 raise SpearError(f"The adapter was not imported. {verdict_words(verdict)}")
             return self.lineage.adopt(state, RoundFigures(source=source, after=measure_summary(measured)))
 
-    @contextmanager
-    def between_rounds(self) -> Iterator[None]:
+    def between_rounds(self) -> AbstractContextManager[None]:
         """Hold the round lock, so that nothing else changes the model. Raises RoundUnderWay where a round does not end in time."""
-        with self._wanted_lock:
-            self._wanted += 1
-        try:
-            is_free = self._round_lock.acquire(ROUND_WAIT_SECONDS)
-        finally:
-            with self._wanted_lock:
-                self._wanted -= 1
-        if not is_free:
-            raise RoundUnderWay("A correction is being learned right now; try again when it is done.")
-        try:
-            yield
-        finally:
-            stood_back = self._stood_back
-            self._round_lock.release()
-            if stood_back:
-                self.kick()
+        return self._between.hold()
 
     # -- one round -------------------------------------------------------------------------------------------
 

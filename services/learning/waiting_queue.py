@@ -14,6 +14,9 @@ from services.views import QueuedCorrection
 from spear_core.models.thoughts import answer_of
 
 LISTED = 20  # corrections shown by name
+# Most traces of one round. A round asks all its wins again every few steps, so after a thousand thumbs-up at once the next
+# correction would wait for most of an hour
+MOST_TRACES = 64
 RECENT_ROUNDS = 20  # from which the usual duration is taken
 MOST_SHARE = 0.95  # largest share of the progress bar before the round has ended
 

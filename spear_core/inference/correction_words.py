@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spear_core.inference.hint_words import Phrases, phrases
+from spear_core.inference.hint_words import Phrases, phrases, without_contractions
 
 # A message that begins so is no correction.
 NOT_A_CORRECTION = phrases(
@@ -78,7 +78,7 @@ PREPOSITIONS = frozenset("for in on at to from with by about near next under ove
 
 def asks_for_a_fact(question: Sequence[str]) -> bool:
     """A question with one right answer, as far as its words tell."""
-    return begins_with(question, FACT_QUESTIONS) and not {*question} & ADVICE
+    return begins_with(without_contractions(question), FACT_QUESTIONS) and not {*question} & ADVICE
 
 
 def begins_with(words: Sequence[str], openings: Phrases) -> bool:

@@ -15,8 +15,10 @@ from enum import IntEnum
 
 from spear_core.inference import correction_words as words_of
 from spear_core.inference.answer_sentences import last_question
+from spear_core.inference.fact_questions import read_question
 from spear_core.inference.hint_words import KINDS_OF_THING, SMALL_WORDS, known_word, plain_words, stem
-from spear_core.inference.hints import HintKind, read_hint
+from spear_core.inference.hints import Hint, HintKind, read_hint
+from spear_core.inference.refusals import Fit, fit, refuses
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import padding_token_id
 from spear_core.training.scoring import score_rows
@@ -50,7 +52,11 @@ def cue(follow_up: FollowUp) -> Sign:
     """The sign by the words alone."""
     message = " ".join(follow_up.message.split())
     typed = plain_words(message)
-    if not typed or len(typed) > MOST_WORDS or message.endswith("?") or follow_up.reply.rstrip().endswith("?"):
+    refused = refuses(
+        follow_up.reply
+    )  # its last sentence may offer something else: "Can I help you with anything else?"
+    is_asked = follow_up.reply.rstrip().endswith("?") and not refused
+    if not typed or len(typed) > MOST_WORDS or message.endswith("?") or is_asked:
         return Sign.NONE
     words = [known_word(word) for word in typed]
     explicit = words_of.begins_with(words, words_of.EXPLICIT_OBJECTIONS)
@@ -64,6 +70,8 @@ def cue(follow_up: FollowUp) -> Sign:
         if len(words) == 1 and words[0] in words_of.BARE_NO or words_of.begins_with(words, words_of.SURPRISE):
             return Sign.NONE  # an answer to an offer, or surprise
         return Sign.STRONG if objection or _wrong_kind(words) else Sign.NONE
+    if refused:
+        return _after_refusal(follow_up, message, words, hint, objection)
     if {*words} & words_of.OPINIONS or (
         words_of.begins_with(words, words_of.PERSONAL) and not explicit | bool(hint.statement)
     ):
@@ -72,6 +80,19 @@ def cue(follow_up: FollowUp) -> Sign:
         return Sign.NONE
     sign = _of_answer(follow_up, words, hint.answer, hint.rejected, bool(hint.statement), objection, hint.announced)
     return sign if sign is not Sign.WEAK or _may_be_answered(follow_up, hint.answer) else Sign.NONE
+
+
+def _after_refusal(follow_up: FollowUp, message: str, words: list[str], hint: Hint, objection: bool) -> Sign:
+    """The sign of a message that states something after a reply that gave no answer (refusals.py)."""
+    known = {stem(w) for w in plain_words(follow_up.reply)}
+    if not {stem(w) for w in plain_words(hint.answer)} - known:
+        return Sign.NONE  # it adds nothing to the reply
+    if {stem(w) for w in plain_words(hint.rejected)} & known:
+        return Sign.STRONG
+    found = fit(follow_up.question, follow_up.reply, message, hint, objection)
+    if found is Fit.PERHAPS and words_of.begins_with(words, words_of.PERSONAL):
+        return Sign.NONE
+    return {Fit.NONE: Sign.NONE, Fit.PERHAPS: Sign.WEAK, Fit.STATES: Sign.STRONG}[found]
 
 
 def _may_be_answered(follow_up: FollowUp, answer: str) -> bool:
@@ -104,7 +125,8 @@ def _of_answer(
     if words_of.begins_with(words, words_of.EXPLICIT_OBJECTIONS):
         return Sign.STRONG
     if objection:
-        is_certain = words_of.asks_for_a_fact(plain_words(last_question(follow_up.question)))
+        question = plain_words(last_question(follow_up.question))
+        is_certain = words_of.asks_for_a_fact(question) or read_question(follow_up.question) is not None
         return Sign.STRONG if is_certain and (words_of.is_flat(words) or is_about) else Sign.WEAK
     if statement:
         return Sign.WEAK

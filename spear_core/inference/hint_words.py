@@ -6,6 +6,7 @@ Hints in other languages are read as what they are without these phrases: a stat
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import product
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -110,6 +111,10 @@ YES_NO_QUESTIONS = AUXILIARIES | _words("isn't aren't doesn't don't didn't won't
 PRONOUNS = _words("it he she they we you i this that")
 SUBJECT_ENDS = _words("is was are were has had in by be on called")
 
+_CONTRACTIONS = {
+    f"{word}{mark}s": (word, "is") for word in ("what", "who", "where", "when", "how") for mark in ("'", "")
+}
+
 LONGEST_PHRASE = max(len(phrase) for phrase in OBJECTIONS | ANNOUNCEMENTS | ENDINGS)
 _KNOWN = frozenset(word for phrase in OBJECTIONS | ANNOUNCEMENTS | ENDINGS for word in phrase)
 _TYPED = [*sorted(word for word in _KNOWN if len(word) >= 5 and "'" not in word), "the"]
@@ -123,6 +128,11 @@ def plain_words(text: str) -> list[str]:
 def plain(word: str) -> str:
     """The word in lower case with a straight apostrophe."""
     return word.lower().replace("’", "'")
+
+
+def without_contractions(words: Sequence[str]) -> list[str]:
+    """The words with "what's" and "whats" as two."""
+    return [part for word in words for part in _CONTRACTIONS.get(word, (word,))]
 
 
 def content_words(text: str) -> list[str]:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from services.views import AdapterView, ChangedAnswerView, LearningStatus, QueuedCorrection
 from tests.browser.driver import REPLY_MS, App, Visitor
 from tests.browser.story import lessons
 from tests.tiny_models import tiny_folder
+from ui.chat.status_card import card_html
 
 pytestmark = pytest.mark.browser
 LONG = "\n".join(f"{i}. a line of a long message" for i in range(80))
@@ -99,31 +101,58 @@ def test_a_conversation_is_downloaded_as_markdown_and_json(visitor: Visitor, tmp
 def test_the_system_prompt_of_all_conversations_is_told_to_a_new_one(visitor: Visitor, app: App) -> None:
     page = visitor.page
     visitor.open_settings()
+    saved = page.locator("#saved-everywhere")
+    expect(saved).to_have_text("")
     page.fill("#common-system-prompt textarea", "You answer briefly.")
     page.locator("#common-system-prompt textarea").blur()
-    page.wait_for_timeout(500)
+    expect(saved).to_have_text("Saved. It applies from your next message on.")
     visitor.ask("Hello!")
     conversation = page.locator("#conversations li.shown").get_attribute("data-id")
     told = page.request.get(f"{app.url}/v1/conversations/{conversation}/export?format=json").json()
     assert told["system_prompt"] == "You answer briefly."
+    page.fill("#system-prompt textarea", "Answer in rhymes.")
+    page.locator("#system-prompt textarea").blur()
+    expect(page.locator("#saved-here")).to_have_text("Saved. It applies from your next message on.")
+    page.fill("#system-prompt textarea", "")
+    expect(page.locator("#saved-here")).to_have_text("")  # something else is being typed
+    page.locator("#system-prompt textarea").blur()
+    expect(page.locator("#saved-here")).to_contain_text("Saved.")
     visitor.open()
     visitor.open_settings()
     expect(page.locator("#system-prompt textarea")).to_have_value("")
     page.fill("#common-system-prompt textarea", "")
     page.locator("#common-system-prompt textarea").blur()
-    page.wait_for_timeout(500)
+    expect(page.locator("#saved-everywhere")).to_contain_text("Saved.")
 
 
-def test_a_message_of_the_page_does_not_cover_the_learning_card(visitor: Visitor) -> None:
+def make_the_page_say_something(visitor: Visitor) -> None:
     page = visitor.page
     visitor.ask(lessons()[0].question)
     visitor.thumbs_down()
     page.click("#write-it")
     page.fill("#edited textarea", "")
     page.click("#save-edit")
-    toast = page.locator(".toast-body").first
-    expect(toast).to_be_visible()
-    assert not overlap(page, ".toast-body", "#status-card .card") and not overlap(page, ".toast-body", "#side")
+    expect(page.locator(".toast-body").first).to_be_visible()
+    page.wait_for_timeout(500)  # it has moved to its place
+
+
+def test_a_message_of_the_page_covers_neither_card_nor_tabs(visitor: Visitor) -> None:
+    page = visitor.page
+    make_the_page_say_something(visitor)
+    needed = ("#status-card .card", "#main", "#new-conversation", "#conversations li", "#top", "#pages > .tab-wrapper")
+    assert [part for part in needed if overlap(page, ".toast-body", part)] == []
+    visitor.open_tab("Learning")
+    expect(page.locator(".toast-body").first).to_be_visible()
+    visitor.open_tab("Chat")
+
+
+def test_on_a_phone_a_message_of_the_page_covers_neither_tabs_nor_what_is_being_written(phone: Visitor) -> None:
+    page = phone.page
+    make_the_page_say_something(phone)
+    assert page.locator(".toast-body").first.bounding_box()["width"] > 300  # type: ignore[index]
+    assert [part for part in ("#main", "#top", "#pages > .tab-wrapper") if overlap(page, ".toast-body", part)] == []
+    phone.open_tab("Learning")
+    expect(page.locator(".toast-body").first).to_be_visible()
 
 
 def test_comparing_does_not_open_over_another_conversation(visitor: Visitor) -> None:
@@ -136,6 +165,81 @@ def test_comparing_does_not_open_over_another_conversation(visitor: Visitor) -> 
     expect(visitor.said).to_have_count(0)
     page.wait_for_timeout(2500)
     expect(page.locator("#compare-dialog dialog")).to_be_hidden()
+
+
+def test_escape_while_both_versions_are_asked_closes_the_box_for_good(visitor: Visitor, app: App) -> None:
+    page = visitor.page
+    visitor.ask(lessons()[0].question)
+    button, dialog = (
+        page.get_by_label("Compare with and without what was learned"),
+        page.locator("#compare-dialog dialog"),
+    )
+    asking = dialog.locator("[role=status]")
+    assert app.process is not None
+    for _ in range(20):  # the small model is quick: until the app was stopped before it had answered
+        button.first.click()
+        expect(dialog).to_be_visible()
+        app.process.send_signal(signal.SIGSTOP)
+        page.wait_for_timeout(200)  # what was sent before has come
+        if asking.count():
+            break
+        app.process.send_signal(signal.SIGCONT)
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    app.process.send_signal(signal.SIGCONT)
+    expect(asking).to_have_count(1)
+    page.wait_for_timeout(2500)
+    expect(dialog).to_be_hidden()  # the late answers do not open it again
+    button.first.click()
+    expect(dialog.locator("section")).not_to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+ESCAPE_WHILE_ASKING = """() => {
+    const compared = document.querySelector('#compared-versions');
+    const observer = new MutationObserver(() => {
+        if (!compared.querySelector('[role=status]')) return;
+        observer.disconnect();
+        window.wasAsking = true;
+        document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', bubbles: true}));
+    });
+    observer.observe(compared, {childList: true, subtree: true});
+}"""
+
+
+def test_escape_while_two_versions_are_asked_in_the_learning_tab_shows_no_answer(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.open_tab("Learning")
+    compared = page.locator("#compared-versions")
+    page.fill("#compare-prompt textarea, #compare-prompt input", lessons()[0].question)
+    page.evaluate(ESCAPE_WHILE_ASKING)
+    page.click("#compare-versions")
+    page.wait_for_function("window.wasAsking")
+    page.wait_for_timeout(2500)
+    expect(compared.locator("p, section")).to_have_count(0)
+    page.click("#compare-versions")
+    expect(compared.locator("section")).not_to_have_count(0)
+
+
+def test_no_list_of_the_learning_card_has_bullets(visitor: Visitor) -> None:
+    page = visitor.page
+    changed = (ChangedAnswerView("What is a harp?", "A tool.", "A bird.", "neighbour", True),)
+    queue = (QueuedCorrection("m", "What is an owl?", "A bird."),)
+    status = LearningStatus("queued", "Queued.", "", checked=20, changed=changed, queue=queue)
+    card = card_html(status, [AdapterView(1, 0, "live", "", "Kept.")])
+    marks = page.evaluate(
+        """(html) => {
+            const box = document.querySelector('#status-card .card').parentElement;
+            box.innerHTML = html;
+            box.querySelectorAll('details').forEach((one) => { one.open = true; });
+            return [...box.querySelectorAll('li')].map((one) => getComputedStyle(one).listStyleType);
+        }""",
+        card,
+    )
+    assert len(marks) == 7 and {*marks} == {"none"}, marks
 
 
 def test_on_a_phone_every_tab_is_reachable_and_nothing_in_the_settings_overlaps(phone: Visitor) -> None:

@@ -369,3 +369,33 @@ def test_without_a_burst_a_round_takes_everything(store: Store, harness: StoreHa
     expected = [t.id for n in range(3) for t in harness.talk(f"question {n}").add("win", "lose")]
     claim = store.claim_round(BASE, 0, most=6)
     assert claim is not None and [t.id for t in claim[1]] == expected
+
+
+def test_an_answer_that_is_trained_again_in_the_background_is_one_right_answer(
+    store: Store, harness: StoreHarness
+) -> None:
+    one, two = harness.talk("one"), harness.talk("two")
+    one.add("win", "lose")
+    harness.promoted()
+    for _ in range(2):
+        store.add_traces([replace(one.trace(side), source="relapse") for side in ("win", "lose")])
+        harness.promoted()
+    assert store.count_learned(BASE) == 1
+    two.add("win")
+    assert store.count_learned(BASE) == 1, "it is not trained yet"
+    harness.promoted()
+    assert store.count_learned(BASE) == 2
+    one.add("win", completion="Lyon")  # the person has changed their mind
+    harness.promoted()
+    assert store.count_learned(BASE) == 2 and store.count_learned("base-b") == 0
+    store.roll_back(BASE)
+    store.roll_back(BASE)
+    assert store.count_learned(BASE) == 1
+
+
+def test_questions_with_rejected_answers_are_counted_once_each(store: Store, harness: StoreHarness) -> None:
+    one, two, private = harness.talk("one"), harness.talk("two"), harness.talk("three", learn=False)
+    one.add("lose", "lose")
+    two.add("lose")
+    private.add("lose")
+    assert store.count_rejected_questions(BASE) == 2 and store.count_rejected_questions("base-b") == 0

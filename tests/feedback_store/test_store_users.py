@@ -15,7 +15,7 @@ from tests.feedback_store.harness import BASE, StoreHarness, Talk
 ABOUT_ALL = {
     "active_version", "adapter", "adapters", "add_adapter", "add_session", "approve_peer", "assign_conversations",
     "at_one_moment", "back_up", "change_known_browsers", "close",
-    "count_learned", "count_pending", "counts", "end_all_sessions", "end_sessions",
+    "count_learned", "count_pending", "count_rejected_questions", "counts", "end_all_sessions", "end_sessions",
     "end_unfinished_replies", "erase", "finish_round", "first_replies",
     "forget", "ids", "keep_used_request", "known_browsers", "last_round", "lineage",
     "mark_pruned", "next_version", "note_contact", "note_pushed", "note_update",

@@ -17,13 +17,22 @@ from ui.chat.conversation_list import list_html
 from ui.chat.drafts import Drafts
 from ui.chat.examples import invitation_html
 from ui.errors import USER_ERRORS, show_errors, word
-from ui.learning.comparison import comparison_html
+from ui.learning.comparison import comparing
 
 if TYPE_CHECKING:
     from services.chat.chat import ChatService
     from services.learning.comparison import ComparisonService
     from ui.visitor import Visitor
 
+SAVED, NOT_BEGUN, LEARNED, NOT_LEARNED = (
+    f'<p class="keys" role="status">{words}</p>'
+    for words in (
+        "Saved. It applies from your next message on.",
+        "It applies from the first message on, which saves it.",
+        "Saved. The model may learn from this conversation.",
+        "Saved. Nothing more is learned from this conversation.",
+    )
+)
 SHOWN = 17  # outputs of `show`
 FRAME_SECONDS = 0.05  # a streamed reply is redrawn at most this often
 IDLE: dict[str, Any] = {"submit_btn": "Send", "stop_btn": False}
@@ -153,20 +162,30 @@ class ChatHandlers:
 
     @show_errors
     def set_learn(self, conversation_id: str | None, no_learning: bool) -> Any:
-        if conversation_id:
-            self.chat.set_learn(conversation_id, not no_learning)
-        return gr.skip()
+        if not conversation_id:
+            return NOT_BEGUN
+        self.chat.set_learn(conversation_id, not no_learning)
+        return NOT_LEARNED if no_learning else LEARNED
 
     @show_errors
     def set_up(
         self, conversation_id: str | None, system: str, temperature: float, top_p: float, max_new_tokens: float
-    ) -> None:
-        """System prompt and sampling of the shown conversation; of one that has not begun, `send` stores them."""
+    ) -> Any:
+        """System prompt and sampling of the shown conversation; of one that has not begun, `send` stores them.
+
+        Returns the line that says so, where something was changed.
+        """
         chosen = {"temperature": float(temperature), "top_p": float(top_p), "max_new_tokens": int(max_new_tokens or 0)}
-        if conversation_id:
-            sampling = replace(self.chat.sampling(conversation_id), **chosen)  # type: ignore[arg-type]
-            self.chat.set_system_prompt(conversation_id, system)
-            self.chat.set_sampling(conversation_id, sampling)
+        before = self.chat.sampling(conversation_id) if conversation_id else self.chat.usual_sampling()
+        told = self.chat.system_prompt(conversation_id) if conversation_id else ""
+        sampling = replace(before, **chosen)  # type: ignore[arg-type]
+        if (sampling, system.strip()) == (before, told):
+            return gr.skip()
+        if not conversation_id:
+            return NOT_BEGUN
+        self.chat.set_system_prompt(conversation_id, system)
+        self.chat.set_sampling(conversation_id, sampling)
+        return SAVED
 
     # -- what the user prefers in all conversations --------------------------------------------------------------------
 
@@ -179,12 +198,17 @@ class ChatHandlers:
         )
 
     @show_errors
-    def set_told(self, text: str | None) -> None:
-        self.visitor.feedback.preferences.set_system_prompt(text or "")
+    def set_told(self, text: str | None) -> Any:
+        preferences = self.visitor.feedback.preferences
+        if (text or "").strip() == preferences.system_prompt:
+            return gr.skip()
+        preferences.set_system_prompt(text or "")
+        return SAVED
 
     @show_errors
-    def set_learn_unasked(self, value: bool) -> None:
+    def set_learn_unasked(self, value: bool) -> Any:
         self.visitor.feedback.preferences.set_learns_corrections(bool(value))
+        return SAVED
 
     # -- replies -----------------------------------------------------------------------------------------------------
 
@@ -313,8 +337,5 @@ class ChatHandlers:
     def compare(self, conversation_id: str | None, event: gr.EventData) -> Iterator[Any]:
         """The question of a reply, answered by the base model and by what serves now."""
         prompt = self.chat.prompt_of(word(event, "id"))
-        question, of = prompt[-1]["content"], conversation_id or ""
-        yield {"of": of, "html": comparison_html(question, None)}
         live = self.comparison.serving_version()
-        answers = self.comparison.answers(prompt, [0, live] if live else [0])
-        yield {"of": of, "html": comparison_html(question, answers)}
+        yield from comparing(self.comparison, prompt, [0, live] if live else [0], of=conversation_id or "")

@@ -27,6 +27,7 @@ KEYS = (
     "Keys: Enter sends, Shift+Enter begins a new line, Escape stops a reply or closes a box, / goes to the message, Arrow up "
     "changes your last message, Ctrl+Shift+O begins a new conversation."
 )
+EMPTIED = "() => ''"  # the browser empties the line that says what was saved
 LEARN_UNASKED = "Learn corrections that I make in the chat without asking"
 # assets/chat.js knows which conversation is shown
 EXPORT = (
@@ -40,12 +41,19 @@ COMPARE_DIALOG = """
 """
 COMPARE_JS = """
 const dialog = element.querySelector('dialog');
+let left = '';  // the comparison whose box was closed before its answers came; they would open it again
 dialog.addEventListener('click', (event) => {
     if (event.target === dialog || event.target.closest('[data-do=close]')) dialog.close();
+});
+dialog.addEventListener('close', () => {  // Escape too
+    if (!props.value?.asking) return;
+    left = props.value.run;
+    trigger('leave', {});
 });
 // The words are put in by hand: a redrawn template would close the dialog.
 watch('value', () => {
     if (!props.value?.html || props.value.of !== document.body.dataset.conversation) return;  // another one is shown by now
+    if (props.value.run === left) return;
     dialog.querySelector('.compared').innerHTML = props.value.html;
     if (!dialog.open) dialog.showModal();
 });
@@ -145,6 +153,7 @@ class ChatTab:
             self.longest = gr.Number(
                 usual.max_new_tokens, precision=0, minimum=0, label="Longest reply in tokens (0: the model's default)"
             )
+        self.saved_here = gr.HTML(elem_id="saved-here", elem_classes="saved", apply_default_css=False)
         gr.HTML(EXPORT)
 
     def _preferences(self) -> None:
@@ -161,6 +170,7 @@ class ChatTab:
         self.learn_unasked = gr.Checkbox(
             label=LEARN_UNASKED, container=False, interactive=False, elem_id="learn-unasked"
         )
+        self.saved_everywhere = gr.HTML(elem_id="saved-everywhere", elem_classes="saved", apply_default_css=False)
         gr.HTML(f'<p class="keys">{escape(KEYS)}</p>')
 
     def wire(self, page: gr.Blocks) -> None:
@@ -207,7 +217,9 @@ class ChatTab:
     def _wire_conversations(self, streams: list[Any]) -> None:
         do, typed = self.do, self.boxes.typed
         here = [self.conversation, self.search]
-        streams = [*streams, self.chat.compare(do.compare, [self.conversation], [self.compared], **SLOW)]
+        compared = self.chat.compare(do.compare, [self.conversation], [self.compared], **SLOW)
+        self.compared.leave(None, cancels=[compared])
+        streams = [*streams, compared]
         # What draws one conversation must not draw over the next; the reply itself is written to its end.
         self.new.click(do.new, [self.search, *typed], self.everything, cancels=streams, **FAST)
         for event in (self.list.open, self.status_card.card.open):  # from the list, or from the card's proof
@@ -216,10 +228,13 @@ class ChatTab:
         self.list.remove(do.delete, [*here, *typed], self.everything, cancels=streams, **FAST)
         self.list.rename(do.rename, here, [self.list], **FAST)
         self.search.change(do.find, here, [self.list], **FAST)
-        self.no_learning.input(do.set_learn, [self.conversation, self.no_learning], [self.no_learning], **FAST)
+        self.no_learning.input(do.set_learn, [self.conversation, self.no_learning], [self.saved_here], **FAST)
         changed = [self.system.blur, self.temperature.release, self.top_p.release, self.longest.blur]
         for change in changed:
-            change(do.set_up, [self.conversation, *self.settings], None, **FAST)
+            change(do.set_up, [self.conversation, *self.settings], [self.saved_here], **FAST)
+        begun = [self.system.change, self.temperature.input, self.top_p.input, self.longest.input]
+        for event in (self.conversation.change, *begun):
+            event(None, js=EMPTIED, outputs=[self.saved_here])
         self.chat.whole(do.whole, [self.conversation], [self.chat], **FAST)
         self.chat.branch(do.branch, [self.conversation], [self.chat], **FAST)
         rewriting = [self.text, self.rewriting, self.boxes.drafts]
@@ -248,5 +263,7 @@ class ChatTab:
 
     def _wire_preferences(self, page: gr.Blocks) -> None:
         page.load(self.do.preferences, None, [self.learn_unasked, self.told], **FAST)
-        self.told.blur(self.do.set_told, [self.told], None, **FAST)
-        self.learn_unasked.input(self.do.set_learn_unasked, [self.learn_unasked], None, **FAST)
+        saved = [self.saved_everywhere]
+        self.told.change(None, js=EMPTIED, outputs=saved)
+        self.told.blur(self.do.set_told, [self.told], saved, **FAST)
+        self.learn_unasked.input(self.do.set_learn_unasked, [self.learn_unasked], saved, **FAST)

@@ -1,13 +1,36 @@
-"""Answers of several versions side by side, as HTML. Pure functions; every word of a person or a model is escaped."""
+"""Answers of several versions side by side, as HTML. Every word of a person or a model is escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import gradio as gr
 
 from services.views import AnswerView
 from ui.chat.markdown import render
 from ui.words import version_name
+
+if TYPE_CHECKING:
+    from services.learning.comparison import ComparisonService
+    from spear_core.training.traces import Messages
+
+
+def comparing(
+    comparison: ComparisonService, prompt: str | Messages, versions: Sequence[int], **known: str
+) -> Iterator[Any]:
+    """What a box shows while versions are asked and when they have answered.
+
+    `run` names the comparison: once its box was left, the page takes no answer of it, and the handler that is cancelled
+    stops between two versions. `known` is passed on to the page.
+    """
+    question = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+    about = {**known, "run": uuid4().hex}
+    yield {**about, "asking": True, "html": comparison_html(question, None)}
+    for answers in comparison.in_steps(prompt, versions):
+        yield {**about, "html": comparison_html(question, answers)} if answers else gr.skip()
 
 
 def comparison_html(prompt: str, answers: Sequence[AnswerView] | None) -> str:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from ui.errors import USER_ERRORS, show_errors
 from ui.events import QUIET
-from ui.learning.comparison import comparison_html
+from ui.learning.comparison import comparing
 from ui.words import version_name
 
 if TYPE_CHECKING:
@@ -22,6 +22,20 @@ ABOUT_UPLOAD = (
     "<p class='detail'>A zip file with an adapter in PEFT's format, made for this model. It is used only "
     "if it passes the checks: the answers that you confirmed must stay right. No code is read from it.</p>"
 )
+COMPARED_JS = """
+const shown = element.querySelector('.answers');
+let left = '';  // the comparison that Escape ended; its answers may still come
+watch('value', () => {
+    if (props.value?.html && props.value.run !== left) shown.innerHTML = props.value.html;
+});
+document.addEventListener('keydown', (event) => {
+    const isAsking = element.offsetParent && props.value?.asking && props.value.run !== left;
+    if (event.key !== 'Escape' || !isAsking || document.querySelector('dialog[open]')) return;
+    left = props.value.run;
+    shown.innerHTML = '';
+    trigger('leave', {});
+});
+"""
 
 
 class LearningVersions:
@@ -54,7 +68,14 @@ class LearningVersions:
                 self.before = gr.Dropdown([("the base model", 0)], value=0, label="Before", elem_id="compare-before")
                 self.after = gr.Dropdown([("the base model", 0)], value=0, label="After", elem_id="compare-after")
             self.compare = gr.Button("Compare", size="sm", variant="primary", elem_id="compare-versions")
-            self.compared = gr.HTML(elem_id="compared-versions", elem_classes="compared", apply_default_css=False)
+            self.compared = gr.HTML(
+                {},
+                elem_id="compared-versions",
+                elem_classes="compared",
+                html_template='<div class="answers"></div>',
+                js_on_load=COMPARED_JS,
+                apply_default_css=False,
+            )
         with gr.Column(elem_id="files", elem_classes="card"):
             gr.HTML("<header><h3>Export / import</h3></header>")
             with gr.Row(elem_id="download-row"):
@@ -67,8 +88,10 @@ class LearningVersions:
     def wire(self, opened: Callable[..., Any]) -> None:
         asking = [self.prompt, self.before, self.after]
         opened(self.versions, None, self.lists, **QUIET)
-        for event in (self.compare.click, self.prompt.submit):
-            event(self.ask, asking, [self.compared], **QUIET)
+        asked = [
+            event(self.ask, asking, [self.compared], **QUIET) for event in (self.compare.click, self.prompt.submit)
+        ]
+        self.compared.leave(None, cancels=asked)
         self.version.input(self.link, [self.version], [self.download], **QUIET)
         self.upload.upload(self.take_over, [self.upload], [self.uploaded], **QUIET).then(
             self.versions, None, self.lists, **QUIET
@@ -100,9 +123,8 @@ class LearningVersions:
             gr.Info("Write a question first.")
             yield gr.skip()
             return
-        yield comparison_html(prompt, None)
         versions = [before] if before == after else [before, after]
-        yield comparison_html(prompt, self.comparison.answers(prompt, versions))
+        yield from comparing(self.comparison, prompt, versions)
 
     @show_errors
     def link(self, version: int | None) -> gr.Button:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from feedback_store import StoreError, UnknownRecord, UserStore
 from feedback_store.transfer import Wanted
 from services.app import AppServices
+from services.models.built_in import SMOLLM2, model_folder, smollm2_weights
 from services.views import MessageView
 from spear_core.errors import SpearError
+from spear_core.inference.corrections import FollowUp, is_correction
+from spear_core.models.loading import load_model
+from spear_core.training.traces import Encoder
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask
+from tests.spear_core.inference.refused_questions import HELD_OUT, TUNED
 
 QUESTION = "What is the capital of Norway?"
 NO = "no, it's Oslo"
@@ -271,3 +277,45 @@ def test_a_correction_stopped_before_its_end_is_not_learned(open_app: OpenBench)
     if views[-1].corrects:
         with pytest.raises(SpearError, match="cut off"):
             app.feedback.better(views[-1].id)
+
+
+REFUSALS = (
+    "I'm unable to provide that.",
+    "As an AI, I don't have access to personal information. Can I help you otherwise?",
+)
+
+
+def refused(app: AppServices, question: str, reply: str) -> str:
+    """A conversation in which the model gave no answer; the id of that reply."""
+    conversation = app.chat.new_conversation()
+    asked = app.engine.store.add_message(conversation.id, "user", question)
+    return app.engine.store.add_message(conversation.id, "assistant", reply, parent_id=asked.id).id
+
+
+@pytest.mark.parametrize("reply", REFUSALS)
+@pytest.mark.parametrize("said", ["No, it is called Luna", "My cat is called Luna."])
+def test_the_answer_that_the_model_refused_to_give_is_a_correction(talk: AppServices, reply: str, said: str) -> None:
+    first = refused(talk, "What's my cat called?", reply)
+    conversation = talk.engine.store.message(first).conversation_id
+    revision = ask(talk, said, conversation)
+    assert revision.corrects == first and revision.can_be_learned and "Luna" in revision.text
+
+
+@pytest.mark.parametrize("reply", REFUSALS)
+@pytest.mark.parametrize(
+    "said", ["My cat is ill.", "no, you can", "No, thanks", "My dog is called Rex", "Tell me a joke"]
+)
+def test_what_else_is_said_after_a_refusal_gets_the_usual_reply(talk: AppServices, reply: str, said: str) -> None:
+    conversation = talk.engine.store.message(refused(talk, "What's my cat called?", reply)).conversation_id
+    assert ask(talk, said, conversation).corrects is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(smollm2_weights() is None, reason="SmolLM2 is not installed")
+def test_the_default_model_takes_nothing_else_for_a_correction_after_a_refusal(tmp_path: Path) -> None:
+    loaded = load_model(model_folder(SMOLLM2, tmp_path))
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    cases = [*TUNED, *HELD_OUT]
+    found = [case for case in cases if is_correction(loaded.model, encoder, FollowUp(*case[:3]))]
+    assert [case for case in found if not case[3]] == []
+    assert len(found) >= 0.95 * sum(case[3] for case in cases)

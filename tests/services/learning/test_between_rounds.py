@@ -42,7 +42,7 @@ def test_what_is_wanted_between_rounds_comes_before_the_next_one(
     def round_under_way(*claimed: Any) -> None:
         order.append("round")
         changing.start()
-        while not learning._wanted:
+        while not learning._between.is_wanted:
             pass
 
     monkeypatch.setattr(learning, "_claim", lambda: ("a round", [], None))  # corrections keep coming

@@ -189,3 +189,15 @@ def test_a_guest_teaches_and_the_owner_sees_who_and_where_but_no_word(app: AppSe
     with pytest.raises(NotAllowed):
         guest.learning.restore(1)
     assert owner.learning.forget([theirs.message_id]) == Forgotten((1,), 0, 0)
+
+
+def test_three_attempts_at_one_question_are_one_question_that_was_answered_wrongly(app: AppServices) -> None:
+    reply = ask(app, OWL)
+    app.feedback.dislike(reply.id)
+    for _ in range(2):
+        revision = list(app.chat.revise(reply.id, "wrong"))[-1]
+        app.feedback.still_wrong(revision.id)
+    status = app.learning.status()
+    assert status.phase == "waiting" and status.detail.startswith("1 question was answered wrongly. ")
+    app.feedback.dislike(ask(app, HARP).id)
+    assert app.learning.status().detail.startswith("2 questions were answered wrongly. ")

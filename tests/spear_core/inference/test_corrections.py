@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from spear_core.inference import corrections
 from spear_core.inference.corrections import FollowUp, Sign, cue, is_correction
+from spear_core.inference.refusals import refuses
 from spear_core.models.loading import load_model
 from spear_core.training.traces import Encoder
+from tests.spear_core.inference.refused_questions import HELD_OUT, TUNED, Case
 from tests.tiny_models import tiny_folder
 
 ASKED = ("What is the capital of Norway?", "The capital of Norway is Bergen.")
@@ -66,3 +69,36 @@ def test_the_model_decides_of_weak_signs_alone(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(corrections, "information", never)
     assert is_correction(loaded.model, encoder, strong) and not is_correction(loaded.model, encoder, none)
+
+
+def taken(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
+    """Of hand-written messages after a refusal: those with a strong sign that are no corrections, and corrections without."""
+    strong = [(case, cue(FollowUp(*case[:3])) is Sign.STRONG) for case in cases]
+    return [case for case, is_strong in strong if is_strong and not case[3]], [
+        case for case, is_strong in strong if case[3] and not is_strong
+    ]
+
+
+def test_after_a_refusal_the_answer_has_a_strong_sign_and_nothing_else() -> None:
+    assert len(TUNED) == 122 and len(HELD_OUT) == 42
+    wrong, missed = taken(TUNED)
+    assert wrong == [] and len(missed) <= 2, missed  # of 46 corrections
+    wrong, missed = taken(HELD_OUT)
+    assert wrong == [] and missed == []  # of 15
+
+
+@pytest.mark.parametrize(
+    ("reply", "refused"),
+    [("I'm unable to provide that.", True), ("As an AI I don't have access to personal information.", True),
+     ("I'm sorry for any confusion, but as a chatbot I'm not equipped to say.", True), ("You haven't told me.", True),
+     ("Your cat is called Max.", False), ("I am sorry to hear that.", False), ("You can tell me more.", False),
+     ("Bergen is the capital. I don't think it changed.", False)],
+)  # fmt: skip
+def test_a_refusal_is_told_from_an_answer(reply: str, refused: bool) -> None:
+    assert refuses(reply) is refused
+
+
+@pytest.mark.parametrize("question", ["What's my cat's name?", "whats my cats name", "Tell me my cat's name."])
+def test_a_wrong_answer_is_corrected_however_the_question_was_put(question: str) -> None:
+    assert said("no, it's Luna", question, "Your cat is called Max.") is Sign.STRONG
+    assert said("no, thanks", question, "Your cat is called Max.") is Sign.NONE

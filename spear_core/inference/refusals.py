@@ -1,0 +1,136 @@
+"""Replies that refuse or do not know, and whether a message after one gives the answer that it withheld. No model.
+
+After "I'm unable to provide that" there is no wrong answer to object to, and people protest, give up or go on: "no, you
+can", "never mind", "my cat is ill, what can I do". A message counts only where it gives what the question asked for, of
+the kind that it asked for: "no, it's called Luna", "my cat is called Luna", for "when" a time, for "how many" a number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import Enum
+
+from spear_core.inference import refusal_words as words_of
+from spear_core.inference.correction_words import OPINIONS, REACTIONS
+from spear_core.inference.fact_questions import BE, FAVOURITE, PERSON, Asked, FactQuestion, key, read_question
+from spear_core.inference.hint_words import REQUEST_STARTS, SMALL_WORDS, content_words, plain_words
+from spear_core.inference.hints import Hint
+
+MOST_NEW_WORDS = 6  # of a message besides those of the question
+MOST_BARE_WORDS = 3  # of an answer that repeats nothing of the question
+_NEXT_SENTENCE = re.compile(r"(?<!\b\w)(?<!\b\w\w)[.!;]\s+\w")
+_FURTHER_CLAUSE = re.compile(
+    r"\b(?:because|although|while|(?:and|but|so) (?:i|you|he|she|it|we|they|my|now|please))\b", re.I
+)
+
+
+class Fit(Enum):
+    """How well a message gives the answer."""
+
+    NONE = 0
+    PERHAPS = 1  # it may be the answer alone
+    STATES = 2
+
+
+def refuses(reply: str) -> bool:
+    """Whether a reply says that it cannot or may not answer, or does not know."""
+    return words_of.REFUSAL.search(reply.replace("’", "'")) is not None
+
+
+def fit(question: str, reply: str, message: str, hint: Hint, objection: bool) -> Fit:
+    """How well a message gives the answer that `reply` withheld.
+
+    Args:
+        question: that was asked.
+        reply: refuses.
+        message: the person's next one.
+        hint: the message as it was read; it states something.
+        objection: whether the message begins by saying that the reply is wrong.
+    """
+    asked = read_question(question)
+    typed = plain_words(message)
+    answer = content_words(hint.answer)
+    if asked is None or _goes_on(hint.answer) or {*typed} & words_of.ABOUT_THE_TALK or {*answer} <= words_of.NO_ANSWERS:
+        return Fit.NONE
+    said = _content(typed)
+    new = said - asked.content
+    if not new or len(new) > MOST_NEW_WORDS or ({*typed} - FAVOURITE) & OPINIONS:
+        return Fit.NONE
+    main = next((w for w in typed if w not in words_of.FILLERS), "")
+    is_pronoun = main in words_of.PRONOUNS  # "it's called Luna" stands for "my cat is called Luna"
+    content = asked.content - asked.owned if is_pronoun else asked.content
+    is_statement = bool(content) and content <= said and _is_about(asked, typed, is_pronoun)
+    if is_statement and _is_of_kind(asked.kind, typed, hint.answer):
+        is_called = bool({*typed} & {"called", "named"})
+        if asked.kind is Asked.NAME and not is_called and message[:1].isupper() and hint.answer.islower():
+            return Fit.NONE  # "His name is difficult."
+        if asked.is_personal and (objection or len(content) > 1 or asked.kind is not Asked.OTHER):
+            return Fit.STATES
+        return Fit.STATES if objection else Fit.PERHAPS
+    if objection and is_pronoun and not {*answer} & PERSON:
+        is_name = any(c.isdigit() or c.isupper() for c in hint.answer) and len(answer) <= MOST_BARE_WORDS
+        is_typed = asked.kind in (Asked.NUMBER, Asked.TIME, Asked.PLACE)
+        if _is_of_kind(asked.kind, typed, hint.answer) and (is_typed or is_name):
+            return Fit.STATES
+    return _short(asked, reply, typed, answer, hint, is_pronoun, objection)
+
+
+def _short(
+    asked: FactQuestion, reply: str, typed: list[str], answer: list[str], hint: Hint, is_pronoun: bool, objection: bool
+) -> Fit:
+    """Of a message that does not repeat the question: "Luna", "it's Luna", "I'm 34"."""
+    if reply.rstrip().endswith("?") or not _is_of_kind(asked.kind, typed, hint.answer):
+        return Fit.NONE  # it answers what the model asked
+    if asked.kind is Asked.NUMBER and not asked.content:  # "how old am I?"
+        is_age = all(w in words_of.UNITS | {"i'm"} or words_of.is_number(w) for w in answer)
+        return Fit.STATES if is_age else Fit.NONE
+    if not (asked.is_personal or objection) or {*typed} & (PERSON | REACTIONS - {"no"}):
+        return Fit.NONE
+    is_bare = len(answer) == len([w for w in typed if w not in words_of.FILLERS])
+    return Fit.PERHAPS if len(answer) <= MOST_BARE_WORDS and (is_pronoun or is_bare) else Fit.NONE
+
+
+def _is_about(asked: FactQuestion, typed: Sequence[str], is_pronoun: bool) -> bool:
+    """Whether a message with all words of the question is about the same: "my birthday is", not "my birthday party is"."""
+    apart = words_of.with_verbs_apart(typed)
+    if asked.is_personal and not is_pronoun and not {*apart} & PERSON:
+        return False
+    if asked.kind is Asked.NUMBER and not {*apart} & {"have", "got", *BE}:
+        return False
+    if asked.kind is Asked.NUMBER and not asked.has_be:
+        nouns = [b for a, b in zip(apart, apart[1:], strict=False) if words_of.is_number(a)]
+        return bool({*apart} & {"have", "got"}) or bool({key(noun) for noun in nouns} & asked.content)
+    if not asked.has_be:
+        return True
+    at = next((i for i, word in enumerate(apart) if word in BE), None)
+    if at is None:
+        return False
+    before, after = _content(apart[:at]), _content(apart[at + 1 :])
+    return before <= asked.content or after <= asked.content  # "Luna is my cat's name"
+
+
+def _content(words: Sequence[str]) -> set[str]:
+    return {key(w) for w in words if w not in SMALL_WORDS | words_of.FILLERS}
+
+
+def _goes_on(answer: str) -> bool:
+    """Whether something else follows the answer: a second sentence, a request, a clause of its own."""
+    if _NEXT_SENTENCE.search(answer) or _FURTHER_CLAUSE.search(answer):
+        return True
+    _, *later = re.split(r",\s*", answer)
+    return any((plain_words(part) or [""])[0] in REQUEST_STARTS for part in later)
+
+
+def _is_of_kind(kind: Asked, typed: Sequence[str], answer: str) -> bool:
+    """Whether a message has what such a question asks for: a number, a time, a place, a name."""
+    words = {*typed}
+    if kind is Asked.NUMBER:
+        return any(map(words_of.is_number, typed))
+    if kind is Asked.TIME:
+        return bool(words & words_of.TIMES) or any(map(words_of.is_number, typed))
+    if kind is Asked.PLACE:
+        return bool(words & words_of.PLACES) and not words & words_of.TIMES
+    if kind is Asked.NAME:
+        return not {*plain_words(answer)} & (words_of.NO_ANSWERS | {"to"})
+    return True
