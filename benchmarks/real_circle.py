@@ -6,7 +6,8 @@ Each peer is a process with the application's services (benchmarks.real_circle_p
 about other facts of data/personal_facts.json; then all sync in turn, again and again, once for each aggregation, from the
 same corrected data folders. After each sync every peer is asked (docs/METRICS.md): `own` and `peers` are learned_rephrase
 of its own facts and of the others', mean over the peers; `worst_peers`, `neighbour_leak` and `answers_changed` are the
-worst peer's. Everything is kept in --out: a study that was killed goes on after the last whole sync.
+worst peer's; `seconds` are the mean of a sync, `bytes` what all peers served during it. Everything is kept in --out: a study that
+was killed goes on after the last whole sync.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class PeerProcess:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT
             )
         said = {"model": model, "folder": str(folder), "number": number, "method": method}
+        said["share_questions"] = arguments.share_questions
         self._say({**said, "threads": arguments.threads or 1, "unrelated": arguments.unrelated})
         self._heard()
 
@@ -176,9 +178,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     out = Path(arguments.out).absolute()
     out.mkdir(parents=True, exist_ok=True)
     asked = {"model": arguments.model, "facts": arguments.facts, "peers": arguments.peers, "seed": arguments.seed}
-    asked["unrelated"] = arguments.unrelated
+    asked |= {"unrelated": arguments.unrelated, "share_questions": arguments.share_questions}
     settings = out / "asked.json"
-    if settings.exists() and json.loads(settings.read_text()) != asked:
+    if settings.exists() and {"share_questions": False, **json.loads(settings.read_text())} != asked:
         raise SystemExit(f"{out} holds a study with other settings; name another folder with --out")
     settings.write_text(json.dumps(asked))
     model = model_folder(arguments.model, out)
@@ -202,6 +204,12 @@ def main() -> None:
     parser.add_argument("--syncs", type=int, default=6)
     parser.add_argument("--unrelated", type=int, default=120, help="questions for answers_changed (default: all, 120)")
     parser.add_argument("--methods", nargs="+", default=["fedavg"], choices=METHODS)
+    parser.add_argument(
+        "--share-questions",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="send the taught questions with the adapters",
+    )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="data folders, figures, and where to go on")
     arguments = parser.parse_args()
     figures = run(arguments)

@@ -55,9 +55,18 @@ class CountedBytes:
 class Peer:
     """The services over one data folder, and the facts of the whole circle."""
 
-    def __init__(self, model: str, folder: Path, number: int, method: Method, threads: int, unrelated: int) -> None:
+    def __init__(
+        self,
+        model: str,
+        folder: Path,
+        number: int,
+        method: Method,
+        threads: int,
+        unrelated: int,
+        share_questions: bool,
+    ) -> None:
         torch.set_num_threads(threads)
-        federation = FederationSettings(name=f"peer {number}", method=method)
+        federation = FederationSettings(name=f"peer {number}", method=method, share_questions=share_questions)
         settings = Settings(model, folder, seed=number + 1, threads=threads, federation=federation)
         self.app: AppServices = open_services(settings, start_jobs=False)
         self.app.learning.prepare()

@@ -61,18 +61,20 @@ class Contribution:
         tensors: by name, on the CPU; (r, in) for lora_A, (out, r) for lora_B.
         wins: as the author says.
         parent: digest of the adapter it was trained from, or "".
+        questions: that it was taught, where the author sent them.
     """
 
     peer: str
     tensors: Mapping[str, Tensor]
     wins: int
     parent: str = ""
+    questions: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, update: Update) -> Contribution:
         """From an update that passed `check_update`."""
         manifest = update.manifest
-        return cls(manifest.peer, update.tensors, manifest.wins, manifest.parent)
+        return cls(manifest.peer, update.tensors, manifest.wins, manifest.parent, update.questions)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from federation.errors import UpdateRefused, UpdateReplayed, shown
 from federation.factors import rank_of, split_name, targets_of
 from federation.identity import PublicKey
-from federation.manifest import PROTOCOL, LoraShape, Manifest
+from federation.manifest import LoraShape, Manifest
 from federation.safetensors_header import MAX_HEADER_BYTES
 from federation.update import MAX_UPDATE_BYTES, Update, open_update
 
@@ -163,10 +163,8 @@ def _duration(seconds: float) -> str:
 
 
 def check_fit(update: Update, expected: Expected) -> None:
-    """Protocol, base model, LoRA shape, names and shapes; no tensor is read. Raises UpdateRefused."""
+    """Base model, LoRA shape, names and shapes; no tensor is read. Raises UpdateRefused."""
     manifest, entries = update.manifest, update.tensors.entries
-    if manifest.protocol != PROTOCOL:
-        raise UpdateRefused(f"the update speaks protocol {manifest.protocol}, this version {PROTOCOL}")
     if manifest.base != expected.base:
         raise UpdateRefused(f"the update is for another base model ({manifest.base}, not {expected.base})")
     theirs, ours = manifest.lora, expected.lora

@@ -1,4 +1,5 @@
-"""One update: one safetensors file of adapter tensors, its manifest and signature in the metadata. Nothing is judged.
+"""One update: one safetensors file of adapter tensors; in the metadata its manifest and signature, and the taught questions
+where it carries them. Nothing is judged.
 
 Reading maps the file: a tensor's bytes are loaded when it is used, and are the page cache's, not the process's. The
 mapping belongs to one open file, so what was checked is what is merged, whatever is renamed meanwhile; but nobody may
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -22,11 +23,13 @@ from torch import Tensor
 from federation.errors import UpdateRefused
 from federation.factors import digest_of, rank_of, targets_of
 from federation.identity import SIGNATURE_BYTES, Identity, from_text, sync_folder, to_text
-from federation.manifest import PROTOCOL, PURPOSE, Manifest
+from federation.manifest import PROTOCOL, PURPOSE, WITH_QUESTIONS, Manifest
+from federation.questions import digest_of_text, questions_text, read_questions
 from federation.safetensors_header import MAX_HEADER_BYTES, Entry, read_header
 
 MAX_UPDATE_BYTES = 256 << 20  # the largest of the benchmark shapes, 3B at rank 16 in float32, takes 97 MB
 METADATA_KEYS = {"format", "manifest", "signature"}
+QUESTIONS = "questions"  # further key, of protocol WITH_QUESTIONS
 
 
 class MappedTensors(Mapping[str, Tensor]):
@@ -57,12 +60,14 @@ class Update:
         signature: 64 bytes over the manifest's text; see `signed_by_author`.
         tensors: by name, mapped; (r, in) for lora_A, (out, r) for lora_B.
         size_bytes: of the file.
+        questions: that the adapter was taught, those that the manifest was made for; none in protocol 1.
     """
 
     manifest: Manifest
     signature: bytes
     tensors: MappedTensors
     size_bytes: int
+    questions: tuple[str, ...] = ()
 
     def signed_by_author(self) -> bool:
         """Whether the key that the manifest names signed this manifest. Reads no tensor."""
@@ -89,14 +94,25 @@ def open_update(path: Path, max_bytes: int = MAX_UPDATE_BYTES, max_header_bytes:
             mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
     except OSError as e:
         raise UpdateRefused(f"the update cannot be read: {e.strerror or e}") from e
-    if set(header.metadata) != METADATA_KEYS:
+    if set(header.metadata) - {QUESTIONS} != METADATA_KEYS:
         raise UpdateRefused("the update carries no manifest and signature")
     try:
         signature = from_text(header.metadata["signature"], SIGNATURE_BYTES)
     except ValueError as e:
         raise UpdateRefused("the update's signature is not one") from e
     manifest = Manifest.parse(header.metadata["manifest"])
-    return Update(manifest, signature, MappedTensors(mapped, header.entries), size)
+    questions = _questions(manifest, header.metadata.get(QUESTIONS))
+    return Update(manifest, signature, MappedTensors(mapped, header.entries), size, questions)
+
+
+def _questions(manifest: Manifest, text: str | None) -> tuple[str, ...]:
+    if (text is not None) != (manifest.protocol == WITH_QUESTIONS):
+        raise UpdateRefused("the update's protocol and the questions that it carries, or does not, are at odds")
+    if text is None:
+        return ()
+    if digest_of_text(text) != manifest.questions_sha256:
+        raise UpdateRefused("the update's questions are not those that its author signed")
+    return read_questions(text)
 
 
 def write_update(
@@ -110,6 +126,7 @@ def write_update(
     wins: int,
     parent: str,
     created_at_utc: int,
+    questions: Sequence[str] = (),
 ) -> Manifest:
     """Sign an adapter and write it: temporary name, fsync, rename.
 
@@ -123,13 +140,15 @@ def write_update(
         wins: right answers that it was trained on.
         parent: `digest_of` the adapter that training began from, or "".
         created_at_utc: seconds since 1970.
+        questions: that it was taught, as `questions.shareable` leaves them; none makes an update of protocol 1.
 
     Raises:
         MergeImpossible: if the state is not one plain LoRA adapter of one rank.
     """
     tensors = {name: state[name].detach().contiguous().cpu() for name in sorted(state)}
+    asked = {QUESTIONS: questions_text(questions)} if questions else {}
     manifest = Manifest(
-        protocol=PROTOCOL,
+        protocol=WITH_QUESTIONS if asked else PROTOCOL,
         base=base,
         rank=rank_of(tensors),
         alpha=alpha,
@@ -140,11 +159,13 @@ def write_update(
         parent=parent,
         created_at_utc=created_at_utc,
         sha256=digest_of(tensors),
+        questions_sha256=digest_of_text(asked[QUESTIONS]) if asked else "",
     )
     Manifest.parse(manifest.text)  # whoever passes a wrong field learns it here, not from a peer
     signature = to_text(identity.sign(PURPOSE, manifest.text.encode()))
     temporary = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, temporary, metadata={"format": "pt", "manifest": manifest.text, "signature": signature})
+    metadata = {"format": "pt", "manifest": manifest.text, "signature": signature, **asked}
+    save_file(tensors, temporary, metadata=metadata)
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 from feedback_store.database import now_utc, to_json
 from feedback_store.errors import StoreError, TracesWithdrawn
 from feedback_store.figures import ProofRecord, RoundFigures
+from feedback_store.peer_questions import PeerQuestions
 from feedback_store.records import Adapter, NewAdapter
 from feedback_store.rounds import Rounds
 
 
-class Adapters(Rounds):
+class Adapters(Rounds, PeerQuestions):
     """The part of the store that serving and rollback need. Version 0 is the bare base model."""
 
     def promote(
@@ -67,10 +68,14 @@ class Adapters(Rounds):
             self._activate(adapter.base, adapter.version)  # written last, when everything it depends on is there
             return self.adapter(adapter.base, adapter.version)
 
-    def add_adapter(self, adapter: NewAdapter) -> Adapter:
-        """Store an adapter that no round made, such as a merge, and make it active. Raises as `promote`."""
+    def add_adapter(self, adapter: NewAdapter, peer_questions: Mapping[str, Sequence[str]] | None = None) -> Adapter:
+        """Store an adapter that no round made, such as a merge, and make it active. Raises as `promote`.
+
+        `peer_questions`: of a merge, by the peer's key, what the peers were taught, where all of them sent it.
+        """
         with self._transaction(write=True):
             self._insert_adapter(adapter, None)
+            self._keep_peer_questions(adapter.base, adapter.version, peer_questions or {})
             self._activate(adapter.base, adapter.version)
             return self.adapter(adapter.base, adapter.version)
 
@@ -166,8 +171,9 @@ class Adapters(Rounds):
     def forget(self, base: str, subject_ids: Collection[str], active: int, undone: Collection[int]) -> None:
         """Erase all feedback about some replies, in one transaction.
 
-        Votes, hints, verdicts and traces about the replies are deleted, trained or not, and quotations in rounds too. The
-        other traces of the undone adapters become rolled_back and can be trained again.
+        Votes, hints, verdicts and traces about the replies are deleted, trained or not, and quotations in rounds too. So are
+        the questions that peers sent with merges among the undone adapters. The other traces of these become rolled_back
+        and can be trained again.
 
         Args:
             base: fingerprint of the base model.
@@ -191,6 +197,7 @@ class Adapters(Rounds):
                     self._execute("UPDATE events SET data = '{}' WHERE message_id = ?", [message_id])
                     self._execute("UPDATE messages SET verdict = NULL, hint = NULL WHERE id = ?", [message_id])
             for version in undone:
+                self._forget_peer_questions(base, version)
                 self._execute(
                     "UPDATE traces SET status = 'rolled_back' WHERE round_id = ? AND status = 'trained'",
                     [self.adapter(base, version).round_id],

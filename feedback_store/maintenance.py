@@ -15,6 +15,7 @@ from feedback_store.login_sessions import Sessions, forget_kept
 TABLES = (
     "peers",
     "active_adapters",
+    "peer_questions",
     "adapters",
     "neighbours",
     "traces",

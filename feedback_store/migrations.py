@@ -352,6 +352,21 @@ def m015_reply_speed(db: Database) -> None:
     """)
 
 
+@MIGRATIONS()
+def m016_peer_questions(db: Database) -> None:
+    """What peers were taught, as they sent it, by the merged version whose scope it is part of."""
+    db.executescript("""
+        CREATE TABLE peer_questions (
+            base TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            peer TEXT NOT NULL,
+            questions TEXT NOT NULL,
+            PRIMARY KEY (base, version, peer),
+            FOREIGN KEY (base, version) REFERENCES adapters(base, version)
+        );
+    """)
+
+
 OVERWRITES_DELETED = "m012_words_erased"
 
 

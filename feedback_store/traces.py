@@ -95,6 +95,10 @@ class Traces(Proofs):
                 [*given.values(), *params, -1 if limit is None else limit],
             )
 
+    def shareable_wins(self, base: str) -> list[Trace]:
+        """All trained wins, oldest first, but those of conversations that were deleted or may no longer train."""
+        return self._traces("may_train = 1", base=base, status="trained", side="win")
+
     def newest_subjects(self, base: str, newest: int) -> set[tuple[str, str]]:
         """(conversation, the reply it is about) of the `newest` traces of this base model."""
         with self._transaction(write=False):

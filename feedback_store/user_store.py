@@ -196,6 +196,12 @@ class UserStore(Store):
     def replay_wins(self, base: str, limit: int, exclude_ids: Collection[str], rng_seed: int) -> list[Trace]:
         raise self._refusal()
 
+    def shareable_wins(self, base: str) -> list[Trace]:
+        raise self._refusal()
+
+    def peer_questions(self, base: str, version: int) -> dict[str, tuple[str, ...]]:
+        raise self._refusal()
+
     def newest_subjects(self, base: str, newest: int) -> set[tuple[str, str]]:
         raise self._refusal()
 

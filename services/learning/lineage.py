@@ -11,6 +11,7 @@ from typing import Any
 
 from feedback_store import Adapter, NewAdapter, ProofRecord, Round, RoundFigures, Trace
 from services.engine import Engine
+from services.learning.peer_questions import ByPeer
 from services.learning.round_lock import RoundLock
 from services.views import AdapterView, VersionStatus
 from spear_core.config import SpearConfig
@@ -136,11 +137,14 @@ class Lineage:
         )
         return self._serve(state, new.version)
 
-    def adopt(self, state: AdapterState, figures: RoundFigures) -> int:
-        """The same for an adapter that no round made: of a merge, a consolidation or an upload. Returns its version."""
+    def adopt(self, state: AdapterState, figures: RoundFigures, peer_questions: ByPeer | None = None) -> int:
+        """The same for an adapter that no round made: of a merge, a consolidation or an upload. Returns its version.
+
+        `peer_questions`: of a merge, what its peers were taught, where that is known.
+        """
         self.lock.require()
         new = self._write(state, self.version, figures)
-        self._store.add_adapter(new)
+        self._store.add_adapter(new, peer_questions)
         return self._serve(state, new.version)
 
     def _write(self, state: AdapterState, parent: int, figures: RoundFigures, **made_by: Any) -> NewAdapter:

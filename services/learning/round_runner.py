@@ -15,10 +15,11 @@ from services.learning import card_words, labels
 from services.learning.anchors import HeldAnswers
 from services.learning.contradictions import replaced
 from services.learning.figures import round_figures
+from services.learning.joint_scope import Coverage
 from services.learning.lineage import Lineage
 from services.learning.live_status import LiveStatus
 from services.learning.neighbours import NeighbourService
-from services.learning.scope import CONSOLIDATED
+from services.learning.peer_questions import CONSOLIDATED, ByPeer, together
 from services.learning.verdict_words import verdict_words
 from spear_core.errors import AdapterUnwritable, SpearError, TrainingFailed
 from spear_core.inference.scope import Covers, everything
@@ -63,6 +64,7 @@ class RoundRunner:
         self.lineage.lock.require()
         self.neighbours.forget()
         drop_kept_states(self._engine.shared_models.training)
+        self._engine.scope.forget()  # the same version may be of another content in a restored store
         self._learner, self.held, self.apart = None, HeldAnswers(self._engine), []
 
     def drop_kept_texts(self) -> None:
@@ -182,8 +184,7 @@ class RoundRunner:
     def _scope_with(self, wins: Sequence[Trace], near: dict[str, Neighbours], learner: Learner) -> Covers:
         """Which questions the next adapter will answer. What is known to ask for something else is told apart before.
 
-        Neighbours that turn out to ask for the same are taken out of `near`. Starter questions that were taught, in these
-        or other words, are taken out of the learner's probes: their answers are meant to be others.
+        Neighbours that turn out to ask for the same are taken out of `near`.
         """
         scope, starters = self._engine.scope, [p.question for p in learner.probes.all if p.kind != ProbeKind.RECENT]
         for win in wins:
@@ -192,9 +193,22 @@ class RoundRunner:
             with suppress(UnknownRecord):  # forgotten meanwhile; the round will notice
                 if same := scope.keep_apart(self._engine, win, [*others, *starters]):
                     near[win.id] = of_win.without(same)
-        covers = scope.covering(self._engine, wins)
-        if covers is not everything:
-            probes = learner.probes.marked(covers)
+        return self._covers(learner, wins)
+
+    def scope_of_merge(self, learner: Learner, questions: ByPeer | None) -> Covers:
+        """Which questions a merge of peers' adapters will answer; None: it is meant for everything."""
+        if questions is None:
+            return everything
+        self._engine.scope.read(self._engine, together(questions))
+        return self._covers(learner, [], questions)
+
+    def _covers(self, learner: Learner, wins: Sequence[Trace], merged: ByPeer | None = None) -> Covers:
+        """Starter questions that were taught here, in these or other words, are taken out of the learner's probes: their
+        answers are meant to be others. Those that peers were taught stay: nobody here has confirmed such an answer.
+        """
+        covers = self._engine.scope.covering(self._engine, wins, merged)
+        if isinstance(covers, Coverage):
+            probes = learner.probes.marked(covers.own)
             learner.probes = probes.with_probes(
                 [p for p in probes.all if p.kind == ProbeKind.RECENT or not p.is_covered]
             )

@@ -20,6 +20,7 @@ from services.learning.figures import measure_summary
 from services.learning.forgetting import Forgetting
 from services.learning.lineage import Lineage
 from services.learning.live_status import LiveStatus
+from services.learning.peer_questions import ByPeer
 from services.learning.round_lock import RoundLock
 from services.learning.round_runner import DISK_FAULTS, RoundRunner
 from services.learning.verdict_words import verdict_words
@@ -27,6 +28,7 @@ from services.learning.waiting_queue import MOST_TRACES, LearningQueue
 from services.priority import Closing
 from services.views import AdapterView, ContradictionView, Forgotten, LearnedView, LearningStatus, Phase
 from spear_core.errors import SpearError, is_out_of_memory
+from spear_core.inference.scope import Covers
 from spear_core.models.shared_base import AdapterState
 from spear_core.training.process_memory import give_back
 from spear_core.training.round import Learner
@@ -362,6 +364,10 @@ class LearningService:
     def learner(self, seed: int, style_preferences: Sequence[str]) -> Learner:
         """The learner with the anchors and probes of a round with this seed, for merges. Needs the round lock."""
         return self._runner.learner(seed, style_preferences)
+
+    def scope_of_merge(self, learner: Learner, questions: ByPeer | None) -> Covers:
+        """Which questions a merge will answer. `questions`: what peers were taught; None: it is meant for everything."""
+        return self._runner.scope_of_merge(learner, questions)
 
     def style_preferences(self) -> list[str]:
         """The style preferences in force."""

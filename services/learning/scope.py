@@ -1,5 +1,7 @@
 """Which model answers a prompt: the adapter where it was taught something near, the untouched model elsewhere.
 
+A version that peers had a part in also answers what they were taught, where they sent their questions (peer_questions.py).
+
 Where `memory` is set, what was taught is also found by its question: a correction that no adapter has learned yet is
 answered as it was confirmed, and later a question in other words is asked of the adapter in those that it was taught with.
 """
@@ -8,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -17,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from feedback_store import Store, Trace, UnknownRecord
+from services.learning.joint_scope import Coverage, JointScope, taught_to_peers, with_known
 from services.learning.labels import PRAISE
+from services.learning.peer_questions import ByPeer, of_version, together
 from spear_core.errors import ConfigError
 from spear_core.inference.recall import as_taught
 from spear_core.inference.scope import (
@@ -42,7 +47,7 @@ if TYPE_CHECKING:
 
 WAITING = 64  # corrections that are not trained yet and are looked at
 SURE_ODDS = 0.0  # log-odds of the scope classifier: more likely the same question than not
-CONSOLIDATED = "consolidated"  # source of a version in which one's own corrections were practised together
+MOST_STARTERS = 2  # starter questions that a peer's question may be the same as: they all ask for different things
 log = logging.getLogger(__name__)
 # of the base models that this process has opened, by their fingerprint and reference questions
 _whitenings: dict[tuple[str, tuple[str, ...]], tuple[Tensor, Tensor]] = {}
@@ -84,7 +89,8 @@ class AdapterScope:
         self.store: Store | None = None
         self._lock = threading.Lock()
         self._model = _OfModel("", None)
-        self._scope: tuple[tuple[Any, ...], Scope | None] = ((), None)  # of which version and corrections
+        self._scope: tuple[tuple[Any, ...], Scope | JointScope | None] = ((), None)  # of which version and corrections
+        self._vectors: dict[str, Tensor] = {}  # features of peers' questions: whichever version holds them, the same
 
     def choose(self, engine: Engine, prompt: Messages, conversation_id: str = "") -> Chosen:
         """What is to answer this prompt. The last message decides: an earlier one was answered by itself.
@@ -110,14 +116,46 @@ class AdapterScope:
         """The model that is to answer this prompt."""
         return self.choose(engine, prompt).serving
 
-    def covering(self, engine: Engine, wins: Sequence[Trace]) -> Covers:
-        """Of questions: will the next adapter answer each, once these right answers are learned besides the present ones?"""
+    def covering(self, engine: Engine, wins: Sequence[Trace], merged: ByPeer | None = None) -> Covers:
+        """Of questions: will the next adapter answer each? A `Coverage`, or `everything`.
+
+        Args:
+            engine: with the version that serves now.
+            wins: right answers that it will have learned besides the present ones.
+            merged: of a merge, the peers' questions that it will be for; None: those of the present version.
+        """
         if engine.config.scope == "always":
             return everything
         with self._lock:
-            if self._answers_everything(engine, engine.shared_models.serving.version):
+            peers = merged
+            if merged is None:
+                peers = of_version(self._whole(engine), engine.base, engine.shared_models.serving.version)
+            if peers is None or self._of_model(engine).features is None:
                 return everything
-            return self._made(engine, self._all_taught(engine, wins)).covers_each
+            scope = self._joint(engine, self._all_taught(engine, wins), peers)
+        own = scope.own if isinstance(scope, JointScope) else scope
+        return Coverage(scope.covers_each, own.covers_each)
+
+    def read(self, engine: Engine, questions: Iterable[str]) -> None:
+        """Compute the features of peers' questions, one at a time, so that a reply need not wait for all of them."""
+        for question in questions:
+            with self._lock:
+                if engine.config.scope == "always" or self._of_model(engine).features is None:
+                    return
+                self._keep_vectors(engine, [question])
+            engine.priority.give_way()
+
+    def too_broad(self, engine: Engine, questions: Sequence[str]) -> set[str]:
+        """Those of peers' questions that would answer several starter questions, which all ask for different things."""
+        starters = list(engine.loaded.settings.probe_prompts)
+        with self._lock:
+            of_model = self._of_model(engine)
+            if engine.config.scope == "always" or of_model.features is None or not questions:
+                return set()
+            scope = self._made(engine, taught_to_peers(questions, ()))
+        best = scope.best_of(starters)
+        taken = Counter(taught.question for taught, score in best.values() if taught and score >= of_model.least)
+        return {question for question, count in taken.items() if count > MOST_STARTERS}
 
     def keep_apart(self, engine: Engine, win: Trace, others: Sequence[str]) -> set[str]:
         """Remember with a right answer which of these questions, made to ask for something else, are taken for its own.
@@ -147,35 +185,39 @@ class AdapterScope:
                 self._made(engine, [Taught(asked_in(prompt), "")]).read(others)
 
     def prepare(self, engine: Engine) -> None:
-        """Make what is the same for every version of this base model, so that the first reply need not wait for it."""
+        """Make what every version of this base model needs, and the features of what peers were taught to the present one,
+        so that the first reply need not wait for them.
+        """
         if engine.config.scope != "always":
             with self._lock:
                 self._of_model(engine)
+            peers = of_version(self._whole(engine), engine.base, engine.shared_models.serving.version)
+            self.read(engine, together(peers or {}))
 
     def forget(self) -> None:
         """Drop what is kept in memory of people's questions."""
         with self._lock:
-            self._scope = ((), None)
+            self._scope, self._vectors = ((), None), {}
             if self._model.features is not None:
                 self._model.features.forget()
             if self._model.same is not None:
                 self._model.same.forget()
 
-    def _of_version(self, engine: Engine, version: int, conversation_id: str) -> Scope | None:
+    def _of_version(self, engine: Engine, version: int, conversation_id: str) -> Scope | JointScope | None:
         """None where the adapter answers everything."""
         waiting: list[Trace] = []
         if engine.config.memory and conversation_id:
             waiting = _waiting(self._whole(engine), engine.base, conversation_id)
         key = (engine.base, version, *(trace.id for trace in waiting))
         if self._scope[0] != key:
-            for_all = self._answers_everything(engine, version)
-            self._scope = (key, None if for_all else self._made(engine, self._all_taught(engine, waiting)))
+            peers = of_version(self._whole(engine), engine.base, version)
+            if peers is None or self._of_model(engine).features is None:
+                self._scope = (key, None)
+            else:
+                self._scope = (key, self._joint(engine, self._all_taught(engine, waiting), peers))
+                held = set(together(peers))
+                self._vectors = {question: found for question, found in self._vectors.items() if question in held}
         return self._scope[1]
-
-    def _answers_everything(self, engine: Engine, version: int) -> bool:
-        """Whether no scope can be told for a version, or none is meant."""
-        meant = _is_meant_for_everything(self._whole(engine), engine.base, version)
-        return meant or self._of_model(engine).features is None
 
     def _whole(self, engine: Engine) -> Store:
         """The store of all users: they share the adapter, whoever asks."""
@@ -185,14 +227,32 @@ class AdapterScope:
         store = self._whole(engine)
         return _taught(store, [*_trained(store, engine.base), *more])
 
+    def _joint(self, engine: Engine, taught: Sequence[Taught], peers: ByPeer) -> Scope | JointScope:
+        own, theirs = self._made(engine, taught), taught_to_peers(together(peers), {t.question for t in taught})
+        self._keep_vectors(engine, [t.question for t in theirs])
+        return JointScope(own, self._made(engine, theirs)) if theirs else own
+
+    def _keep_vectors(self, engine: Engine, questions: Sequence[str]) -> None:
+        features = self._of_model(engine).features
+        assert features is not None
+        for question in questions:
+            if question not in self._vectors:
+                self._vectors[question] = features([question])[0]
+
     def _made(self, engine: Engine, taught: Sequence[Taught]) -> Scope:
         of_model = self._of_model(engine)
         assert of_model.features is not None
-        return Scope(of_model.features, taught, engine.config.scope_similarity, of_model.same, of_model.least)
+        return Scope(
+            with_known(of_model.features, self._vectors),
+            taught,
+            engine.config.scope_similarity,
+            of_model.same,
+            of_model.least,
+        )
 
     def _of_model(self, engine: Engine) -> _OfModel:
         if self._model.base != engine.base:
-            self._model = _of_model(engine)
+            self._model, self._vectors = _of_model(engine), {}
         return self._model
 
 
@@ -244,12 +304,3 @@ def _taught(store: Store, wins: Sequence[Trace]) -> list[Taught]:
         )
         for question, t in latest.items()
     ]
-
-
-def _is_meant_for_everything(store: Store, base: str, version: int) -> bool:
-    """A preference of style concerns all replies, and what peers taught is known to them alone."""
-    lineage = store.lineage(base, version)
-    return any(
-        (adapter.round_id is None and adapter.figures.source != CONSOLIDATED) or bool(adapter.figures.style_preferences)
-        for adapter in lineage
-    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from federation.identity import Identity
 from federation.peer_host import Offer
+from federation.questions import digest_of_text, questions_text
 from federation.update import write_update
 from feedback_store import Store
 from spear_core.models.shared_base import AdapterState
@@ -43,8 +44,12 @@ class PublishedUpdate:
         offer = self._offer
         return offer[1] if offer and offer[0] == version else None
 
-    def publish(self, version: int, read: Callable[[int], AdapterState | None], parent: str) -> None:
+    def publish(
+        self, version: int, read: Callable[[int], AdapterState | None], parent: str, questions: Sequence[str] = ()
+    ) -> None:
         """Offer a version, or nothing for version 0. An update is written where the last one says anything else, or is too old.
+
+        `questions`: that the version was taught, to be sent with it, as `federation.questions.shareable` leaves them.
 
         Raises AdapterInvalid where the version's files are damaged.
         """
@@ -54,17 +59,18 @@ class PublishedUpdate:
             "key": self._identity.public.text,
             "alpha": self._alpha,
             "parent": parent,
+            "questions": digest_of_text(questions_text(questions)) if questions else "",
         }
-        last: dict[str, Any] = self._store.setting(PUBLISHED, {})
+        last: dict[str, Any] = {"questions": "", **self._store.setting(PUBLISHED, {})}  # of an earlier version: none
         path = self._folder / str(last.get("file", ""))
         is_fresh = -CLOCK_SKEW_SECONDS < time.time() - last.get("created_at", 0) < SIGN_ANEW_SECONDS
         if wanted.items() <= last.items() and path.is_file() and is_fresh:
             self._offer = version, Offer(path, last["etag"], last["round"])
             return
         state = read(version)
-        self._offer = None if state is None else (version, self._write(wanted, state, parent))
+        self._offer = None if state is None else (version, self._write(wanted, state, questions))
 
-    def _write(self, wanted: dict[str, Any], state: AdapterState, parent: str) -> Offer:
+    def _write(self, wanted: dict[str, Any], state: AdapterState, questions: Sequence[str]) -> Offer:
         number, created = int(self._store.setting(ROUND, 0)) + 1, int(time.time())
         self._store.set_setting(ROUND, number)  # first: a number is never used twice, even after a kill
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -79,8 +85,9 @@ class PublishedUpdate:
             alpha=self._alpha,
             round=number,
             wins=self._store.count_learned(self._base),
-            parent=parent,
+            parent=wanted["parent"],
             created_at_utc=created,
+            questions=questions,
         )
         words = {"round": number, "file": path.name, "created_at": created, "etag": manifest.etag}
         self._store.set_setting(PUBLISHED, {**wanted, **words})

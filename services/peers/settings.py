@@ -38,6 +38,11 @@ class FederationSettings:
     ] = None
     trim: Annotated[float, "share of the peers that `trimmed_mean` drops at each end"] = 0.3
     max_wins: Annotated[int, "a peer's count of right answers counts up to here"] = 50
+    share_questions: Annotated[
+        bool,
+        "send peers the questions that the adapter was taught, never the answers, so that their merged adapters answer these "
+        "and leave the rest to the untouched model; every app of a circle needs it for that",
+    ] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "peers", tuple(self.peers))  # a list, where it comes from a file

@@ -31,6 +31,7 @@ from federation.routes import routes
 from federation.update import open_update
 from feedback_store import Peer, StoreError
 from services.engine import Engine
+from services.learning.peer_questions import to_publish
 from services.learning.rounds import LearningService, RoundUnderWay
 from services.peers.merging import MergeOutcome, Merging
 from services.peers.published_update import FOLDER, PUBLISHED_FOLDER, PublishedUpdate
@@ -145,6 +146,7 @@ class SyncService:
                 for k in self.join_requests.waiting()
             ),
             merges=tuple(MergeView(**m) for m in self._store.setting(MERGES, [])),
+            shares_questions=self.settings.share_questions,
         )
 
     def add(self, address: str) -> None:
@@ -200,8 +202,9 @@ class SyncService:
             client.close()
 
     def _publish(self) -> None:
-        lineage = self._learning.lineage
-        self._published_update.publish(lineage.version, lineage.read, self.merging.first.digest)
+        lineage, version = self._learning.lineage, self._learning.lineage.version
+        questions = to_publish(self._store, self.base, version) if self.settings.share_questions else ()
+        self._published_update.publish(version, lineage.read, self.merging.first.digest, questions)
 
     # -- exchanging --------------------------------------------------------------------------------------------
 
@@ -291,7 +294,8 @@ class SyncService:
         try:
             updates = [open_update(self._file_of(PublicKey.parse(key))) for key in theirs]
             contributions = [Contribution.of(u) for u in updates if u.manifest.base == self.base]
-            outcome = self.merging.merge(self.identity.public.text, contributions, self.settings.merge)
+            called = {key: peer.name for key, peer in theirs.items()}
+            outcome = self.merging.merge(self.identity.public.text, contributions, self.settings.merge, called)
         except RoundUnderWay:
             self._store.set_setting(ATTEMPTED, {"state": state, "attempts": attempts})
             return

@@ -58,6 +58,7 @@ class CircleView:
     peers: tuple[PeerView, ...]
     join_requests: tuple[JoinRequestView, ...]
     merges: tuple[MergeView, ...]  # newest first
+    shares_questions: bool = False  # whether taught questions are sent with the adapter
 
 
 def without_addresses(circle: CircleView) -> CircleView:

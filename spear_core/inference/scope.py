@@ -106,7 +106,7 @@ class Taught:
 
     Attributes:
         question: as it is compared with others (`asked_in`).
-        answer: the confirmed one.
+        answer: the confirmed one; "" where only the question is known.
         prompt: the messages that it was taught with; None where they must not take the place of other wordings.
         apart: questions that look like this one and are known to ask for something else.
         is_waiting: whether no adapter has learned it yet.
@@ -142,7 +142,9 @@ class SubjectTest:
         words = [m for m in _WORD.finditer(question) if content_words(m.group())]
         if not words:
             return float("inf")
-        gains = self._logps(f"{taught.answer} {taught.question} {LEAD}", question) - self._logps(LEAD, question)
+        gains = self._logps(f"{taught.answer} {taught.question} {LEAD}".lstrip(), question) - self._logps(
+            LEAD, question
+        )
         ends = [len(encode_text(self._tokenizer, question[: m.end()])) for m in words]
         starts = [len(encode_text(self._tokenizer, question[: m.start()].rstrip())) for m in words]
         return sum(float(gains[min(a, b - 1) : b].sum()) for a, b in zip(starts, ends, strict=True)) / len(words)
@@ -197,7 +199,7 @@ class Scope:
 
     def __init__(
         self,
-        features: QuestionFeatures,
+        features: Callable[[Sequence[str]], Tensor],
         taught: Sequence[Taught],
         similarity: float,
         same: SameQuestion | None = None,

@@ -185,18 +185,19 @@ class Learner:
         merged: AdapterState,
         own: Sequence[TrainingTrace],
         seed: int,
+        covers: Covers = everything,
     ) -> RoundResult:
         """Adopt an adapter merged with peers': train the own confirmed wins again that it weakened, and judge.
 
         Averaging weakens each peer's corrections. Each peer restores its own and shares the result, so that after some
-        syncs all of them hold (FedAvg with local training between).
+        syncs all of them hold (FedAvg with local training between). `covers` is that of `run_round`.
         Raises TrainingFailed where the numbers break.
         """
         started = time.monotonic()
         wins = self._encoded(own)
         checked = _sample(wins, seed)
         corrected = {e.prompt_ids for e in wins}
-        probes = self.probes.without(corrected)
+        probes = self.probes.without(corrected).marked(covers)
         self.shared_models.load(current)
         before, was = self._measured([], [], checked, probes), self._rows(wins)
         self.shared_models.load(merged)

@@ -15,6 +15,7 @@ from benchmarks.real_circle import run, syncs_needed
 def asked(out: Path, syncs: int, **changes: Any) -> argparse.Namespace:
     """The pocket model stands in here for the real one: two peers, a fact each."""
     values = {"model": "pocket", "facts": 1, "peers": 2, "seed": 7, "threads": 1, "methods": ["fedavg"], "unrelated": 2}
+    values["share_questions"] = True
     return argparse.Namespace(out=str(out), syncs=syncs, **{**values, **changes})
 
 
@@ -30,6 +31,8 @@ def test_two_peers_sync_and_a_study_goes_on_after_its_last_whole_sync(tmp_path: 
     assert json.loads((tmp_path / "figures.json").read_text()) == found
     with pytest.raises(SystemExit, match="other settings"):
         run(asked(tmp_path, 2, facts=2))
+    with pytest.raises(SystemExit, match="other settings"):
+        run(asked(tmp_path, 2, share_questions=False))
 
 
 def test_a_sync_is_enough_only_where_every_bar_holds() -> None:

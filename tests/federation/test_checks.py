@@ -290,7 +290,8 @@ def test_clocks_may_be_ten_minutes_apart(
 @pytest.mark.parametrize(
     ("said", "says"),
     [
-        ({"protocol": 2}, "speaks protocol 2"),
+        ({"protocol": 3}, "speaks protocol 3"),
+        ({"protocol": 2}, "no fingerprint for questions_sha256"),
         ({"base": "f" * 16}, "for another base model"),
         ({"rank": 4}, "LoRA rank 4"),
         ({"alpha": 400}, "alpha 400"),

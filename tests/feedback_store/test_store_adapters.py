@@ -227,6 +227,41 @@ def test_a_merged_adapter_needs_no_round_and_can_be_taken_back(store: Store, har
     assert harness.statuses() == ["trained"]
 
 
+def test_what_peers_were_taught_is_stored_with_the_merge_until_it_is_forgotten(
+    store: Store, harness: StoreHarness
+) -> None:
+    talk = harness.talk()
+    talk.add("win")
+    harness.promoted()
+    sent = {"a": ("Where is my key?",), "b": ("Who?", "What?")}
+    store.add_adapter(harness.adapter(2, 1), sent)
+    assert store.peer_questions(BASE, 2) == sent and store.peer_questions(BASE, 1) == {}
+    store.roll_back(BASE)
+    store.restore(BASE, 2)
+    store.mark_pruned(BASE, 1)
+    assert store.peer_questions(BASE, 2) == sent, "undoing and pruning leave them"
+    store.forget(BASE, [talk.reply.id], 0, [1, 2])
+    assert store.peer_questions(BASE, 2) == {}
+
+
+def test_erasing_takes_what_peers_were_taught(store: Store, harness: StoreHarness) -> None:
+    store.add_adapter(harness.adapter(1, 0), {"a": ("Where is my zanzibar?",)})
+    store.erase()
+    assert store.peer_questions(BASE, 1) == {} and b"zanzibar" not in store.path.read_bytes()
+
+
+def test_a_question_of_a_deleted_conversation_or_one_that_may_not_train_is_not_shared(
+    store: Store, harness: StoreHarness
+) -> None:
+    deleted, closed, kept = (harness.talk(question) for question in ("one", "two", "three"))
+    for talk in (deleted, closed, kept):
+        talk.add("win", "lose")
+    harness.promoted()
+    store.delete_conversation(deleted.conversation_id)
+    store.set_learn(closed.conversation_id, False)
+    assert [t.prompt[-1]["content"] for t in store.shareable_wins(BASE)] == ["three"]
+
+
 def test_each_base_model_has_its_own_adapters(store: Store, harness: StoreHarness) -> None:
     harness.talk().add("win")
     harness.talk().add("win", base="base-b")

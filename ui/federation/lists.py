@@ -15,12 +15,19 @@ NO_PEERS = (
 )
 NO_MERGES = '<div class="empty"><p>Nothing has been merged yet.</p></div>'
 # what is sent, and what is not
-PRIVACY = (
-    "<p><b>Sent to approved peers:</b> the adapter (numbers), how many right answers it learned from, a round number, "
-    "the time, your public key. <b>Never sent:</b> what you or the model wrote, votes, hints. But an adapter can leak what "
-    "it was trained on: someone who holds it can ask the model and guess. Do not teach it secrets. Peers keep "
-    "what they have already downloaded.</p>"
+SENT = (
+    "the adapter (numbers), how many right answers it learned from, a round number, the time, your public key",
+    "what you or the model wrote, votes, hints",
 )
+SENT_WITH_QUESTIONS = (
+    f"{SENT[0]}, and the questions that it was taught, as they were asked, with those that other peers sent",
+    "answers, all other messages, votes, hints",
+)
+QUESTIONS = {
+    True: "sent with the adapter, without their answers (<code>share_questions</code>)",
+    False: "not sent, so peers cannot tell what the adapter is for and may have to refuse it "
+    "(<code>share_questions</code> under <code>[federation]</code> in the settings)",
+}
 
 
 def _time(at_utc: str | None) -> str:
@@ -45,8 +52,19 @@ def self_html(circle: CircleView) -> str:
         f"<dd><code>{escape(circle.fingerprint)}</code></dd><dt>Address for peers</dt>"
         f'<dd><code class="address" data-url="{escape(circle.url)}" data-key="{circle.key}">{escape(circle.url)}'
         f"#{circle.key}</code></dd><dt>Syncs</dt>"
-        f"<dd>every {escape(circle.sync_every)}</dd></dl>"
-        f'<div class="detail privacy">{PRIVACY}</div></section>'
+        f"<dd>every {escape(circle.sync_every)}</dd><dt>Taught questions</dt>"
+        f"<dd>{QUESTIONS[circle.shares_questions]}</dd></dl>"
+        f'<div class="detail privacy">{privacy_html(circle.shares_questions)}</div></section>'
+    )
+
+
+def privacy_html(shares_questions: bool) -> str:
+    """What peers are sent, and what they never are."""
+    sent, never = SENT_WITH_QUESTIONS if shares_questions else SENT
+    return (
+        f"<p><b>Sent to approved peers:</b> {sent}. <b>Never sent:</b> {never}. But an adapter can leak what "
+        "it was trained on: someone who holds it can ask the model and guess. Do not teach it secrets. Peers keep "
+        "what they have already downloaded.</p>"
     )
 
 
