@@ -205,6 +205,7 @@ def is_slow(took: float, took_before: float) -> bool:
     return took > TOO_SHORT_SECONDS and took > QUADRATIC * took_before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_words_are_read_in_proportion_to_their_length(name: str) -> None:
     drawn = name.startswith(("render", "code", "message", "formula"))

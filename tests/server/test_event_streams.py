@@ -78,6 +78,7 @@ def test_a_page_that_keeps_its_connection_is_answered_all_the_same(server: Runni
             assert page.find().status_code == 200
 
 
+@pytest.mark.slow
 def test_a_stream_that_the_server_ends_tells_the_page_that_its_session_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

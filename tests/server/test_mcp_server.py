@@ -111,6 +111,7 @@ def test_over_http_each_caller_is_who_its_key_says(server: Running) -> None:
     assert "What is an owl?" in asked
 
 
+@pytest.mark.slow
 def test_over_http_another_website_reaches_no_tool(server: Running) -> None:
     """Neither by a name that it points at this machine, nor from a page of its own."""
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}

@@ -36,6 +36,7 @@ def test_a_forged_value_is_refused_in_one_sentence(
     assert "Traceback" not in capfd.readouterr().err + caplog.text
 
 
+@pytest.mark.slow
 def test_an_event_with_inputs_missing_is_refused(server: Running, capfd: pytest.CaptureFixture[str]) -> None:
     with closing(server.logged_in("cora")) as http:
         client = Client("cora", http)

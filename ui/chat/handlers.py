@@ -235,7 +235,9 @@ class ChatHandlers:
         both = [coming(conversation_id, "user", text), coming(conversation_id, "assistant", "")]
         start = m.chat_value([*before, *both], conversation_id)
         composer = gr.update(value=drafts.composer if drafts.rewritten else "", **WRITING)
-        yield start, composer, conversation_id, gr.update(visible=False), drafts.rewrote()
+        # left alone where it is hidden: whoever is quick may open it before this event ends
+        row = gr.update(visible=False) if drafts.rewritten else gr.skip()
+        yield start, composer, conversation_id, row, drafts.rewrote()
         rest = (gr.skip(),) * 4
         try:
             for shown in self.frames(stream, conversation_id):

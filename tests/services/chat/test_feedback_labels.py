@@ -121,6 +121,7 @@ def test_a_vote_withdrawn_while_it_trains_does_not_go_live(app: AppServices, mon
     assert app.engine.store.traces(status="trained") == []
 
 
+@pytest.mark.slow
 def test_a_rejection_withdrawn_while_others_train_holds_up_nobody_where_it_was_not_trained_on(
     app: AppServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_rejection_withdrawn_while_others_train_holds_up_nobody_where_it_was_n
     assert {t.status for t in app.engine.store.traces(subject_id=other.id)} == {"withdrawn"}
 
 
+@pytest.mark.slow
 def test_losing_traces_alone_train_nothing_and_the_card_says_why(app: AppServices) -> None:
     app.feedback.dislike(ask(app, QUESTION).id)
     assert app.learning.run_pending() == 0
@@ -147,6 +149,7 @@ def test_losing_traces_alone_train_nothing_and_the_card_says_why(app: AppService
     assert "until one answer is confirmed" in status.detail
 
 
+@pytest.mark.slow
 def test_a_chat_that_must_not_be_learned_from_is_not(app: AppServices) -> None:
     task = wrong_task(app)
     reply, _ = correct(app, task, learn=False)
@@ -155,6 +158,7 @@ def test_a_chat_that_must_not_be_learned_from_is_not(app: AppServices) -> None:
     assert app.learning.run_pending() == 1
 
 
+@pytest.mark.slow
 def test_paused_learning_waits_until_it_is_resumed_also_over_a_restart(open_app: OpenBench) -> None:
     app = open_app()
     app.learning.pause()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from services.app import AppServices
 from services.data import backups
 from spear_core.inference.prefix_cache import Prefix
@@ -38,6 +40,7 @@ def test_a_second_question_costs_its_own_tokens_only(app: AppServices) -> None:
     assert seen[0] <= short + 2 < long  # the end of the reply before it, and what the template puts between
 
 
+@pytest.mark.slow
 def test_a_revision_and_a_new_adapter_answer_as_they_would_without_it(app: AppServices) -> None:
     before = ask(app, "Hello!")
     task = wrong_task(app)

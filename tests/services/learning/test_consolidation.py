@@ -13,6 +13,7 @@ from tests.faults.quick import ask, open_quick, teach
 TAUGHT = {"What is an owl?": "a red bird", "What is a harp?": "strings", "What is iron?": "metal"}
 
 
+@pytest.mark.slow
 def test_every_few_rounds_all_corrections_are_practised_together(tmp_path: Path) -> None:
     app = open_quick(tmp_path / "data", consolidate_every=3, consolidation_steps=40)
     for question, answer in TAUGHT.items():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from services.app import AppServices
 from spear_core.training.material import WARMED_TOGETHER
 from tests.services.conftest import OpenBench
@@ -23,6 +25,7 @@ def reject(app: AppServices) -> str:
     return reply.id
 
 
+@pytest.mark.slow
 def test_nothing_is_made_before_a_reply_is_rejected_and_then_all_of_it(open_app: OpenBench) -> None:
     app = open_app()
     app.learning.prepare_replies()

@@ -65,6 +65,7 @@ def test_what_peers_taught_has_no_known_scope(open_app: OpenBench) -> None:
     assert ask(app, FAR).adapter_version == 2
 
 
+@pytest.mark.slow
 def test_a_confirmed_answer_is_given_at_once_and_from_the_weights_once_it_is_learned(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
     task = wrong_task(app)
@@ -120,6 +121,7 @@ def test_a_taken_back_confirmation_answers_no_more(open_app: OpenBench) -> None:
     assert ask(app, task.question).text == before.text
 
 
+@pytest.mark.slow
 def test_other_wordings_are_asked_in_the_taught_words(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
     task = wrong_task(app)
@@ -130,6 +132,7 @@ def test_other_wordings_are_asked_in_the_taught_words(open_app: OpenBench) -> No
     assert ask(app, other_wordings(task)[0].question).text == ask(app, task.question).text
 
 
+@pytest.mark.slow
 def test_a_question_known_to_be_another_is_told_apart(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
     task, other = wrong_task(app), wrong_task(app, skip=1)
@@ -144,6 +147,7 @@ def test_a_question_known_to_be_another_is_told_apart(open_app: OpenBench) -> No
     assert {"apart": other.question} in app.engine.store.kept_neighbours([win.id])[win.id]
 
 
+@pytest.mark.slow
 def test_a_question_that_is_surely_the_same_is_no_neighbour(open_app: OpenBench, monkeypatch: Any) -> None:
     app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
     monkeypatch.setattr(scope_module, "SubjectTest", lambda *_: _Sure())

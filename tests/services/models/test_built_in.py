@@ -128,6 +128,7 @@ def test_smollm2_is_kept_from_repeating_itself() -> None:
     assert sampling and sampling["repetition_penalty"] > 1 and sampling["no_repeat_ngram"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(built_in.smollm2_weights() is None, reason="SmolLM2 is not installed")
 def test_the_shipped_scope_classifier_tells_other_wordings_from_neighbours(tmp_path: Path) -> None:
     folder = model_folder("smollm2", tmp_path / "data")

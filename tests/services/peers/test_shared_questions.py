@@ -224,6 +224,7 @@ def test_questions_are_not_sent_unless_that_is_set(open_tiny: OpenTiny) -> None:
 # --- hostile peers
 
 
+@pytest.mark.slow
 def test_an_own_question_is_answered_as_it_was_taught_here_whatever_a_peer_sends(open_tiny: OpenTiny) -> None:
     ann, ben = open_tiny("ann"), open_tiny("ben")
     learn(ann, ZEBRA, "Mallory Mallory")

@@ -130,6 +130,7 @@ files.convert_gguf(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_leaves_no_model_and_the_next_start_converts(tmp_path: Path) -> None:
     file, folder = tmp_path / "m.gguf", tmp_path / "out" / "model"
     tiny_gguf("llama", file)
