@@ -48,7 +48,9 @@ class NeighbourService:
         self._making = threading.Lock()
 
     def prepare(self, prompt: Messages, answer: str) -> list[str]:
-        """Make the neighbours and wordings of a question before its correction is confirmed. Returns the neighbour questions.
+        """Make the neighbours and wordings of a question before its correction is confirmed.
+
+        Returns the neighbour questions where they are new, none where they were made before.
 
         Args:
             prompt: the messages up to the question.
@@ -56,10 +58,11 @@ class NeighbourService:
         """
         if not self._engine.config.neighbours:
             return []
+        is_known = _key(prompt) in self._made
         made = self._make(prompt)
         if answer:
             self._word(prompt[-1]["content"], answer_of(answer))
-        return [neighbour["question"] for neighbour in made]
+        return [] if is_known else [neighbour["question"] for neighbour in made]
 
     def of(self, wins: Sequence[Trace], older: Sequence[Trace]) -> dict[str, Neighbours]:
         """Neighbours by trace id: those of `wins` are made where missing, those of `older` only read from the store."""
@@ -135,7 +138,7 @@ class NeighbourService:
         ]
 
     def _make(self, prompt: Messages) -> list[dict[str, Any]]:
-        key = json.dumps(list(prompt))
+        key = _key(prompt)
         with self._making:
             if key not in self._made:
                 engine, started = self._engine, time.monotonic()
@@ -167,3 +170,7 @@ class NeighbourService:
                     self._made.popitem(last=False)
             self._made.move_to_end(key)
             return self._made[key]
+
+
+def _key(prompt: Messages) -> str:
+    return json.dumps(list(prompt))

@@ -186,7 +186,7 @@ class RoundRunner:
 
         Neighbours that turn out to ask for the same are taken out of `near`.
         """
-        scope, starters = self._engine.scope, [p.question for p in learner.probes.all if p.kind != ProbeKind.RECENT]
+        scope, starters = self._engine.scope, _starter_questions(learner)
         for win in wins:
             of_win = near.get(win.id, Neighbours())
             others = [n.prompt[-1]["content"] for n in (*of_win.probes, *of_win.trained)]
@@ -288,9 +288,9 @@ class RoundRunner:
         for trace in waiting:
             shown = self._store.revisions_of(trace.subject_id) if trace.subject_id else []
             done = [m.text for m in shown if m.complete and m.kind == "revision" and m.verdict is None]
-            made = self.neighbours.prepare(trace.prompt, done[-1] if done else "")
-            starters = [p.question for p in self.ready_learner().probes.all if p.kind != ProbeKind.RECENT]
-            self._engine.scope.compare(self._engine, trace.prompt, [*made, *starters])
+            if made := self.neighbours.prepare(trace.prompt, done[-1] if done else ""):
+                others = [*made, *_starter_questions(self.ready_learner())]
+                self._engine.scope.compare(self._engine, trace.prompt, others)
 
     def learner(
         self,
@@ -331,6 +331,11 @@ class RoundRunner:
                 time.monotonic() - started,
             )
         return self._learner
+
+
+def _starter_questions(learner: Learner) -> list[str]:
+    """The questions of the learner's probes that nobody here has asked."""
+    return [p.question for p in learner.probes.all if p.kind != ProbeKind.RECENT]
 
 
 def training_trace(t: Trace) -> TrainingTrace:

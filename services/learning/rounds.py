@@ -13,7 +13,6 @@ from services.chat.conversation_tree import root_id
 from services.engine import Engine
 from services.learning import card_words
 from services.learning.between_rounds import BetweenRounds
-from services.learning.between_rounds import RoundUnderWay as RoundUnderWay
 from services.learning.card_status import CardStatus
 from services.learning.contradictions import RecentContradictions
 from services.learning.figures import measure_summary

@@ -31,8 +31,9 @@ from federation.routes import routes
 from federation.update import open_update
 from feedback_store import Peer, StoreError
 from services.engine import Engine
+from services.learning.between_rounds import RoundUnderWay
 from services.learning.peer_questions import to_publish
-from services.learning.rounds import LearningService, RoundUnderWay
+from services.learning.rounds import LearningService
 from services.peers.merging import MergeOutcome, Merging
 from services.peers.published_update import FOLDER, PUBLISHED_FOLDER, PublishedUpdate
 from services.peers.settings import FederationSettings
