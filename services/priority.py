@@ -29,6 +29,7 @@ class _Working(threading.local):
     on_a_job = False
     since: float | None = None  # when it last went back to work
     aside = 0.0  # seconds that it has paused since
+    unbroken = False
 
 
 class ComputePriority:
@@ -113,7 +114,8 @@ class ComputePriority:
         For the middle of a piece of work; what is waited here is taken from what `give_way` may wait after it. Raises
         Closing after `close`. In any other thread nothing happens: it may be the urgent one.
         """
-        if not (self._urgent or self._is_closing) or not self._working.on_a_job:
+        working = self._working
+        if not (self._urgent or self._is_closing) or not working.on_a_job or working.unbroken:
             return
         began = time.monotonic()
         deadline = began + max(self._room(began), ASIDE_SECONDS - self._working.aside)
@@ -123,6 +125,15 @@ class ComputePriority:
             if self._is_closing:
                 raise Closing
         self._working.aside += time.monotonic() - began
+
+    @contextmanager
+    def unbroken(self) -> Iterator[None]:
+        """Around what this thread holds a lock for that a reply may wait for: it does not step aside inside."""
+        before, self._working.unbroken = self._working.unbroken, True
+        try:
+            yield
+        finally:
+            self._working.unbroken = before
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

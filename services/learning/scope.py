@@ -81,16 +81,26 @@ class _OfModel:
     sure: float = inf  # and from which on it surely is
 
 
+class _Kept:
+    """What is kept for one base model. Whoever is computing when it is dropped adds to what nobody has any more."""
+
+    def __init__(self, of_model: _OfModel) -> None:
+        self.of_model = of_model
+        self.scope: tuple[tuple[Any, ...], Scope | JointScope | None] = ((), None)  # of which version and corrections
+        self.vectors: dict[str, Tensor] = {}  # features of taught questions: whichever version holds them, the same
+
+
 class AdapterScope:
-    """The scope of the adapter that serves, made again when another one does. Thread-safe."""
+    """The scope of the adapter that serves, made again when another one does. Thread-safe.
+
+    No lock is held while questions are read: a reply would wait for a job that steps aside for it.
+    """
 
     def __init__(self) -> None:
         # Of all users; the engine sets it once, a user's copy of the engine has another
         self.store: Store | None = None
-        self._lock = threading.Lock()
-        self._model = _OfModel("", None)
-        self._scope: tuple[tuple[Any, ...], Scope | JointScope | None] = ((), None)  # of which version and corrections
-        self._vectors: dict[str, Tensor] = {}  # features of peers' questions: whichever version holds them, the same
+        self._making = threading.Lock()
+        self._kept = _Kept(_OfModel("", None))
 
     def choose(self, engine: Engine, prompt: Messages, conversation_id: str = "") -> Chosen:
         """What is to answer this prompt. The last message decides: an earlier one was answered by itself.
@@ -101,11 +111,10 @@ class AdapterScope:
         base = Serving(engine.shared_models.base, 0)
         if config.scope == "always" or (serving.version == 0 and not config.memory):
             return Chosen(serving, prompt)
-        with self._lock:
-            scope = self._of_version(engine, serving.version, conversation_id)
-            taught = scope.taught_for(asked_in(prompt)) if scope else None
+        scope = self._of_version(engine, serving.version, conversation_id)
         if scope is None:
             return Chosen(serving, prompt)
+        taught = scope.taught_for(asked_in(prompt))
         if taught is None:
             return Chosen(base, prompt)
         if taught.is_waiting:
@@ -124,37 +133,35 @@ class AdapterScope:
             wins: right answers that it will have learned besides the present ones.
             merged: of a merge, the peers' questions that it will be for; None: those of the present version.
         """
-        if engine.config.scope == "always":
+        kept = self._comparing(engine)
+        if kept is None:
             return everything
-        with self._lock:
-            peers = merged
-            if merged is None:
-                peers = of_version(self._whole(engine), engine.base, engine.shared_models.serving.version)
-            if peers is None or self._of_model(engine).features is None:
-                return everything
-            scope = self._joint(engine, self._all_taught(engine, wins), peers)
+        peers = merged
+        if merged is None:
+            peers = of_version(self._whole(engine), engine.base, engine.shared_models.serving.version)
+        if peers is None:
+            return everything
+        scope = _joint(kept, self._all_taught(engine, wins), peers, engine.config.scope_similarity)
         own = scope.own if isinstance(scope, JointScope) else scope
         return Coverage(scope.covers_each, own.covers_each)
 
     def read(self, engine: Engine, questions: Iterable[str]) -> None:
-        """Compute the features of peers' questions, one at a time, so that a reply need not wait for all of them."""
+        """Compute the features of peers' questions, so that a reply need not wait for all of them."""
         for question in questions:
-            with self._lock:
-                if engine.config.scope == "always" or self._of_model(engine).features is None:
-                    return
-                self._keep_vectors(engine, [question])
+            kept = self._comparing(engine)
+            if kept is None:
+                return
+            _keep_vectors(kept, [question])
             engine.priority.give_way()
 
     def too_broad(self, engine: Engine, questions: Sequence[str]) -> set[str]:
         """Those of peers' questions that would answer several starter questions, which all ask for different things."""
-        starters = list(engine.loaded.settings.probe_prompts)
-        with self._lock:
-            of_model = self._of_model(engine)
-            if engine.config.scope == "always" or of_model.features is None or not questions:
-                return set()
-            scope = self._made(engine, taught_to_peers(questions, ()))
-        best = scope.best_of(starters)
-        taken = Counter(taught.question for taught, score in best.values() if taught and score >= of_model.least)
+        kept = self._comparing(engine)
+        if kept is None or not questions:
+            return set()
+        scope = _made(kept, taught_to_peers(questions, ()), engine.config.scope_similarity)
+        best = scope.best_of(list(engine.loaded.settings.probe_prompts))
+        taken = Counter(taught.question for taught, score in best.values() if taught and score >= kept.of_model.least)
         return {question for question, count in taken.items() if count > MOST_STARTERS}
 
     def keep_apart(self, engine: Engine, win: Trace, others: Sequence[str]) -> set[str]:
@@ -163,61 +170,69 @@ class AdapterScope:
         Asked later, they and what is nearer to them than to the taught question are out of scope. Returns those that are
         surely its own after all: a word put in the place of another may be its synonym.
         """
-        with self._lock:
-            of_model = self._of_model(engine)
-            if engine.config.scope == "always" or of_model.features is None:
-                return set()
-            store = self._whole(engine)
-            scope = self._made(engine, _taught(store, [win]))
-            scores = {question: score for question, (_, score) in scope.best_of(others).items()}
+        kept = self._comparing(engine)
+        if kept is None:
+            return set()
+        store, of_model = self._whole(engine), kept.of_model
+        scope = _made(kept, _taught(store, [win]), engine.config.scope_similarity)
+        scores = {question: score for question, (_, score) in scope.best_of(others).items()}
         apart = [question for question, score in scores.items() if of_model.least <= score < of_model.sure]
         same = {question for question, score in scores.items() if score >= of_model.sure}
         if apart or same:
-            kept = store.kept_neighbours([win.id]).get(win.id, [])
-            others_kept = [made for made in kept if made.get("question") not in same]
+            neighbours = store.kept_neighbours([win.id]).get(win.id, [])
+            others_kept = [made for made in neighbours if made.get("question") not in same]
             store.keep_neighbours(win.id, [*others_kept, *({"apart": question} for question in apart)])
         return same
 
     def compare(self, engine: Engine, prompt: Messages, others: Sequence[str]) -> None:
         """Compare a question with others before it is taught: `keep_apart` and `covering` then find it remembered."""
-        with self._lock:
-            if engine.config.scope != "always" and self._of_model(engine).features is not None:
-                self._made(engine, [Taught(asked_in(prompt), "")]).read(others)
+        kept = self._comparing(engine)
+        if kept is not None:
+            _made(kept, [Taught(asked_in(prompt), "")], engine.config.scope_similarity).read(others)
 
     def prepare(self, engine: Engine) -> None:
         """Make what every version of this base model needs, and the features of what peers were taught to the present one,
         so that the first reply need not wait for them.
         """
         if engine.config.scope != "always":
-            with self._lock:
-                self._of_model(engine)
+            self._kept_for(engine)
             peers = of_version(self._whole(engine), engine.base, engine.shared_models.serving.version)
             self.read(engine, together(peers or {}))
 
     def forget(self) -> None:
         """Drop what is kept in memory of people's questions."""
-        with self._lock:
-            self._scope, self._vectors = ((), None), {}
-            if self._model.features is not None:
-                self._model.features.forget()
-            if self._model.same is not None:
-                self._model.same.forget()
+        with self._making:
+            self._kept = _Kept(self._kept.of_model)
+            if self._kept.of_model.features is not None:
+                self._kept.of_model.features.forget()
+            if self._kept.of_model.same is not None:
+                self._kept.of_model.same.forget()
+
+    def _comparing(self, engine: Engine) -> _Kept | None:
+        """As `_kept_for`; None where the adapter answers everything."""
+        if engine.config.scope == "always":
+            return None
+        kept = self._kept_for(engine)
+        return kept if kept.of_model.features is not None else None
 
     def _of_version(self, engine: Engine, version: int, conversation_id: str) -> Scope | JointScope | None:
         """None where the adapter answers everything."""
+        kept = self._kept_for(engine)
         waiting: list[Trace] = []
         if engine.config.memory and conversation_id:
             waiting = _waiting(self._whole(engine), engine.base, conversation_id)
-        key = (engine.base, version, *(trace.id for trace in waiting))
-        if self._scope[0] != key:
+        key = (version, *(trace.id for trace in waiting))
+        found, scope = kept.scope
+        if found != key:
+            scope = None
             peers = of_version(self._whole(engine), engine.base, version)
-            if peers is None or self._of_model(engine).features is None:
-                self._scope = (key, None)
-            else:
-                self._scope = (key, self._joint(engine, self._all_taught(engine, waiting), peers))
-                held = set(together(peers))
-                self._vectors = {question: found for question, found in self._vectors.items() if question in held}
-        return self._scope[1]
+            if peers is not None and kept.of_model.features is not None:
+                taught = self._all_taught(engine, waiting)
+                scope = _joint(kept, taught, peers, engine.config.scope_similarity)
+                held = {*together(peers), *(t.question for t in taught)}
+                kept.vectors = {question: found for question, found in list(kept.vectors.items()) if question in held}
+            kept.scope = (key, scope)
+        return scope
 
     def _whole(self, engine: Engine) -> Store:
         """The store of all users: they share the adapter, whoever asks."""
@@ -227,33 +242,37 @@ class AdapterScope:
         store = self._whole(engine)
         return _taught(store, [*_trained(store, engine.base), *more])
 
-    def _joint(self, engine: Engine, taught: Sequence[Taught], peers: ByPeer) -> Scope | JointScope:
-        own, theirs = self._made(engine, taught), taught_to_peers(together(peers), {t.question for t in taught})
-        self._keep_vectors(engine, [t.question for t in theirs])
-        return JointScope(own, self._made(engine, theirs)) if theirs else own
+    def _kept_for(self, engine: Engine) -> _Kept:
+        """What is kept for the engine's base model; made once, without a pause: a reply may wait for it."""
+        kept = self._kept
+        if kept.of_model.base == engine.base:
+            return kept
+        with self._making, engine.priority.unbroken():
+            if self._kept.of_model.base != engine.base:
+                self._kept = _Kept(_of_model(engine))
+            return self._kept
 
-    def _keep_vectors(self, engine: Engine, questions: Sequence[str]) -> None:
-        features = self._of_model(engine).features
-        assert features is not None
-        for question in questions:
-            if question not in self._vectors:
-                self._vectors[question] = features([question])[0]
 
-    def _made(self, engine: Engine, taught: Sequence[Taught]) -> Scope:
-        of_model = self._of_model(engine)
-        assert of_model.features is not None
-        return Scope(
-            with_known(of_model.features, self._vectors),
-            taught,
-            engine.config.scope_similarity,
-            of_model.same,
-            of_model.least,
-        )
+def _joint(kept: _Kept, taught: Sequence[Taught], peers: ByPeer, similarity: float) -> Scope | JointScope:
+    theirs = taught_to_peers(together(peers), {t.question for t in taught})
+    own = _made(kept, taught, similarity)
+    return JointScope(own, _made(kept, theirs, similarity)) if theirs else own
 
-    def _of_model(self, engine: Engine) -> _OfModel:
-        if self._model.base != engine.base:
-            self._model, self._vectors = _of_model(engine), {}
-        return self._model
+
+def _made(kept: _Kept, taught: Sequence[Taught], similarity: float) -> Scope:
+    vectors, of_model = _keep_vectors(kept, [t.question for t in taught]), kept.of_model
+    assert of_model.features is not None
+    return Scope(with_known(of_model.features, vectors), taught, similarity, of_model.same, of_model.least)
+
+
+def _keep_vectors(kept: _Kept, questions: Sequence[str]) -> dict[str, Tensor]:
+    """The features of these questions, and of others; computed where they are not kept yet."""
+    vectors, features = kept.vectors, kept.of_model.features
+    assert features is not None
+    for question in questions:
+        if question not in vectors:
+            vectors[question] = features([question])[0]
+    return vectors
 
 
 def _of_model(engine: Engine) -> _OfModel:

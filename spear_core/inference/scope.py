@@ -87,7 +87,7 @@ class QuestionFeatures:
 
     def forget(self) -> None:
         """Drop the kept states of every question."""
-        self._trunk.cache.drop()
+        self._trunk.cache = TrunkCache(CACHE_BYTES)
 
     def _states(self, question: str) -> Tensor:
         """Hidden states of the question's own tokens, without the template's around them: (tokens, H), float32."""

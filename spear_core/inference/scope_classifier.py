@@ -42,7 +42,7 @@ _HEAD = "head"
 
 
 class ScopeClassifier(nn.Module):
-    """Reads two questions, gives the log-odds that they ask for the same thing.
+    """Reads two questions, gives the log-odds that they ask for the same thing. Reading is thread-safe.
 
     Args:
         backbone: decoder of the base model, without an adapter; its parameters are shared, never changed.
@@ -106,25 +106,31 @@ class ScopeClassifier(nn.Module):
         self._read((t.question, question) for question, taught in asked.items() for t in taught)
 
     @torch.no_grad()
-    def _read(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Remember the log-odds of (taught, asked), the mean of both orders: READ_TOGETHER new pairs at a time, by length."""
-        new = sorted({pair: None for pair in pairs if pair not in self._known}, key=lambda p: len(p[0]) + len(p[1]))
+    def _read(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], float]:
+        """The log-odds of (taught, asked), the mean of both orders; READ_TOGETHER new pairs at a time, by length."""
+        known = self._known  # others read and forget meanwhile
+        asked = dict.fromkeys(pairs)
+        found = {pair: odds for pair in asked if (odds := known.get(pair)) is not None}
+        new = sorted((pair for pair in asked if pair not in found), key=lambda p: len(p[0]) + len(p[1]))
         for start in range(0, len(new), READ_TOGETHER):
             part = new[start : start + READ_TOGETHER]
             both = self([*part, *((asked, taught) for taught, asked in part)]).tolist()
-            self._known |= {pair: (both[i] + both[len(part) + i]) / 2 for i, pair in enumerate(part)}
+            read = {pair: (both[i] + both[len(part) + i]) / 2 for i, pair in enumerate(part)}
+            found |= read
+            known |= read
+        return found
 
     def odds(self, taught: Sequence[str], asked: str) -> list[float]:
         """Log-odds that `asked` asks for the same thing as each taught question; both are read first once."""
-        self._read((t, asked) for t in taught)
-        found = [self._known[t, asked] for t in taught]
-        for pair in list(self._known)[: max(0, len(self._known) - REMEMBERED)]:
-            del self._known[pair]
-        return found
+        found = self._read((t, asked) for t in taught)
+        known = self._known
+        for pair in list(known)[: max(0, len(known) - REMEMBERED)]:
+            known.pop(pair, None)
+        return [found[t, asked] for t in taught]
 
     def forget(self) -> None:
         """Drop what is kept in memory of the questions that were compared."""
-        self._known.clear()
+        self._known = {}
 
     def save(self, file: Path, metadata: dict[str, Any]) -> None:
         """Write the LoRA and the head, in bfloat16, with what is to be known about them."""

@@ -102,14 +102,14 @@ class Trunk:
 
     def states(self, example: Encoded) -> Tensor:
         """What enters the first adapted layer for one prompt + completion: (tokens, H), from the cache where it is there."""
-        key = text_key(example)
-        found = self.cache.get(key)
+        key, cache = text_key(example), self.cache
+        found = cache.get(key)
         if found is None:
             device = next(self._below.parameters()).device
             ids = torch.tensor([[*example.prompt_ids, *example.completion_ids]], device=device)
             with torch.no_grad():
                 found = self._below(input_ids=ids, use_cache=False).last_hidden_state[0].clone()
-            self.cache.add(key, found)
+            cache.add(key, found)
         return found
 
     def hidden(self, packed: Packed, examples: Sequence[Encoded], inputs: dict[str, Any]) -> Tensor:

@@ -152,6 +152,18 @@ def test_who_is_on_no_job_never_stands_aside(monkeypatch: pytest.MonkeyPatch) ->
     priority.step_aside()
 
 
+def test_who_holds_what_a_reply_may_wait_for_does_not_stand_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    priority = ComputePriority()
+    clock = Clock(monkeypatch, priority)
+    with priority.at_work(), priority.urgent():
+        clock.now += 1.0
+        with priority.unbroken():
+            priority.step_aside()
+            assert not clock.waits
+        priority.step_aside()
+        assert clock.waits, "afterwards it does"
+
+
 def test_closing_ends_a_piece_of_work_in_its_middle() -> None:
     priority = ComputePriority()
     with priority.at_work():

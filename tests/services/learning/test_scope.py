@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 import services.learning.scope as scope_module
 from feedback_store import FROM_MEMORY, RoundFigures, UserStore
+from services.learning.scope import Chosen
 from spear_core.inference.scope import Taught
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask, correct, other_wordings, wrong_task
@@ -156,7 +158,8 @@ def test_a_question_that_is_surely_the_same_is_no_neighbour(open_app: OpenBench,
     app.learning.run_pending()
     (win,) = app.engine.store.traces(status="trained", side="win")
     scope, store = app.engine.scope, app.engine.store
-    scope._model = dataclasses.replace(scope._of_model(app.engine), sure=0.0)
+    kept = scope._kept_for(app.engine)
+    kept.of_model = dataclasses.replace(kept.of_model, sure=0.0)
     store.keep_neighbours(win.id, [{"question": other.question, "answer": "?"}, {"wording": "x", "answer": "y"}])
     assert scope.keep_apart(app.engine, win, [other.question]) == {other.question}
     assert store.kept_neighbours([win.id])[win.id] == [{"wording": "x", "answer": "y"}]
@@ -178,6 +181,55 @@ def test_a_taught_starter_question_is_no_probe_of_later_rounds(open_app: OpenBen
     assert second.figures.gate and second.figures.gate.changed is not None and second.figures.after
     assert starter not in [answer.question for answer in second.figures.gate.changed]
     assert second.figures.after.probe_kl == 0.0, "no probe that the adapter answers"
+
+
+@pytest.mark.parametrize("work", ["read", "compare", "covering"])
+def test_a_reply_does_not_wait_for_a_job_that_stands_still_among_questions(open_app: OpenBench, work: str) -> None:
+    app = open_app(scope="near", scope_similarity=-1.0, scope_gain=-100.0, memory=True)
+    engine, scope = app.engine, app.engine.scope
+    scope.prepare(engine)
+    asked, other = ({"role": "user", "content": text} for text in (FAR, "Where is the key?"))
+    app.feedback.edit(ask(app, FAR).id, "It is 58.")
+    (win,) = engine.store.queued_wins(engine.base, 1)
+    scope.forget()
+    jobs: dict[str, Callable[[], object]] = {
+        "read": lambda: scope.read(engine, [FAR]),
+        "compare": lambda: scope.compare(engine, [asked], ["Add 2 and 3."]),
+        "covering": lambda: scope.covering(engine, [win])(["Add 2 and 3."]),
+    }
+    job = threading.Thread(target=jobs[work])
+    chosen: list[Chosen] = []
+    reply = threading.Thread(target=lambda: chosen.append(scope.choose(engine, [other], "")))
+    stands, go_on = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        if threading.current_thread() is job:
+            stands.set()
+            go_on.wait()
+
+    engine.shared_models.pause_before_layers(pause)
+    job.start()
+    try:
+        assert stands.wait(60), "the job computes"
+        reply.start()
+        reply.join(60)
+        assert chosen and chosen[0].serving.version == 0
+        assert job.is_alive()
+    finally:
+        go_on.set()
+        job.join()
+
+
+def test_what_is_forgotten_while_a_question_is_read_is_not_kept(open_app: OpenBench) -> None:
+    app = open_app(scope="near", memory=True)
+    engine, scope = app.engine, app.engine.scope
+    scope.prepare(engine)
+    before = scope._kept_for(engine)
+    engine.shared_models.pause_before_layers(scope.forget)
+    scope.read(engine, [FAR])
+    after = scope._kept_for(engine)
+    assert FAR in before.vectors and not after.vectors
+    assert after.of_model.features is not None and not len(after.of_model.features._trunk.cache)
 
 
 class _Sure:
