@@ -109,9 +109,14 @@ class AdapterScope:
         """
         serving, config = engine.shared_models.serving, engine.config
         base = Serving(engine.shared_models.base, 0)
-        if config.scope == "always" or (serving.version == 0 and not config.memory):
+        if config.scope == "always":
             return Chosen(serving, prompt)
-        scope = self._of_version(engine, serving.version, conversation_id)
+        waiting = (
+            _waiting(self._whole(engine), engine.base, conversation_id) if config.memory and conversation_id else []
+        )
+        if serving.version == 0 and not waiting:
+            return Chosen(serving, prompt)
+        scope = self._of_version(engine, serving.version, waiting)
         if scope is None:
             return Chosen(serving, prompt)
         taught = scope.taught_for(asked_in(prompt))
@@ -215,12 +220,9 @@ class AdapterScope:
         kept = self._kept_for(engine)
         return kept if kept.of_model.features is not None else None
 
-    def _of_version(self, engine: Engine, version: int, conversation_id: str) -> Scope | JointScope | None:
+    def _of_version(self, engine: Engine, version: int, waiting: Sequence[Trace]) -> Scope | JointScope | None:
         """None where the adapter answers everything."""
         kept = self._kept_for(engine)
-        waiting: list[Trace] = []
-        if engine.config.memory and conversation_id:
-            waiting = _waiting(self._whole(engine), engine.base, conversation_id)
         key = (version, *(trace.id for trace in waiting))
         found, scope = kept.scope
         if found != key:

@@ -220,6 +220,14 @@ def test_a_reply_does_not_wait_for_a_job_that_stands_still_among_questions(open_
         job.join()
 
 
+def test_before_anything_is_taught_a_reply_waits_for_no_features(open_app: OpenBench) -> None:
+    app = open_app(scope="near", memory=True)
+    reply = ask(app, FAR)
+    assert app.engine.scope._kept.of_model.base != app.engine.base, "nothing was made to compare questions with"
+    app.feedback.edit(reply.id, "It is 58.")
+    assert ask(app, FAR).text == "It is 58."
+
+
 def test_what_is_forgotten_while_a_question_is_read_is_not_kept(open_app: OpenBench) -> None:
     app = open_app(scope="near", memory=True)
     engine, scope = app.engine, app.engine.scope
