@@ -69,12 +69,12 @@ class Peer:
         federation = FederationSettings(name=f"peer {number}", method=method, share_questions=share_questions)
         settings = Settings(model, folder, seed=number + 1, threads=threads, federation=federation)
         self.app: AppServices = open_services(settings, start_jobs=False)
-        self.app.learning.prepare()
         self.probe = Probe(self.app, unrelated_questions()[:unrelated])
         self.served: CountedBytes | None = None
 
     def teach(self, first: int, count: int, most: int, seed: int) -> dict[str, Any]:
         """Correct the application about facts of the stream, from `first` on, until `count` were taught or `most` met."""
+        self.app.learning.prepare()
         stream = personal_facts(seed=seed)[first : first + most]
         study = Study(self.app, stream, self.probe, Progress())
         while len(study.progress.taught) < count and study.progress.met < len(stream):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserContext
 
 from tests.browser.driver import MODEL, App, Visitor, chromium
 
@@ -45,11 +45,21 @@ def app(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     running.stop()
 
 
-@pytest.fixture
-def visitor(browser: Browser, app: App) -> Iterator[Visitor]:
-    """A new visitor on the open page, with a browser profile of their own."""
+@pytest.fixture(scope="module")
+def profile(browser: Browser) -> Iterator[BrowserContext]:
+    """One browser profile for a module's visitors: what it has fetched and compiled of the page need not come again."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
-    someone = Visitor(context.new_page(), app.url)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def visitor(profile: BrowserContext, app: App) -> Iterator[Visitor]:
+    """A new visitor on the open page, who has nothing of those before: no cookie, nothing stored."""
+    someone = Visitor(profile.new_page(), app.url)
     someone.open()
     yield someone
-    context.close()
+    someone.page.evaluate("localStorage.clear(); sessionStorage.clear()")
+    for page in profile.pages:
+        page.close()
+    profile.clear_cookies()

@@ -279,7 +279,9 @@ def test_the_header_stays_in_a_narrow_window(browser: Browser, app: App, width: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_with_an_open_page_a_signal_prints_one_line(browser: Browser, model: Path, tmp_path: Path, number: int) -> None:
+def test_with_an_open_page_a_signal_closes_the_app_cleanly_with_one_line(
+    browser: Browser, model: Path, tmp_path: Path, number: int
+) -> None:
     app = App(tmp_path / "data")
     app.start()
     context = browser.new_context()
@@ -291,6 +293,8 @@ def test_with_an_open_page_a_signal_prints_one_line(browser: Browser, model: Pat
         before = log.read_text()
         assert app.stop(number) == 0
         assert log.read_text().removeprefix(before) == "Stopping; conversations are saved.\n"
+        assert app.said == [f"SPEAR chat with {model.name} is ready: {app.url}"]
+        assert "Traceback" not in before
     finally:
         context.close()
 

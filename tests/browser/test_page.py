@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -139,15 +138,6 @@ def test_what_cannot_be_opened_is_one_sentence_and_exit_code_2(
     assert failed.returncode == 2, failed.stderr
     assert "Traceback" not in failed.stderr and named in failed.stderr
     assert len(failed.stderr.strip().splitlines()) == 1, failed.stderr
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_closes_the_app_cleanly_and_it_says_one_line(model: Path, tmp_path: Path, number: int) -> None:
-    app = App(tmp_path / "data")
-    app.start()
-    assert app.stop(number) == 0
-    assert app.said == [f"SPEAR chat with {model.name} is ready: {app.url}"]
-    assert "Traceback" not in (tmp_path / "data.log").read_text()
 
 
 def test_a_changed_question_is_a_branch_that_stays_after_a_reload(visitor: Visitor) -> None:
