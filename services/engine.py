@@ -14,6 +14,7 @@ from spear_core.inference.continuous_batching import ContinuousBatching
 from spear_core.models.loading import LoadedModel
 from spear_core.models.prompts import padding_token_id
 from spear_core.models.shared_base import SharedBaseModels
+from spear_core.own_thread import end_openmp_helpers
 from spear_core.training.traces import Encoder
 
 
@@ -41,7 +42,7 @@ class Engine:
     model: ModelParts
     data_folder: Path
     seed: int
-    priority: ComputePriority = field(default_factory=ComputePriority)
+    priority: ComputePriority = field(default_factory=lambda: ComputePriority(end_openmp_helpers))
     batching: ContinuousBatching = field(default_factory=ContinuousBatching)
     scope: AdapterScope = field(default_factory=AdapterScope)
     chat_defaults: ChatDefaults = ChatDefaults()

@@ -39,7 +39,9 @@ class ComputePriority:
     middle of one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stand_still: Callable[[], None] = lambda: None) -> None:
+        """`stand_still` is called in a thread that is about to wait for people."""
+        self._stand_still = stand_still
         self._waited_for = 0
         self._urgent = 0
         self._quiet_since = -math.inf
@@ -99,6 +101,8 @@ class ComputePriority:
         """
         now = time.monotonic()
         deadline = now + self._room(now)
+        if self._waited_for and now < deadline:
+            self._stand_still()
         with self._quiet:
             while not self._is_closing and (left := deadline - (now := time.monotonic())) > 0:
                 if not self._waited_for and (left := min(left, self._quiet_since + QUIET_SECONDS - now)) <= 0:
@@ -119,6 +123,8 @@ class ComputePriority:
             return
         began = time.monotonic()
         deadline = began + max(self._room(began), ASIDE_SECONDS - self._working.aside)
+        if self._urgent and began < deadline:
+            self._stand_still()
         with self._quiet:
             while self._urgent and not self._is_closing and (left := deadline - time.monotonic()) > 0:
                 self._quiet.wait(left)

@@ -164,6 +164,22 @@ def test_who_holds_what_a_reply_may_wait_for_does_not_stand_aside(monkeypatch: p
         assert clock.waits, "afterwards it does"
 
 
+def test_who_is_about_to_wait_for_people_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    priority = ComputePriority(lambda: told.append("stand still"))
+    clock = Clock(monkeypatch, priority)
+    with priority.at_work():
+        clock.work(priority, 1.0)
+        priority.step_aside()
+        assert told == [], "nobody is waited for"
+        with priority.foreground():
+            clock.work(priority, 1.0)
+        with priority.urgent():
+            clock.now += 1.0
+            priority.step_aside()
+        assert told == ["stand still"] * 2
+
+
 def test_closing_ends_a_piece_of_work_in_its_middle() -> None:
     priority = ComputePriority()
     with priority.at_work():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spear_core.own_thread import in_own_thread
+from spear_core.own_thread import end_openmp_helpers, in_own_thread
 
 
 def test_work_is_done_in_another_thread_that_has_ended_then() -> None:
@@ -26,15 +26,37 @@ def test_what_work_raises_is_raised_here() -> None:
         in_own_thread(fail)
 
 
+def threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def add() -> int:
+    """Threads of the process once three of them have computed for this one."""
+    torch.set_num_threads(3)
+    assert torch.ones(1 << 20).add_(1).sum() == 1 << 21
+    return threads()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of the process as Linux lists them")
+def test_who_waits_keeps_no_helpers_and_computes_with_others_afterwards() -> None:
+    def work() -> tuple[int, int, int]:
+        helped = add()
+        end_openmp_helpers()
+        deadline = time.monotonic() + 30  # they end by themselves
+        while (alone := threads()) > helped - 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return helped, alone, add()
+
+    count = torch.get_num_threads()
+    try:
+        helped, alone, again = in_own_thread(work)
+        assert alone <= helped - 2 and again == helped
+    finally:
+        torch.set_num_threads(count)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of the process as Linux lists them")
 def test_threads_of_torch_do_not_pile_up() -> None:
-    def threads() -> int:
-        return len(list(Path("/proc/self/task").iterdir()))
-
-    def add() -> int:
-        torch.set_num_threads(3)
-        torch.ones(1 << 20).add_(1)
-        return threads()
 
     count, before = torch.get_num_threads(), threads()
     try:
