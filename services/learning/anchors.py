@@ -147,6 +147,7 @@ class HeldAnswers:
         return out
 
     def _encode(self, prompt: tuple[tuple[str, str], ...], answer: str) -> Encoded:
+        self._engine.priority.step_aside()  # there are hundreds of them, a millisecond of Python each
         return self._engine.encoder.plain([{"role": role, "content": content} for role, content in prompt], answer)
 
     def _in_form(

@@ -53,3 +53,13 @@ def test_a_correction_that_comes_meanwhile_is_not_kept_waiting(open_app: OpenBen
     app.learning.run_pending()
     assert len(asked) == 2 and kept(app) <= WARMED_TOGETHER
     assert app.learning.status().pending_wins == 1
+
+
+def test_a_reply_comes_between_any_two_anchors(app: AppServices) -> None:
+    aside: list[int] = []
+    app.engine.priority.step_aside = lambda: aside.append(1)  # type: ignore[method-assign]
+    held = app.learning._runner.held
+    anchors = held.anchors(seed=1)
+    assert len(aside) >= len({(e.prompt_ids, e.completion_ids) for e in anchors}) > WARMED_TOGETHER
+    aside.clear()
+    assert held.anchors(seed=1) == anchors and not aside, "they are kept"
