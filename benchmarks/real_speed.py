@@ -6,7 +6,8 @@ its turn among them. All figures are medians over `--repeats`; ratios are of med
 
 `decode_ratio`: tokens a second of one reply after its first token, new over old. `llama_cpp_ratio`: new over llama.cpp;
 null where it cannot be installed, and `llama_cpp_reason` says why. `to_live_ratio`: seconds from
-the confirmation of a correction to the first reply by the new adapter, gate included, medians of new over old.
+the confirmation of a correction to the first reply by the new adapter, gate included, medians of new over old, of the
+corrections that both were given. A correction that is refused counts with the seconds until then.
 `eight_at_once_ratio`: tokens a second in all of
 eight replies asked for at once, over one reply alone. `next_turn_ratio`: first token of the next turn of a conversation
 of 1,000 tokens, over that of a new one of 50. `training_*`: one reply while corrections are being learned.
@@ -198,6 +199,10 @@ def beside_training(new: Process, arguments: argparse.Namespace) -> Figures:
     }
 
 
+def mean_kept(corrections: Sequence[Figures]) -> float:
+    return statistics.mean(f["is_kept"] for f in corrections)
+
+
 def to_live(new: Process, old: Process | None, arguments: argparse.Namespace) -> Figures:
     """The same corrections in both builds, in turn; the earlier one, which is slow, takes the first few of them only."""
     made: dict[str, list[Figures]] = {"new": [], "old": []}
@@ -211,13 +216,15 @@ def to_live(new: Process, old: Process | None, arguments: argparse.Namespace) ->
                 made[name].append(process.ask(do="correct", number=number))
     seconds = {name: [f["seconds_to_live"] for f in figures] for name, figures in made.items() if figures}
     p50 = {name: statistics.median(values) for name, values in seconds.items()}
+    both = len(made["old"])  # the first ones take longest: of the new side only what the old one had too is compared
     return {
-        "to_live_ratio": round(p50["new"] / p50["old"], 3) if "old" in p50 else None,
+        "to_live_ratio": round(statistics.median(seconds["new"][:both]) / p50["old"], 3) if both else None,
         "seconds_to_live_p50": round(p50["new"], 2),
         "seconds_to_live_p95": round(p95(seconds["new"]), 2),
         "seconds_to_live_old_p50": round(p50["old"], 2) if "old" in p50 else None,
         "seconds_to_live_all": {name: [round(value, 1) for value in values] for name, values in seconds.items()},
-        "corrections_kept": sum(f["is_kept"] for f in made["new"]) / len(made["new"]),
+        "corrections_kept": mean_kept(made["new"]),
+        "corrections_kept_old": mean_kept(made["old"]) if both else None,
         "steps_median": statistics.median(f["steps"] or 0 for f in made["new"]),
     }
 
