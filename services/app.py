@@ -31,7 +31,7 @@ from services.settings import Settings
 from services.views import ModelView
 from spear_core.errors import ConfigError
 from spear_core.models.loading import load_model
-from spear_core.own_thread import in_own_thread
+from spear_core.own_thread import end_openmp_helpers, in_own_thread
 from spear_core.training.process_memory import keep_little
 
 log = logging.getLogger(__name__)
@@ -138,6 +138,7 @@ def open_services(settings: Settings, *, start_jobs: bool = True) -> AppServices
     folder = prepare_data_folder(settings.data_folder)
     store = Store(folder / DATABASE)
     model = in_own_thread(lambda: _load(settings, folder, store))
+    end_openmp_helpers()  # importing torch has started some for this thread, which computes nothing from now on
     choose_threads(model.loaded, settings.threads)
     engine = Engine(
         store=store,

@@ -40,7 +40,7 @@ class ComputePriority:
     """
 
     def __init__(self, stand_still: Callable[[], None] = lambda: None) -> None:
-        """`stand_still` is called in a thread that is about to wait for people."""
+        """`stand_still` is called in a thread that is about to wait for people, or has ended what they waited for."""
         self._stand_still = stand_still
         self._waited_for = 0
         self._urgent = 0
@@ -58,6 +58,7 @@ class ComputePriority:
         try:
             yield
         finally:
+            self._stand_still()
             with self._quiet:
                 self._waited_for -= 1
                 if brief:

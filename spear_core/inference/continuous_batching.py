@@ -20,6 +20,7 @@ from spear_core.inference.generation import Decoder, Finish, Request, Row
 from spear_core.inference.prefix_cache import Prefix, PrefixCache
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import decode_reply
+from spear_core.own_thread import end_openmp_helpers
 from spear_core.training.traces import Messages
 
 MOST_ROWS = 16
@@ -179,6 +180,7 @@ class ContinuousBatching:
                 self._waiting.remove(unwanted)
                 unwanted.end(Finish.STOPPED)
             if not batches and not self._waiting:
+                end_openmp_helpers()  # or a round's operations would be slower while nobody asks
                 self._changed.wait_for(lambda: bool(self._waiting), IDLE_SECONDS)
                 if not self._waiting:
                     self._thread = None

@@ -174,10 +174,12 @@ def test_who_is_about_to_wait_for_people_is_told(monkeypatch: pytest.MonkeyPatch
         assert told == [], "nobody is waited for"
         with priority.foreground():
             clock.work(priority, 1.0)
+            assert told == ["stand still"]
+        assert told == ["stand still"] * 2, "a thread of the server stays, and may never compute again"
         with priority.urgent():
             clock.now += 1.0
             priority.step_aside()
-        assert told == ["stand still"] * 2
+        assert told == ["stand still"] * 3
 
 
 def test_closing_ends_a_piece_of_work_in_its_middle() -> None:
