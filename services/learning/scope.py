@@ -59,7 +59,8 @@ class Chosen:
 
     Attributes:
         serving: the model.
-        prompt: as the model gets it: a question that was taught in other words is asked in those.
+        prompt: as the model gets it: a question that was taught in other words is asked in those, and one that was not
+            without the earlier ones that were.
         taught: what it was taught; None outside the scope.
         answer: the confirmed answer itself, where no adapter has learned it yet.
     """
@@ -121,7 +122,7 @@ class AdapterScope:
             return Chosen(serving, prompt)
         taught = scope.taught_for(asked_in(prompt))
         if taught is None:
-            return Chosen(base, prompt)
+            return Chosen(base, _without_taught(scope, prompt))
         if taught.is_waiting:
             return Chosen(base, prompt, taught, taught.answer)
         return Chosen(serving, as_taught(prompt, taught) if config.memory else prompt, taught)
@@ -253,6 +254,23 @@ class AdapterScope:
             if self._kept.of_model.base != engine.base:
                 self._kept = _Kept(_of_model(engine))
             return self._kept
+
+
+def _without_taught(scope: Scope | JointScope, prompt: Messages) -> Messages:
+    """The prompt less the earlier exchanges that were answered as taught; all of it where its question leans on them.
+
+    They are in the weights. A small model that also reads them gives such an answer to the next question that looks alike.
+    """
+    if leans_on_history(prompt[-1]["content"]):
+        return prompt
+    kept: list[dict[str, str]] = []
+    for i, message in enumerate(prompt[:-1]):
+        is_answer = message["role"] == "assistant" and i > 0 and prompt[i - 1]["role"] == "user"
+        if is_answer and scope.taught_for(asked_in(prompt[:i])) is not None:
+            kept.pop()
+        else:
+            kept.append(message)
+    return [*kept, prompt[-1]]
 
 
 def _joint(kept: _Kept, taught: Sequence[Taught], peers: ByPeer, similarity: float) -> Scope | JointScope:

@@ -134,6 +134,10 @@ def measure(
     each: list[float] = []
     starts: dict[int, list[int]] = {}  # probe -> its answer's tokens up to the first that is another than the base's
     covered = [i for i, probe in enumerate(probes.all) if probe.is_covered]
+    for probe in probes.all:
+        if not probe.is_covered and probe.kind not in (ProbeKind.NEIGHBOUR, ProbeKind.RECENT):
+            each.append(0.0)  # the untouched model answers it: nothing moved, and it counts as much as what did
+            tokens += len(probe.example.completion_ids)
     for places in batches_by_prompt([probes.all[i].example for i in covered], micro_batch):
         priority()
         part = [covered[place] for place in places]

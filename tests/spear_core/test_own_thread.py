@@ -45,7 +45,9 @@ def test_who_waits_keeps_no_helpers_and_computes_with_others_afterwards() -> Non
         deadline = time.monotonic() + 30  # they end by themselves
         while (alone := threads()) > helped - 2 and time.monotonic() < deadline:
             time.sleep(0.01)
-        return helped, alone, add()
+        again = add()
+        end_openmp_helpers()
+        return helped, alone, again
 
     count = torch.get_num_threads()
     try:
@@ -57,7 +59,6 @@ def test_who_waits_keeps_no_helpers_and_computes_with_others_afterwards() -> Non
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of the process as Linux lists them")
 def test_threads_of_torch_do_not_pile_up() -> None:
-
     count, before = torch.get_num_threads(), threads()
     try:
         assert in_own_thread(add) >= before + 3  # its own thread and the two that help it

@@ -183,6 +183,23 @@ def test_a_taught_starter_question_is_no_probe_of_later_rounds(open_app: OpenBen
     assert second.figures.after.probe_kl == 0.0, "no probe that the adapter answers"
 
 
+def test_what_was_taught_earlier_in_the_conversation_is_not_told_to_the_untouched_model(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.99, scope_gain=-100.0, memory=True)
+    reply = ask(app, FAR)
+    app.feedback.edit(reply.id, "It is 58.")
+    greeting = [{"role": "user", "content": "Hello!"}, {"role": "assistant", "content": "Hello."}]
+    taught = [{"role": "user", "content": FAR}, {"role": "assistant", "content": "It is 58."}]
+    system = {"role": "system", "content": "Be brief."}
+
+    def asked(question: str) -> list[dict[str, str]]:
+        prompt = [system, *greeting, *taught, {"role": "user", "content": question}]
+        return list(app.engine.scope.choose(app.engine, prompt, reply.conversation_id).prompt)
+
+    another = "Where does an owl sleep?"
+    assert asked(another) == [system, *greeting, {"role": "user", "content": another}]
+    assert asked("Why is it that?")[3:5] == taught, "it leans on what was said before"
+
+
 @pytest.mark.parametrize("work", ["read", "compare", "covering"])
 def test_a_reply_does_not_wait_for_a_job_that_stands_still_among_questions(open_app: OpenBench, work: str) -> None:
     app = open_app(scope="near", scope_similarity=-1.0, scope_gain=-100.0, memory=True)

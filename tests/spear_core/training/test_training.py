@@ -21,7 +21,7 @@ from spear_core.training import trainer as trainer_module
 from spear_core.training.attempts import HOLES
 from spear_core.training.gate import Reason
 from spear_core.training.material import Anchors, DriftDraw, Material
-from spear_core.training.probes import Probes
+from spear_core.training.probes import Measures, Probe, Probes
 from spear_core.training.round import Learner
 from spear_core.training.scoring import predict, score
 from spear_core.training.traces import Encoded, Encoder, TrainingTrace
@@ -273,6 +273,29 @@ def test_what_was_corrected_is_no_measure_of_what_nobody_complained_about(loaded
     assert taught.verdict.passed and taught.state is not None
     later = TrainingTrace("win", [{"role": "user", "content": "What is a harp?"}], "strings")
     assert learner.run_round(taught.state, [later], [], [WIN], seed=2).verdict.passed
+
+
+def test_what_the_untouched_model_answers_counts_as_unmoved(loaded: LoadedModel) -> None:
+    learner = learner_of(loaded, shared_models_of(loaded))
+    said = [(QUESTION, "a cat"), ([{"role": "user", "content": "Hello"}], "hello")]
+    examples = [learner.encoder.plain(prompt, answer) for prompt, answer in said]
+    with torch.no_grad():
+        for name, parameter in learner.shared_models.training.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.05)
+
+    def measured(*covered: bool) -> Measures:
+        probes = [Probe(e, is_covered=is_) for e, is_ in zip(examples, covered, strict=True)]
+        return learner._measured([], [], [], Probes(probes))
+
+    both, first, second, none = (measured(*c) for c in ((True, True), (True, False), (False, True), (False, False)))
+    assert first.probe_kl > 0 and second.probe_kl > 0
+    assert first.probe_kl + second.probe_kl == pytest.approx(both.probe_kl, rel=1e-3), (
+        "of all probes, not of the covered ones"
+    )
+    assert first.probe_changed + second.probe_changed == pytest.approx(both.probe_changed)
+    assert none.probe_kl == none.worst_probe_kl == none.probe_changed == 0.0
+    learner.shared_models.load(None)
 
 
 def test_an_anchor_is_cut_alike_for_both_models_and_each_time_otherwise(
