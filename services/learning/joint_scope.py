@@ -26,6 +26,10 @@ class JointScope:
         """As `Scope.taught_for`."""
         return self.own.taught_for(question) or self._peers.taught_for(question)
 
+    def was_taught(self, question: str, reply: str) -> bool:
+        """As `Scope.was_taught`."""
+        return self.own.was_taught(question, reply) or self._peers.was_taught(question, reply)
+
     def covers_each(self, questions: Sequence[str]) -> list[bool]:
         """As `Scope.covers_each`."""
         covered = dict(zip(questions, self.own.covers_each(questions), strict=True))

@@ -266,7 +266,7 @@ def _without_taught(scope: Scope | JointScope, prompt: Messages) -> Messages:
     kept: list[dict[str, str]] = []
     for i, message in enumerate(prompt[:-1]):
         is_answer = message["role"] == "assistant" and i > 0 and prompt[i - 1]["role"] == "user"
-        if is_answer and scope.taught_for(asked_in(prompt[:i])) is not None:
+        if is_answer and scope.was_taught(asked_in(prompt[:i]), message["content"]):
             kept.pop()
         else:
             kept.append(message)

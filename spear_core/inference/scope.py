@@ -40,6 +40,7 @@ RIVAL_MARGIN = (
 )
 SAME_QUESTION = 0.999  # cosine from which on two questions are one, up to rounding
 CANDIDATES = 3  # of the taught questions that are near, the most similar, of which one must be about the same thing
+TELLING_WORDS = 3  # of an answer, from which on it is told by its words: "Yes." answers many questions
 _BACK = "it its he him his she her they them their this that these those there"
 POINTING_BACK = frozenset(_BACK.split())
 LEAD = "In other words: "  # stands before the question, with and without the taught one
@@ -209,6 +210,8 @@ class Scope:
         self._same, self._least = same, least
         self._taught = list(taught)
         self._vectors = features([t.question for t in taught]) if taught else None
+        self._questions = {t.question for t in taught}
+        self._answers = {t.answer.strip() for t in taught if len(t.answer.split()) >= TELLING_WORDS}
 
     def nearest(self, question: str) -> float:
         """Cosine similarity, -1 to 1, to the nearest taught question; -1 where nothing was taught."""
@@ -222,6 +225,10 @@ class Scope:
         """What was taught for this question, in its own or other words; None where it asks for something else."""
         found, score = self.best(question)
         return found if found is not None and self._is_for(question, found, score) else None
+
+    def was_taught(self, question: str, reply: str) -> bool:
+        """Whether an exchange is a taught one, or one in other words that was answered with a taught answer. Nothing is read."""
+        return question in self._questions or reply.strip() in self._answers
 
     def covers_each(self, questions: Sequence[str]) -> list[bool]:
         """`covers` of each; what has to be read for that is read together."""

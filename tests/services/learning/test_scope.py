@@ -196,6 +196,9 @@ def test_what_was_taught_earlier_in_the_conversation_is_not_told_to_the_untouche
         return list(app.engine.scope.choose(app.engine, prompt, reply.conversation_id).prompt)
 
     another = "Where does an owl sleep?"
+    in_other_words = [{"role": "user", "content": "What do 41 and 17 make?"}, taught[1]]
+    prompt = [*in_other_words, {"role": "user", "content": another}]
+    assert app.engine.scope.choose(app.engine, prompt, reply.conversation_id).prompt == prompt[-1:]
     assert asked(another) == [system, *greeting, {"role": "user", "content": another}]
     assert asked("Why is it that?")[3:5] == taught, "it leans on what was said before"
 
