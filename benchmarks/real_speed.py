@@ -30,6 +30,7 @@ from typing import Any
 
 from benchmarks import llama_cpp
 from benchmarks.chat_while_training import p95
+from benchmarks.real_figures import mean
 from benchmarks.real_speed_build import LONG
 from benchmarks.report import print_table
 
@@ -199,10 +200,6 @@ def beside_training(new: Process, arguments: argparse.Namespace) -> Figures:
     }
 
 
-def mean_kept(corrections: Sequence[Figures]) -> float:
-    return statistics.mean(f["is_kept"] for f in corrections)
-
-
 def to_live(new: Process, old: Process | None, arguments: argparse.Namespace) -> Figures:
     """The same corrections in both builds, in turn; the earlier one, which is slow, takes the first few of them only."""
     made: dict[str, list[Figures]] = {"new": [], "old": []}
@@ -223,8 +220,8 @@ def to_live(new: Process, old: Process | None, arguments: argparse.Namespace) ->
         "seconds_to_live_p95": round(p95(seconds["new"]), 2),
         "seconds_to_live_old_p50": round(p50["old"], 2) if "old" in p50 else None,
         "seconds_to_live_all": {name: [round(value, 1) for value in values] for name, values in seconds.items()},
-        "corrections_kept": mean_kept(made["new"]),
-        "corrections_kept_old": mean_kept(made["old"]) if both else None,
+        "corrections_kept": mean([f["is_kept"] for f in made["new"]]),
+        "corrections_kept_old": mean([f["is_kept"] for f in made["old"]]) if both else None,
         "steps_median": statistics.median(f["steps"] or 0 for f in made["new"]),
     }
 

@@ -57,6 +57,11 @@ class Probe:
     telling: frozenset[str] = frozenset()
     is_covered: bool = True
 
+    @property
+    def is_starter(self) -> bool:
+        """Whether it is one of the model's starter questions."""
+        return self.kind not in (ProbeKind.NEIGHBOUR, ProbeKind.RECENT)
+
 
 class Probes:
     """Probes over the anchors' cache of what the base model says."""
@@ -130,14 +135,12 @@ def measure(
     rows = score_rows(model, [*wins, *masked, *older], pad_id, micro_batch, priority)
     of_wins, of_loses = rows[: len(wins)], rows[len(wins) : len(wins) + len(masked)]
     of_older = rows[len(wins) + len(masked) :]
-    kl, changed, tokens = 0.0, 0, 0
-    each: list[float] = []
+    kl, changed = 0.0, 0
+    starters = [probe for probe in probes.all if probe.is_starter]
+    tokens = sum(len(probe.example.completion_ids) for probe in starters)
+    each = [0.0 for probe in starters if not probe.is_covered]  # the untouched model answers these: nothing moved
     starts: dict[int, list[int]] = {}  # probe -> its answer's tokens up to the first that is another than the base's
     covered = [i for i, probe in enumerate(probes.all) if probe.is_covered]
-    for probe in probes.all:
-        if not probe.is_covered and probe.kind not in (ProbeKind.NEIGHBOUR, ProbeKind.RECENT):
-            each.append(0.0)  # the untouched model answers it: nothing moved, and it counts as much as what did
-            tokens += len(probe.example.completion_ids)
     for places in batches_by_prompt([probes.all[i].example for i in covered], micro_batch):
         priority()
         part = [covered[place] for place in places]
@@ -151,9 +154,9 @@ def measure(
             if any(others):
                 first = others.index(True)
                 starts[i] = [*e.completion_ids[:first], now[first]]
-            if probes.all[i].kind not in (ProbeKind.NEIGHBOUR, ProbeKind.RECENT):
+            if probes.all[i].is_starter:
                 each.append(total / len(e.completion_ids))
-                kl, changed, tokens = kl + total, changed + sum(others), tokens + len(e.completion_ids)
+                kl, changed = kl + total, changed + sum(others)
     finite = all(bool(torch.isfinite(p).all()) for n, p in model.named_parameters() if "lora_" in n)
     return Measures(
         win_logp=mean([row.mean_logp for row in of_wins]),
