@@ -26,9 +26,11 @@ from benchmarks.peak import watch_peak
 from benchmarks.report import print_table
 from benchmarks.shapes import DTYPES, SHAPES, build, random_pairs
 from spear_core.config import preset
+from spear_core.models.decoder_layers import checkpointed
 from spear_core.models.shared_base import lora_config
+from spear_core.training.ability import ability
 from spear_core.training.losses import lose_loss, win_loss
-from spear_core.training.scoring import ability, checkpointed, score
+from spear_core.training.scoring import score
 from spear_core.training.traces import Encoded
 from tests.reference.obvious_step import obvious_losses
 

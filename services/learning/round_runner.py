@@ -29,9 +29,9 @@ from spear_core.training.material import Anchors
 from spear_core.training.neighbours import Neighbours
 from spear_core.training.probes import Measures, ProbeKind, Probes
 from spear_core.training.round import Learner
-from spear_core.training.scoring import drop_kept_states
 from spear_core.training.traces import TrainingTrace
 from spear_core.training.trainer import Progress
+from spear_core.training.trunk import drop_kept_states
 
 log = logging.getLogger(__name__)
 # Older wins that a round draws from. A step takes `replay_wins` of them and the gate asks 64; reading and encoding ten

@@ -37,9 +37,9 @@ from spear_core.inference.scope import (
     leans_on_history,
 )
 from spear_core.inference.scope_classifier import FILE, load_scope_classifier
+from spear_core.models.decoder_layers import layers_of
 from spear_core.models.shared_base import Serving
 from spear_core.models.thoughts import answer_of
-from spear_core.training.scoring import layers_of
 from spear_core.training.traces import Messages
 
 if TYPE_CHECKING:

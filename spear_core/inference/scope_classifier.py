@@ -22,11 +22,11 @@ from transformers import PreTrainedTokenizerBase
 
 from spear_core.errors import ConfigError, one_line
 from spear_core.inference.scope import Taught
+from spear_core.models.decoder_layers import layer_list
+from spear_core.models.lora_dtype import cast_lora
 from spear_core.models.prompts import encode_text
 from spear_core.models.shared_base import share_base
 from spear_core.training.neighbours import words_of
-from spear_core.training.scoring import cast_lora
-from spear_core.training.trunk import layer_list
 
 FILE = "scope.safetensors"
 MAX_TOKENS = 96  # of each question that are read; the last ones of a longer message

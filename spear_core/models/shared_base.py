@@ -25,9 +25,9 @@ from transformers.pytorch_utils import Conv1D
 from spear_core.config import LORA_LAYERS, SpearConfig
 from spear_core.errors import AdapterInvalid
 from spear_core.models.causal_model import CausalModel, unwrapped
+from spear_core.models.decoder_layers import layer_list, layers_of
+from spear_core.models.lora_dtype import cast_lora
 from spear_core.training.attention import use_plain_backward
-from spear_core.training.scoring import cast_lora, layers_of
-from spear_core.training.trunk import layer_list
 
 AdapterState = dict[str, Tensor]
 _M = TypeVar("_M", bound=nn.Module)

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from spear_core.config import SpearConfig
 from spear_core.errors import TrainingFailed
+from spear_core.models.decoder_layers import checkpointed
 from spear_core.training.losses import lose_loss, win_loss
 from spear_core.training.material import Anchors, DriftDraw, Material, cap_loses, draw_some, worded
 from spear_core.training.packing import batches_by_prompt
-from spear_core.training.scoring import Row, checkpointed, predict, score_rows
+from spear_core.training.scoring import Row, predict, score_rows
 from spear_core.training.traces import Encoded
 
 log = logging.getLogger(__name__)

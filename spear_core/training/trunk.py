@@ -11,17 +11,34 @@ an adapter trained again after a forgetting must come out bit-equal whatever the
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from transformers.modeling_layers import GradientCheckpointingLayer
+from torch.utils.weak import WeakIdKeyDictionary
+from transformers import PreTrainedModel
 
-from spear_core.training.packing import Packed
+from spear_core.errors import one_line
+from spear_core.models.causal_model import CausalModel, unwrapped
+from spear_core.models.decoder_layers import layer_list
+from spear_core.training.ability import (
+    REFUSALS,
+    Ability,
+    ability,
+    backbone_inputs,
+    backbone_of,
+    made_up,
+    same_states,
+)
+from spear_core.training.packing import Packed, pack
 from spear_core.training.traces import Encoded
+
+log = logging.getLogger(__name__)
 
 TRUNK_CACHE_BYTES = 160 * 2**20
 FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
@@ -86,7 +103,7 @@ class Trunk:
 
     Raises:
         ValueError: where the backbone is not built like that. Whether the two parts give what the whole gives is for the
-            caller to try (scoring.py).
+            caller to try (`trunk_of`).
     """
 
     def __init__(self, backbone: nn.Module, first: int, cache: TrunkCache | None = None) -> None:
@@ -125,14 +142,10 @@ class Trunk:
         return out
 
 
-def layer_list(backbone: nn.Module) -> tuple[str, nn.ModuleList] | None:
-    """The backbone's list of decoder layers and its name; None where there is not exactly one."""
-    lists = [
-        (name, child)
-        for name, child in backbone.named_children()
-        if isinstance(child, nn.ModuleList) and len(child) and isinstance(child[0], GradientCheckpointingLayer)
-    ]
-    return lists[0] if len(lists) == 1 else None
+_trunks: WeakKeyDictionary[PreTrainedModel, Trunk | None] = WeakKeyDictionary()
+# by the weight of the input embedding, which all module trees over one base share, and the first adapted layer
+_kept_states = WeakIdKeyDictionary()  # told by identity: tensors have no truth when they are compared
+_trying = threading.Lock()
 
 
 def first_adapted(backbone: nn.Module) -> int:
@@ -144,6 +157,54 @@ def first_adapted(backbone: nn.Module) -> int:
     everywhere = sum("lora_" in name for name, _ in backbone.named_parameters())
     inside = sum("lora_" in name for layer in found[1] for name, _ in layer.named_parameters())
     return in_layers.index(True) if any(in_layers) and everywhere == inside else 0
+
+
+def trunk_of(model: CausalModel) -> Trunk | None:
+    """The model cut below its first adapted layer, with the cache of what enters that layer. Thread-safe.
+
+    None where LoRA begins in the first layer, where layers look back only so far, or where the parts, tried the first time
+    the model is asked, do not give what the whole gives.
+    """
+    causal, able = unwrapped(model), ability(model)
+    with _trying:
+        if causal not in _trunks:
+            _trunks[causal] = _try_trunk(causal, able)
+        return _trunks[causal]
+
+
+def drop_kept_states(model: CausalModel, keep: Sequence[Encoded] = ()) -> None:
+    """Drop the kept hidden states of every text but these: erased texts must not stay in memory."""
+    if trunk := trunk_of(model):
+        trunk.cache.drop({text_key(e) for e in keep})
+
+
+def _try_trunk(causal: PreTrainedModel, able: Ability) -> Trunk | None:
+    backbone = backbone_of(causal)
+    first = first_adapted(backbone)
+    if not first or not able.plain_head or not able.packs or able.window is not None:
+        return None
+    vocabulary = int(causal.config.get_text_config().vocab_size)
+    tokens = [(5 + 13 * i) % vocabulary for i in range(20)]
+    trial = [made_up(tokens[:4], tokens[4:14]), made_up(tokens[:4], tokens[14:20])]
+    was_training = [m for m in causal.modules() if m.training]
+    try:
+        causal.eval()
+        kept: dict[int, TrunkCache] = _kept_states.setdefault(causal.get_input_embeddings().weight, {})
+        trunk = Trunk(backbone, first, kept.setdefault(first, TrunkCache()))
+        packed = pack(trial, 0, next(causal.parameters()).device, every_token=True)
+        inputs = backbone_inputs(packed, share=True, dtype=causal.dtype)
+        with torch.no_grad():
+            halves = trunk.hidden(packed, trial, inputs)[packed.present]
+            if same_states(halves, backbone(**inputs).last_hidden_state[packed.present]):
+                trunk.cache.discard([text_key(e) for e in trial])
+                return trunk
+        log.warning("this model computes something else when its layers are cut in two; the lower ones are not cached")
+    except REFUSALS as e:
+        log.warning("the lower layers of this model are not cached: %s", one_line(e))
+    finally:
+        for module in was_training:
+            module.training = True
+    return None
 
 
 def _with_modules(module: nn.Module, changed: dict[str, nn.Module]) -> nn.Module:

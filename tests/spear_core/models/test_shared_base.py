@@ -13,9 +13,9 @@ import torch
 
 from spear_core.config import preset
 from spear_core.errors import AdapterInvalid
+from spear_core.models.decoder_layers import layers_of
 from spear_core.models.loading import LoadedModel, load_model
 from spear_core.models.shared_base import AdapterState, SharedBaseModels
-from spear_core.training.scoring import layers_of
 from tests.tiny_models import tiny_folder
 
 PROMPT = torch.tensor([[5, 6, 7]])

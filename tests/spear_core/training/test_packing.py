@@ -31,11 +31,13 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from spear_core.models.decoder_layers import checkpointed
 from spear_core.training import head as head_module
+from spear_core.training.ability import ability
 from spear_core.training.head import kl_from_base, target_logps
 from spear_core.training.losses import lose_loss, tail_mask, win_loss
 from spear_core.training.packing import batches_by_prompt, common_beginning, fill, pack
-from spear_core.training.scoring import ability, checkpointed, predict, score, score_rows
+from spear_core.training.scoring import predict, score, score_rows
 from spear_core.training.traces import Encoded
 from tests.reference.obvious_step import obvious_losses
 
@@ -176,7 +178,7 @@ def test_what_a_model_cannot_take_is_found_by_trying_and_said(kind: str, caplog:
         able = ability(model)
         ability(model)
     assert (able.packs, able.plain_head) == (kind in PACKS, kind in PLAIN), able.why
-    said = [r for r in caplog.records if r.name == "spear_core.training.scoring"]
+    said = [r for r in caplog.records if r.name == "spear_core.training.ability"]
     assert len(said) == (0 if kind in PACKS and kind in PLAIN else 1)  # once, not at every step
 
 

@@ -28,9 +28,9 @@ from transformers import (
 from spear_core.config import preset
 from spear_core.models.shared_base import SharedBaseModels, lora_config, share_base
 from spear_core.training import scoring
-from spear_core.training.scoring import drop_kept_states, predict, trunk_of
+from spear_core.training.scoring import predict
 from spear_core.training.traces import Encoded
-from spear_core.training.trunk import TrunkCache, first_adapted, text_key
+from spear_core.training.trunk import TrunkCache, drop_kept_states, first_adapted, text_key, trunk_of
 from tests.tiny_models import tiny_folder
 
 V = 64
