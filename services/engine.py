@@ -11,11 +11,12 @@ from services.learning.scope import AdapterScope
 from services.priority import ComputePriority
 from spear_core.config import SpearConfig
 from spear_core.inference.continuous_batching import ContinuousBatching
+from spear_core.inference.recall import standing_alone
 from spear_core.models.loading import LoadedModel
 from spear_core.models.prompts import padding_token_id
 from spear_core.models.shared_base import SharedBaseModels
 from spear_core.own_thread import end_openmp_helpers
-from spear_core.training.traces import Encoder
+from spear_core.training.traces import Encoder, Messages
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ class Engine:
     def base(self) -> str:
         """The fingerprint of the base model: adapters, traces and rounds are kept apart by it."""
         return self.loaded.fingerprint
+
+    def as_trained(self, prompt: Messages) -> list[dict[str, str]]:
+        """What training sees of a prompt: with `memory`, a question that stands alone without what was said before."""
+        return list(standing_alone(prompt) if self.config.memory else prompt)
 
     @property
     def pad_id(self) -> int:

@@ -65,8 +65,9 @@ class SpearConfig:
     ] = 1.6
     memory: Annotated[
         bool,
-        "whether a confirmed answer is given at once, before it is trained, and whether other wordings of a taught "
-        "question are asked of the adapter in the taught words",
+        "whether a confirmed answer is given at once, before it is trained, whether other wordings of a taught question "
+        "are asked of the adapter in the taught words, and whether a question that stands alone is taught and asked without "
+        "what was said before it",
     ] = False
     # Optimiser: AdamW without weight decay.
     learning_rate: Annotated[OpenShare, "learning rate of AdamW, without weight decay"] = 1e-3

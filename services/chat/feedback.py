@@ -259,4 +259,4 @@ class FeedbackService:
     def _prompt(self, first: Message) -> labels.Prompt:
         if first.parent_id is None:
             raise SpearError("The question of this reply was deleted, so nothing can be learned from it.")
-        return prompt_up_to(self._store.messages(first.conversation_id), first.parent_id)
+        return self._engine.as_trained(prompt_up_to(self._store.messages(first.conversation_id), first.parent_id))

@@ -88,7 +88,9 @@ class SelfPlayService:
                     continue
                 self._store.add_event("judged", revision.id, {**figures, "accepted": verdict.accepted})
                 if verdict.accepted and verdict.confidence > 0:
-                    traces = labels.judged(engine.base, list(case.prompt), first, revision, verdict.confidence)
+                    traces = labels.judged(
+                        engine.base, engine.as_trained(case.prompt), first, revision, verdict.confidence
+                    )
                     self._store.replace_traces(first.id, traces)
                     made += len(traces)
         return made
@@ -226,7 +228,7 @@ class SelfPlayService:
             if not verdict.accepted or verdict.confidence <= 0:
                 return 0
             revision = dataclasses.replace(first, text=case.revision)
-            traces = labels.judged(engine.base, list(case.prompt), first, revision, verdict.confidence)
+            traces = labels.judged(engine.base, engine.as_trained(case.prompt), first, revision, verdict.confidence)
             with self._store.transaction():
                 if not self._stands(first.id, tries[-1]):
                     return 0

@@ -203,6 +203,19 @@ def test_what_was_taught_earlier_in_the_conversation_is_not_told_to_the_untouche
     assert asked("Why is it that?")[3:5] == taught, "it leans on what was said before"
 
 
+@pytest.mark.parametrize("memory", [True, False])
+def test_a_question_that_stands_alone_is_taught_and_asked_alone(open_app: OpenBench, memory: bool) -> None:
+    app = open_app(scope="near", scope_similarity=0.99, scope_gain=-100.0, memory=memory)
+    first = ask(app, "Where does an owl sleep?")
+    app.feedback.edit(ask(app, FAR, first.conversation_id).id, "It is 58.")
+    app.feedback.edit(ask(app, "Why is it that?", first.conversation_id).id, "Because of 41.")
+    far, leaning = (t.prompt for t in app.engine.store.queued_wins(app.engine.base, 2))
+    before = [{"role": "user", "content": "Where does an owl sleep?"}, {"role": "assistant", "content": first.text}]
+    alone = [{"role": "user", "content": FAR}]
+    assert far == (alone if memory else [*before, *alone])
+    assert [m["role"] for m in leaning] == ["user", "assistant"] * 2 + ["user"], "it leans on all that was said"
+
+
 @pytest.mark.parametrize("work", ["read", "compare", "covering"])
 def test_a_reply_does_not_wait_for_a_job_that_stands_still_among_questions(open_app: OpenBench, work: str) -> None:
     app = open_app(scope="near", scope_similarity=-1.0, scope_gain=-100.0, memory=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spear_core.inference.recall import as_taught
+from spear_core.inference.recall import as_taught, standing_alone
 from spear_core.inference.scope import Taught, asked_in, leans_on_history
 
 QUESTION = "What is my cat called?"
@@ -19,6 +19,22 @@ def test_the_last_message_is_asked_in_the_taught_words_and_the_rest_stays() -> N
     prompt = [{"role": "system", "content": "Be short."}, user("Hi"), user("Name of my cat?")]
     assert as_taught(prompt, taught) == [*prompt[:2], user(QUESTION)]
     assert prompt[-1] == user("Name of my cat?")
+
+
+def test_what_was_taught_alone_is_asked_alone() -> None:
+    system = {"role": "system", "content": "Be short."}
+    prompt = [system, user("Hi"), {"role": "assistant", "content": "Hello."}, user("Name of my cat?")]
+    for taught_with in ([user(QUESTION)], [{"role": "system", "content": "Be kind."}, user(QUESTION)]):
+        assert as_taught(prompt, Taught(QUESTION, "Luna.", taught_with)) == [system, user(QUESTION)]
+
+
+def test_only_a_question_that_leans_on_what_was_said_is_taught_with_it() -> None:
+    system = {"role": "system", "content": "Be short."}
+    before = [user("What is my cat called?"), {"role": "assistant", "content": "Luna."}]
+    assert standing_alone([system, *before, user("Where is the key?")]) == [system, user("Where is the key?")]
+    assert standing_alone([user("Where is the key?")]) == [user("Where is the key?")]
+    leaning = [system, *before, user("And how old is she?")]
+    assert standing_alone(leaning) == leaning
 
 
 def test_what_must_not_take_the_place_of_other_words_does_not() -> None:
