@@ -6,6 +6,7 @@
 The person is simulated: they ask, say what is wrong as people type it, confirm a revision that has the answer, and write
 the answer themselves where it has not. Model, training, gate and store are the real ones. Figures: docs/METRICS.md.
 With --out the study is saved every 10 corrections and goes on from there. `--baselines` runs others on the same stream.
+With --one-conversation the person never opens a new conversation: everything is said in one, and asked after what was said.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from benchmarks.real_figures import contains, mean, percentile
 from benchmarks.real_measures import Probe
 from benchmarks.studies import changed_keys, print_figures, save_checkpoint, study_parser, study_settings
 from services.app import AppServices, open_services
+from services.chat.conversation_tree import standing_reply
+from spear_core.training.traces import Messages
 
 CHECKPOINT_EVERY = 10  # corrections
 ARC_QUESTIONS = 300
@@ -51,6 +54,8 @@ class Progress:
     rounds: int = 0
     refused: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
+    conversation: str = ""  # id of the only one; empty: each question has one of its own
+    last_reply: str = ""  # id of the newest reply there
 
 
 class Study:
@@ -58,6 +63,9 @@ class Study:
 
     def __init__(self, app: AppServices, stream: Sequence[Correction], probe: Probe, progress: Progress) -> None:
         self.app, self.stream, self.probe, self.progress = app, stream, probe, progress
+
+    def stay_in_one_conversation(self) -> None:
+        self.progress.conversation = self.progress.conversation or self.app.chat.new_conversation().id
 
     @property
     def taught(self) -> list[Correction]:
@@ -69,9 +77,10 @@ class Study:
         number, correction = done.met, self.stream[done.met]
         torch.manual_seed(number)  # revisions after the first are sampled
         chat, feedback = self.app.chat, self.app.feedback
-        conversation = chat.new_conversation()
-        reply = list(chat.reply(conversation.id, correction.question))[-1]
+        conversation = done.conversation or chat.new_conversation().id
+        reply = list(chat.reply(conversation, correction.question))[-1]
         done.met += 1
+        done.last_reply = reply.id
         if contains(reply.text, correction.target):
             return
         revision = list(chat.revise(reply.id, correction.hint))[-1]
@@ -86,9 +95,19 @@ class Study:
         next(iter(chat.reply(chat.new_conversation(learn=False).id, correction.question)))
         done.seconds_to_live.append(time.monotonic() - started)
         done.taught.append(number)
-        learned = self.probe.learned([correction], neighbours=False)
+        learned = self.probe.learned([correction], neighbours=False, said=self._said())
         done.same.append(learned.same)
         done.wordings.append(learned.wordings)
+
+    def _said(self) -> Messages:
+        """What was said before the next question in the only conversation; nothing where there are several."""
+        done = self.progress
+        if not done.conversation or not done.last_reply:
+            return []
+        replies = self.app.engine.store.messages(done.conversation)
+        counts = standing_reply([m for m in replies if done.last_reply in (m.id, m.revises_id)])
+        assert counts is not None
+        return [*self.app.chat.prompt_of(done.last_reply), {"role": "assistant", "content": counts.text}]
 
     def _learn(self) -> None:
         engine, done = self.app.engine, self.progress
@@ -104,7 +123,7 @@ class Study:
     def checkpoint(self) -> None:
         """Measure the newest corrections' neighbours and the unrelated questions, and say so on stderr."""
         done = self.progress
-        newest = self.probe.learned(self.taught[-CHECKPOINT_EVERY:])
+        newest = self.probe.learned(self.taught[-CHECKPOINT_EVERY:], said=self._said())
         done.curve.append(
             {
                 "corrections": len(done.taught),
@@ -120,8 +139,8 @@ class Study:
 
     def figures(self) -> dict[str, Any]:
         done, taught = self.progress, self.taught
-        final = self.probe.learned(taught)
-        first_third = self.probe.learned(taught[: max(1, len(taught) // 3)], neighbours=False)
+        final = self.probe.learned(taught, said=self._said())
+        first_third = self.probe.learned(taught[: max(1, len(taught) // 3)], neighbours=False, said=self._said())
         return {
             "corrections": len(taught),
             "already_right": done.met - len(taught),
@@ -161,6 +180,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "changes": changes,
         "data": Path(arguments.data).name if arguments.data else "personal_facts.json",
     }
+    if arguments.one_conversation:
+        asked["one_conversation"] = True
     corrections = stream(arguments)
     choices = arc_challenge(Path(arguments.arc), ARC_QUESTIONS) if arguments.arc else []
     with contextlib.ExitStack() as stack:
@@ -172,6 +193,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         study = Study(app, corrections, Probe(app, unrelated_questions(), choices), progress)
         try:
             app.learning.prepare()
+            if arguments.one_conversation:
+                study.stay_in_one_conversation()
             while len(progress.taught) < arguments.corrections and progress.met < len(corrections):
                 before = len(progress.taught)
                 study.meet()
@@ -214,6 +237,7 @@ def main() -> None:
     parser.add_argument(
         "--baselines", default="", metavar="NAMES", help=f"any of {','.join(real_baselines.NAMES)}, on the same stream"
     )
+    parser.add_argument("--one-conversation", action="store_true", help="say and ask everything in one conversation")
     arguments = parser.parse_args()
     if unknown := set(filter(None, arguments.baselines.split(","))) - set(real_baselines.NAMES):
         parser.error(f"unknown baselines: {', '.join(sorted(unknown))}")

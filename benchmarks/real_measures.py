@@ -13,7 +13,7 @@ from services.engine import Engine
 from spear_core.inference.rollout import answer_all
 from spear_core.models.prompts import encode_text
 from spear_core.training.scoring import score_rows
-from spear_core.training.traces import Encoded
+from spear_core.training.traces import Encoded, Messages
 
 BATCH_SIZE = 32
 MICRO_BATCH = 16
@@ -45,9 +45,9 @@ class Probe:
     def _engine(self) -> Engine:
         return self.app.engine
 
-    def replies(self, questions: Sequence[str], **how: Any) -> list[str]:
-        """Replies to bare questions; the arguments of `prompted`."""
-        return self.prompted([[{"role": "user", "content": q}] for q in questions], **how)
+    def replies(self, questions: Sequence[str], *, said: Messages = (), **how: Any) -> list[str]:
+        """Replies to questions, each asked after what was `said`; the other arguments are those of `prompted`."""
+        return self.prompted([[*said, {"role": "user", "content": q}] for q in questions], **how)
 
     def prompted(
         self, prompts: Sequence[Any], *, frozen: bool = False, tokens: int = 0, batch_size: int = BATCH_SIZE
@@ -95,9 +95,11 @@ class Probe:
             self._untouched[q, key] = reply
         return [self._untouched[q, key] for q in questions]
 
-    def learned(self, corrections: Sequence[Correction], *, neighbours: bool = True) -> Learned:
-        """Every question, wording and neighbour of the corrections, asked of what serves now."""
-        return tally(corrections, lambda questions: self.replies(questions), self.untouched, neighbours=neighbours)
+    def learned(self, corrections: Sequence[Correction], *, neighbours: bool = True, said: Messages = ()) -> Learned:
+        """Every question, wording and neighbour of the corrections, asked of what serves now after what was `said`."""
+        return tally(
+            corrections, lambda questions: self.replies(questions, said=said), self.untouched, neighbours=neighbours
+        )
 
     def answers_changed(self) -> float:
         """Share of unrelated replies that differ within the first tokens from the untouched model's.
@@ -105,7 +107,7 @@ class Probe:
         They are asked for one at a time: what a row is computed with moves the last bits of bfloat16, and a tenth of the
         replies with them.
         """
-        how = {"tokens": FIRST_TOKENS, "batch_size": 1}
+        how: dict[str, Any] = {"tokens": FIRST_TOKENS, "batch_size": 1}
         now = self._ids(self.replies(self.unrelated, **how))
         return changed(now, self._ids(self.untouched(self.unrelated, **how)))
 
