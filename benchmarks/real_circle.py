@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,11 +23,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.real_circle_peer import answer_questions
 from benchmarks.report import add_common_flags, print_table
 from federation.aggregation_plan import METHODS
 from services.models.built_in import model_folder
 
-ROOT = Path(__file__).resolve().parent.parent
+CLOSING_SECONDS = 60.0
 MET_FOR_EACH_TAUGHT = 2  # facts met for each one taught, at most: what is answered right needs no correction
 BARS = {"own": 0.85, "peers": 0.6, "neighbour_leak": 0.15, "answers_changed": 0.2}
 AT_LEAST = ("own", "peers")
@@ -38,46 +39,36 @@ class PeerProcess:
     """One peer, and the questions that it answers."""
 
     def __init__(self, model: str, folder: Path, number: int, method: str, arguments: argparse.Namespace) -> None:
-        command = [sys.executable, "-m", "benchmarks.real_circle_peer"]
-        with (folder.parent / f"{folder.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT
-            )
+        context: Any = multiprocessing.get_context("forkserver")  # the libraries are imported once for all peers
+        context.set_forkserver_preload(["benchmarks.real_circle_peer"])
+        self._connection, theirs = context.Pipe()
         said = {"model": model, "folder": str(folder), "number": number, "method": method}
-        said["share_questions"] = arguments.share_questions
-        self._say({**said, "threads": arguments.threads or 1, "unrelated": arguments.unrelated})
+        said |= {"share_questions": arguments.share_questions, "unrelated": arguments.unrelated}
+        said["threads"] = arguments.threads or 1
+        log = folder.with_name(f"{folder.name}.log")
+        self._process = context.Process(target=answer_questions, args=(theirs, log, said), daemon=True)
+        self._process.start()
+        theirs.close()
         self._heard()
 
     def ask(self, do: str, **what: Any) -> dict[str, Any]:
         """Raises RuntimeError where the peer has ended."""
-        self._say({"do": do, **what})
+        self._connection.send_bytes(json.dumps({"do": do, **what}).encode())
         return self._heard()
 
-    def _say(self, what: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(what) + "\n")
-        self.process.stdin.flush()
-
     def _heard(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError("a peer ended; its log is beside its data folder in --out")
-        return dict(json.loads(line))
+        try:
+            return dict(json.loads(self._connection.recv_bytes()))
+        except EOFError as e:
+            raise RuntimeError("a peer ended; its log is beside its data folder in --out") from e
 
     def close(self) -> None:
-        try:
-            if self.process.poll() is None:
-                self.ask("close")
-        except (RuntimeError, OSError):
-            pass
-        finally:
-            self.process.kill()
-            self.process.wait()
-            for stream in (self.process.stdin, self.process.stdout):
-                if stream is not None:
-                    with suppress(OSError):  # what was still to be said
-                        stream.close()
+        with suppress(RuntimeError, OSError):
+            self.ask("close")
+        self._process.join(CLOSING_SECONDS)
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
 
 
 @contextmanager

@@ -1,18 +1,14 @@
-"""One peer of benchmarks.real_circle: the application's services in a process of its own, told what to do line by line.
-
-Started by the benchmark. Reads one JSON object a line from standard input and answers with one on standard output.
-"""
+"""One peer of benchmarks.real_circle: the application's services in a process of its own, told what to do."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -149,23 +145,20 @@ def _together(own: Learned, others: Learned, of_own: int, of_others: int) -> flo
     return (own.neighbour_leak * of_own + others.neighbour_leak * of_others) / total if total else 0.0
 
 
-def main() -> None:
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints is no answer
-        peer = Peer(**json.loads(sys.stdin.readline(), object_hook=_with_paths))
-        answers.write("{}\n")
-        for line in sys.stdin:
-            asked = json.loads(line)
-            name = asked.pop("do")
-            do: Callable[..., dict[str, Any]] = getattr(peer, name)
-            answers.write(json.dumps(do(**asked)) + "\n")
-            if name == "close":
-                return
-
-
-def _with_paths(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: Path(value) if key == "folder" else value for key, value in values.items()}
-
-
-if __name__ == "__main__":
-    main()
+def answer_questions(asking: Connection, log: Path, said: dict[str, Any]) -> None:
+    """Be the peer that `said` describes, until it is asked to close. Questions and answers are JSON objects in bytes."""
+    with log.open("a", buffering=1) as lines:
+        os.dup2(lines.fileno(), 1)  # whatever a library prints
+        os.dup2(lines.fileno(), 2)
+    peer = Peer(**{**said, "folder": Path(said["folder"])})
+    asking.send_bytes(b"{}")
+    while True:
+        try:
+            asked = json.loads(asking.recv_bytes())
+        except EOFError:  # whoever asked has gone
+            return
+        name = asked.pop("do")
+        do: Callable[..., dict[str, Any]] = getattr(peer, name)
+        asking.send_bytes(json.dumps(do(**asked)).encode())
+        if name == "close":
+            return
