@@ -17,7 +17,7 @@ SECONDS = {"seconds_to_live_p50", "seconds_to_live_p95", "round_seconds_p50"}
 
 def study(out: Path | str, interactions: int = 3, seed: int = 3) -> dict[str, Any]:
     arguments = argparse.Namespace(
-        model=DEFAULT_MODEL, threads=1, seed=seed, preset="live", noise=0.0, set=[], interactions=interactions, out=str(out)
+        model=DEFAULT_MODEL, threads=1, seed=seed, preset="live", noise=0.0, set=["anchor_pool=64"], interactions=interactions, out=str(out)
     )  # fmt: skip
     return {k: v for k, v in live_learning.run(arguments).items() if k not in SECONDS}
 

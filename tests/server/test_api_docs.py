@@ -13,7 +13,7 @@ import pytest
 
 from services.app import open_services
 from services.settings import Settings
-from tests.server.conftest import POCKET_MODEL
+from tests.pocket import FEW_ANCHORS, POCKET_MODEL
 from tests.server.running import Running, running
 from tests.server.test_roles import TABLE
 from tests.services.harness import wrong_task
@@ -30,7 +30,9 @@ def commands() -> list[str]:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server without logins and with nothing in it: the page ends by erasing everything."""
     folder = tmp_path_factory.mktemp("alone") / "data"
-    app_services = open_services(Settings(model=str(POCKET_MODEL), data_folder=folder), start_jobs=False)
+    app_services = open_services(
+        Settings(model=str(POCKET_MODEL), data_folder=folder, spear=FEW_ANCHORS), start_jobs=False
+    )
     with running(app_services) as started:
         yield started
     app_services.close()

@@ -12,9 +12,9 @@ import pytest
 from services.app import AppServices, open_services
 from services.peers.settings import FederationSettings
 from services.settings import Settings
+from tests.pocket import FEW_ANCHORS, POCKET_MODEL
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-POCKET_MODEL = ROOT / "assets" / "pocket-model"
 OpenBench = Callable[..., AppServices]
 OpenPeer = Callable[..., AppServices]
 
@@ -32,7 +32,9 @@ def open_app(tmp_path: Path) -> Iterator[OpenBench]:
             opened.pop().close()
         if fresh:
             folders.append(tmp_path / f"data{len(folders)}")
-        settings = Settings(model=model, data_folder=folders[-1], learn_interval_seconds=1.0, spear=spear)
+        settings = Settings(
+            model=model, data_folder=folders[-1], learn_interval_seconds=1.0, spear={**FEW_ANCHORS, **spear}
+        )
         opened.append(open_services(settings, start_jobs=start_jobs))
         return opened[-1]
 
@@ -58,7 +60,12 @@ def open_peer(tmp_path: Path) -> Iterator[OpenPeer]:
             folder = tmp_path / name
             settings = FederationSettings(name=name, **federation)  # type: ignore[arg-type]
             app = open_services(
-                Settings(model=str(POCKET_MODEL), data_folder=folder, federation=settings, spear=spear or {}),
+                Settings(
+                    model=str(POCKET_MODEL),
+                    data_folder=folder,
+                    federation=settings,
+                    spear={**FEW_ANCHORS, **(spear or {})},
+                ),
                 start_jobs=False,
             )
             stack.callback(app.close)

@@ -22,9 +22,9 @@ from pathlib import Path
 from services.settings import Settings
 from services.app import open_services
 from tests.services.harness import correct, wrong_task
-from tests.services.conftest import POCKET_MODEL
+from tests.pocket import FEW_ANCHORS, POCKET_MODEL
 
-bench = open_services(Settings(model=str(POCKET_MODEL), data_folder=Path(sys.argv[1])), start_jobs=False)
+bench = open_services(Settings(model=str(POCKET_MODEL), data_folder=Path(sys.argv[1]), spear=FEW_ANCHORS), start_jobs=False)
 task = wrong_task(bench)
 reply, revision = correct(bench, task)
 print("ACK", task.facts[0].key, reply.id, revision.id, flush=True)

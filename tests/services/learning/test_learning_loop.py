@@ -8,7 +8,8 @@ import pytest
 
 from services.app import AppServices
 from spear_core.errors import SpearError
-from tests.services.conftest import POCKET_MODEL, OpenBench
+from tests.pocket import POCKET_MODEL
+from tests.services.conftest import OpenBench
 from tests.services.harness import ask, correct, other_wordings, wrong_task
 
 

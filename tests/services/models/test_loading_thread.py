@@ -10,7 +10,8 @@ import pytest
 import services.app
 import services.models.switching
 from spear_core.models.loading import load_model
-from tests.services.conftest import POCKET_MODEL, OpenBench
+from tests.pocket import POCKET_MODEL
+from tests.services.conftest import OpenBench
 
 
 def test_no_thread_that_loaded_a_model_stays(open_app: OpenBench, monkeypatch: pytest.MonkeyPatch) -> None:
