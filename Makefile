@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
-WORKERS ?= auto
+# One more than cores: a test in a browser mostly waits
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 PACKAGES := spear_core feedback_store federation services server ui cli pocket experiments benchmarks
 CODE := app.py $(foreach package,$(PACKAGES),$(if $(wildcard $(package)/__init__.py),$(package)))
 

@@ -13,7 +13,7 @@ from services.accounts.users_file import Accounts
 from services.app import open_services
 from services.settings import Settings
 from tests.faults.hostile_requests import MARK, VICTIM, AttackedApp, Direct, Ears, Watch, secrets_of
-from tests.pocket import POCKET_MODEL
+from tests.pocket_model import POCKET_MODEL
 from tests.server.running import add_users, running
 
 TURNS = [(f"My secret is {MARK}, what is an owl?", f"Your secret is {MARK}."), ("And you?", f"I am {MARK} too.")]

@@ -12,7 +12,7 @@ import torch
 from services.accounts.users_file import Accounts
 from services.app import open_services
 from services.settings import Settings
-from tests.pocket import FEW_ANCHORS, POCKET_MODEL
+from tests.pocket_model import FEW_ANCHORS, POCKET_MODEL
 from tests.server.running import Running, add_users, running
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from services.app import open_services
 from services.settings import Settings
-from tests.pocket import FEW_ANCHORS, POCKET_MODEL
+from tests.pocket_model import FEW_ANCHORS, POCKET_MODEL
 from tests.server.running import Running, running
 from tests.server.test_roles import TABLE
 from tests.services.harness import wrong_task

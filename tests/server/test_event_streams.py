@@ -15,7 +15,7 @@ import pytest
 from services.app import open_services
 from services.chat.chat import ChatService
 from services.settings import Settings
-from tests.pocket import POCKET_MODEL
+from tests.pocket_model import POCKET_MODEL
 from tests.server.running import Running, running
 
 

@@ -23,7 +23,7 @@ from services.accounts.users_file import Accounts
 from services.app import open_services
 from services.settings import Settings
 from tests.faults.quick import open_quick
-from tests.pocket import POCKET_MODEL
+from tests.pocket_model import POCKET_MODEL
 from tests.server.page_client import Client
 from tests.server.running import Running, add_users, running
 from tests.services.harness import ask

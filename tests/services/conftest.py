@@ -12,7 +12,7 @@ import pytest
 from services.app import AppServices, open_services
 from services.peers.settings import FederationSettings
 from services.settings import Settings
-from tests.pocket import FEW_ANCHORS, POCKET_MODEL
+from tests.pocket_model import FEW_ANCHORS, POCKET_MODEL
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OpenBench = Callable[..., AppServices]

@@ -22,7 +22,7 @@ from pathlib import Path
 from services.settings import Settings
 from services.app import open_services
 from tests.services.harness import correct, wrong_task
-from tests.pocket import FEW_ANCHORS, POCKET_MODEL
+from tests.pocket_model import FEW_ANCHORS, POCKET_MODEL
 
 bench = open_services(Settings(model=str(POCKET_MODEL), data_folder=Path(sys.argv[1]), spear=FEW_ANCHORS), start_jobs=False)
 task = wrong_task(bench)

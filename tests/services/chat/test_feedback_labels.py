@@ -10,7 +10,7 @@ from feedback_store import StoreError, StoreUnavailable, Trace, UnknownRecord
 from services.app import AppServices
 from services.learning.labels import latest_word
 from spear_core.errors import SpearError
-from tests.pocket import USUAL_ANCHORS
+from tests.pocket_model import USUAL_ANCHORS
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask, correct, wrong_task
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.app import AppServices
 from spear_core.errors import SpearError
-from tests.pocket import POCKET_MODEL
+from tests.pocket_model import POCKET_MODEL
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask, correct, other_wordings, wrong_task
 

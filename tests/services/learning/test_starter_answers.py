@@ -12,7 +12,7 @@ import services.learning.starter_answers
 from services.learning.starter_answers import SHIPPED, Starter, starter_answers
 from services.models.built_in import smollm2_weights
 from spear_core.inference.rollout import answer_all
-from tests.pocket import POCKET_MODEL
+from tests.pocket_model import POCKET_MODEL
 from tests.services.conftest import OpenBench
 from tests.tiny_models import tiny_folder
 

@@ -12,7 +12,7 @@ from feedback_store import Store
 from feedback_store.transfer import Wanted
 from services.data.feedback_files import export_lines
 from services.data.feedback_import import import_lines
-from tests.pocket import POCKET_MODEL
+from tests.pocket_model import POCKET_MODEL
 
 pytest.importorskip("trl", reason="TRL is missing; install it with: pip install -r requirements-dev.txt")
 

@@ -10,7 +10,7 @@ import pytest
 import services.app
 import services.models.switching
 from spear_core.models.loading import load_model
-from tests.pocket import POCKET_MODEL
+from tests.pocket_model import POCKET_MODEL
 from tests.services.conftest import OpenBench
 
 

@@ -295,14 +295,14 @@ def test_unrelated_questions_are_asked_as_they_are(open_tiny: OpenTiny) -> None:
         assert chosen.prompt == prompt and chosen.serving.version == 0, question
 
 
-def test_other_words_are_asked_in_the_peers(open_tiny: OpenTiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_words_are_asked_in_the_peers_and_alone(open_tiny: OpenTiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scope_module, "SubjectTest", lambda *_: _Obeys("zebra"))
     ann, ben = open_tiny("ann"), open_tiny("ben", scope_similarity=-1.0)
     learn(ann, ZEBRA)
     send(ann, ben)
     history = [{"role": "user", "content": "Hello!"}, {"role": "assistant", "content": "Hello."}]
     chosen = ben.engine.scope.choose(ben.engine, [*history, {"role": "user", "content": "Name my zebra."}])
-    assert chosen.prompt == [*history, {"role": "user", "content": ZEBRA}] and chosen.serving.version == 1
+    assert chosen.prompt == [{"role": "user", "content": ZEBRA}] and chosen.serving.version == 1
     with Store(ben.engine.data_folder / backups.DATABASE) as store:
         assert [m for c in store.conversations() for m in store.messages(c.id)] == []
 
