@@ -5,8 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
-# One more than cores: a test in a browser mostly waits
-WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+WORKERS ?= auto
 PACKAGES := spear_core feedback_store federation services server ui cli pocket experiments benchmarks
 CODE := app.py $(foreach package,$(PACKAGES),$(if $(wildcard $(package)/__init__.py),$(package)))
 
@@ -24,11 +23,13 @@ chat: $(VENV)/.installed ## ARGS="--port 8000" passes flags on
 	@$(RUN) app.py $(ARGS)
 
 # One thread each: as many processes as cores compute at once, and torch's threads would wait for one another
-PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed-dev ## the quick ones; ARGS="tests/ui -k card" picks others, slow ones too
 	$(PYTEST) $(if $(ARGS),$(ARGS),-m "not slow and not browser")
 
+# One process more than cores: a test in a browser mostly waits
+test-all: WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 test-all: $(VENV)/.installed-dev
 	$(PYTEST) $(ARGS)
 

@@ -212,6 +212,7 @@ def test_words_are_read_in_proportion_to_their_length(name: str) -> None:
     assert slow_shapes(READERS[name], ("",) if drawn else BEGINNINGS) == []
 
 
+@pytest.mark.slow
 def test_tokens_are_made_in_proportion_to_the_length_of_a_text(pocket_tokenizer: Any) -> None:
     def prompt(text: str) -> Any:
         return encode_prompt(pocket_tokenizer, [{"role": "user", "content": text}], max_tokens=400)
@@ -251,6 +252,7 @@ def test_the_measure_sees_what_reads_again_and_again() -> None:
     assert slow_shapes(lambda text: [re.findall("[^\x00]*\x00", text) for _ in range(10)], shapes={"one word": "a"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", sorted(COLOURED))
 def test_code_is_coloured_in_a_time_that_no_line_of_it_squares(language: str) -> None:
     """Lines of a hundred characters, as code has them."""

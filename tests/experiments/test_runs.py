@@ -178,6 +178,7 @@ PAPER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "kind"), FAMILIES)
 @pytest.mark.parametrize("task", sorted(PAPER))
 @pytest.mark.parametrize("algorithm", ["spear", "grpo"])

@@ -68,6 +68,7 @@ def taught(tmp_path: Path) -> Any:
     app.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(ALLOCATIONS))
 def test_an_allocation_that_fails_in_training_ends_the_round_and_not_the_app(taught: AppServices, kind: str) -> None:
     before = serving_state(taught)
@@ -92,6 +93,7 @@ def test_an_allocation_that_fails_in_a_reply_is_one_sentence_and_the_next_reply_
     assert ask(taught, QUESTION, conversation).text == ANSWER
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_a_number_discards_the_round(taught: AppServices, value: float) -> None:
     before = serving_state(taught)
@@ -141,6 +143,7 @@ def test_a_model_whose_context_holds_no_question_is_refused_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context_tokens", [64, 65, 80])
 def test_a_model_with_a_tiny_context_chats_revises_and_learns(tmp_path: Path, context_tokens: int) -> None:
     make_model(tmp_path / "qwen2", context_tokens)

@@ -68,6 +68,7 @@ def stored(app: AppServices, reply_id: str) -> tuple[int, list[str]]:
     return store.vote(reply_id), [t.side for t in traces if t.status != "withdrawn"]
 
 
+@pytest.mark.slow
 def test_an_adapter_that_finds_no_room_leaves_the_correction_waiting_and_is_learned_later(
     taught: AppServices, disk: Path
 ) -> None:
@@ -87,6 +88,7 @@ def test_an_adapter_that_finds_no_room_leaves_the_correction_waiting_and_is_lear
     assert taught.learning.status().phase == "live" and ask(taught, "What is a violin?").text == "an instrument"
 
 
+@pytest.mark.slow
 def test_a_round_whose_end_cannot_be_written_is_released_once_there_is_room(taught: AppServices, disk: Path) -> None:
     teach(taught, "What is a violin?", "an instrument")
     ballasts: list[Path] = []

@@ -46,6 +46,7 @@ def test_a_word_begun_before_the_kill_may_be_there_or_not_an_acknowledged_one_mu
     assert allowed_words([*settled([up, down], {"r": old}), {**down, "do": "ack"}]) == {"r": [new]}
 
 
+@pytest.mark.slow
 def test_the_check_sees_what_a_kill_could_have_lost(app: AppServices) -> None:
     reply = ask(app, "What is a violin?")
     app.feedback.like(reply.id)

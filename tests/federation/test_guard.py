@@ -139,6 +139,7 @@ def test_all_of_an_ipv6_network_is_one_address(guard: RequestGuard) -> None:
     assert refused(guard, None, "")[0] == 401
 
 
+@pytest.mark.slow
 def test_a_flood_of_ten_thousand_requests_grows_nothing(guard: RequestGuard, peer_host: FolderDesk) -> None:
     strangers = [Identity.new() for _ in range(50)]
     body = canonical_json({"name": "x", "url": ""}).encode()

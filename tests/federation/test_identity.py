@@ -93,6 +93,7 @@ def test_keys_survive_being_written_as_text(raw: bytes) -> None:
     assert len(key.fingerprint) == 16 and key.fingerprint == PublicKey(raw).fingerprint
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60))
 def test_any_other_text_is_no_key(text: str) -> None:
     try:

@@ -50,6 +50,7 @@ def test_an_ended_session_stays_ended_after_a_restart(store: Store, accounts: Ac
         assert now.user_of(token) is None and now.user_of(other) == BEN
 
 
+@pytest.mark.slow
 def test_a_new_password_and_a_removal_end_sessions_and_their_rows(store: Store, accounts: Accounts) -> None:
     sessions = LoginSessions(store, accounts)
     tokens = [sessions.begin(BEN), sessions.begin(User("anna", "owner"))]
@@ -96,6 +97,7 @@ def test_a_backup_holds_no_session_and_brings_none_back(store: Store, accounts: 
     assert after_a_restart.user_of(ended) is None and after_a_restart.user_of(kept) == BEN
 
 
+@pytest.mark.slow
 def test_an_earlier_file_of_users_is_read_and_keeps_its_ids(accounts: Accounts) -> None:
     """Written before there were ids, with the secret that signed cookies then."""
     said = accounts.path.read_text().replace('"id": "ben"', '"was": 1').replace('"users"', '"secret": "x", "users"', 1)

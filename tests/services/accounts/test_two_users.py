@@ -7,6 +7,8 @@ import threading
 import weakref
 from collections.abc import Iterator
 
+import pytest
+
 from services.accounts.users_file import User
 from services.app import AppServices
 from services.user_session import UserSessions
@@ -17,6 +19,7 @@ from tests.services.learning.test_versions_and_demo import GOLDEN
 ANNA, BEN = User("anna", "owner"), User("ben", "guest")
 
 
+@pytest.mark.slow
 def test_a_users_arrival_ends_no_reply_that_is_being_written_for_another(app: AppServices) -> None:
     apps = UserSessions(app)
     anna = apps.of(ANNA)
@@ -58,6 +61,7 @@ def test_another_model_that_comes_to_serve_loses_sight_of_no_reply(app: AppServi
         assert reader.read and reader.read[-1].complete and reader.read[-1].text == ""
 
 
+@pytest.mark.slow
 def test_who_looks_at_nothing_keeps_no_earlier_model_in_memory(app: AppServices) -> None:
     apps = UserSessions(app)
     apps.of(BEN)

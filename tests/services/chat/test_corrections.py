@@ -77,6 +77,7 @@ def test_no_stores_nothing_for_training_and_is_remembered(open_app: OpenBench) -
     assert not shown(again, reply).can_be_learned and shown(again, reply).verdict == "declined"
 
 
+@pytest.mark.slow
 def test_the_question_asks_again_after_a_restart_and_a_yes_still_counts(open_app: OpenBench) -> None:
     app = open_app()
     first = ask(app, QUESTION)
@@ -148,6 +149,7 @@ def test_the_right_answer_written_under_a_correction_is_learned_for_the_correcte
     assert pending(talk) == [("lose", QUESTION, first.text, "edited"), ("win", QUESTION, "It is Oslo.", "edited")]
 
 
+@pytest.mark.slow
 def test_a_second_correction_is_about_the_same_question_and_replaces_the_first(talk: AppServices) -> None:
     first = ask(talk, QUESTION)
     wrong = ask(talk, "no, it's Osaka", first.conversation_id)
@@ -221,6 +223,7 @@ def test_where_the_chat_must_not_be_learned_from_nobody_is_asked(talk: AppServic
     assert shown(talk, reply).can_be_learned
 
 
+@pytest.mark.slow
 def test_whoever_chose_so_is_not_asked(talk: AppServices) -> None:
     first = ask(talk, QUESTION)
     talk.feedback.preferences.set_learns_corrections(True)
@@ -292,6 +295,7 @@ def refused(app: AppServices, question: str, reply: str) -> str:
     return app.engine.store.add_message(conversation.id, "assistant", reply, parent_id=asked.id).id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reply", REFUSALS)
 @pytest.mark.parametrize("said", ["No, it is called Luna", "My cat is called Luna."])
 def test_the_answer_that_the_model_refused_to_give_is_a_correction(talk: AppServices, reply: str, said: str) -> None:
@@ -301,6 +305,7 @@ def test_the_answer_that_the_model_refused_to_give_is_a_correction(talk: AppServ
     assert revision.corrects == first and revision.can_be_learned and "Luna" in revision.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reply", REFUSALS)
 @pytest.mark.parametrize(
     "said", ["My cat is ill.", "no, you can", "No, thanks", "My dog is called Rex", "Tell me a joke"]

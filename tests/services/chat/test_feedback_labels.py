@@ -84,6 +84,7 @@ def test_a_verdict_that_is_taken_back_leaves_the_reply_disliked_and_may_be_given
     assert app.chat.messages(reply.conversation_id)[-1].can_be_judged
 
 
+@pytest.mark.slow
 def test_a_reply_written_by_hand_answers_the_revision_that_waited(app: AppServices) -> None:
     reply = ask(app, QUESTION)
     for text, verdict in (("It is Oslo.", "still_wrong"), (None, "better")):

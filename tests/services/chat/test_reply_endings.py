@@ -106,6 +106,7 @@ def test_a_thumbs_up_on_a_cut_reply_teaches_nothing_until_the_reply_is_whole(app
     assert wins(app) == [whole.text], "the vote counts now, of the reply that was continued"
 
 
+@pytest.mark.slow
 def test_a_confirmed_revision_that_was_cut_is_no_win_until_it_is_whole(app: AppServices) -> None:
     first = ask(app, OWL)
     (revision,) = [list(app.chat.revise(first.id, "a bird"))[-1]]

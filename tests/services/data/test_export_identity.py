@@ -65,6 +65,7 @@ def said(app: AppServices) -> AppServices:
     return app
 
 
+@pytest.mark.slow
 def test_conversations_of_two_users_come_back_as_they_were(said: AppServices, tmp_path: Path) -> None:
     store, base = said.engine.store, said.engine.base
     claimed = store.claim_round(base, 0, most=2) or pytest.fail("nothing to learn")

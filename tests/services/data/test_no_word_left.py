@@ -50,6 +50,7 @@ def correct_and_edit(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> tuple
     return first.id, second.id
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_what_was_forgotten_and_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "data"
     app = open_quick(data)
@@ -76,6 +77,7 @@ def test_nothing_is_left_of_what_was_forgotten_and_deleted(tmp_path: Path, monke
         assert [r.proof for r in store.rounds(app.engine.base)] == [None, None]
 
 
+@pytest.mark.slow
 def test_words_are_there_while_they_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the search of the other test would find nothing in any case."""
     app = open_quick(tmp_path / "data")
@@ -134,6 +136,7 @@ def test_a_damaged_backup_may_hold_words_and_goes_too(tmp_path: Path) -> None:
     assert not found(data)
 
 
+@pytest.mark.slow
 def test_what_earlier_versions_left_is_erased_at_the_first_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hints in figures and manifests, and deleted words in free pages of the file."""
     data = tmp_path / "data"

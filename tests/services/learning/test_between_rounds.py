@@ -100,6 +100,7 @@ def test_an_error_that_nobody_expected_ends_the_round_and_what_comes_next_is_lea
     assert ask(app, HARP).text == "strings"
 
 
+@pytest.mark.slow
 def test_a_conversation_deleted_as_a_round_looks_for_wishes_takes_no_other_correction_with_it(
     app: AppServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +168,7 @@ def test_a_forgetting_reaches_every_base_model_that_was_taught(tmp_path: Path) -
     app.close()
 
 
+@pytest.mark.slow
 def test_a_learned_answer_longer_than_a_reply_is_not_taken_for_lost(tmp_path: Path) -> None:
     app = open_quick(tmp_path / "data", max_new_tokens=8)
     teach(app, OWL, "a bird that hunts at night and turns its head all the way round")

@@ -39,6 +39,7 @@ def test_what_is_forgotten_leaves_the_practised_version_too(tmp_path: Path) -> N
     app.close()
 
 
+@pytest.mark.slow
 def test_a_practice_that_breaks_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object, **named: object) -> None:
         raise TrainingFailed("not finite")

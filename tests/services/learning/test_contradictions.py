@@ -46,6 +46,7 @@ def test_what_does_not_contradict_is_left_alone(app: AppServices, question: str,
     assert app.learning.status().contradiction is None
 
 
+@pytest.mark.slow
 def test_the_correction_that_is_not_chosen_is_no_longer_trained(app: AppServices) -> None:
     teach(app, FIRST, "a red bird")
     app.learning.run_pending()
@@ -60,6 +61,7 @@ def test_the_correction_that_is_not_chosen_is_no_longer_trained(app: AppServices
     assert [t.completion for t in replayed] == ["strings"]
 
 
+@pytest.mark.slow
 def test_choosing_the_earlier_one_forgets_the_newer_one(app: AppServices) -> None:
     teach(app, FIRST, "a red bird")
     app.learning.run_pending()
@@ -74,6 +76,7 @@ def test_choosing_the_earlier_one_forgets_the_newer_one(app: AppServices) -> Non
     assert [t.completion for t in app.engine.store.traces(side="win")] == ["a red bird"]
 
 
+@pytest.mark.slow
 def test_a_correction_that_waits_is_withdrawn_where_the_earlier_one_is_kept(app: AppServices) -> None:
     teach(app, FIRST, "a red bird")
     app.learning.run_pending()
@@ -107,6 +110,7 @@ def test_a_question_that_leans_on_what_came_before_contradicts_only_after_the_sa
     assert app.learning.status().contradiction is None
 
 
+@pytest.mark.slow
 def test_an_answer_that_was_replaced_is_neither_practised_nor_taught_again(app: AppServices) -> None:
     first = ask(app, FIRST, in_a_conversation(app, "Why do owls fly?"))
     app.feedback.edit(first.id, "a red bird")

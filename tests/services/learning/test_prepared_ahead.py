@@ -55,6 +55,7 @@ def test_a_correction_that_comes_meanwhile_is_not_kept_waiting(open_app: OpenBen
     assert app.learning.status().pending_wins == 1
 
 
+@pytest.mark.slow
 def test_a_reply_comes_between_any_two_anchors(app: AppServices) -> None:
     aside: list[int] = []
     app.engine.priority.step_aside = lambda: aside.append(1)  # type: ignore[method-assign]

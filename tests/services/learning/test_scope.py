@@ -79,6 +79,7 @@ def test_a_confirmed_answer_is_given_at_once_and_from_the_weights_once_it_is_lea
     assert learned.adapter_version == 1 and task.verdict(learned.text)
 
 
+@pytest.mark.slow
 def test_an_answer_from_memory_is_as_long_as_was_asked_for(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
     task = wrong_task(app)

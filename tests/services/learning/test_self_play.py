@@ -81,6 +81,7 @@ def test_with_too_few_verdicts_the_config_decides(app: AppServices) -> None:
     assert app.self_play.thresholds() == Thresholds(config.judge_tau, config.judge_min_p, config.judge_tau_full)
 
 
+@pytest.mark.slow
 def test_with_enough_verdicts_peoples_own_decide(open_app: OpenBench) -> None:
     app = open_app(judge_tau=1000.0)  # the config alone would accept nothing
     reply, _ = waiting(app, skip=2)
@@ -108,6 +109,7 @@ def test_verdicts_on_revisions_without_a_hint_or_of_another_base_do_not_count(ap
     assert app.self_play._verdicts() == {}
 
 
+@pytest.mark.slow
 def test_verdicts_that_contradict_each_other_let_nothing_through_and_the_log_says_so_once(
     open_app: OpenBench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -145,6 +147,7 @@ def test_a_calibration_is_kept_until_there_is_another_verdict(
     assert (len(seen), fitted) == (41, [40, 41]), "only the new one is scored"
 
 
+@pytest.mark.slow
 def test_what_an_adapter_learned_does_not_move_the_calibration(app: AppServices) -> None:
     told(app, 40)
     before = app.self_play.thresholds()

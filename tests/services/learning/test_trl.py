@@ -17,6 +17,7 @@ from tests.pocket_model import POCKET_MODEL
 pytest.importorskip("trl", reason="TRL is missing; install it with: pip install -r requirements-dev.txt")
 
 
+@pytest.mark.slow
 def test_trls_dpo_trains_one_step_on_an_export(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     from datasets import load_dataset

@@ -94,6 +94,7 @@ def test_what_nobody_saw_is_not_called_the_reply_that_was_corrected(app: AppServ
     assert proof is not None and not proof.was_seen
 
 
+@pytest.mark.slow
 def test_what_is_trained_again_after_a_forgetting_took_as_long_as_that(app: AppServices, tmp_path: Path) -> None:
     reply = learn(app, OWL, "a bird")
     learn(app, HARP, "a tool")

@@ -126,6 +126,7 @@ def test_each_model_keeps_its_adapters_over_a_switch_and_back(app: AppServices) 
     assert known["pocket-model"] == (1, True) and known["model"] == (0, False)
 
 
+@pytest.mark.slow
 def test_a_switch_that_is_cancelled_while_it_waits_for_a_round_changes_nothing(
     app: AppServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ def tiny_file(file: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_gguf_file_of_every_family_is_weighed_used_and_nothing_is_copied_before(
     family: str, home: Path, app: AppServices, tmp_path: Path

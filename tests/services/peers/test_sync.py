@@ -116,6 +116,7 @@ def test_a_rolled_back_adapter_is_offered_no_more_from_that_moment(pair: tuple[A
     assert first.sync.latest() is None
 
 
+@pytest.mark.slow
 def test_a_stranger_knocks_waits_and_is_taken_in_by_a_person(open_peer: OpenPeer) -> None:
     host, guest = open_peer("host"), open_peer("guest")
     with ExitStack() as stack:
@@ -275,6 +276,7 @@ def test_an_update_that_a_peer_had_already_is_noted_and_not_said_to_be_sent(
     assert peer.words == "Up to date." and peer.pushed_etag == offer.etag
 
 
+@pytest.mark.slow
 def test_a_peer_that_refuses_a_push_is_pulled_from_and_not_sent_the_same_again(
     offering: tuple[AppServices, AppServices], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

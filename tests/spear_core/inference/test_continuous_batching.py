@@ -92,6 +92,7 @@ def rows_a_forward(model: Any) -> tuple[list[tuple[int, int]], Any]:
     return seen, embeddings.register_forward_hook(lambda m, args, out: seen.append(tuple(args[0].shape)))
 
 
+@pytest.mark.slow
 def test_replies_that_are_asked_for_together_say_what_each_says_alone(loaded: LoadedModel) -> None:
     batching = ContinuousBatching()
     seen, hook = rows_a_forward(loaded.model)

@@ -136,6 +136,7 @@ def test_in_bfloat16_logits_differ_by_rounding_only(kind: str) -> None:
     assert close(in_pieces(lean(peft), PROMPT, [4, 6]), own(peft, PROMPT), 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("with_adapter", [False, True])
 def test_greedy_replies_are_those_of_generate(kind: str, with_adapter: bool) -> None:

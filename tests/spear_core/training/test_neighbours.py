@@ -99,6 +99,7 @@ def test_wordings_are_encoded_for_what_the_round_knows_and_dropped_when_it_is_fo
     assert wordings.of(encoded) == []
 
 
+@pytest.mark.slow
 def test_held_neighbours_keep_the_taught_answer_away_from_the_question_beside(loaded: LoadedModel) -> None:
     dog = Neighbour([{"role": "user", "content": "What is the name of my dog?"}], "no idea")
     win = TrainingTrace("win", PROMPT, "Luna", key="t1")
@@ -116,6 +117,7 @@ def test_held_neighbours_keep_the_taught_answer_away_from_the_question_beside(lo
     assert leak(False)[0] and not leak(True)[0]
 
 
+@pytest.mark.slow
 def test_a_round_asks_its_probes_of_neighbours_and_repairs_a_leak(loaded: LoadedModel) -> None:
     changes = {
         "learning_rate": 1e-2,
@@ -144,6 +146,7 @@ def test_a_round_asks_its_probes_of_neighbours_and_repairs_a_leak(loaded: Loaded
     assert ProbeKind.NEIGHBOUR == "neighbour"
 
 
+@pytest.mark.slow
 def test_a_round_that_would_forget_earlier_confirmations_is_repaired_with_them(loaded: LoadedModel) -> None:
     changes = {"learning_rate": 1e-2, "prompt_dropout": 0.0, "gate_max_probe_kl": 100.0, "replay_wins": 0}
     changes |= {"gate_max_worst_probe_kl": 100.0, "gate_max_changed": 1.0, "gate_max_older_nll_rise": 100.0}

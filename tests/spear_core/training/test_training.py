@@ -141,6 +141,7 @@ def test_training_stops_as_soon_as_the_answer_is_learned(loaded: LoadedModel) ->
     assert seen == list(range(1, report.steps + 1))
 
 
+@pytest.mark.slow
 def test_anchors_hold_what_nobody_complained_about(loaded: LoadedModel) -> None:
     def drift(weight: float) -> float:
         shared_models = shared_models_of(loaded, anchor_weight=weight, stop_when_learned=False, max_steps=20)
@@ -192,6 +193,7 @@ def test_half_of_a_steps_anchors_are_those_that_drifted_most_and_the_rest_come_i
     assert len(draw.draw(99)) == 10
 
 
+@pytest.mark.slow
 def test_older_wins_that_the_adapter_has_lost_are_trained_in_every_step(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ tokens = st.lists(st.integers(2, V - 1), min_size=1, max_size=14)
 batches = st.lists(st.tuples(st.integers(0, 3), tokens, tokens), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches)
 def test_losses_and_gradients_are_those_of_the_whole_model(
