@@ -28,8 +28,6 @@ PYTEST = OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-l
 test: $(VENV)/.installed-dev ## the quick ones; ARGS="tests/ui -k card" picks others, slow ones too
 	$(PYTEST) $(if $(ARGS),$(ARGS),-m "not slow and not browser")
 
-# One process more than cores: a test in a browser mostly waits
-test-all: WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 test-all: $(VENV)/.installed-dev
 	$(PYTEST) $(ARGS)
 

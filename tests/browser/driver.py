@@ -134,8 +134,6 @@ class Visitor:
         self.page.press("#message textarea", "Enter")
         expect(self.said).to_have_count(asked + 1, timeout=REPLY_MS)
         expect(self.replies).to_have_count(answered + 1, timeout=REPLY_MS)
-        # the Send button gives way to Stop as the box is emptied, on a busy machine after the reply's first words
-        expect(self.page.locator("#message textarea")).to_have_value("", timeout=REPLY_MS)
         self.wait_until_idle()
         return self.last_reply()
 
