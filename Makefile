@@ -23,7 +23,7 @@ chat: $(VENV)/.installed ## ARGS="--port 8000" passes flags on
 	@$(RUN) app.py $(ARGS)
 
 # One thread each: as many processes as cores compute at once, and torch's threads would wait for one another
-PYTEST = OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed-dev ## the quick ones; ARGS="tests/ui -k card" picks others, slow ones too
 	$(PYTEST) $(if $(ARGS),$(ARGS),-m "not slow and not browser")

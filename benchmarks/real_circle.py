@@ -53,17 +53,18 @@ class PeerProcess:
 
     def ask(self, do: str, **what: Any) -> dict[str, Any]:
         """Raises RuntimeError where the peer has ended."""
-        self._connection.send_bytes(json.dumps({"do": do, **what}).encode())
+        with suppress(BrokenPipeError):  # what it said last, or that it has ended, is heard below
+            self._connection.send_bytes(json.dumps({"do": do, **what}).encode())
         return self._heard()
 
     def _heard(self) -> dict[str, Any]:
         try:
             return dict(json.loads(self._connection.recv_bytes()))
-        except EOFError as e:
+        except (EOFError, ConnectionResetError) as e:
             raise RuntimeError("a peer ended; its log is beside its data folder in --out") from e
 
     def close(self) -> None:
-        with suppress(RuntimeError, OSError):
+        with suppress(RuntimeError):
             self.ask("close")
         self._process.join(CLOSING_SECONDS)
         self._process.kill()

@@ -104,8 +104,7 @@ class Study:
         done = self.progress
         if not done.conversation or not done.last_reply:
             return []
-        replies = self.app.engine.store.messages(done.conversation)
-        counts = standing_reply([m for m in replies if done.last_reply in (m.id, m.revises_id)])
+        counts = standing_reply(self.app.engine.store.messages(done.conversation), done.last_reply)
         assert counts is not None
         return [*self.app.chat.prompt_of(done.last_reply), {"role": "assistant", "content": counts.text}]
 

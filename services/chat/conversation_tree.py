@@ -54,8 +54,9 @@ def siblings(messages: Sequence[Message]) -> dict[str, tuple[str, ...]]:
     return {message_id: tuple(ids) for ids in groups.values() for message_id in ids}
 
 
-def standing_reply(replies: Sequence[Message]) -> Message | None:
-    """The reply that counts among all answers to one user message: edit, confirmed revision, open revision, first reply."""
+def standing_reply(messages: Sequence[Message], first_reply_id: str) -> Message | None:
+    """What counts of a first reply and what came of it: edit, confirmed revision, open revision, the reply itself."""
+    replies = [m for m in messages if first_reply_id in (m.id, m.revises_id)]
     first = [m for m in replies if m.kind == "message"]
     edits = [m for m in replies if m.kind == "edit"]
     better = [m for m in replies if m.kind == "revision" and m.verdict == "better"]
@@ -89,7 +90,7 @@ def prompt_up_to(messages: Sequence[Message], user_message_id: str) -> list[dict
             question = by_id.get(above.parent_id or "")
             if question is None:
                 break  # an imported conversation may begin with a reply
-            turns += [standing_reply([m for m in messages if above.id in (m.id, m.revises_id)]) or above, question]
+            turns += [standing_reply(messages, above.id) or above, question]
             above = question
         above = by_id.get(above.parent_id or "")
     prompt = [{"role": m.role, "content": m.text} for m in reversed(turns)]

@@ -63,7 +63,7 @@ def possible_correction(
         return None
     first = by_id.get(last.corrects_id or last.id)
     asked = by_id.get(first.parent_id or "") if first else None
-    standing = standing_reply([m for m in messages if last.id in (m.id, m.revises_id)])
+    standing = standing_reply(messages, last.id)
     if first is None or asked is None or standing is None or standing.kind == "edit" or not answer_of(standing.text):
         return None
     follow_up = FollowUp(asked.text, answer_of(standing.text), text)

@@ -39,7 +39,6 @@ from spear_core.training.packing import Packed, pack
 from spear_core.training.traces import Encoded
 
 log = logging.getLogger(__name__)
-
 TRUNK_CACHE_BYTES = 160 * 2**20
 FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
 TextKey = tuple[tuple[int, ...], tuple[int, ...]]  # prompt ids, completion ids
