@@ -133,6 +133,7 @@ class Visitor:
         self.page.fill("#message textarea", text)
         self.page.press("#message textarea", "Enter")
         expect(self.said).to_have_count(asked + 1, timeout=REPLY_MS)
+        expect(self.page.locator("#message textarea")).to_have_value("")
         expect(self.replies).to_have_count(answered + 1, timeout=REPLY_MS)
         self.wait_until_idle()
         return self.last_reply()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.browser.axe import serious_findings
 from tests.browser.driver import App, Visitor
@@ -43,6 +44,17 @@ def test_html_typed_into_the_chat_is_shown_as_text(visitor: Visitor, typed: str)
     visitor.ask(typed)
     expect(visitor.said.last).to_have_text(typed)
     assert visitor.page.evaluate("window.hit") is None
+
+
+def test_a_question_leaves_the_box_although_its_answer_overtakes_the_receipt(visitor: Visitor) -> None:
+    def late(route: Route) -> None:
+        receipt = route.fetch()
+        time.sleep(1.0)  # the whole reply has come by another connection
+        route.fulfill(response=receipt)
+
+    visitor.page.route("**/queue/join*", late)
+    visitor.ask(lessons()[0].question)
+    visitor.page.unroute("**/queue/join*")
 
 
 def test_a_reload_brings_back_the_conversation_and_its_votes(visitor: Visitor) -> None:
