@@ -10,7 +10,8 @@ the confirmation of a correction to the first reply by the new adapter, gate inc
 corrections that both were given. A correction that is refused counts with the seconds until then.
 `eight_at_once_ratio`: tokens a second in all of
 eight replies asked for at once, over one reply alone. `next_turn_ratio`: first token of the next turn of a conversation
-of 1,000 tokens, over that of a new one of 50. `training_*`: one reply while corrections are being learned.
+of 1,000 tokens, over that of a new one of 50. `training_*`: one reply while corrections are being learned;
+`process_*`: the same while another process learns them, which knows nothing of the chat (`--learner-process`).
 `private_over_weights_bytes`: private memory after chat and rounds, less the weights and what the libraries took before a
 model was loaded; `with_libraries_bytes` counts those too.
 """
@@ -23,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -180,24 +182,43 @@ def first_tokens(new: Process, arguments: argparse.Namespace) -> Figures:
     }
 
 
-def beside_training(new: Process, arguments: argparse.Namespace) -> Figures:
-    """Replies while nothing else runs, and while rounds train."""
-    made: dict[str, list[Figures]] = {}
-    rounds = 0
-    for name in ("idle", "training"):
-        if name == "training":
-            new.ask(do="train", on=True)
-        made[name] = [new.ask(do="reply", new_tokens=arguments.new_tokens) for _ in range(3 * arguments.repeats)]
-    rounds = new.ask(do="train", on=False)["rounds"]
+def beside_training(new: Process, learner: Process | None, arguments: argparse.Namespace) -> Figures:
+    """Replies while nothing else runs, while rounds train in the same process, and while they do in one of their own."""
+    made: dict[str, list[Figures]] = {"idle": [], "training": [], "process": []}
+    rounds, seconds = dict.fromkeys(made, 0), dict.fromkeys(made, 0.0)
+    trains: dict[str, Process | None] = {"idle": None, "training": new, "process": learner}
+    for _ in range(arguments.repeats):
+        for name, trainer in trains.items():
+            if name == "process" and learner is None:
+                continue
+            began = time.monotonic()
+            if trainer is not None:
+                trainer.ask(do="train", on=True)
+            made[name] += [new.ask(do="reply", new_tokens=arguments.new_tokens) for _ in range(3)]
+            if trainer is not None:  # ends after the round under way
+                rounds[name] += trainer.ask(do="train", on=False)["rounds"]
+            seconds[name] += time.monotonic() - began
+    made = {name: figures for name, figures in made.items() if figures}
     rate = {name: median(figures, "decode_tokens_per_second") for name, figures in made.items()}
     first = {name: p95([f["first_seconds"] for f in figures]) for name, figures in made.items()}
-    return {
+    figures: Figures = {
         "training_tokens_per_second_ratio": round(rate["training"] / rate["idle"], 3),
         "training_first_token_ratio_p95": round(first["training"] / first["idle"], 3),
         "training_tokens_per_second": {name: round(value, 1) for name, value in rate.items()},
         "training_first_token_ms_p95": {name: round(1000 * value, 1) for name, value in first.items()},
-        "training_rounds": rounds,
+        "training_rounds": rounds["training"],
+        "training_rounds_a_minute": {
+            name: round(60 * rounds[name] / seconds[name], 2) for name in made if trains[name] is not None
+        },
     }
+    if learner is not None:
+        held = learner.ask(do="memory")
+        figures |= {
+            "process_tokens_per_second_ratio": round(rate["process"] / rate["idle"], 3),
+            "process_first_token_ratio_p95": round(first["process"] / first["idle"], 3),
+            "process_private_bytes": held["private_bytes"],
+        }
+    return figures
 
 
 def to_live(new: Process, old: Process | None, arguments: argparse.Namespace) -> Figures:
@@ -259,7 +280,8 @@ def run(arguments: argparse.Namespace) -> Figures:
             figures |= decoding(new, old, llama, arguments)
             figures |= first_tokens(new, arguments)
         if arguments.training and arguments.repeats:
-            figures |= beside_training(new, arguments)
+            learner = enter(build(arguments, ROOT, model)) if arguments.learner_process else None
+            figures |= beside_training(new, learner, arguments)
         figures |= memory(new)
     return figures
 
@@ -273,6 +295,9 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=150)
     parser.add_argument("--old", default=OLD_REVISION, help="revision to compare with; empty: none")
     parser.add_argument("--no-training", dest="training", action="store_false", help="leave out chat beside training")
+    parser.add_argument(
+        "--learner-process", action="store_true", help="chat beside rounds of another process too, for comparison"
+    )
     parser.add_argument("--corrections", type=int, default=20, help="corrections that go live; 0: none")
     parser.add_argument(
         "--old-corrections", type=int, default=3, help="of them, those that the earlier revision learns"

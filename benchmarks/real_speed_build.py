@@ -201,7 +201,8 @@ class Build:
         elif self._training is not None:
             self._stop.set()
             self._training.join()
-        return {"rounds": self.rounds}
+        done, self.rounds = self.rounds, 0
+        return {"rounds": done}
 
     def _learn(self) -> None:
         while not self._stop.is_set():

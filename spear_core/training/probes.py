@@ -8,7 +8,7 @@ the first other token on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -98,6 +98,34 @@ class ProbedAnswer:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What an adapter makes of one probe, by teacher forcing along the base model's answer.
+
+    Attributes:
+        kl: KL(base || adapter) in nats, summed over the answer's tokens.
+        others: tokens whose greedy choice is another than the base's.
+        begins: its own answer up to the first such token; None where there is none.
+        text: its own answer, decoded up to READ_TOKENS tokens; the base's where that is unchanged.
+    """
+
+    kl: float
+    others: int
+    begins: tuple[int, ...] | None
+    text: str
+
+
+@dataclass(frozen=True)
+class StarterReadings:
+    """Of the starter probes that an adapter answers. They are the same from round to round, and so is what it says.
+
+    They are read in batches of their own, because a row's last bits depend on what it is packed with.
+    """
+
+    examples: tuple[Encoded, ...]
+    readings: tuple[Reading, ...]
+
+
+@dataclass(frozen=True)
 class Measures:
     """What the gate compares. Log-probabilities are means per token, in nats."""
 
@@ -111,6 +139,7 @@ class Measures:
     probe_changed: float  # share of starter probes' tokens where the greedy choice is another than the base's
     finite: bool
     answers: tuple[ProbedAnswer, ...] = ()  # to all probes, in their order
+    starters: StarterReadings | None = None
 
 
 def mean(values: Sequence[float]) -> float:
@@ -129,74 +158,107 @@ def measure(
     pad_id: int,
     micro_batch: int,
     priority: Callable[[], None] = lambda: None,
+    known: StarterReadings | None = None,
 ) -> Measures:
-    """Everything the gate needs to know of one adapter. `priority` is called before each forward."""
+    """Everything the gate needs to know of one adapter. `priority` is called before each forward.
+
+    `known` is what the same adapter was found to make of starter probes earlier; used where they are the same ones.
+    """
     masked = [e for e in loses if any(e.mask)]
     rows = score_rows(model, [*wins, *masked, *older], pad_id, micro_batch, priority)
     of_wins, of_loses = rows[: len(wins)], rows[len(wins) : len(wins) + len(masked)]
     of_older = rows[len(wins) + len(masked) :]
-    kl, changed = 0.0, 0
-    starters = [probe for probe in probes.all if probe.is_starter]
-    tokens = sum(len(probe.example.completion_ids) for probe in starters)
-    each = [0.0 for probe in starters if not probe.is_covered]  # the untouched model answers these: nothing moved
-    starts: dict[int, list[int]] = {}  # probe -> its answer's tokens up to the first that is another than the base's
-    covered = [i for i, probe in enumerate(probes.all) if probe.is_covered]
-    for places in batches_by_prompt([probes.all[i].example for i in covered], micro_batch):
-        priority()
-        part = [covered[place] for place in places]
-        examples = [probes.all[i].example for i in part]
-        predictions = predict(model, examples, pad_id, every_token=True)
-        values, same = predictions.kl_from(probes.anchors.base(model, examples, pad_id))
-        choices = predictions.packed.unflatten(predictions.choices(), predictions.shape).tolist()
-        differ = predictions.packed.unflatten(~same & (values > TIE_KL), predictions.shape).tolist()
-        of_probe = predictions.packed.unflatten(values, predictions.shape).sum(-1).tolist()
-        for i, e, total, others, now in zip(part, examples, of_probe, differ, choices, strict=True):
-            if any(others):
-                first = others.index(True)
-                starts[i] = [*e.completion_ids[:first], now[first]]
-            if probes.all[i].is_starter:
-                each.append(total / len(e.completion_ids))
-                kl, changed = kl + total, changed + sum(others)
     finite = all(bool(torch.isfinite(p).all()) for n, p in model.named_parameters() if "lora_" in n)
+
+    def read(asked: Sequence[Encoded]) -> tuple[Reading, ...]:
+        return _read(model, tokenizer, asked, probes.anchors, pad_id, micro_batch, priority, decode=finite)
+
+    starters = [probe for probe in probes.all if probe.is_starter]
+    covered = tuple(probe.example for probe in starters if probe.is_covered)
+    if known is None or known.examples != covered:
+        known = StarterReadings(covered, read(covered))
+    others = read([probe.example for probe in probes.all if probe.is_covered and not probe.is_starter])
+    of_starters, of_others = iter(known.readings), iter(others)
+    # what is not covered the untouched model answers: nothing moved there
+    readings = [
+        next(of_starters if probe.is_starter else of_others) if probe.is_covered else None for probe in probes.all
+    ]
+    tokens = sum(len(probe.example.completion_ids) for probe in starters)
+    each = [r.kl / len(e.completion_ids) for r, e in zip(known.readings, covered, strict=True)]
+    each += [0.0] * (len(starters) - len(covered))
     return Measures(
         win_logp=mean([row.mean_logp for row in of_wins]),
         rejected_p=mean([math.exp(row.masked_logp) for row in of_loses]),
         learned=tuple(row.learned for row, e in zip(of_wins, wins, strict=True) if e.confirmed),
         held=tuple(row.learned for row in of_older),
         older_nll=mean([-row.mean_logp for row in of_older]),
-        probe_kl=kl / max(tokens, 1),
+        probe_kl=sum(r.kl for r in known.readings) / max(tokens, 1),
         worst_probe_kl=mean(sorted(each, reverse=True)[: -(-len(each) // 10)]),
-        probe_changed=changed / max(tokens, 1),
+        probe_changed=sum(r.others for r in known.readings) / max(tokens, 1),
         finite=finite,
-        answers=_answers(model, tokenizer, probes, starts, micro_batch, priority) if finite else (),
+        answers=tuple(_answer(tokenizer, p, r) for p, r in zip(probes.all, readings, strict=True)) if finite else (),
+        starters=known,
     )
 
 
-def _answers(
+def _read(
     model: PeftModel,
     tokenizer: PreTrainedTokenizerBase,
-    probes: Probes,
-    starts: dict[int, list[int]],
+    asked: Sequence[Encoded],
+    anchors: Anchors,
+    pad_id: int,
+    micro_batch: int,
+    priority: Callable[[], None],
+    *,
+    decode: bool,
+) -> tuple[Reading, ...]:
+    """One adapter's readings of these. Answers that changed are decoded from where they begin to differ."""
+    kl, others = [0.0] * len(asked), [0] * len(asked)
+    begins: dict[int, list[int]] = {}
+    for places in batches_by_prompt(asked, micro_batch):
+        priority()
+        examples = [asked[i] for i in places]
+        predictions = predict(model, examples, pad_id, every_token=True)
+        values, same = predictions.kl_from(anchors.base(model, examples, pad_id))
+        choices = predictions.packed.unflatten(predictions.choices(), predictions.shape).tolist()
+        differ = predictions.packed.unflatten(~same & (values > TIE_KL), predictions.shape).tolist()
+        of_probe = predictions.packed.unflatten(values, predictions.shape).sum(-1).tolist()
+        for i, e, total, other, now in zip(places, examples, of_probe, differ, choices, strict=True):
+            kl[i], others[i] = total, sum(other)
+            if any(other):
+                first = other.index(True)
+                begins[i] = [*e.completion_ids[:first], now[first]]
+    now = _decoded(model, tokenizer, asked, begins, micro_batch, priority) if decode else begins
+    texts = [decode_reply(tokenizer, now.get(i, e.completion_ids)).strip() for i, e in enumerate(asked)]
+    starts = [tuple(begins[i]) if i in begins else None for i in range(len(asked))]
+    return tuple(Reading(*of_one) for of_one in zip(kl, others, starts, texts, strict=True))
+
+
+def _decoded(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Sequence[Encoded],
+    begins: Mapping[int, Sequence[int]],
     batch_size: int,
     priority: Callable[[], None],
-) -> tuple[ProbedAnswer, ...]:
-    """The answers to all probes; those that begin as `starts` says are decoded from there."""
+) -> dict[int, list[int]]:
+    """The answers that begin so, gone on with up to READ_TOKENS tokens."""
     end_ids = frozenset(end_token_ids(tokenizer))
-    now = dict(starts)
-    going_on = [i for i, begun in now.items() if begun[-1] not in end_ids and len(begun) < READ_TOKENS]
-    requests = [
-        Request([*probes.all[i].example.prompt_ids, *now[i]], READ_TOKENS - len(now[i]), end_ids) for i in going_on
-    ]
+    going_on = [i for i, begun in begins.items() if begun[-1] not in end_ids and len(begun) < READ_TOKENS]
+    requests = [Request([*asked[i].prompt_ids, *begins[i]], READ_TOKENS - len(begins[i]), end_ids) for i in going_on]
     rest = generate(model, requests, batch_size=batch_size, priority=priority)
-    for i, more in zip(going_on, rest, strict=True):
-        now[i] = [*now[i], *more.tokens]
-    answers = []
-    for i, probe in enumerate(probes.all):
-        was = decode_reply(tokenizer, probe.example.completion_ids).strip()
-        text = decode_reply(tokenizer, now[i]).strip() if i in now else was
-        changed = i in starts and len(starts[i]) <= COMPARED_TOKENS
-        answers.append(ProbedAnswer(changed, text, gives(text, probe.telling) and not gives(was, probe.telling)))
-    return tuple(answers)
+    more = {i: continuation.tokens for i, continuation in zip(going_on, rest, strict=True)}
+    return {i: [*begun, *more.get(i, ())] for i, begun in begins.items()}
+
+
+def _answer(tokenizer: PreTrainedTokenizerBase, probe: Probe, reading: Reading | None) -> ProbedAnswer:
+    """`reading` is None where the untouched model answers."""
+    was = decode_reply(tokenizer, probe.example.completion_ids).strip()
+    if reading is None:
+        return ProbedAnswer(False, was)
+    changed = reading.begins is not None and len(reading.begins) <= COMPARED_TOKENS
+    leaks = gives(reading.text, probe.telling) and not gives(was, probe.telling)
+    return ProbedAnswer(changed, reading.text, leaks)
 
 
 def is_degenerate(reply: str) -> bool:

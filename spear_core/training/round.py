@@ -20,7 +20,7 @@ from spear_core.training.attempts import Attempts
 from spear_core.training.gate import GateVerdict, Reason, decide
 from spear_core.training.material import Anchors, HeldNeighbour, HeldNeighbours, Material, cap_loses
 from spear_core.training.neighbours import Neighbour, Neighbours, cut, telling_words
-from spear_core.training.probes import READ_TOKENS, Measures, Probe, ProbeKind, Probes, measure
+from spear_core.training.probes import READ_TOKENS, Measures, Probe, ProbeKind, Probes, StarterReadings, measure
 from spear_core.training.scoring import Row, score_rows
 from spear_core.training.traces import Encoded, Encoder, Messages, TrainingTrace
 from spear_core.training.trainer import Progress, Report, Trainer
@@ -68,6 +68,7 @@ class Learner:
     def __post_init__(self) -> None:
         self.shared_models.pause_before_layers(self.aside)
         self.wordings = Wordings(self.encoder, self.config.wordings)
+        self._accepted: tuple[AdapterState, StarterReadings] | None = None  # what the gate last let pass
 
     def answer(self, prompts: Sequence[Messages]) -> list[str]:
         """Greedy answers of the training model."""
@@ -129,11 +130,11 @@ class Learner:
         material, probes, checked = self._prepared(wins, loses, replay, seed, neighbours or {})
         probes = probes.marked(covers)
 
-        def measured() -> Measures:
-            return self._measured(material.wins, material.loses, checked, probes)
+        def measured(known: StarterReadings | None = None) -> Measures:
+            return self._measured(material.wins, material.loses, checked, probes, known)
 
         self.shared_models.load(current)
-        before = measured()
+        before = measured(self._known_of(current))
         forgotten = [e for e, held in zip(checked, before.held, strict=True) if not held]
         material = replace(material, forgotten=forgotten)
         shown = wins[-1].prompt if wins else None
@@ -170,7 +171,7 @@ class Learner:
         )
         material = replace(material, wins=material.replay, replay=())
         self.shared_models.load(current)
-        before = self._measured([], [], checked, probes)
+        before = self._measured([], [], checked, probes, self._known_of(current))
         report = self.trainer(cfg).train(material, seed, on_step, self.config.learning_rate / 2)
         after = self._measured([], [], checked, probes)
         verdict = decide(
@@ -199,7 +200,7 @@ class Learner:
         corrected = {e.prompt_ids for e in wins}
         probes = self.probes.without(corrected).marked(covers)
         self.shared_models.load(current)
-        before, was = self._measured([], [], checked, probes), self._rows(wins)
+        before, was = self._measured([], [], checked, probes, self._known_of(current)), self._rows(wins)
         self.shared_models.load(merged)
         now = self._rows(wins)
         weak = [
@@ -228,6 +229,8 @@ class Learner:
     ) -> RoundResult:
         """`started` is the monotonic time at which the round began, in seconds."""
         state = self.shared_models.state() if verdict.passed else None
+        if state is not None and after.starters is not None:
+            self._accepted = state, after.starters
         return RoundResult(state, verdict, report, before, after, attempts, time.monotonic() - started, proof)
 
     def _prepared(
@@ -301,11 +304,20 @@ class Learner:
         template = template_token_ids(self.encoder.tokenizer)
         return Trainer(self.shared_models.training, config, self.pad_id, template, self.priority)
 
+    def _known_of(self, state: AdapterState | None) -> StarterReadings | None:
+        """What was read of the starter probes when this very adapter was accepted; None where another one was."""
+        return self._accepted[1] if self._accepted is not None and self._accepted[0] is state else None
+
     def _measured(
-        self, wins: Sequence[Encoded], loses: Sequence[Encoded], older: Sequence[Encoded], probes: Probes
+        self,
+        wins: Sequence[Encoded],
+        loses: Sequence[Encoded],
+        older: Sequence[Encoded],
+        probes: Probes,
+        known: StarterReadings | None = None,
     ) -> Measures:
         model, tokenizer, micro_batch = self.shared_models.training, self.encoder.tokenizer, self.config.micro_batch
-        return measure(model, tokenizer, wins, loses, older, probes, self.pad_id, micro_batch, self.priority)
+        return measure(model, tokenizer, wins, loses, older, probes, self.pad_id, micro_batch, self.priority, known)
 
     def _rows(self, examples: Sequence[Encoded]) -> list[Row]:
         return score_rows(self.shared_models.training, examples, self.pad_id, self.config.micro_batch, self.priority)

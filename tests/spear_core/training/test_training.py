@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from spear_core.models.loading import LoadedModel, load_model
 from spear_core.models.prompts import template_token_ids
 from spear_core.models.shared_base import SharedBaseModels
 from spear_core.training import material as material_module
+from spear_core.training import probes as probes_module
 from spear_core.training import trainer as trainer_module
 from spear_core.training.attempts import HOLES
 from spear_core.training.gate import Reason
@@ -365,11 +366,42 @@ def test_the_gate_looks_at_the_losing_traces_that_are_trained(loaded: LoadedMode
     learner = learner_of(loaded, shared_models_of(loaded, gate_enabled=False, max_steps=2, max_lose_ratio=1.0))
     many = [TrainingTrace("lose", [{"role": "user", "content": f"What is number {i}?"}], f"{i}") for i in range(6)]
     seen: list[int] = []
-    learner._measured = lambda wins, loses, older, probes: (  # type: ignore[method-assign]
-        seen.append(len(loses)) or Learner._measured(learner, wins, loses, older, probes)
+    learner._measured = lambda wins, loses, *rest: (  # type: ignore[method-assign]
+        seen.append(len(loses)) or Learner._measured(learner, wins, loses, *rest)
     )
     learner.run_round(None, [WIN], [LOSE, *many], [], seed=1)
     assert seen == [1, 1]
+
+
+def test_probes_of_an_accepted_adapter_are_read_once_and_of_another_one_again(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    real = probes_module._read
+
+    def spy(model: Any, tokenizer: Any, asked: Sequence[Encoded], *rest: Any, **more: Any) -> Any:
+        read.append(len(asked))
+        return real(model, tokenizer, asked, *rest, **more)
+
+    monkeypatch.setattr(probes_module, "_read", spy)
+    learner = learner_of(loaded, shared_models_of(loaded, gate_max_probe_kl=100.0, gate_max_changed=1.0))
+    later = TrainingTrace("win", [{"role": "user", "content": "What is a harp?"}], "strings")
+    first = learner.run_round(None, [WIN], [], [], seed=1)
+    assert sum(read) == 2, "the base model and what was trained"
+    second = learner.run_round(first.state, [later], [], [WIN], seed=2)
+    assert sum(read) == 3
+    learner.shared_models.load(first.state)
+    assert learner._measured([], [], [], learner.probes) == replace(
+        second.before, win_logp=0.0, learned=(), held=(), older_nll=0.0
+    )
+    asked_before = sum(read)
+    learner.run_round({name: tensor.clone() for name, tensor in first.state.items()}, [later], [], [WIN], seed=2)
+    assert sum(read) == asked_before + 2, "equal tensors may be another adapter's"
+    learner.probes = learner.probes.with_probes(
+        [*learner.probes.all, Probe(learner.encoder.plain([{"role": "user", "content": "Bye"}], "bye"))]
+    )
+    third = learner.run_round(first.state, [later], [], [WIN], seed=2)
+    assert len(third.before.answers) == 2 and sum(read) == asked_before + 6
 
 
 def test_a_round_that_cannot_learn_in_time_is_not_kept(loaded: LoadedModel) -> None:
