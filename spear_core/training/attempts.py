@@ -29,17 +29,18 @@ class AttemptSettings:
 
     Attributes:
         rate: factor on the learning rate.
-        only_after_repair: whether it is made only where what the attempt before broke can be repaired.
+        only_after_progress: whether it is made only where the attempt before it broke what can be repaired, or came
+            nearer to the right answer without giving it.
     """
 
     rate: float = 1.0
-    only_after_repair: bool = False
+    only_after_progress: bool = False
 
 
 ATTEMPTS = (
     AttemptSettings(),
     AttemptSettings(rate=0.5),
-    AttemptSettings(only_after_repair=True),
+    AttemptSettings(only_after_progress=True),
 )
 
 
@@ -61,10 +62,10 @@ class Attempts:
     def run(self, asked: Sequence[Messages]) -> tuple[GateVerdict, Report, Measures, list[str], int]:
         """The last verdict, its training and measures, the replies to `asked`, and how many attempts there were."""
         cfg = self.learner.config
-        material, repaired = self.material, False
+        material, goes_on = self.material, False
         attempts = 0
         while True:
-            if not repaired:
+            if not goes_on:
                 self.learner.shared_models.load(self.current)
             number = attempts
             attempts += 1
@@ -80,10 +81,11 @@ class Attempts:
             if verdict.passed or report.skipped or attempts == len(ATTEMPTS):
                 break
             harmed = verdict.is_drift or verdict.reason == Reason.FORGOTTEN
-            if ATTEMPTS[attempts].only_after_repair and not harmed:
+            nearer = verdict.reason == Reason.STILL_WRONG and after.win_logp > self.before.win_logp
+            if ATTEMPTS[attempts].only_after_progress and not (harmed or nearer):
                 break
-            repaired = harmed and self.learner.config.repair_steps > 0
-            if repaired:
+            goes_on = harmed and self.learner.config.repair_steps > 0 or nearer
+            if goes_on and harmed:
                 cfg, material = self._repair(material, after)
             elif verdict.is_drift:
                 cfg = cfg.replace(anchor_dropout=max(HOLES, cfg.anchor_dropout))

@@ -265,8 +265,8 @@ def test_what_is_refused_for_drift_is_tried_twice_more_with_other_draws_and_hole
     unlearned = _with(preset("live"), learning_rate=1e-6, max_steps=1, gate_max_probe_kl=100.0, gate_max_changed=1.0)(
         loaded
     )
-    assert learner_of(loaded, unlearned).run_round(None, [WIN], [LOSE], [], seed=1).attempts == 2
-    assert holes[3:] == [0.0, 0.0]
+    assert learner_of(loaded, unlearned).run_round(None, [WIN], [LOSE], [], seed=1).attempts == 3
+    assert holes[3:] == [0.0, 0.0, 0.0]
 
 
 def test_what_was_corrected_is_no_measure_of_what_nobody_complained_about(loaded: LoadedModel) -> None:
