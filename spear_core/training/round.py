@@ -121,10 +121,10 @@ class Learner:
         what was said to the last win's prompt until now; the model is asked where it is None.
 
         An adapter that is refused only because other answers moved, or because earlier confirmations were lost, is repaired
-        by `repair_steps` further steps, in which leaking neighbours are held too and what was lost is practised again.
-        One that came nearer to the right answer without giving it is trained on. Without `repair_steps`, and for any other
-        reason, it is trained again as ATTEMPTS says, with other draws of anchors and replay; after a refusal for drift with anchors that have HOLES, because after many rounds whole anchors are known
-        by heart and no longer hold other answers.
+        by `repair_steps` further steps, in which leaking neighbours are held too and what was lost is practised again. One
+        that came nearer to the right answer without giving it is trained on. Without `repair_steps`, and for any other
+        reason, it is trained again as ATTEMPTS says, with other draws of anchors and replay; after a refusal for drift with
+        anchors that have HOLES, because after many rounds whole anchors are known by heart and no longer hold other answers.
         """
         started = time.monotonic()
         material, probes, checked = self._prepared(wins, loses, replay, seed, neighbours or {})
