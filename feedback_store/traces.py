@@ -133,6 +133,20 @@ class Traces(Proofs):
                 Trace, f"SELECT * FROM {WAITING} AND side = 'win' ORDER BY seq LIMIT ?", [base, limit - len(claimed)]
             )
 
+    def refused_wins(self, base: str, limit: int) -> list[Trace]:
+        """The newest wins that did not pass the gate and have no newer word on their prompt, oldest first."""
+        with self._transaction(write=False):
+            newest = self._records(
+                Trace,
+                "SELECT t.* FROM rounds r JOIN traces t INDEXED BY traces_round ON t.round_id = r.id "
+                "WHERE r.base = ? AND r.status = 'discarded' AND t.status = 'skipped' AND +t.side = 'win' "
+                "AND NOT EXISTS (SELECT 1 FROM traces n WHERE n.base = t.base AND n.prompt_key = t.prompt_key "
+                "AND n.side = 'win' AND n.seq > t.seq AND n.status IN ('pending', 'claimed', 'trained', 'skipped')) "
+                "ORDER BY t.seq DESC LIMIT ?",
+                [base, limit],
+            )
+            return newest[::-1]
+
     def refused_corrections(self, conversation_id: str) -> dict[str, str]:
         """Id of a corrected reply -> verdict of the round, where its right answer did not pass the gate."""
         with self._transaction(write=False):

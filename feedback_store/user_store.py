@@ -223,6 +223,9 @@ class UserStore(Store):
     def queued_wins(self, base: str, limit: int) -> list[Trace]:
         raise self._refusal()
 
+    def refused_wins(self, base: str, limit: int) -> list[Trace]:
+        raise self._refusal()
+
     def claim_round(
         self, base: str, parent_version: int, only: Collection[str] | None = None, most: int | None = None
     ) -> tuple[Round, list[Trace]] | None:

@@ -74,6 +74,11 @@ class Engine:
         """The fingerprint of the base model: adapters, traces and rounds are kept apart by it."""
         return self.loaded.fingerprint
 
+    @property
+    def gives_refused(self) -> bool:
+        """Whether a confirmed answer that the gate refused is given from memory."""
+        return self.config.memory and self.config.scope != "always"
+
     def as_trained(self, prompt: Messages) -> list[dict[str, str]]:
         """What training sees of a prompt: with `memory`, a question that stands alone without what was said before."""
         return list(standing_alone(prompt) if self.config.memory else prompt)

@@ -125,7 +125,7 @@ class ChatService:
                 versions=versions.get(m.id, ()),
                 can_be_hinted=unsettled.get(m.id, False),
                 can_be_written=m.id in unsettled or m.id in refused,
-                note=_refusal(refused[m.id]) if m.id in refused else "",
+                note=_refusal(refused[m.id], self._engine.gives_refused) if m.id in refused else "",
                 can_go_on=m.is_cut and root_id(m) == last_shown,
                 can_be_learned=self._can_be_learned(m),
             )
@@ -398,9 +398,12 @@ def _checked(text: str) -> str:
     return text
 
 
-def _refusal(verdict: str) -> str:
+def _refusal(verdict: str, is_given: bool) -> str:
+    """Under a correction that was not learned; `is_given`: its answer is given from memory all the same."""
     reason = verdict.removeprefix("Not kept: ").rstrip(".")
-    return f"This correction was not learned: {reason}. Write the right answer in other words, or correct another question."
+    memory = " In your own chats its answer is given from memory." if is_given else ""
+    advice = "Write the right answer in other words, or correct another question."
+    return f"This correction was not learned: {reason}.{memory} {advice}"
 
 
 def _title(text: str) -> str:

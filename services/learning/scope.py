@@ -2,8 +2,9 @@
 
 A version that peers had a part in also answers what they were taught, where they sent their questions (peer_questions.py).
 
-Where `memory` is set, what was taught is also found by its question: a correction that no adapter has learned yet is
-answered as it was confirmed, and later a question in other words is asked of the adapter in those that it was taught with.
+Where `memory` is set, what was taught is also found by its question: a correction that no adapter has learned yet, or that
+the gate refused, is answered as it was confirmed, and later a question in other words is asked of the adapter in those that
+it was taught with.
 """
 
 from __future__ import annotations
@@ -316,8 +317,9 @@ def _of_model(engine: Engine) -> _OfModel:
 
 
 def _waiting(store: Store, base: str, conversation_id: str) -> list[Trace]:
-    """What the conversation's user confirmed and no adapter has learned yet."""
-    found = [t for t in store.queued_wins(base, WAITING) if t.source != "judged"]
+    """What the conversation's user confirmed and no adapter has learned yet, or the gate refused."""
+    refused = [t for t in store.refused_wins(base, WAITING) if t.source not in PRAISE]
+    found = [t for t in (*refused, *store.queued_wins(base, WAITING)) if t.source != "judged"]
     try:
         user = store.conversation(conversation_id).user if found else ""
         return [t for t in found if t.conversation_id and store.conversation(t.conversation_id).user == user]

@@ -190,6 +190,24 @@ def test_a_round_ends_only_in_a_way_that_exists(store: Store, harness: StoreHarn
     assert store.round(claim[0].id).status == "running"
 
 
+def test_a_refused_right_answer_is_found_until_there_is_a_newer_word(store: Store, harness: StoreHarness) -> None:
+    def refused(completion: str) -> Trace:
+        [trace] = harness.talk().add("win", completion=completion)
+        claimed = store.claim_round(BASE, 0)
+        assert claimed is not None
+        store.finish_round(claimed[0].id, "discarded")
+        return trace
+
+    first = refused("Lima")
+    assert [t.id for t in store.refused_wins(BASE, 9)] == [first.id]
+    assert store.refused_wins("another base", 9) == []
+    second = refused("Lima, in the west")
+    assert [t.id for t in store.refused_wins(BASE, 9)] == [second.id]
+    harness.talk().add("win", completion="It is Lima")
+    harness.promoted()
+    assert store.refused_wins(BASE, 9) == []
+
+
 def test_rounds_come_newest_first_per_base(store: Store, harness: StoreHarness) -> None:
     assert store.last_round(BASE) is None
     ids = []

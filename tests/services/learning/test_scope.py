@@ -124,6 +124,23 @@ def test_a_taken_back_confirmation_answers_no_more(open_app: OpenBench) -> None:
     assert ask(app, task.question).text == before.text
 
 
+def test_a_confirmed_answer_that_the_gate_refused_is_given_from_memory_until_it_is_forgotten(
+    open_app: OpenBench,
+) -> None:
+    app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True, learning_rate=1e-6, max_steps=1)
+    task = wrong_task(app)
+    before = ask(app, task.question)
+    reply, revision = correct(app, task)
+    app.learning.run_pending()
+    assert app.learning.status().phase == "not_kept" and app.learning.status().adapter_version == 0
+    again = ask(app, task.question)
+    assert (again.text, again.adapter_version) == (revision.text, FROM_MEMORY)
+    (note,) = {m.note for m in app.chat.messages(reply.conversation_id)} - {""}
+    assert "In your own chats its answer is given from memory." in note
+    app.learning.forget([reply.id])
+    assert ask(app, task.question).text == before.text
+
+
 @pytest.mark.slow
 def test_other_wordings_are_asked_in_the_taught_words(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
