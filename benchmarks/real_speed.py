@@ -38,6 +38,7 @@ from benchmarks.report import print_table
 
 ROOT = Path(__file__).resolve().parent.parent
 OLD_REVISION = "f0ce84f"
+LEARNER_NICE = 19
 OWN_FILES = ("spear.json", "starter.json")
 BARS = {
     "to_live_ratio": 0.1,
@@ -116,8 +117,9 @@ def plain_model(folder: Path) -> Iterator[Path]:
         yield plain
 
 
-def build(arguments: argparse.Namespace, tree: Path, model: Path) -> Any:
-    given = {"model": str(model), "threads": arguments.threads, "seed": arguments.seed}
+def build(arguments: argparse.Namespace, tree: Path, model: Path, threads: int = 0, nice: int = 0) -> Any:
+    """`threads`: of torch, 0 for those of the arguments; `nice`: how much lower its priority is."""
+    given = {"model": str(model), "threads": threads or arguments.threads, "seed": arguments.seed, "nice": nice}
     script = Path(__file__).with_name("real_speed_build.py")
     return running([sys.executable, str(script), json.dumps(given)], tree)
 
@@ -280,7 +282,8 @@ def run(arguments: argparse.Namespace) -> Figures:
             figures |= decoding(new, old, llama, arguments)
             figures |= first_tokens(new, arguments)
         if arguments.training and arguments.repeats:
-            learner = enter(build(arguments, ROOT, model)) if arguments.learner_process else None
+            gently = {"threads": arguments.learner_threads, "nice": LEARNER_NICE}
+            learner = enter(build(arguments, ROOT, model, **gently)) if arguments.learner_process else None
             figures |= beside_training(new, learner, arguments)
         figures |= memory(new)
     return figures
@@ -298,6 +301,7 @@ def main() -> None:
     parser.add_argument(
         "--learner-process", action="store_true", help="chat beside rounds of another process too, for comparison"
     )
+    parser.add_argument("--learner-threads", type=int, default=1, help="torch threads of that process")
     parser.add_argument("--corrections", type=int, default=20, help="corrections that go live; 0: none")
     parser.add_argument(
         "--old-corrections", type=int, default=3, help="of them, those that the earlier revision learns"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import random
 import sys
 import tempfile
@@ -236,6 +237,7 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     out = sys.stdout
     sys.stdout = sys.stderr  # what libraries print is not an answer
+    os.nice(given.get("nice", 0))
     with tempfile.TemporaryDirectory() as folder:
         build = Build(given["model"], Path(folder), given["threads"], given["seed"])
         print(json.dumps({"ready": True}), file=out, flush=True)
