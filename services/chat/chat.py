@@ -168,7 +168,8 @@ class ChatService:
             conversation_id: where to ask.
             text: the question.
             after: id of the reply that the question follows; by default the last one of the branch that is shown.
-            drawn: fields of Sampling that replace the conversation's for this reply.
+            drawn: fields of Sampling that replace the conversation's for this reply. Programs give them; then the model
+                reads all that was said before, as examples may be among it.
             on_finish: called with the reason for which the reply ended.
 
         Yields:
@@ -190,7 +191,8 @@ class ChatService:
                 messages += self._told(conversation_id, messages)
                 question = self._store.add_message(conversation_id, "user", text, parent_id=parent_id)
                 reply = self._unwritten(question)
-            writing = self._answer(reply, [*messages, question], sampling, shown_path(messages, parent_id))
+            before = shown_path(messages, parent_id)
+            writing = self._answer(reply, [*messages, question], sampling, before, as_given=drawn is not None)
         yield from self._read(writing)
         on_finish(writing.finish or Finish.STOPPED)
 
@@ -351,11 +353,16 @@ class ChatService:
         return reply
 
     def _answer(
-        self, reply: Message, messages: Sequence[Message], sampling: Sampling, before: Sequence[Message] = ()
+        self,
+        reply: Message,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        before: Sequence[Message] = (),
+        as_given: bool = False,
     ) -> Writing:
         """Begin to write a reply. `messages` include its question; `before` are the questions and replies ahead of it.
 
-        The question may correct the last of `before`.
+        The question may correct the last of `before`. `as_given`: a program chose what is said before it.
         """
         assert reply.parent_id is not None
         asked = next(m.text for m in messages if m.id == reply.parent_id)
@@ -365,6 +372,7 @@ class ChatService:
             sampling,
             once_stored=partial(self._feedback.corrected, reply.id),
             correction=possible_correction(messages, before, asked, self._engine.loaded.settings),
+            as_given=as_given,
         )
 
     def _read(self, writing: Writing) -> Iterator[MessageView]:

@@ -80,17 +80,27 @@ def own_system_prompt(messages: Sequence[Message]) -> str:
 
 
 def prompt_up_to(messages: Sequence[Message], user_message_id: str) -> list[dict[str, str]]:
-    """The prompt x: the branch up to and including one user message, each earlier question with the reply that counts."""
+    """The prompt x: the branch up to and including one user message, each earlier question with the reply that counts.
+
+    What came of a correction made by talking takes the place of the reply that it corrects, unless it was refused: a model
+    that reads its own wrong answer gives it again.
+    """
     by_id = {m.id: m for m in messages}
     asked = by_id[user_message_id]
     turns = [asked]
+    corrected: dict[str, Message] = {}  # first reply -> what it became
     above = by_id.get(asked.parent_id or "")
     while above:
         if above.role == "assistant":  # an unanswered question is left out
             question = by_id.get(above.parent_id or "")
             if question is None:
                 break  # an imported conversation may begin with a reply
-            turns += [standing_reply(messages, above.id) or above, question]
+            counts = standing_reply(messages, above.id) or above
+            stands = counts.complete and above.verdict in (None, "better")
+            if above.corrects_id and (stands or above.corrects_id in corrected):
+                corrected.setdefault(above.corrects_id, counts)  # the newest one counts
+            else:
+                turns += [corrected.get(above.id, counts), question]
             above = question
         above = by_id.get(above.parent_id or "")
     prompt = [{"role": m.role, "content": m.text} for m in reversed(turns)]

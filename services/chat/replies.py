@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
@@ -16,7 +16,9 @@ from services.chat.spoken_corrections import Correction
 from services.engine import Engine
 from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish
+from spear_core.inference.recall import related
 from spear_core.inference.refused_answers import least_certain_prefix
+from spear_core.inference.repeated_replies import without_copies
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.shared_base import Serving
 from spear_core.training.traces import Messages
@@ -133,6 +135,7 @@ class Replies:
         begun: str = "",
         once_stored: Callable[[], None] = lambda: None,
         correction: Correction | None = None,
+        as_given: bool = False,
     ) -> Writing:
         """Begin to write one reply in a thread of its own. Call it inside `alone`.
 
@@ -145,6 +148,7 @@ class Replies:
             once_stored: called in the writer's thread when the end of the reply is stored.
             correction: what the question may correct. Where the model finds that it does, the reply is the revision,
                 and the usual reply where no revision can be made.
+            as_given: whether the model reads the prompt as it is, whatever it is likely to copy from it.
         """
         engine = replace(self._engine)
 
@@ -174,6 +178,7 @@ class Replies:
                             message.conversation_id,
                             begun,
                             skips_thought=revised is not None or message.kind == "revision",
+                            as_given=as_given or revised is not None,
                         ):
                             if shown := revised.shown(text) if revised else text:
                                 writing.grow(shown)
@@ -279,6 +284,7 @@ def growing(
     conversation_id: str,
     begun: str = "",
     skips_thought: bool = False,
+    as_given: bool = False,
 ) -> Iterator[str]:
     """Yield the whole text of a reply after each change.
 
@@ -294,6 +300,8 @@ def growing(
         begun: the text of a reply that is continued.
         skips_thought: whether a thinking model answers at once. Revisions do: a thought would repeat the hint, which is
             never learned.
+        as_given: whether the model reads the prompt as it is. Else an untouched model reads no exchange that it copies,
+            and with `reads_related_only` none that has nothing to do with the question.
     """
     chosen = engine.scope.choose(engine, prompt, conversation_id)
     if chosen.answer and not begun:
@@ -310,7 +318,14 @@ def growing(
         writing.finish = finish
 
     settings = replace(sampling.settings(engine, banned, begun), skips_thought=skips_thought)
-    stop = writing.stop
-    yield from engine.batching.stream(
-        model, engine.loaded.tokenizer, chosen.prompt, settings, stop, conversation_id, finished
-    )
+
+    def written(messages: Messages) -> Generator[str]:
+        yield from engine.batching.stream(
+            model, engine.loaded.tokenizer, messages, settings, writing.stop, conversation_id, finished
+        )
+
+    if as_given or begun or chosen.taught is not None or engine.config.scope == "always":
+        yield from written(chosen.prompt)
+    else:
+        read = related(chosen.prompt) if engine.loaded.settings.reads_related_only else chosen.prompt
+        yield from without_copies(read, written)

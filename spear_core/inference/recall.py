@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from spear_core.inference.scope import Taught, leans_on_history
+from spear_core.training.neighbours import content_words, words_of
 from spear_core.training.traces import Messages
+
+FEWEST_WORDS = 2  # content words by which a question can be told from others; a personal one needs one
+_PERSONAL = "i me my mine we us our ours i'm i've we're"
+PERSONAL = frozenset(_PERSONAL.split())
+_ASKING = """
+what what's which who who's whose whom when when's where where's why how how's is are was were do does did can could will
+would should has have had
+"""
+ASKING = frozenset(_ASKING.split())
 
 
 def standing_alone(prompt: Messages) -> Messages:
@@ -12,6 +22,32 @@ def standing_alone(prompt: Messages) -> Messages:
     What is taught is then the same wherever it is asked, and training does not read a long conversation again.
     """
     return prompt if leans_on_history(prompt[-1]["content"]) else [*_system(prompt), prompt[-1]]
+
+
+def related(prompt: Messages) -> Messages:
+    """The prompt without the earlier exchanges that have nothing to do with its question, as far as its words tell.
+
+    For small models, which copy whatever they have read. An exchange stays that shares a content word with the question,
+    and for a personal question what the person told of themselves. What is no question, leans on what was said or has too
+    few words is asked after all of it.
+    """
+    question = prompt[-1]["content"]
+    asked = stems(question)
+    is_personal = bool(PERSONAL & set(words_of(question)))
+    is_plain = is_question(question) and not leans_on_history(question)
+    if not is_plain or len(asked) < (1 if is_personal else FEWEST_WORDS):
+        return prompt
+    kept: list[dict[str, str]] = []
+    stays = False
+    for i, message in enumerate(prompt[:-1]):
+        if message["role"] == "user":
+            text = message["content"]
+            told = is_personal and not is_question(text) and bool(PERSONAL & set(words_of(text)))
+            answered = prompt[i + 1]["content"] if prompt[i + 1]["role"] == "assistant" else ""
+            stays = told or bool(asked & (stems(text) | stems(answered)))
+        if stays or message["role"] == "system":
+            kept.append(dict(message))
+    return [*kept, prompt[-1]]
 
 
 def as_taught(prompt: Messages, taught: Taught) -> Messages:
@@ -28,3 +64,14 @@ def as_taught(prompt: Messages, taught: Taught) -> Messages:
 
 def _system(prompt: Messages) -> list[dict[str, str]]:
     return [m for m in prompt[:-1] if m["role"] == "system"]
+
+
+def stems(text: str) -> set[str]:
+    """Its content words, without the plural's ending."""
+    return {word.removesuffix("s") for word in content_words(text)}
+
+
+def is_question(text: str) -> bool:
+    """Whether it asks something, by its mark or its first word."""
+    words = words_of(text)
+    return text.rstrip().endswith("?") or bool(words) and words[0] in ASKING

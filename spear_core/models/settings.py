@@ -26,6 +26,8 @@ class ModelSettings:
         revise_without_hint: the same when there is no hint.
         revise_by_request_only: whether revisions are always asked for with these two requests and answered once, for a
             model that was trained on them; else a hint's words are read (spear_core/inference/stated_answers.py).
+        reads_related_only: whether a question that stands alone is asked with only those earlier exchanges that have to do
+            with it (spear_core/inference/recall.py), for a small model that copies what it has read.
         max_new_tokens: the longest reply, in tokens.
         preset: how this model learns (spear_core/config.py); empty: by its depth.
         examples: questions that an empty chat offers.
@@ -46,6 +48,7 @@ class ModelSettings:
     revise_with_hint: str = "Please improve your answer. Hint: {hint}\nReply with the improved answer only."
     revise_without_hint: str = "Please improve your answer.\nReply with the improved answer only."
     revise_by_request_only: bool = False
+    reads_related_only: bool = False
     max_new_tokens: int = 512
     preset: str = ""
     examples: tuple[str, ...] = (
@@ -66,8 +69,9 @@ class ModelSettings:
                 raise ConfigError(f"{name} must be a text that is not empty")
         if "{hint}" not in self.revise_with_hint:
             raise ConfigError("revise_with_hint must contain {hint}, the place where the hint goes")
-        if type(self.revise_by_request_only) is not bool:
-            raise ConfigError("revise_by_request_only must be true or false")
+        for name in ("revise_by_request_only", "reads_related_only"):
+            if type(getattr(self, name)) is not bool:
+                raise ConfigError(f"{name} must be true or false")
         if type(self.max_new_tokens) is not int or self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens must be a whole number from 1 up, not {self.max_new_tokens!r}")
         if self.preset not in ("", *PRESETS):

@@ -168,9 +168,34 @@ def test_only_the_newest_correction_of_a_reply_asks_to_be_learned(talk: AppServi
     assert [shown(talk, m).can_be_learned for m in (wrong, right)] == [False, True]
 
 
+def read(app: AppServices, question: str, conversation_id: str) -> list[str]:
+    """What the model reads of a new question."""
+    return [m["content"] for m in app.chat.prompt_of(ask(app, question, conversation_id).id)]
+
+
+def test_what_is_asked_next_is_read_with_the_corrected_reply(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    wrong = ask(talk, "no, it's Osaka", first.conversation_id)
+    talk.feedback.better(wrong.id)
+    right = ask(talk, "no, sorry, it's Oslo", first.conversation_id)
+    talk.feedback.better(right.id)
+    assert shown(talk, wrong).verdict == "still_wrong"
+    owl = read(talk, "What is an owl?", first.conversation_id)
+    assert owl[:2] == [QUESTION, right.text] and "no, sorry, it's Oslo" not in owl
+
+
+def test_what_is_no_correction_is_read_as_it_was_said(talk: AppServices) -> None:
+    first = ask(talk, QUESTION)
+    reply = ask(talk, NO, first.conversation_id)
+    talk.feedback.decline(reply.id)
+    said = [QUESTION, first.text, NO, reply.text, "What is an owl?"]
+    assert read(talk, "What is an owl?", first.conversation_id) == said
+
+
 def test_a_correction_is_read_on_the_branch_that_is_shown(talk: AppServices) -> None:
     first = ask(talk, QUESTION)
-    other = list(talk.chat.regenerate(first.id))[-1]
+    again = (list(talk.chat.regenerate(first.id))[-1] for _ in range(9))
+    other = next(reply for reply in again if "Oslo" not in reply.text)  # they are drawn
     ask(talk, "What is an owl?", first.conversation_id)
     talk.chat.choose(first.id)
     assert ask(talk, NO, first.conversation_id).corrects == first.id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spear_core.inference.recall import as_taught, standing_alone
+from spear_core.inference.recall import as_taught, related, standing_alone
 from spear_core.inference.scope import Taught, asked_in, leans_on_history
 
 QUESTION = "What is my cat called?"
@@ -51,3 +51,27 @@ def test_a_question_that_leans_on_what_was_said_is_compared_with_it(last: str, l
     assert leans_on_history(last) is leans
     assert asked_in(prompt) == (f"Tell me about Peru. {last}" if leans else last)
     assert asked_in(prompt[-1:]) == last
+
+
+OSLO = [user("I live in Oslo with my dog Rex."), {"role": "assistant", "content": "Nice to meet you!"}]
+FRANCE = [user("What is the capital of France?"), {"role": "assistant", "content": "Paris."}]
+SYSTEM = {"role": "system", "content": "Be short."}
+
+
+@pytest.mark.parametrize(
+    ("question", "read"),
+    [
+        ("How many legs does a spider have?", []),
+        ("What is the capital of Italy?", FRANCE),
+        ("Which country is Paris the biggest city of?", FRANCE),
+        ("What is my dog called?", OSLO),
+        ("What should I wear today?", OSLO),
+        ("And of Italy?", [*OSLO, *FRANCE]),
+        ("Which is better?", [*OSLO, *FRANCE]),
+        ("Make the answer shorter.", [*OSLO, *FRANCE]),
+    ],
+)
+def test_a_question_is_read_with_the_exchanges_that_have_to_do_with_it(
+    question: str, read: list[dict[str, str]]
+) -> None:
+    assert related([SYSTEM, *OSLO, *FRANCE, user(question)]) == [SYSTEM, *read, user(question)]

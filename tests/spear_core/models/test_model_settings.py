@@ -17,6 +17,7 @@ from spear_core.models.settings import read_settings
         ('{"zzz": 1}', "known keys: revise_with_hint"),
         ('{"revise_with_hint": "no place"}', "must contain {hint}"),
         ('{"revise_without_hint": " "}', "not empty"),
+        ('{"reads_related_only": 1}', "reads_related_only must be true or false"),
         ('{"max_new_tokens": true}', "whole number"),
         ('{"max_new_tokens": 0}', "whole number"),
         ('{"examples": "one"}', "list of texts"),
