@@ -8,19 +8,18 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from feedback_store import Conversation, Message, StoreError
+from feedback_store import Message, StoreError
 from services.chat.conversation_tree import (
-    open_corrections,
     own_system_prompt,
     prompt_up_to,
     refused_replies,
     root_id,
     shown_path,
-    siblings,
     subject_id,
     system_prompt,
 )
 from services.chat.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
+from services.chat.message_views import can_be_learned, conversation_view, message_view, shown_messages
 from services.chat.replies import Replies, Writing
 from services.chat.revisions import Revision
 from services.chat.sampling import Sampling, usual_sampling
@@ -29,7 +28,6 @@ from services.engine import Engine
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish
-from spear_core.models.thoughts import split_thought
 from spear_core.training.traces import Messages
 
 TITLE_CHARACTERS = 48
@@ -51,16 +49,16 @@ class ChatService:
     def new_conversation(self, learn: bool = True) -> ConversationView:
         """Create an empty conversation; `learn` says whether it may be trained on."""
         with self._store.transaction(flushed=False):
-            return _conversation_view(self._store.create_conversation(learn=learn))
+            return conversation_view(self._store.create_conversation(learn=learn))
 
     def conversations(self, search: str = "") -> list[ConversationView]:
         """The conversations, newest first; with `search`, those whose title or messages contain it."""
         found = self._store.conversations_saying(search.strip()) if search.strip() else None
-        return [_conversation_view(c) for c in self._store.conversations() if found is None or c.id in found]
+        return [conversation_view(c) for c in self._store.conversations() if found is None or c.id in found]
 
     def conversation(self, conversation_id: str) -> ConversationView:
         """One conversation. Raises UnknownRecord."""
-        return _conversation_view(self._store.conversation(conversation_id))
+        return conversation_view(self._store.conversation(conversation_id))
 
     def set_learn(self, conversation_id: str, learn: bool) -> None:
         """Allow or forbid training on this conversation. What was learned before stays. Raises UnknownRecord."""
@@ -108,40 +106,18 @@ class ChatService:
         """The messages of the chosen branch in order, with votes and verdicts."""
         with suppress(StoreError):
             self._replies.store_late(conversation_id)
-        messages = self._store.messages(conversation_id)
-        votes = self._store.votes(conversation_id)
-        last_try = {m.revises_id: m.id for m in messages if m.kind == "revision"}
-        versions = siblings(messages)
-        disliked = {message_id for message_id, vote in votes.items() if vote < 0}
-        refused = self._store.refused_corrections(conversation_id)
-        path = shown_path(messages, self._store.leaf(conversation_id))
-        shown, last_shown = {m.id for m in path}, path[-1].id if path else ""
-        unsettled = open_corrections(messages, shown, disliked, self._engine.config.num_revisions)
-        return [
-            _message_view(
-                m,
-                votes.get(m.id, 0),
-                can_be_judged=last_try.get(m.revises_id) == m.id,
-                versions=versions.get(m.id, ()),
-                can_be_hinted=unsettled.get(m.id, False),
-                can_be_written=m.id in unsettled or m.id in refused,
-                note=_refusal(refused[m.id], self._engine.gives_refused) if m.id in refused else "",
-                can_go_on=m.is_cut and root_id(m) == last_shown,
-                can_be_learned=self._can_be_learned(m),
-            )
-            for m in messages
-            if m.id in shown or m.revises_id in shown
-        ]
+        most_tries = self._engine.config.num_revisions
+        return shown_messages(self._store, conversation_id, most_tries, self._engine.gives_refused)
 
     def message(self, message_id: str) -> MessageView:
         """One message as in `messages`, without its other versions. Raises UnknownRecord."""
         message = self._store.message(message_id)
         tries = [m.id for m in self._store.revisions_of(root_id(message)) if m.kind == "revision"]
-        return _message_view(
+        return message_view(
             message,
             self._store.vote(message.id),
             can_be_judged=tries[-1:] == [message.id],
-            can_be_learned=self._can_be_learned(message),
+            can_be_learned=can_be_learned(self._store, message),
         )
 
     def choose(self, message_id: str) -> None:
@@ -380,21 +356,15 @@ class ChatService:
         for text in writing.read():
             corrects = writing.correction.first_id if writing.correction else None
             now = replace(message, adapter_version=writing.serving.version, corrects_id=corrects)
-            yield _message_view(now, 0, text=text)
+            yield message_view(now, 0, text=text)
         done = self._store.message(message.id)
-        yield _message_view(
+        yield message_view(
             done,
             self._store.vote(done.id),
             can_be_judged=done.kind == "revision",
             can_go_on=done.is_cut,
-            can_be_learned=self._can_be_learned(done),
+            can_be_learned=can_be_learned(self._store, done),
         )
-
-    def _can_be_learned(self, message: Message) -> bool:
-        """Whether the page asks "Learn this?" below the reply to a correction made by talking."""
-        is_open = message.corrects_id is not None and message.verdict is None
-        is_whole = message.complete and not message.is_cut and bool(message.text.strip())
-        return is_open and is_whole and self._store.conversation(message.conversation_id).learn
 
 
 def _checked(text: str) -> str:
@@ -406,44 +376,6 @@ def _checked(text: str) -> str:
     return text
 
 
-def _refusal(verdict: str, is_given: bool) -> str:
-    """Under a correction that was not learned; `is_given`: its answer is given from memory all the same."""
-    reason = verdict.removeprefix("Not kept: ").rstrip(".")
-    memory = " In your own chats its answer is given from memory." if is_given else ""
-    advice = "Write the right answer in other words, or correct another question."
-    return f"This correction was not learned: {reason}.{memory} {advice}"
-
-
 def _title(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - 1] + "…"
-
-
-def _conversation_view(c: Conversation) -> ConversationView:
-    return ConversationView(c.id, c.title or "New conversation", c.learn, c.created_at_utc)
-
-
-def _message_view(m: Message, vote: int, *, text: str | None = None, **more: Any) -> MessageView:
-    can_be_judged = bool(more.pop("can_be_judged", False))
-    said = m.text if text is None else text
-    thought, said = split_thought(said) if m.role == "assistant" else ("", said)
-    return MessageView(
-        id=m.id,
-        conversation_id=m.conversation_id,
-        role=m.role,
-        kind=m.kind,
-        text=said,
-        thought=thought,
-        vote=vote,
-        revises=m.revises_id,
-        hint=m.hint,
-        verdict=m.verdict,
-        can_be_judged=can_be_judged and m.kind == "revision" and m.verdict is None and m.complete,
-        adapter_version=m.adapter_version,
-        complete=m.complete if text is None else False,
-        ending=(m.ending or "") if text is None else "",
-        corrects=m.corrects_id,
-        tokens=m.tokens,
-        seconds=m.seconds,
-        **more,
-    )
