@@ -24,6 +24,7 @@ from feedback_store import Store, Trace, UnknownRecord
 from services.learning.joint_scope import Coverage, JointScope, taught_to_peers, with_known
 from services.learning.labels import PRAISE
 from services.learning.peer_questions import ByPeer, of_version, together
+from services.learning.whitening_file import read_whitening, whitening_path, write_whitening
 from spear_core.errors import ConfigError
 from spear_core.inference.recall import as_taught
 from spear_core.inference.scope import (
@@ -300,9 +301,14 @@ def _of_model(engine: Engine) -> _OfModel:
     base, tokenizer, config = engine.shared_models.base, engine.loaded.tokenizer, engine.config
     reference = tuple(engine.loaded.settings.anchor_prompts)
     try:
-        known = _whitenings.get((engine.base, reference))
+        path = whitening_path(engine.data_folder, engine.base, reference)
+        known = _whitenings.get((engine.base, reference)) or read_whitening(
+            path, base.config.get_text_config().hidden_size
+        )
         features = QuestionFeatures(base.base_model, tokenizer, len(layers_of(base)), reference, known)
         _whitenings[engine.base, reference] = features.whitening
+        if known is None:
+            write_whitening(path, features.whitening)
     except ValueError as e:
         log.info("the adapter answers everything: %s", e)
         return _OfModel(engine.base, None)
