@@ -10,6 +10,7 @@ from benchmarks.real_corrections import Choice, Correction
 from benchmarks.real_figures import FIRST_TOKENS, changed, contains, leaks, mean, right_choices
 from services.app import AppServices
 from services.engine import Engine
+from spear_core.inference.recall import related
 from spear_core.inference.rollout import answer_all
 from spear_core.models.prompts import encode_text
 from spear_core.training.scoring import score_rows
@@ -55,7 +56,7 @@ class Probe:
         """Replies to whole prompts, as chat messages; `tokens` ends them earlier than the application would.
 
         What the application hands to the untouched model is not asked again: greedy replies of unchanged weights are the
-        same.
+        same. It reads of a conversation what it does in the application; copies are not written again.
         """
         engine = self._engine
         if frozen:
@@ -63,10 +64,12 @@ class Probe:
         # as the application does: each prompt is answered by the adapter, or by the base model where it is out of scope
         chosen = [engine.scope.choose(engine, prompt) for prompt in prompts]
         models = [c.serving.model for c in chosen]
+        is_short = engine.loaded.settings.reads_related_only
+        read = [related(c.prompt) if is_short and c.taught is None else c.prompt for c in chosen]
         replies = [""] * len(prompts)
         for model in {id(m): m for m in models}.values():
             places = [i for i, m in enumerate(models) if m is model]
-            asked = [chosen[i].prompt for i in places]
+            asked = [read[i] for i in places]
             if model is engine.shared_models.base and all(len(prompt) == 1 for prompt in asked):
                 said = self.untouched([p[0]["content"] for p in asked], tokens=tokens, batch_size=batch_size)
             else:
