@@ -1,0 +1,64 @@
+"""What a small model reads of a conversation, through the chat service. The decoder is told what to say."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from services.app import AppServices
+from spear_core.training.traces import Messages
+from tests.services.conftest import OpenBench
+from tests.services.harness import ask
+
+LUNA = "Your cat is called Luna, and she likes me."
+CAT, SPIDER = "What is my cat called?", "How many legs does a spider have?"
+
+
+class Told:
+    """Takes the place of the decoding engine: says LUNA to everything, and to a question alone that it does not know."""
+
+    def __init__(self) -> None:
+        self.read: list[list[str]] = []
+
+    def __call__(self, model: Any, tokenizer: Any, messages: Messages, *rest: Any) -> Iterator[str]:
+        self.read.append([m["content"] for m in messages])
+        yield LUNA if len(messages) > 1 or messages[0]["content"] == CAT else "I do not know that."
+
+
+@pytest.fixture
+def told(open_app: OpenBench, monkeypatch: pytest.MonkeyPatch) -> tuple[AppServices, Told]:
+    app, decoder = open_app(scope="near"), Told()
+    monkeypatch.setattr(app.engine.batching, "stream", decoder)
+    return app, decoder
+
+
+def test_a_reply_that_copies_an_earlier_one_is_written_again_without_it(told: tuple[AppServices, Told]) -> None:
+    app, decoder = told
+    cat = ask(app, CAT)
+    assert cat.text == LUNA
+    assert ask(app, SPIDER, cat.conversation_id).text == "I do not know that."
+    assert decoder.read == [[CAT], [CAT, LUNA, SPIDER], [SPIDER]]
+
+
+def test_a_program_gets_the_reply_to_all_that_it_sent(told: tuple[AppServices, Told]) -> None:
+    app, decoder = told
+    cat = ask(app, CAT)
+    *_, reply = app.chat.reply(cat.conversation_id, SPIDER, drawn={"max_new_tokens": 32})
+    assert reply.text == LUNA and decoder.read[1:] == [[CAT, LUNA, SPIDER]]
+
+
+def test_a_model_that_says_so_reads_only_what_has_to_do_with_the_question(
+    told: tuple[AppServices, Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, decoder = told
+    settings = dataclasses.replace(app.engine.loaded.settings, reads_related_only=True)
+    loaded = dataclasses.replace(app.engine.loaded, settings=settings)
+    monkeypatch.setattr(app.engine, "model", dataclasses.replace(app.engine.model, loaded=loaded))
+    cat = ask(app, CAT)
+    ask(app, SPIDER, cat.conversation_id)
+    ask(app, "Does my cat like a spider?", cat.conversation_id)
+    assert decoder.read[1] == [SPIDER]
+    assert decoder.read[2] == [CAT, LUNA, SPIDER, "I do not know that.", "Does my cat like a spider?"]
