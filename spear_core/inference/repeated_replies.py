@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from spear_core.inference.recall import stems
 from spear_core.inference.scope import leans_on_history
+from spear_core.models.thoughts import OPEN
 from spear_core.training.traces import Messages
 
 FEWEST_CHARACTERS = 15  # of a beginning: many answers begin with "The capital of"
@@ -36,9 +37,11 @@ class _Exchange:
 
 
 def beginning(reply: str) -> str:
-    """The first sentences of a reply by which a copy is recognised; "" of a reply that is too short to tell."""
+    """The first sentences of a reply by which a copy is recognised; "" of one that is too short to tell, or that begins
+    with a thought: thoughts begin alike.
+    """
     text = reply.strip()
-    if len(text) < FEWEST_CHARACTERS:
+    if len(text) < FEWEST_CHARACTERS or text.startswith(OPEN):
         return ""
     ends = [m.end() for m in _SENTENCE_END.finditer(text) if m.end() >= FEWEST_CHARACTERS]
     return text[: min([*ends, len(text), MOST_CHARACTERS])].strip()

@@ -91,6 +91,7 @@ def test_two_copies_are_written_again_and_the_third_reply_is_shown_whatever_it_i
     [
         (LUNA, "Your cat is called Luna."),
         ("Yes.", ""),
+        ("<think>Okay, the user asks for a name.</think>Your cat is called Luna.", ""),
         ("Yes! It is a bird that hunts at night.", "Yes! It is a bird that hunts at night."),
         ("Lists:\n- one\n- two and more of it", "Lists:\n- one\n- two and more of it"),
         ("a word " * 40, ("a word " * 40)[:MOST_CHARACTERS].strip()),
