@@ -10,7 +10,6 @@ from benchmarks.real_corrections import Choice, Correction
 from benchmarks.real_figures import FIRST_TOKENS, changed, contains, leaks, mean, right_choices
 from services.app import AppServices
 from services.engine import Engine
-from spear_core.inference.recall import related
 from spear_core.inference.rollout import answer_all
 from spear_core.models.prompts import encode_text
 from spear_core.training.scoring import score_rows
@@ -64,8 +63,7 @@ class Probe:
         # as the application does: each prompt is answered by the adapter, or by the base model where it is out of scope
         chosen = [engine.scope.choose(engine, prompt) for prompt in prompts]
         models = [c.serving.model for c in chosen]
-        is_short = engine.loaded.settings.reads_related_only
-        read = [related(c.prompt) if is_short and c.taught is None else c.prompt for c in chosen]
+        read = [c.read(engine.loaded.settings) for c in chosen]
         replies = [""] * len(prompts)
         for model in {id(m): m for m in models}.values():
             places = [i for i, m in enumerate(models) if m is model]

@@ -16,7 +16,6 @@ from services.chat.spoken_corrections import Correction
 from services.engine import Engine
 from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish
-from spear_core.inference.recall import related
 from spear_core.inference.refused_answers import least_certain_prefix
 from spear_core.inference.repeated_replies import without_copies
 from spear_core.models.causal_model import CausalModel
@@ -327,5 +326,4 @@ def growing(
     if as_given or begun or chosen.taught is not None or engine.config.scope == "always":
         yield from written(chosen.prompt)
     else:
-        read = related(chosen.prompt) if engine.loaded.settings.reads_related_only else chosen.prompt
-        yield from without_copies(read, written)
+        yield from without_copies(chosen.read(engine.loaded.settings), written)

@@ -73,9 +73,8 @@ class RoundRunner:
         self.neighbours.forget()
         self._engine.scope.forget()
         if self._learner is not None:
-            self._learner.wordings.forget()
             keep = self.held.starter_examples()
-            self._learner.anchors.forget(keep)
+            self._learner.forget(keep)
             drop_kept_states(self._engine.shared_models.training, keep)
 
     def warm(self, until: Callable[[], bool] = lambda: False) -> None:

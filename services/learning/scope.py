@@ -26,7 +26,7 @@ from services.learning.labels import PRAISE
 from services.learning.peer_questions import ByPeer, of_version, together
 from services.learning.whitening_file import read_whitening, whitening_path, write_whitening
 from spear_core.errors import ConfigError
-from spear_core.inference.recall import as_taught
+from spear_core.inference.recall import as_taught, related
 from spear_core.inference.scope import (
     Covers,
     QuestionFeatures,
@@ -40,6 +40,7 @@ from spear_core.inference.scope import (
 )
 from spear_core.inference.scope_classifier import FILE, load_scope_classifier
 from spear_core.models.decoder_layers import layers_of
+from spear_core.models.settings import ModelSettings
 from spear_core.models.shared_base import Serving
 from spear_core.models.thoughts import answer_of
 from spear_core.training.traces import Messages
@@ -71,6 +72,10 @@ class Chosen:
     prompt: Messages
     taught: Taught | None = None
     answer: str = ""
+
+    def read(self, settings: ModelSettings) -> Messages:
+        """What the model reads of the prompt where a person talks to it: a small untouched one not what is unrelated."""
+        return related(self.prompt) if settings.reads_related_only and self.taught is None else self.prompt
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ FEWEST_WORDS = 2  # content words by which a question can be told from others; a
 _PERSONAL = "i me my mine we us our ours i'm i've we're"
 PERSONAL = frozenset(_PERSONAL.split())
 _ASKING = """
-what what's which who who's whose whom when when's where where's why how how's is are was were do does did can could will
-would should has have had
+what which who whose whom when where why how is are was were do does did can could will would should has have had
 """
 ASKING = frozenset(_ASKING.split())
 
@@ -34,7 +33,7 @@ def related(prompt: Messages) -> Messages:
     question = prompt[-1]["content"]
     asked = stems(question)
     is_personal = bool(PERSONAL & set(words_of(question)))
-    is_plain = is_question(question) and not leans_on_history(question)
+    is_plain = _is_question(question) and not leans_on_history(question)
     if not is_plain or len(asked) < (1 if is_personal else FEWEST_WORDS):
         return prompt
     kept: list[dict[str, str]] = []
@@ -42,7 +41,7 @@ def related(prompt: Messages) -> Messages:
     for i, message in enumerate(prompt[:-1]):
         if message["role"] == "user":
             text = message["content"]
-            told = is_personal and not is_question(text) and bool(PERSONAL & set(words_of(text)))
+            told = is_personal and not _is_question(text) and bool(PERSONAL & set(words_of(text)))
             answered = prompt[i + 1]["content"] if prompt[i + 1]["role"] == "assistant" else ""
             stays = told or bool(asked & (stems(text) | stems(answered)))
         if stays or message["role"] == "system":
@@ -71,7 +70,7 @@ def stems(text: str) -> set[str]:
     return {word.removesuffix("s") for word in content_words(text)}
 
 
-def is_question(text: str) -> bool:
+def _is_question(text: str) -> bool:
     """Whether it asks something, by its mark or its first word."""
     words = words_of(text)
     return text.rstrip().endswith("?") or bool(words) and words[0] in ASKING

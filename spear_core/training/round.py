@@ -70,6 +70,12 @@ class Learner:
         self.wordings = Wordings(self.encoder, self.config.wordings)
         self._accepted: tuple[AdapterState, StarterReadings] | None = None  # what the gate last let pass
 
+    def forget(self, keep: Sequence[Encoded]) -> None:
+        """Drop what is kept of every text but these, and what the last accepted adapter said: it may be people's words."""
+        self._accepted = None
+        self.wordings.forget()
+        self.anchors.forget(keep)
+
     def answer(self, prompts: Sequence[Messages]) -> list[str]:
         """Greedy answers of the training model."""
         return answer_all(

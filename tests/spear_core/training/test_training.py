@@ -402,6 +402,13 @@ def test_probes_of_an_accepted_adapter_are_read_once_and_of_another_one_again(
     )
     third = learner.run_round(first.state, [later], [], [WIN], seed=2)
     assert len(third.before.answers) == 2 and sum(read) == asked_before + 6
+    fourth = learner.run_round(third.state, [WIN], [], [later], seed=3)
+    assert sum(read) == asked_before + 8
+    learner.forget([])
+    assert learner.run_round(fourth.state, [later], [], [WIN], seed=4).before.answers
+    assert sum(read) == asked_before + 12, (
+        "what an adapter said may be people's words, and is not kept over a forgetting"
+    )
 
 
 def test_a_round_that_cannot_learn_in_time_is_not_kept(loaded: LoadedModel) -> None:
