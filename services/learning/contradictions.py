@@ -10,7 +10,7 @@ from feedback_store import Trace
 from feedback_store.records import TraceStatus
 from services.engine import Engine
 from services.views import ContradictionView
-from spear_core.inference.scope import leans_on_history
+from spear_core.inference.pointing_back import leans_on_history
 from spear_core.models.thoughts import answer_of
 from spear_core.training.neighbours import STOP_WORDS, question_key, words_of
 from spear_core.training.traces import Messages

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from spear_core.inference.scope import Covers, Scope, Taught, leans_on_history
+from spear_core.inference.pointing_back import leans_on_history
+from spear_core.inference.scope import Covers, Scope, Taught
 
 Features = Callable[[Sequence[str]], Tensor]
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 class JointScope:
@@ -50,12 +53,23 @@ class Coverage:
 
 
 def taught_to_peers(questions: Iterable[str], own: Collection[str]) -> list[Taught]:
-    """Peers' questions without those that are `own` too. There is no answer: the peers' adapter has it."""
+    """Peers' questions without those that are `own` too. There is no answer: the peers' adapter has it.
+
+    One that leaned on what was said came with the question before it, as one text (`asked_in`): its last sentence tells.
+    """
     return [
-        Taught(question, "", None if leans_on_history(question) else [{"role": "user", "content": question}])
+        Taught(
+            question,
+            "",
+            None if leans_on_history(_last_sentence(question)) else [{"role": "user", "content": question}],
+        )
         for question in questions
         if question not in own
     ]
+
+
+def _last_sentence(text: str) -> str:
+    return _SENTENCE_END.split(text.strip())[-1]
 
 
 def with_known(features: Features, known: Mapping[str, Tensor]) -> Features:

@@ -26,6 +26,7 @@ from services.learning.labels import PRAISE
 from services.learning.peer_questions import ByPeer, of_version, together
 from services.learning.whitening_file import read_whitening, whitening_path, write_whitening
 from spear_core.errors import ConfigError
+from spear_core.inference.pointing_back import leans_on_history
 from spear_core.inference.recall import as_taught, related
 from spear_core.inference.scope import (
     Covers,
@@ -36,7 +37,6 @@ from spear_core.inference.scope import (
     Taught,
     asked_in,
     everything,
-    leans_on_history,
 )
 from spear_core.inference.scope_classifier import FILE, load_scope_classifier
 from spear_core.models.decoder_layers import layers_of

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from spear_core.inference.scope import Taught, leans_on_history
+from spear_core.inference.pointing_back import leans_on_history
+from spear_core.inference.scope import Taught
 from spear_core.training.neighbours import content_words, words_of
 from spear_core.training.traces import Messages
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
+from spear_core.inference.pointing_back import leans_on_history
 from spear_core.inference.recall import stems
-from spear_core.inference.scope import leans_on_history
 from spear_core.models.thoughts import OPEN
 from spear_core.training.traces import Messages
 

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import PreTrainedTokenizerBase
 
+from spear_core.inference.pointing_back import leans_on_history
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import encode_prompt, encode_text
-from spear_core.training.neighbours import content_words, words_of
+from spear_core.training.neighbours import content_words
 from spear_core.training.traces import Encoded, Messages
 from spear_core.training.trunk import Trunk, TrunkCache
 
@@ -39,10 +40,8 @@ RIVAL_MARGIN = (
     1.0  # by which a question must be nearer to one known to be another: that may be a near synonym after all
 )
 SAME_QUESTION = 0.999  # cosine from which on two questions are one, up to rounding
-CANDIDATES = 3  # of the taught questions that are near, the most similar, of which one must be about the same thing
+CANDIDATES = 5  # of the taught questions that are near, the most similar, of which one must be about the same thing
 TELLING_WORDS = 3  # of an answer, from which on it is told by its words: "Yes." answers many questions
-_BACK = "it its he him his she her they them their this that these those there"
-POINTING_BACK = frozenset(_BACK.split())
 LEAD = "In other words: "  # stands before the question, with and without the taught one
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
@@ -296,11 +295,6 @@ def asked_in(prompt: Messages) -> str:
     last = prompt[-1]["content"]
     earlier = [m["content"] for m in prompt[:-1] if m["role"] == "user"]
     return f"{earlier[-1]} {last}" if earlier and leans_on_history(last) else last
-
-
-def leans_on_history(question: str) -> bool:
-    """Whether a question is about something that was named before it."""
-    return not content_words(question) or bool(POINTING_BACK & set(words_of(question)))
 
 
 def whiten(states: Tensor) -> tuple[Tensor, Tensor]:

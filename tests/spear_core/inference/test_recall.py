@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from spear_core.inference.pointing_back import leans_on_history
 from spear_core.inference.recall import as_taught, related, standing_alone
-from spear_core.inference.scope import Taught, asked_in, leans_on_history
+from spear_core.inference.scope import Taught, asked_in
 
 QUESTION = "What is my cat called?"
 
