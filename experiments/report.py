@@ -63,6 +63,7 @@ def study_figures(groups: Mapping[str, Sequence[Result]]) -> list[dict[str, Any]
                 "seeds": len(results),
                 "accuracy before": f"{mean(r.accuracy[0] for r in results):.3f}",
                 "accuracy": str(final_interval(results)),
+                **_balanced(results),
                 f"{REFERENCE} minus this": _difference(reference, results) if results is not reference else "",
                 f"seconds to {target:.3f}": _reached(results, target, [r.seconds for r in results]),
                 f"tokens to {target:.3f}": _reached(results, target, [r.total("generated_tokens") for r in results]),
@@ -92,6 +93,7 @@ def ablation_figures(changed: Sequence[Result], main: Mapping[str, Groups]) -> l
                 "variant": variant,
                 "seeds": len(results),
                 "accuracy": str(final_interval(results)),
+                **_balanced(results),
                 "this minus unchanged": _difference(results, unchanged),
                 "revised": f"{mean(r.total('revised')[-1] for r in results):.0f}",
                 "needing revision, last quarter": _quarter(results, 3),
@@ -102,6 +104,12 @@ def ablation_figures(changed: Sequence[Result], main: Mapping[str, Groups]) -> l
 
 def final_interval(results: Sequence[Result]) -> Interval:
     return interval([r.right for r in results], results[0].test_keys)
+
+
+def _balanced(results: Sequence[Result]) -> dict[str, str]:
+    """Of each seed; in an interval of all, seeds that always give the same answer look like ones that differ in what they know."""
+    found = [b for r in results if (b := r.balanced_accuracy) is not None]
+    return {"balanced accuracy, each seed": ", ".join(f"{b:.3f}" for b in found)} if found else {}
 
 
 def _difference(left: Sequence[Result], right: Sequence[Result]) -> str:

@@ -7,19 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from experiments.checkpoint import ROUNDS
 from experiments.runner import DONE
 
+FEW_ANSWERS = 10  # letters, yes and no
+
 
 @dataclass(frozen=True)
 class Result:
-    """One complete run: its settings, the keys of its test questions, and a line a round (the first before any)."""
+    """One complete run: its settings, the keys of its test questions, and a line a round (the first before any).
+
+    `answers` are the right ones to the test questions; empty in older runs.
+    """
 
     run: dict[str, Any]
     test_keys: list[str]
     lines: list[dict[str, Any]]
+    answers: Sequence[str] = ()
 
     @property
     def name(self) -> tuple[str, str, str]:
@@ -41,6 +48,17 @@ class Result:
     @property
     def right(self) -> list[float]:
         return [float(c) for c in self.lines[-1]["right"]]
+
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """Mean of the shares right of each answer's questions: 1/k for a model that gives one of k answers to all of them.
+
+        Its accuracy is how often that one happens to be right. None where answers are many, as those of sums are.
+        """
+        shares: dict[str, list[float]] = {}
+        for answer, right in zip(self.answers, self.right if self.answers else (), strict=True):
+            shares.setdefault(answer, []).append(right)
+        return mean(mean(rights) for rights in shares.values()) if 0 < len(shares) <= FEW_ANSWERS else None
 
     def per_round(self, count: str) -> list[float]:
         """Sum over the round's clients; 0 before the first round."""
@@ -80,5 +98,5 @@ def read_results(folder: Path) -> tuple[list[Result], list[str]]:
             continue
         said = json.loads(done.read_text(encoding="utf-8"))
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        results.append(Result(said["run"], said["test_keys"], lines))
+        results.append(Result(said["run"], said["test_keys"], lines, said.get("answers", ())))
     return sorted(results, key=lambda r: (*r.name, r.seed)), incomplete

@@ -127,8 +127,8 @@ def finish(world: Simulation, state: ServerState, lines: list[dict[str, Any]], f
     save_adapter(
         folder / "adapter", state.adapter, lora_config(run.spear, world.runtime.shared_models.base), run.model, manifest
     )
-    keys = [e.key for e in world.rows.test]
-    text = json.dumps({"digest": run.digest, "run": run.record(), "test_keys": keys, "last": lines[-1]})
+    told = {"test_keys": [e.key for e in world.rows.test], "answers": [e.answer for e in world.rows.test]}
+    text = json.dumps({"digest": run.digest, "run": run.record(), **told, "last": lines[-1]})
     temporary = folder / f".{DONE}.tmp"
     temporary.write_text(text + "\n", encoding="utf-8")
     temporary.replace(folder / DONE)

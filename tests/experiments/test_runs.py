@@ -129,6 +129,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_very_same_adapter(
     assert [line["round"] for line in lines] == [0, 1, 2, 3]
     (result,), incomplete = read_results(tmp_path / "whole")
     assert not incomplete and result.accuracy[0] == sum(map(int, result.lines[0]["right"])) / 12
+    assert len(result.answers) == 12
     write_report(tmp_path / "whole", tmp_path / "report")
     assert (tmp_path / "report" / "pocket_open.svg").stat().st_size > 1000
     drawn = json.loads((tmp_path / "report" / "pocket_open.json").read_text())
