@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from services.engine import Engine
 from services.learning.lineage import Lineage
+from services.learning.scope import Chosen
 from services.views import AnswerView
 from spear_core.errors import SpearError
 from spear_core.inference.rollout import answer_all
+from spear_core.models.shared_base import Serving
 from spear_core.training.traces import Messages
 
 
@@ -26,7 +28,8 @@ class ComparisonService:
     def answers(self, prompt: str | Messages, versions: Sequence[int]) -> list[AnswerView]:
         """A greedy answer of each version, in the given order; 0 is the base model.
 
-        The version that serves answers as in a chat: the base model answers what is out of its scope.
+        The version that serves answers as in a chat: the base model answers what is out of its scope, and a small one reads
+        what has to do with the question. Copies are not written again.
 
         Raises SpearError for an empty prompt, UnknownRecord for an unknown version, AdapterInvalid for one whose files
         are missing or damaged.
@@ -54,9 +57,11 @@ class ComparisonService:
             chosen = engine.scope.choose(engine, messages)
             if chosen.answer:
                 return chosen.answer
-            model, messages = chosen.serving.model, chosen.prompt
+            model, messages = chosen.serving.model, chosen.read(engine.loaded.settings)
         else:
             model = engine.shared_models.with_adapter(self._lineage.read(version))
+            if version == 0:
+                messages = Chosen(Serving(model, 0), messages).read(engine.loaded.settings)
         with engine.priority.foreground():
             return answer_all(
                 model,

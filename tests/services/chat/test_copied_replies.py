@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from services.app import AppServices
+from services.learning import comparison
 from spear_core.training.traces import Messages
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask
@@ -50,15 +51,39 @@ def test_a_program_gets_the_reply_to_all_that_it_sent(told: tuple[AppServices, T
     assert reply.text == LUNA and decoder.read[1:] == [[CAT, LUNA, SPIDER]]
 
 
+def read_related_only(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = dataclasses.replace(app.engine.loaded.settings, reads_related_only=True)
+    loaded = dataclasses.replace(app.engine.loaded, settings=settings)
+    monkeypatch.setattr(app.engine, "model", dataclasses.replace(app.engine.model, loaded=loaded))
+
+
 def test_a_model_that_says_so_reads_only_what_has_to_do_with_the_question(
     told: tuple[AppServices, Told], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, decoder = told
-    settings = dataclasses.replace(app.engine.loaded.settings, reads_related_only=True)
-    loaded = dataclasses.replace(app.engine.loaded, settings=settings)
-    monkeypatch.setattr(app.engine, "model", dataclasses.replace(app.engine.model, loaded=loaded))
+    read_related_only(app, monkeypatch)
     cat = ask(app, CAT)
     ask(app, SPIDER, cat.conversation_id)
     ask(app, "Does my cat like a spider?", cat.conversation_id)
     assert decoder.read[1] == [SPIDER]
     assert decoder.read[2] == [CAT, LUNA, SPIDER, "I do not know that.", "Does my cat like a spider?"]
+
+
+@pytest.mark.parametrize("reads_all", [True, False])
+def test_the_comparison_lets_the_untouched_model_read_what_a_chat_would(
+    open_app: OpenBench, monkeypatch: pytest.MonkeyPatch, reads_all: bool
+) -> None:
+    app = open_app(scope="near")
+    if not reads_all:
+        read_related_only(app, monkeypatch)
+    read: list[Messages] = []
+
+    def answer_all(model: Any, tokenizer: Any, prompts: list[Messages], **how: Any) -> list[str]:
+        read.extend(prompts)
+        return ["Eight."]
+
+    monkeypatch.setattr(comparison, "answer_all", answer_all)
+    said = [{"role": "user", "content": CAT}, {"role": "assistant", "content": LUNA}]
+    question = {"role": "user", "content": SPIDER}
+    app.comparison.answers([*said, question], [0])
+    assert read == [[*said, question] if reads_all else [question]]
