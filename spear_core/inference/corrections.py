@@ -72,6 +72,8 @@ def cue(follow_up: FollowUp) -> Sign:
         return Sign.STRONG if objection or _wrong_kind(words) else Sign.NONE
     if refused:
         return _after_refusal(follow_up, message, words, hint, objection)
+    if _tells_of_the_person(follow_up, message, hint, objection):
+        return Sign.STRONG
     if {*words} & words_of.OPINIONS or (
         words_of.begins_with(words, words_of.PERSONAL) and not explicit | bool(hint.statement)
     ):
@@ -93,6 +95,25 @@ def _after_refusal(follow_up: FollowUp, message: str, words: list[str], hint: Hi
     if found is Fit.PERHAPS and words_of.begins_with(words, words_of.PERSONAL):
         return Sign.NONE
     return {Fit.NONE: Sign.NONE, Fit.PERHAPS: Sign.WEAK, Fit.STATES: Sign.STRONG}[found]
+
+
+def _tells_of_the_person(follow_up: FollowUp, message: str, hint: Hint, objection: bool) -> bool:
+    """Whether a message answers a question about the person in another way than the reply did, as only they can.
+
+    "My dog is called Bruno." after "Your dog is called Max." needs no "no". A message that holds all that the reply said
+    adds to it.
+    """
+    asked = read_question(follow_up.question)
+    if (
+        asked is None
+        or not asked.is_personal
+        or fit(follow_up.question, follow_up.reply, message, hint, objection) is not Fit.STATES
+    ):
+        return False
+    small = {stem(w) for w in SMALL_WORDS} | {stem(w) for w in plain_words(follow_up.question)}
+    said = {stem(w) for w in plain_words(message)} - small
+    replied = {stem(w) for w in plain_words(follow_up.reply)} - small
+    return bool(said - replied) and not replied <= said
 
 
 def _may_be_answered(follow_up: FollowUp, answer: str) -> bool:

@@ -23,6 +23,9 @@ REQUESTS = phrases(
 )
 PERSON = frozenset("i me my mine myself we us our ours".split())  # noqa: SIM905
 BE = frozenset("is are am was were".split())  # noqa: SIM905
+DO = frozenset(["do", "does", "did"])
+OWN = frozenset(["my", "our"])
+HABITS = frozenset(["take", "like", "drink", "spell", "pronounce"])  # what "how do I ..." asks of, if not for advice
 FAVOURITE = frozenset(["favourite", "favorite"])
 MEASURES = frozenset("many much long far old tall high fast deep often heavy big large".split())  # noqa: SIM905
 TIME_NOUNS = frozenset("time day date year month hour".split())  # noqa: SIM905
@@ -95,6 +98,8 @@ def _kind(words: Sequence[str]) -> tuple[Asked | None, list[str]]:
         return Asked.NUMBER, rest[1:]
     if first == "how" and rest and rest[0] in ("is", "are", "am") and {"called", "named"} & {*rest}:
         return Asked.NAME, rest
+    if first == "how" and len(rest) > 2 and rest[0] in DO and (rest[1] in OWN or rest[2] in HABITS):
+        return Asked.OTHER, rest[1:]  # "how does my husband take his tea", not "how do I get rid of ants"
     if first in ("when", "where"):
         return Asked.TIME if first == "when" else Asked.PLACE, rest
     if first in ("who", "whose", "whom", "what", "which"):

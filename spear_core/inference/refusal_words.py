@@ -23,6 +23,10 @@ REFUSAL = re.compile(
     r"|\b(?:is|are|was|were|has|have) not (?:been )?(?:provided|given|specified|mentioned|available|known)\b",
     re.IGNORECASE,
 )
+ADVERBS = frozenset(
+    """well outside alone everywhere always often never sometimes today yesterday daily much every day very too really
+    so""".split()  # noqa: SIM905
+)
 PRONOUNS = frozenset("it it's its that's thats he he's his she she's her they they're their".split())  # noqa: SIM905
 FILLERS = frozenset(
     """no nope nah wrong incorrect false actually well oh hmm hm hey but so please remember fact sorry btw fyi just again really
@@ -42,7 +46,10 @@ NO_ANSWERS = frozenset(
     lovely angry happy tired busy know mean kind personal normal question thing way problem matter joke forget never mind whatever
     understood noted come on seriously i'm i'll i'd""".split()  # noqa: SIM905
 )
-UNITS = frozenset("years year old cm m metre metres meter meters kg kilo kilos feet foot inches pounds months".split())  # noqa: SIM905
+UNITS = frozenset(
+    """years year old cm m metre metres meter meters kg kilo kilos feet foot inches pounds months
+    minute minutes hour hours days weeks km miles kilometres kilometers litres liters euros dollars percent""".split()  # noqa: SIM905
+)
 PLACES = frozenset(
     "in at on near under behind by from inside outside above below between next beside opposite to".split()  # noqa: SIM905
 )
@@ -68,6 +75,11 @@ _VERBS = {
 def is_number(word: str) -> bool:
     """Whether a word is a number, in figures or letters."""
     return word in _NUMBERS or any(c.isdigit() for c in word)
+
+
+def is_adverb(word: str) -> bool:
+    """Whether a word says how or when something is done; of those in -ly, names like "Emily" too."""
+    return word.endswith("ly") or word in ADVERBS
 
 
 def with_verbs_apart(words: Sequence[str]) -> list[str]:

@@ -60,16 +60,23 @@ def fit(question: str, reply: str, message: str, hint: Hint, objection: bool) ->
     main = next((w for w in typed if w not in words_of.FILLERS), "")
     is_pronoun = main in words_of.PRONOUNS  # "it's called Luna" stands for "my cat is called Luna"
     content = asked.content - asked.owned if is_pronoun else asked.content
-    is_statement = bool(content) and content <= said and _is_about(asked, typed, is_pronoun)
+    stands_for = 1 if is_pronoun and {*typed[1:]} & {"it", "them"} else 0  # "he takes it black", of his tea
+    is_statement = bool(content & said) and len(content - said) <= stands_for and _is_about(asked, typed, is_pronoun)
     if is_statement and _is_of_kind(asked.kind, typed, hint.answer):
         is_called = bool({*typed} & {"called", "named"})
         if asked.kind is Asked.NAME and not is_called and message[:1].isupper() and hint.answer.islower():
             return Fit.NONE  # "His name is difficult."
-        if asked.is_personal and (objection or len(content) > 1 or asked.kind is not Asked.OTHER):
+        if asked.kind is Asked.OTHER and all(words_of.is_adverb(w) for w in typed if key(w) in new):
+            return Fit.NONE  # "He takes it very seriously."
+        is_named = _has_name(hint.answer) and len(answer) <= MOST_BARE_WORDS
+        if asked.is_personal and (objection or is_named or len(content) > 1 or asked.kind is not Asked.OTHER):
             return Fit.STATES
         return Fit.STATES if objection else Fit.PERHAPS
+    is_measured = asked.is_personal and asked.kind is Asked.NUMBER and bool(content & said)  # "it takes me 25 minutes"
+    if is_measured and is_pronoun and _is_of_kind(asked.kind, typed, hint.answer) and {*typed} & words_of.UNITS:
+        return Fit.STATES
     if objection and is_pronoun and not {*answer} & PERSON:
-        is_name = any(c.isdigit() or c.isupper() for c in hint.answer) and len(answer) <= MOST_BARE_WORDS
+        is_name = _has_name(hint.answer) and len(answer) <= MOST_BARE_WORDS
         is_typed = asked.kind in (Asked.NUMBER, Asked.TIME, Asked.PLACE)
         if _is_of_kind(asked.kind, typed, hint.answer) and (is_typed or is_name):
             return Fit.STATES
@@ -108,6 +115,12 @@ def _is_about(asked: FactQuestion, typed: Sequence[str], is_pronoun: bool) -> bo
         return False
     before, after = _content(apart[:at]), _content(apart[at + 1 :])
     return before <= asked.content or after <= asked.content  # "Luna is my cat's name"
+
+
+def _has_name(answer: str) -> bool:
+    """Whether one of its words has a capital or a digit. "I" and "I'm" are no names."""
+    words = [word for word in answer.split() if word.partition("'")[0] != "I"]
+    return any(c.isdigit() or c.isupper() for word in words for c in word)
 
 
 def _content(words: Sequence[str]) -> set[str]:

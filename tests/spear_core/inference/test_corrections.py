@@ -12,6 +12,7 @@ from spear_core.inference.corrections import FollowUp, Sign, cue, is_correction
 from spear_core.inference.refusals import refuses
 from spear_core.models.loading import load_model
 from spear_core.training.traces import Encoder
+from tests.spear_core.inference import personal_questions
 from tests.spear_core.inference.refused_questions import HELD_OUT, TUNED, Case
 from tests.tiny_models import tiny_folder
 
@@ -85,6 +86,23 @@ def test_after_a_refusal_the_answer_has_a_strong_sign_and_nothing_else() -> None
     assert wrong == [] and len(missed) <= 2, missed  # of 46 corrections
     wrong, missed = taken(HELD_OUT)
     assert wrong == [] and missed == []  # of 15
+
+
+def test_after_a_wrong_reply_about_the_person_their_own_statement_has_a_strong_sign() -> None:
+    assert len(personal_questions.TUNED) == 48 and len(personal_questions.HELD_OUT) == 32
+    wrong, missed = taken(personal_questions.TUNED)
+    assert wrong == [] and len(missed) <= 8, missed  # of 24 corrections; of those missed the model decides on 6
+    wrong, missed = taken(personal_questions.HELD_OUT)
+    assert wrong == [] and len(missed) <= 7, missed  # of 15; the model decides on 5
+
+
+@pytest.mark.parametrize(
+    ("message", "sign"),
+    [("My dog is called Bruno.", Sign.STRONG), ("my dog is called bruno", Sign.STRONG), ("My dog is called Max.", Sign.NONE),
+     ("Yes, my dog is called Max", Sign.NONE), ("Thanks, my dog is called Bruno", Sign.NONE)],
+)  # fmt: skip
+def test_a_statement_that_repeats_the_reply_is_no_correction(message: str, sign: Sign) -> None:
+    assert said(message, "What is my dog called?", "Your dog is called Max.") is sign
 
 
 @pytest.mark.parametrize(
