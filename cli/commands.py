@@ -33,9 +33,9 @@ def users(argv: list[str], settings_from: SettingsFrom) -> None:
     parser = argparse.ArgumentParser(prog="app.py users", description="Who may log in.", allow_abbrev=False)
     _common(parser).add_argument("--auth-file", type=Path, help="the file of users (default: auth_file of spear.toml)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add = commands.add_parser("add", help="add a user, or change role and password; asks for the password")
+    add = commands.add_parser("add", help="add a user, or change password and role; asks for the password")
     add.add_argument("name")
-    add.add_argument("--role", choices=accounts.ROLES, default="guest", help="default: %(default)s")
+    add.add_argument("--role", choices=accounts.ROLES, help="default: as before; of a new user guest")
     for name, does in (
         ("remove", "remove a user"),
         ("key", "make an API key and print it"),
@@ -54,8 +54,8 @@ def users(argv: list[str], settings_from: SettingsFrom) -> None:
     file = _auth_file(asked, settings_from)
     match asked.command:
         case "add":
-            accounts.add_user(file, asked.name, asked.role, _password(asked.name))
-            print(f"{asked.name} may log in as {asked.role}; start the app with --auth-file {file}")
+            role = accounts.add_user(file, asked.name, asked.role, _password(asked.name))
+            print(f"{asked.name} may log in as {role}; start the app with --auth-file {file}")
         case "remove":
             accounts.remove_user(file, asked.name)
             print(f"{asked.name} can no longer log in; their conversations stay.")

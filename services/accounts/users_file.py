@@ -148,14 +148,19 @@ def _changing(path: Path) -> Iterator[AccountFile]:
         raise ConfigError(f"the file of users {path} cannot be written ({e.strerror}); check its folder") from e
 
 
-def add_user(path: Path, name: str, role: Role, password: str) -> None:
-    """Add a user, or give an existing one another role and password; API keys stay. Raises ConfigError."""
+def add_user(path: Path, name: str, role: Role | None, password: str) -> Role:
+    """Add a user, or give an existing one another password and role; API keys stay. Raises ConfigError.
+
+    Without a role an existing user keeps theirs, and a new one is a guest. Returns the role.
+    """
     if not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
         raise ConfigError(f"a password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters")
     with _changing(path) as file:
         before = file.accounts.get(name)
         keys, user_id = (before.keys, before.user_id) if before else ((), file.new_id(name))
+        role = role or (before.role if before else "guest")
         file.accounts[name] = Account(name, role, _HASHER.hash(password), keys, user_id)
+    return role
 
 
 def remove_user(path: Path, name: str) -> None:

@@ -14,9 +14,9 @@ import torch
 from spear_core.own_thread import in_own_thread
 
 BYTES_A_WEIGHT = 2
-# A correction with SmolLM2-135M took 8.3 s from confirmation to live (median of 20, benchmarks/real_speed.py, 29 November
+# A correction with SmolLM2-135M took 4.3 s from confirmation to live (median of 20, benchmarks/real_speed.py, 29 November
 # 2026), on two idle cores that multiplied at this rate (see _billions_a_second)
-MEASURED_SECONDS, MEASURED_PARAMETERS, MEASURED_RATE = 8.3, 135e6, 350.0
+MEASURED_SECONDS, MEASURED_PARAMETERS, MEASURED_RATE = 4.3, 135e6, 350.0
 
 
 @dataclass(frozen=True)

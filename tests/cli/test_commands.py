@@ -51,6 +51,8 @@ def test_a_user_is_added_changed_given_a_key_and_removed(
     assert key not in file.read_text() and "a long password" not in file.read_text()
     assert file.stat().st_mode & 0o077 == 0
     assert run("users", *flag, "list") == 0 and "anna\towner\t1 API key" in capsys.readouterr().out
+    assert run("users", *flag, "add", "anna", typed="a longer password\n", monkeypatch=monkeypatch) == 0
+    assert run("users", *flag, "list") == 0 and "anna\towner\t1 API key" in capsys.readouterr().out, "as before"
     assert run("users", *flag, "revoke-keys", "anna") == 0 and accounts.by_key(key) is None
     assert run("users", *flag, "remove", "anna") == 0 and accounts.user("anna") is None
 
