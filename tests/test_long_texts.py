@@ -78,6 +78,7 @@ SHAPES = {
     "dashes": "a-",
     "apostrophes": "a's ",
     "capitals": "AB. Cd! ",
+    "pronouns": "the tax office wants bread, it, ",
     "Chinese": "**中文**。",
     "spoken": "no, it's not the answer but ",
 }

@@ -2,115 +2,129 @@
 
 A word that points back does so within the question where that names what is meant first: in "How does my husband take his
 tea?" and "Where do birds go when they are cold?" nothing is left open. Where the rules cannot tell, the question leans on
-what was said: it is then read with it, which costs time, not sense.
+what was said: it is then read with it, which costs time, not sense. A question in another language stands alone.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from spear_core.inference import pointing_words as words_of
 from spear_core.training.neighbours import content_words
 
-SUBJECTS = frozenset(("he", "she", "it", "they"))
-POSSESSIVES = frozenset(("his", "its", "their"))
-DEMONSTRATIVES = frozenset(("this", "that", "these", "those", "there"))
-POINTING_BACK = SUBJECTS | POSSESSIVES | DEMONSTRATIVES | {"him", "them", "her"}  # "her" may be a possessive
-
-_BE = frozenset(("is", "are", "was", "were", "be", "been", "isn't", "aren't", "wasn't", "weren't"))
-_DO = frozenset(("do", "does", "did", "don't", "doesn't", "didn't"))
-# begin a clause whose subject may be somebody named before it; not "that" or "where": "Did Anna say where it is?"
-_CONJUNCTIONS = frozenset(
-    ("when", "while", "because", "before", "after", "since", "until", "till", "if", "although", "though", "and", "but")
-)
-_NOW_WORDS = """
-year month week weekend day morning afternoon evening night season quarter term spring summer autumn winter time
-"""
-_NOW = frozenset(_NOW_WORDS.split())  # "this year" is now, whatever was said
-_CLOCK = frozenset(("time", "day", "date", "month", "year"))  # "What time is it in Tokyo?"
-_IMPERSONAL = frozenset(("take", "takes", "took", "cost", "costs", "mean", "means", "hurt", "hurts"))
-# "Is it close to the station?" asks of something, "Is it dangerous to swim?" of swimming
-_OF_SOMETHING_WORDS = """
-going able used supposed likely meant allowed due close near next similar related connected equal open up down
-"""
-_OF_SOMETHING = frozenset(_OF_SOMETHING_WORDS.split())
-_INDEFINITE_WORDS = "someone somebody anyone anybody everyone something anything everything all one"
-_INDEFINITE = frozenset(_INDEFINITE_WORDS.split())
-_CLAUSE_WORDS = "i you we he she it they my our your the a an has have had can will would could"
-_BEGINS_CLAUSE = frozenset(_CLAUSE_WORDS.split()) | _BE  # after "that": "the seat that I booked"
-_WEATHER = frozenset(("rain", "rains", "raining", "rained", "snow", "snows", "snowing", "snowed"))
+LONGEST = 1_000  # characters of a message that are looked at: what is longer names what it is about
 _NEAR_SUBJECT = 3  # words after "does" among which its subject stands
-_TOLD = 4  # content words of what was said before a pause, from which on it names something
-_I = ("I", "I'", "I’")
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_NO_WORD = re.compile(r"[.,;:!?()]")
+_TOLD = 4  # content words before a pause, from which on they name something
+_FEWEST_CONTENT_WORDS = 2  # of a question that begins like the end of another one
+_WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
+_PAUSE = re.compile(r"[.,;:!?()]")
+_SENTENCE_END = re.compile(r"[.!?]")
+_ENDING = re.compile(r"'(?:s|re|ll|d|ve|m)$")
 
 
 @dataclass(frozen=True)
 class _Word:
-    text: str  # in lower case, without a possessive ending
+    text: str  # in lower case, without the ending of a contraction
     is_name: bool
     is_content: bool
     after_pause: bool  # punctuation stands before it
+    before_colon: bool  # what it stands for may follow: "Translate this: ..."
+    told: int  # content words before the last pause, or the last "and" with a question
 
 
 def leans_on_history(question: str) -> bool:
-    """Whether a question is about something that was named before it."""
-    if not content_words(question):
+    """Whether a question is about something that was named before it. Takes time in proportion to its length."""
+    text = question[:LONGEST].replace("’", "'")
+    if not content_words(text):
         return True
-    words = _words(question)
-    return any(word.text in POINTING_BACK and not _is_resolved(words, i) for i, word in enumerate(words))
+    words = _words(text)
+    return _is_elliptic(words) or any(
+        word.text in words_of.POINTING_BACK and not _is_resolved(words, i) for i, word in enumerate(words)
+    )
 
 
 def _words(text: str) -> list[_Word]:
     found: list[_Word] = []
-    end = 0
+    matches = list(_WORD.finditer(text))
+    lower = [_ENDING.sub("", m.group().lower()) for m in matches]
     is_shouted = text.isupper()
-    for match in _WORD.finditer(text):
-        raw = match.group()
-        after_pause = bool(_NO_WORD.search(text, end, match.start()))
-        begins = end == 0 or bool(re.search(r"[.!?]", text[end : match.start()]))
-        lower = re.sub(r"['’](?:s|re|ll|d)$", "", raw.lower())
+    asks = bool(lower) and lower[0] in words_of.ASKING
+    end = content = told = 0
+    for i, match in enumerate(matches):
+        raw, gap = match.group(), text[end : match.start()]
+        begins = i == 0 or bool(_SENTENCE_END.search(gap))
+        pause = i > 0 and bool(_PAUSE.search(gap))
+        joined = lower[i] in ("and", "but", "so") and i + 1 < len(lower) and lower[i + 1] in words_of.ASKING
+        if pause or joined:
+            told = _TOLD if joined and asks and content else content  # "What is yeast and why is it alive?"
+        is_it = raw == "IT" and not is_shouted or lower[i] == "it" and i > 0 and lower[i - 1] in ("our", "the", "an")
+        word = "IT" if is_it else lower[i]
+        is_name = raw[0].isupper() and not (begins or is_shouted) and word not in words_of.POINTING_BACK | {"i"}
+        is_content = bool(content_words(raw))
         end = match.end()
-        if raw == "IT" and not is_shouted:
-            lower = "IT"  # the department
-        is_name = raw[0].isupper() and not (begins or is_shouted) and lower not in POINTING_BACK and raw[:2] not in _I
-        found.append(_Word(lower, is_name, bool(content_words(raw)), after_pause))
+        found.append(_Word(word, is_name, is_content, pause, ":" in text[end:], told))
+        content += is_content and word not in words_of.TALK
     return found
+
+
+def _is_elliptic(words: list[_Word]) -> bool:
+    """Whether words are left out that the question before it has: "And of Spain?", "Which one?", "What else?"."""
+    texts = [w.text for w in words]
+    line = " ".join(texts)
+    if any(pattern.search(line) for pattern in words_of.ELLIPSES):
+        return True
+    for a, b in zip(texts, texts[1:], strict=False):
+        if a in words_of.ORDINALS and b in words_of.PIECES or a in ("step", "point", "option") and b.isdigit():
+            return True
+    starts = next((i for i, text in enumerate(texts) if text not in ("and", "but", "or")), 0)
+    rest = words[starts:]
+    content = sum(w.is_content for w in rest)
+    if starts and (rest[0].text not in words_of.ASKING or content < _FEWEST_CONTENT_WORDS):
+        return True  # "And the population?"
+    return rest[0].text in words_of.PREPOSITIONS | {"which"} and content < _FEWEST_CONTENT_WORDS  # "In what year?"
 
 
 def _is_resolved(words: list[_Word], i: int) -> bool:
     """Whether the word at `i`, which may point back, is about something in its own question, or about nothing at all."""
-    word = words[i].text
-    after = words[i + 1].text if i + 1 < len(words) else ""
-    if _told_before(words, i) >= _TOLD:
+    word = words[i]
+    if word.told >= _TOLD or word.before_colon and word.text in words_of.DEMONSTRATIVES | {"it"}:
         return True
-    if word in DEMONSTRATIVES:
+    if word.text in words_of.DEMONSTRATIVES:
         return _is_no_demonstrative(words, i)
-    if word == "it" and _is_impersonal(words, i):
+    if word.text == "it" and _is_impersonal(words, i) or word.text == "they" and _are_people_of(words, i):
         return True
-    named = _named_before(words, i)
-    if named is None:
-        return False
-    if word in POSSESSIVES or word == "her" and after and (words[i + 1].is_content or after == "own"):
-        return True
-    if word in SUBJECTS and after:
-        return any(w.after_pause or w.text in _CONJUNCTIONS for w in words[named + 1 : i + 1])
-    return False
+    after = words[i + 1] if i + 1 < len(words) else None
+    owns = word.text in words_of.POSSESSIVES or (
+        word.text == "her" and after is not None and (after.is_content or after.text == "own")
+    )
+    named = _named_before(words, i, _fits(word.text))
+    if named is None or owns:
+        return named is not None
+    return any(w.after_pause or w.text in words_of.CONJUNCTIONS for w in words[named + 1 : i + 1])
 
 
-def _told_before(words: list[_Word], i: int) -> int:
-    """Content words of the question before the last pause: "The tax office wants our VAT number, what is it?"."""
-    pause = max((k for k in range(i + 1) if words[k].after_pause), default=0)
-    return sum(w.is_content for w in words[:pause])
+def _fits(pronoun: str) -> Callable[[_Word], bool]:
+    """Whether a word may be what the pronoun stands for, by gender and number as far as the word tells."""
+    if pronoun in ("they", "them", "their"):
+        return lambda w: w.text.endswith("s") or w.text in words_of.PLURAL
+    if pronoun in ("he", "him", "his"):
+        return lambda w: w.text not in words_of.FEMININE
+    if pronoun in ("she", "her"):
+        return lambda w: w.text not in words_of.MASCULINE
+    return lambda w: True
 
 
-def _named_before(words: list[_Word], i: int) -> int | None:
-    """Place of the last thing named before the word at `i`: a name, "my ..." or the subject after "does"."""
+def _named_before(words: list[_Word], i: int, fits: Callable[[_Word], bool]) -> int | None:
+    """Place of the last thing named before the word at `i`: a name, "my ...", "a ...", somebody, the subject after "does"."""
     for k in range(i - 1, -1, -1):
-        before = [w.text for w in words[max(0, k - _NEAR_SUBJECT) : k]]
-        is_ours = bool({"my", "our"} & set(before[-2:]))
-        if words[k].is_name or words[k].is_content and (is_ours or bool(_DO & set(before))):
+        word, near = words[k], words[max(0, k - _NEAR_SUBJECT) : k]
+        if not fits(word) or word.text in words_of.TALK:
+            continue
+        at = next((n for n in reversed(range(len(near))) if near[n].text in words_of.BEFORE_NOUNS), None)
+        is_noun = at is not None and not any(w.is_content for w in near[at + 1 :])
+        if word.is_name or word.text in words_of.PLURAL or word.is_content and is_noun:
             return k
     return None
 
@@ -120,24 +134,38 @@ def _is_no_demonstrative(words: list[_Word], i: int) -> bool:
     before = words[i - 1].text if i else ""
     after = words[i + 1].text if i + 1 < len(words) else ""
     if word == "this":
-        return after in _NOW
+        return after in words_of.NOW
     if word == "there":  # "Is there ...?", "How many planets are there?"
         counts = [w.text for w in words[:2]] in (["how", "many"], ["how", "much"])
-        return before in _BE and (bool(after) or counts) or after in _BE
-    if word == "that" and i and after:  # "the seat that I booked", "a jar that sticks"
-        begins_clause = words[i + 1].is_name or after in _BEGINS_CLAUSE or after.endswith(("s", "ed"))
-        return after in ("i", "we", "my", "our") or begins_clause and (words[i - 1].is_content or before in _INDEFINITE)
+        return before in words_of.BE and (bool(after) or counts) or after in words_of.BE
+    if word == "that" and i and after and not words[i].after_pause:  # "the seat that I booked", "a jar that sticks"
+        if after in ("i", "we", "my", "our"):
+            return True
+        begins_clause = words[i + 1].is_name or after in words_of.BEGINS_CLAUSE or after.endswith(("s", "ed"))
+        return begins_clause and (words[i - 1].is_content or before in words_of.INDEFINITE)
     return False
 
 
 def _is_impersonal(words: list[_Word], i: int) -> bool:
     """Whether this "it" stands for nothing: "What time is it?", "How long does it take to get to work?"."""
     before = [w.text for w in words[max(0, i - 2) : i]]
-    after = [w.text for w in words[i + 1 :]]
-    if len(before) == 2 and before[0] in _CLOCK and before[1] in _BE or _WEATHER & set(after[:2]):
+    after = [w.text for w in words[i + 1 : i + 1 + LONGEST // 10]]
+    is_be = bool(before) and before[-1] in words_of.BE
+    if len(before) == 2 and before[0] in words_of.CLOCK and is_be:
+        return not after or after[0] in ("in", "now", "at")
+    if words_of.WEATHER & {*after[:2]} or is_be and "that" in after[1:2]:  # "Is it true that ...?"
+        return True
+    if after and after[0] in words_of.IMPERSONAL and {*after[1:]} & {"when", "if"}:
         return True
     if "to" not in after:
         return False
-    if after[0] in _IMPERSONAL:
-        return True
-    return bool(before) and before[-1] in _BE and not (_OF_SOMETHING & set(after[: after.index("to")]))
+    at = after.index("to")
+    if len(after) - at < 3:  # "Is it safe to drink?"
+        return False
+    return after[0] in words_of.IMPERSONAL or is_be and not (words_of.OF_SOMETHING & {*after[:at]})
+
+
+def _are_people_of(words: list[_Word], i: int) -> bool:
+    """Whether this "they" are the people of a place: "What money do they use in Japan?"."""
+    after = words[i + 1 :]
+    return any(a.text in ("in", "at") and b.is_name for a, b in zip(after, after[1:], strict=False))

@@ -35,6 +35,7 @@ from spear_core.training.trunk import Trunk, TrunkCache
 LAYER_SHARE = 0.27  # of the decoder layers lie below the one whose input is compared (layer 8 of 30)
 RIDGE = 0.1  # added to the covariance, in units of its mean eigenvalue
 MAX_TOKENS = 512  # of a long message, that are looked at
+LONGEST = 1_000  # characters of a question that are compared word by word
 CACHE_BYTES = 8 * 2**20
 RIVAL_MARGIN = (
     1.0  # by which a question must be nearer to one known to be another: that may be a near synonym after all
@@ -138,7 +139,11 @@ class SubjectTest:
         """Nothing is kept."""
 
     def gain(self, question: str, taught: Taught) -> float:
-        """Mean rise of a content word's log-probability in nats; infinite for a question without such words."""
+        """Mean rise of a content word's log-probability in nats; infinite for a question without such words.
+
+        Of a long message the beginning is read.
+        """
+        question = question[:LONGEST]
         words = [m for m in _WORD.finditer(question) if content_words(m.group())]
         if not words:
             return float("inf")

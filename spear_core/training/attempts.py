@@ -94,7 +94,7 @@ class Attempts:
     def _repair(self, material: Material, after: Measures) -> tuple[SpearConfig, Material]:
         """Settings and material of a few steps that hold other answers harder, leaking neighbours among them.
 
-        Earlier confirmations that were lost are practised in every step.
+        Earlier confirmations that were lost are practised in every step, until they are right again.
         """
         config = self.learner.config
         steps = config.repair_steps
@@ -116,17 +116,17 @@ class Attempts:
                 [*leaking, *(near.new if near else ())],
                 near.earlier if near else (),
             )
-        lost = [
-            e
-            for e, was, still in zip(self.older, self.before.held, after.held, strict=True)
-            if was and not still and e not in material.forgotten
+        regained = [
+            e for e, was, still in zip(self.older, self.before.held, after.held, strict=True) if was and not still
         ]
+        lost = [e for e in regained if e not in material.forgotten]
         firm = config.replace(
             max_steps=2 * steps,
-            replay_wins=max(config.replay_wins, 2 * len(lost)),  # half of them are drawn from what was lost
+            replay_wins=max(config.replay_wins, 2 * len(regained)),  # half of them are drawn from what was lost
             settle_steps=steps,
             anchor_weight=2 * config.anchor_weight,
             anchors_a_step=2 * config.anchors_a_step,
             neighbours_a_step=max(2 * config.neighbours_a_step, len(leaking)),
         )
-        return firm, replace(material, neighbours=near, forgotten=[*material.forgotten, *lost])
+        forgotten = [*material.forgotten, *lost]
+        return firm, replace(material, neighbours=near, forgotten=forgotten, regained=regained)

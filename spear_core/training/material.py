@@ -119,6 +119,7 @@ class Material:
     replay: Sequence[Encoded] = ()
     anchors: Anchors | None = None
     forgotten: Sequence[Encoded] = ()  # of `replay`: wins that the adapter has lost, and that half of it is drawn from
+    regained: Sequence[Encoded] = ()  # of `forgotten`: training goes on until they are learned again, like the new wins
     # Questions about something else: the base model's own answer to them, and the taught answer forced upon them. Held
     # to the base's distribution along both, so that the taught answer stays as improbable there as it was.
     neighbours: HeldNeighbours | None = None

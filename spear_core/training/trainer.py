@@ -137,7 +137,7 @@ class Trainer:
         rng = random.Random(seed)
         loses = cap_loses(material.loses, len(material.wins), cfg, rng)
         rejected = [e for e in loses if any(e.mask)]
-        confirmed = [w for w in material.wins if w.confirmed]
+        confirmed = [*(w for w in material.wins if w.confirmed), *material.regained]
         max_steps = cfg.max_steps if confirmed or not cfg.stop_when_learned else min(cfg.judged_steps, cfg.max_steps)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
