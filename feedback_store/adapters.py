@@ -171,9 +171,9 @@ class Adapters(Rounds, PeerQuestions):
     def forget(self, base: str, subject_ids: Collection[str], active: int, undone: Collection[int]) -> None:
         """Erase all feedback about some replies, in one transaction.
 
-        Votes, hints, verdicts and traces about the replies are deleted, trained or not, and quotations in rounds too. So are
-        the questions that peers sent with merges among the undone adapters. The other traces of these become rolled_back
-        and can be trained again.
+        Votes, hints, verdicts and traces about the replies are deleted, trained or not, of every base model. So are the
+        questions that peers sent with merges among the undone adapters. The other traces of these become rolled_back and
+        can be trained again.
 
         Args:
             base: fingerprint of the base model.
@@ -182,7 +182,6 @@ class Adapters(Rounds, PeerQuestions):
             undone: versions that were trained on the feedback, or on top of such a version.
         """
         with self._transaction(write=True):
-            self._forget_words_of_rounds(base, subject_ids)
             for subject in subject_ids:
                 self._erase_proofs("subject_id = ?", [subject])
                 self._execute("DELETE FROM traces WHERE subject_id = ?", [subject])
@@ -207,13 +206,19 @@ class Adapters(Rounds, PeerQuestions):
                 )
             self._activate(base, active)
 
-    def _forget_words_of_rounds(self, base: str, subject_ids: Collection[str]) -> None:
-        """Erase the quotations of all rounds since the first that trained on these replies. Their figures are kept."""
-        self._execute(
-            "UPDATE rounds SET proof = 'null', figures = json_remove(figures, '$.gate.changed') WHERE base = ? AND id >= "
-            "(SELECT min(round_id) FROM traces WHERE base = ? AND subject_id IN (SELECT value FROM json_each(?)))",
-            [base, base, to_json(list(subject_ids))],
-        )
+    def forget_words_of_rounds(self, bases: Collection[str], subject_ids: Collection[str]) -> None:
+        """Erase the quotations of all rounds of these base models since the first that trained on these replies.
+
+        Their figures are kept. Call it before `forget`, which deletes the traces that tell these rounds.
+        """
+        with self._transaction(write=True):
+            for base in bases:
+                self._execute(
+                    "UPDATE rounds SET proof = 'null', figures = json_remove(figures, '$.gate.changed') WHERE base = ? AND "
+                    "id >= (SELECT min(round_id) FROM traces WHERE base = ? AND subject_id IN "
+                    "(SELECT value FROM json_each(?)))",
+                    [base, base, to_json(list(subject_ids))],
+                )
 
     def set_pinned(self, base: str, version: int, pinned: bool) -> None:
         """Pin an adapter, so that it is not pruned, or unpin it. Raises UnknownRecord."""

@@ -93,18 +93,17 @@ class Conversations(Proofs):
     def delete_conversation(self, conversation_id: str) -> None:
         """Delete a conversation with its messages, votes and hints. Raises UnknownRecord.
 
-        Its traces are kept without references to it, and withdrawn where they were not trained. Its events are kept
-        without their data.
+        Its traces that were never trained are deleted too. Those that were are kept without references to it, and withdrawn
+        where they were undone. Its events are kept without their data.
         """
         with self._transaction(write=True):
             self.conversation(conversation_id)
             about = "conversation_id = ? OR subject_id IN (SELECT id FROM messages WHERE conversation_id = ?)"
             self._erase_proofs(about, [conversation_id, conversation_id])
-            self._execute(
-                "UPDATE traces SET status = 'withdrawn' WHERE status != 'trained' AND (conversation_id = ? "
-                "OR subject_id IN (SELECT id FROM messages WHERE conversation_id = ?))",
-                [conversation_id, conversation_id],
-            )
+            of_it = "(conversation_id = ? OR subject_id IN (SELECT id FROM messages WHERE conversation_id = ?))"
+            ids = [conversation_id, conversation_id]
+            self._execute(f"DELETE FROM traces WHERE status NOT IN ('trained', 'rolled_back') AND {of_it}", ids)
+            self._execute(f"UPDATE traces SET status = 'withdrawn' WHERE status = 'rolled_back' AND {of_it}", ids)
             self._execute(
                 "UPDATE events SET data = '{}' WHERE message_id IN (SELECT id FROM messages WHERE conversation_id = ?)",
                 [conversation_id],

@@ -25,7 +25,8 @@ class Rounds(Traces):
         Args:
             base: fingerprint of the base model.
             parent_version: the adapter that the round trains on top of.
-            only: ids of pending or rolled-back traces to claim instead, for training again after a forgetting.
+            only: ids of pending or rolled-back traces to claim instead, for training again after a forgetting. What was
+                learned before is, whatever became of its conversation.
             most: about how many traces to take. Corrections come first, then thumbs-up, then rejected replies; all
                 traces on one prompt stay together.
 
@@ -40,7 +41,7 @@ class Rounds(Traces):
             else:
                 found = self._rows(
                     "SELECT seq, side FROM traces WHERE id IN (SELECT value FROM json_each(?)) AND +base = ? "
-                    "AND +status IN ('pending', 'rolled_back') AND may_train = 1",
+                    "AND (+status = 'rolled_back' OR +status = 'pending' AND may_train = 1)",
                     [to_json(list(only)), base],
                 )
             wins = sum(row["side"] == "win" for row in found)
@@ -121,19 +122,6 @@ class Rounds(Traces):
             for row in running:
                 self.finish_round(row["id"], "interrupted", verdict="The program ended before the round did.")
             return len(running)
-
-    def retrain_rolled_back(self, round_id: int) -> int:
-        """Set the rolled-back traces of a round to pending again. Returns their number. Raises UnknownRecord.
-
-        Traces of deleted conversations stay as they are.
-        """
-        with self._transaction(write=True):
-            self.round(round_id)
-            return self._execute(
-                "UPDATE traces SET status = 'pending', round_id = NULL "
-                "WHERE round_id = ? AND status = 'rolled_back' AND conversation_id IS NOT NULL",
-                [round_id],
-            )
 
     def taught_in(self, round_id: int, besides: Collection[str] = ()) -> list[tuple[str, str]]:
         """(trace id, side) of the traces that a round trained, oldest first, without those about the replies `besides`."""

@@ -36,7 +36,7 @@ class Traces(Proofs):
         """Withdraw the traces about a reply, except trained ones.
 
         Claimed traces are withdrawn too: their round sees it in `still_claimed`, and `promote` refuses an adapter that
-        was trained on them. So are skipped and rolled-back ones, which would otherwise be trained on request.
+        was trained on them. So are skipped ones, which answer from memory, and rolled-back ones, which a restored version brings back.
 
         Returns:
             How many were withdrawn, and how many stay because they were trained.
@@ -133,19 +133,27 @@ class Traces(Proofs):
                 Trace, f"SELECT * FROM {WAITING} AND side = 'win' ORDER BY seq LIMIT ?", [base, limit - len(claimed)]
             )
 
-    def refused_wins(self, base: str, limit: int) -> list[Trace]:
-        """The newest wins that did not pass the gate and have no newer word on their prompt, oldest first."""
+    def wins_from_memory(self, base: str, user: str, limit: int) -> list[Trace]:
+        """A user's confirmed answers that no adapter has learned, the newest `limit` of each kind: those that wait, and those
+        that did not pass the gate and have no newer word on their prompt.
+        """
+        of_user = "JOIN conversations c ON c.id = t.conversation_id AND c.user = ?"
         with self._transaction(write=False):
-            newest = self._records(
+            return self._records(
                 Trace,
-                "SELECT t.* FROM rounds r JOIN traces t INDEXED BY traces_round ON t.round_id = r.id "
+                f"SELECT t.* FROM traces t {of_user} WHERE t.base = ? AND (t.status = 'claimed' OR t.status = 'pending' "
+                "AND t.may_train = 1) AND +t.side = 'win' AND t.source != 'judged' ORDER BY t.seq DESC LIMIT ?",
+                [user, base, limit],
+            ) + self._records(
+                Trace,
+                f"SELECT t.* FROM rounds r JOIN traces t INDEXED BY traces_round ON t.round_id = r.id {of_user} "
                 "WHERE r.base = ? AND r.status = 'discarded' AND t.status = 'skipped' AND +t.side = 'win' "
+                "AND t.source NOT IN ('liked', 'judged') "
                 "AND NOT EXISTS (SELECT 1 FROM traces n WHERE n.base = t.base AND n.prompt_key = t.prompt_key "
                 "AND n.side = 'win' AND n.seq > t.seq AND n.status IN ('pending', 'claimed', 'trained', 'skipped')) "
                 "ORDER BY t.seq DESC LIMIT ?",
-                [base, limit],
+                [user, base, limit],
             )
-            return newest[::-1]
 
     def refused_corrections(self, conversation_id: str) -> dict[str, str]:
         """Id of a corrected reply -> verdict of the round, where its right answer did not pass the gate."""

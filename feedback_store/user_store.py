@@ -223,7 +223,7 @@ class UserStore(Store):
     def queued_wins(self, base: str, limit: int) -> list[Trace]:
         raise self._refusal()
 
-    def refused_wins(self, base: str, limit: int) -> list[Trace]:
+    def wins_from_memory(self, base: str, user: str, limit: int) -> list[Trace]:
         raise self._refusal()
 
     def claim_round(

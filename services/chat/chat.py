@@ -74,6 +74,7 @@ class ChatService:
         """Stop a reply that is being written and delete the conversation. Raises UnknownRecord."""
         self.stop(conversation_id)
         self._store.delete_conversation(conversation_id)
+        self._feedback.on_new_traces()
         self._engine.batching.prefixes.drop(conversation_id)
 
     def usual_sampling(self) -> Sampling:

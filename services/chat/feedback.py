@@ -23,7 +23,7 @@ class FeedbackService:
     """Stores what people say about replies. Each method is one transaction, stored before it returns.
 
     Methods raise UnknownRecord for an unknown message, and SpearError, with one sentence, for a message to which they do
-    not apply. `on_new_traces` is called when there may be something to learn.
+    not apply. `on_new_traces` is called when there may be something to learn, or something less.
     """
 
     def __init__(self, engine: Engine, on_new_traces: Callable[[], None] = lambda: None) -> None:
@@ -43,6 +43,7 @@ class FeedbackService:
             return
         with self._together():
             self._store.set_vote(message.id, 1)
+            self._set_aside_corrections(message.id, "still_wrong")
             self._store.replace_traces(message.id, labels.liked(self._engine.base, self._prompt(message), message))
         self.on_new_traces()
 
@@ -72,6 +73,7 @@ class FeedbackService:
             with self._together():
                 self._store.set_verdict(message.id, None)
                 self._store.replace_traces(first.id, traces)
+            self.on_new_traces()
             return
         with self._together():
             if message.corrects_id:
@@ -84,6 +86,7 @@ class FeedbackService:
                     self._store.set_verdict(revision.id, None)
             self._set_aside_corrections(first.id)
             self._store.withdraw_traces(first.id)
+        self.on_new_traces()
 
     def complain(self, first_id: str, about_id: str, hint: str) -> None:
         """Store a thumbs-down on a reply or on a revision of it, with its hint; an empty hint is none."""
@@ -113,7 +116,7 @@ class FeedbackService:
         with self._together():
             self._store.set_verdict(revision.id, "better")
             self._store.set_vote(first.id, -1)
-            self._set_aside_corrections(first.id)
+            self._set_aside_corrections(first.id, "still_wrong")
             self._store.replace_traces(first.id, traces)
         self.on_new_traces()
 
@@ -123,6 +126,7 @@ class FeedbackService:
         if not message.corrects_id:
             raise SpearError("Only a reply to a correction can be kept from being learned.")
         self._withdraw_correction(message, "declined")
+        self.on_new_traces()
 
     def corrected(self, message_id: str) -> None:
         """Note that a reply was stored. If it answers a correction, earlier open ones of the same reply are closed.
@@ -165,9 +169,13 @@ class FeedbackService:
             self._store.set_verdict(message.id, verdict)
 
     def _set_aside_corrections(self, first_id: str, verdict: str | None = None, besides: str = "") -> None:
-        """Reopen or refuse confirmed corrections by talking, because of newer feedback. Inside a transaction."""
+        """Reopen confirmed corrections by talking, because of newer feedback, or refuse them. Inside a transaction.
+
+        Those that wait for a verdict are refused too: where another answer was confirmed there is nothing left to ask.
+        """
+        set_aside = ("better", None) if verdict else ("better",)
         for correction in self._store.corrections_of(first_id):
-            if correction.id != besides and correction.verdict == "better":
+            if correction.id != besides and correction.verdict in set_aside:
                 self._store.set_verdict(correction.id, verdict)
 
     def still_wrong(self, message_id: str) -> bool:
@@ -221,7 +229,7 @@ class FeedbackService:
                 first.conversation_id, "assistant", text, kind="edit", parent_id=first.parent_id, revises_id=first.id
             )
             self._store.set_vote(first.id, -1)
-            self._set_aside_corrections(first.id)
+            self._set_aside_corrections(first.id, "still_wrong")
             self._store.replace_traces(first.id, labels.replaced(self._engine.base, prompt, first, edited, "edited"))
         self.on_new_traces()
         return MessageView(edited.id, edited.conversation_id, edited.role, edited.kind, edited.text, revises=first.id)

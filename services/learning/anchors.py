@@ -37,6 +37,11 @@ class HeldAnswers:
         self._said_in: dict[str, str] = {}  # hint -> id of the revision that it led to
         self._preferred: dict[tuple[tuple[str, ...], str], tuple[list[tuple[str, str | None]], str]] = {}
 
+    def forget(self) -> None:
+        """Drop what is held in memory of past chats and hints."""
+        self._plain.cache_clear()
+        self._said_in, self._preferred = {}, {}
+
     def style_preferences(self, before_utc: str | None = None) -> list[str]:
         """The hints that are style preferences, oldest first, by the corrections trained or claimed (before a time)."""
         store, base = self._engine.store, self._engine.base

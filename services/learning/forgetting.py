@@ -28,33 +28,50 @@ class Forgetting:
     def forget(self, subjects: Collection[str]) -> Forgotten:
         """Erase all feedback about some replies, and serve the newest version that was trained without it.
 
-        Applies to every base model that was trained on it. Returns the effect on the current one.
+        Applies to every base model that was trained on it. Versions that saw it are deleted, those too that were undone
+        before: nothing is trained again in their place. Returns the effect on the current base model.
 
         Args:
             subjects: ids of the first replies.
         """
         self._lineage.lock.require()
-        trained = [t for s in subjects for t in self._store.traces(status="trained", subject_id=s)]
+        traces = [t for s in subjects for t in self._store.traces(subject_id=s)]
+        rounds = {t.round_id for t in traces if t.status in ("trained", "rolled_back")}
         undone: list[Adapter] = []
+        aside: list[Adapter] = []  # undone before
         queue: list[dict[str, Any]] = []
         with self._store.transaction():
-            for base in sorted({self._engine.base, *(t.base for t in trained)}):
+            bases = sorted({self._engine.base, *(t.base for t in traces)})
+            self._store.forget_words_of_rounds(bases, subjects)  # of all, before the first one's traces are gone
+            for base in bases:
                 line = self._store.lineage(base, self._store.active_version(base))[::-1]  # oldest first
-                first = _first_that_saw(line, {t.round_id for t in trained})
+                first = _first_that_saw(line, rounds)
                 undone += line[first:]
                 queue += [item for a in line[first:] if (item := self._item(a, subjects))]
                 serves = line[first - 1].version if first else 0
-                self._store.forget(base, subjects, serves, [a.version for a in line[first:]])
+                besides = self._besides(base, line, rounds)
+                aside += besides
+                self._store.forget(base, subjects, serves, [a.version for a in (*line[first:], *besides)])
             self._store.set_setting(REBUILD, queue + self._store.setting(REBUILD, []))
-        self._lineage.delete_versions(undone)
-        withdraw(self._engine.data_folder, {adapter.base for adapter in undone})
+        self._lineage.delete_versions([*undone, *aside])
+        withdraw(self._engine.data_folder, {adapter.base for adapter in (*undone, *aside)})
         self._lineage.serve_active()
         base = self._engine.base
         return Forgotten(
-            tuple(adapter.version for adapter in undone if adapter.base == base),
+            tuple(sorted(adapter.version for adapter in (*undone, *aside) if adapter.base == base)),
             self._lineage.version,
             sum(item["base"] == base for item in queue),
         )
+
+    def _besides(self, base: str, line: Sequence[Adapter], rounds: Collection[int | None]) -> list[Adapter]:
+        """Versions outside the line of the one that serves that were trained in these rounds, or on top of them."""
+        own = {a.version for a in line}
+        saw: set[int] = set()
+        every = self._store.adapters(base)[::-1]  # a parent is older than its children
+        for a in every:
+            if a.round_id in rounds or a.parent_version in saw:
+                saw.add(a.version)
+        return [a for a in every if a.version in saw - own and a.status != "pruned"]
 
     def _item(self, adapter: Adapter, forgotten: Collection[str]) -> dict[str, Any] | None:
         """The rest of a round, to be trained again; None where it has no win left."""

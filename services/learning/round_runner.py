@@ -72,6 +72,7 @@ class RoundRunner:
         self.lineage.lock.require()
         self.neighbours.forget()
         self._engine.scope.forget()
+        self.held.forget()
         if self._learner is not None:
             keep = self.held.starter_examples()
             self._learner.forget(keep)

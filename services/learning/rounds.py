@@ -57,6 +57,7 @@ class LearningService:
         self._note = ""  # what failed at the start or in the last round, for the card
         self._rests_until = 0.0  # monotonic time in seconds until which nothing is tried, after a disk error
         self._left_open = False  # the end of a round could not be stored
+        self._features_dropped = False  # those of the taught questions, which a reply needs
         self._kicked = False  # something may have come to learn since a round was last claimed
         self.on_kick: Callable[[], object] = lambda: None  # set by the scheduler; starts a round now
         released = self._store.release_interrupted(engine.base)
@@ -104,7 +105,8 @@ class LearningService:
         self.kick()
 
     def kick(self) -> None:
-        """Start a round now if there is something to learn, not at the next interval."""
+        """Feedback was given or taken back: start a round now if there is something to learn, not at the next interval."""
+        self._contradictions.look_again()
         self._kicked = True
         self.on_kick()
 
@@ -153,7 +155,6 @@ class LearningService:
         else:
             self._store.set_vote(drop_id, 0)
             self._store.withdraw_traces(drop_id)
-        self._contradictions.look_again()
         self.kick()
 
     # -- what changes the model ------------------------------------------------------------------------------
@@ -191,6 +192,7 @@ class LearningService:
         with self.between_rounds():
             done = self._forgetting.forget(subjects)
             self._runner.drop_kept_texts()
+            self._features_dropped = True
         self.kick()
         return done
 
@@ -239,6 +241,9 @@ class LearningService:
                 self._store.release_interrupted(self._engine.base)
                 self.lineage.serve_active()
                 self._left_open = False
+            if self._features_dropped:  # or the next reply would make them
+                self._features_dropped = False
+                self._engine.scope.covering(self._engine, [])
             while not self.paused and time.monotonic() >= self._rests_until:
                 if self._between.is_wanted:
                     self._between.stand_back()
@@ -288,6 +293,7 @@ class LearningService:
 
     def _begin_anew(self) -> None:
         self._runner.start_again()
+        self._features_dropped = True
         self._engine.batching.prefixes.clear()  # their conversations may have been erased
         self._store.release_interrupted(self._engine.base)
         self.lineage.complaint = ""

@@ -48,7 +48,7 @@ from spear_core.training.traces import Messages
 if TYPE_CHECKING:
     from services.engine import Engine
 
-WAITING = 64  # corrections that are not trained yet and are looked at
+WAITING = 64  # corrections of one user that are not trained yet, and as many refused ones, that are looked at
 SURE_ODDS = 0.0  # log-odds of the scope classifier: more likely the same question than not
 MOST_STARTERS = 2  # starter questions that a peer's question may be the same as: they all ask for different things
 log = logging.getLogger(__name__)
@@ -329,11 +329,8 @@ def _of_model(engine: Engine) -> _OfModel:
 
 def _waiting(store: Store, base: str, conversation_id: str) -> list[Trace]:
     """What the conversation's user confirmed and no adapter has learned yet, or the gate refused."""
-    refused = [t for t in store.refused_wins(base, WAITING) if t.source not in PRAISE]
-    found = [t for t in (*refused, *store.queued_wins(base, WAITING)) if t.source != "judged"]
     try:
-        user = store.conversation(conversation_id).user if found else ""
-        return [t for t in found if t.conversation_id and store.conversation(t.conversation_id).user == user]
+        return store.wins_from_memory(base, store.conversation(conversation_id).user, WAITING)
     except UnknownRecord:  # deleted meanwhile
         return []
 
@@ -344,7 +341,7 @@ def _trained(store: Store, base: str) -> list[Trace]:
 
 def _taught(store: Store, wins: Sequence[Trace]) -> list[Taught]:
     """Their questions, each once, with the latest answer."""
-    latest = {asked_in(t.prompt): t for t in wins}
+    latest = {asked_in(t.prompt): t for t in sorted(wins, key=lambda t: t.created_at_utc)}
     kept = store.kept_neighbours([t.id for t in latest.values()])
     return [
         Taught(

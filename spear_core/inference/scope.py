@@ -217,10 +217,6 @@ class Scope:
         self._questions = {t.question for t in taught}
         self._answers = {t.answer.strip() for t in taught if len(t.answer.split()) >= TELLING_WORDS}
 
-    def nearest(self, question: str) -> float:
-        """Cosine similarity, -1 to 1, to the nearest taught question; -1 where nothing was taught."""
-        return max(self._similarities(question), default=-1.0)
-
     def covers(self, question: str) -> bool:
         """Whether the adapter is to answer this question."""
         return self.taught_for(question) is not None

@@ -131,15 +131,25 @@ def test_rolling_back_returns_to_the_parent_and_marks_what_is_undone(store: Stor
     assert store.claim_round(BASE, 0) is None  # rolled-back traces train again only if asked
 
 
-def test_rolled_back_traces_train_again_when_asked(store: Store, harness: StoreHarness) -> None:
-    harness.talk().add("win", "lose")
-    undone = harness.promoted().round_id
+@pytest.mark.parametrize("gone", ["", "deleted", "not learning any more"])
+def test_rolled_back_traces_train_again_when_named(store: Store, harness: StoreHarness, gone: str) -> None:
+    talk = harness.talk()
+    talk.add("win", "lose")
+    harness.promoted()
+    if gone == "deleted":
+        store.delete_conversation(talk.conversation_id)
+    elif gone:
+        store.set_learn(talk.conversation_id, False)
     store.roll_back(BASE)
-    assert undone is not None and store.retrain_rolled_back(undone) == 2
-    assert store.retrain_rolled_back(undone) == 0
-    assert harness.promoted().version == 2
-    with pytest.raises(UnknownRecord):
-        store.retrain_rolled_back(999)
+    claim = store.claim_round(BASE, 0, only=[t.id for t in store.traces()])
+    assert claim is not None and len(claim[1]) == 2, "it was learned before"
+
+
+def test_what_may_not_be_learned_is_not_trained_though_it_is_named(store: Store, harness: StoreHarness) -> None:
+    talk = harness.talk()
+    talk.add("win")
+    store.set_learn(talk.conversation_id, False)
+    assert store.claim_round(BASE, 0, only=[t.id for t in store.traces()]) is None
 
 
 def test_rolling_back_does_not_revive_what_was_withdrawn(store: Store, harness: StoreHarness) -> None:
@@ -151,7 +161,8 @@ def test_rolling_back_does_not_revive_what_was_withdrawn(store: Store, harness: 
     store.promote(started.id, harness.adapter(1, 0), figures=RoundFigures(), verdict="", proof=None, replayed=0)
     store.roll_back(BASE)
     assert harness.statuses() == ["rolled_back", "withdrawn"]
-    assert store.retrain_rolled_back(started.id) == 1
+    claim = store.claim_round(BASE, 0, only=[t.id for t in store.traces()])
+    assert claim is not None and len(claim[1]) == 1
 
 
 def test_an_adapter_trained_on_top_of_an_undone_one_is_refused(store: Store, harness: StoreHarness) -> None:

@@ -144,7 +144,7 @@ def test_deleting_a_conversation_takes_its_words_and_leaves_trained_traces_liste
     assert store.hints_of(talk.reply.id) == []
     assert not any("secret" in str(e.data) for e in store.events())
     assert store.vote(other.reply.id) == 1
-    assert harness.statuses() == ["trained", "withdrawn", "withdrawn", "pending"]
+    assert harness.statuses() == ["trained", "pending"]
     gone = store.traces(status="trained")[0]
     assert (gone.conversation_id, gone.message_id, gone.subject_id) == (None, None, None)
     assert store.count_pending(kept.base) == (1, 0)
@@ -157,8 +157,16 @@ def test_a_deleted_conversation_never_trains_again(store: Store, harness: StoreH
     store.delete_conversation(talk.conversation_id)
     assert store.replay_wins(adapter.base, 10, [], 0) == []
     store.roll_back(adapter.base)
-    assert adapter.round_id is not None and store.retrain_rolled_back(adapter.round_id) == 0
     assert store.claim_round(adapter.base, 0) is None
+
+
+def test_what_was_never_trained_goes_with_its_conversation(store: Store, harness: StoreHarness) -> None:
+    talk = harness.talk("a secret word")
+    talk.add("win")
+    store.withdraw_traces(talk.reply.id)
+    talk.add("lose")
+    store.delete_conversation(talk.conversation_id)
+    assert store.traces() == []
 
 
 def test_only_unobjected_first_replies_of_the_bare_model_are_anchors(store: Store, harness: StoreHarness) -> None:

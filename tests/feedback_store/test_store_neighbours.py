@@ -48,6 +48,7 @@ def test_forgetting_erases_what_rounds_quoted_since_then_and_keeps_their_figures
         claim = store.claim_round(BASE, store.active_version(BASE))
         assert claim is not None
         store.finish_round(claim[0].id, "promoted", figures=quoted, proof=proof)
+    store.forget_words_of_rounds([BASE], [talks[1].reply.id])
     store.forget(BASE, [talks[1].reply.id], 0, [])
     last, second, first = store.rounds(BASE)
     assert first.proof is not None and first.figures == quoted

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from feedback_store import NewTrace, ProofRecord, RoundFigures, Store, StoreError, Trace, UnknownRecord
+from feedback_store import NewTrace, ProofRecord, RoundFigures, Store, StoreError, Trace, UnknownRecord, UserStore
 from tests.feedback_store.harness import BASE, StoreHarness
 
 
@@ -98,12 +98,12 @@ def test_withdrawn_feedback_of_an_undone_round_cannot_be_asked_for_again(
     if ended == "discarded":
         claim = store.claim_round(BASE, 0)
         assert claim is not None
-        round_id = store.finish_round(claim[0].id, "discarded").id
+        store.finish_round(claim[0].id, "discarded")
     else:
-        round_id = harness.promoted().round_id or 0
+        harness.promoted()
         store.roll_back(BASE)
     assert store.withdraw_traces(talk.reply.id) == (1, 0)
-    assert store.retrain_rolled_back(round_id) == 0
+    assert store.claim_round(BASE, 0, only=[t.id for t in store.traces()]) is None
     assert harness.statuses() == ["withdrawn"]
 
 
@@ -198,14 +198,23 @@ def test_a_refused_right_answer_is_found_until_there_is_a_newer_word(store: Stor
         store.finish_round(claimed[0].id, "discarded")
         return trace
 
+    def known(base: str = BASE, user: str = "") -> list[str]:
+        return [t.id for t in store.wins_from_memory(base, user, 9)]
+
     first = refused("Lima")
-    assert [t.id for t in store.refused_wins(BASE, 9)] == [first.id]
-    assert store.refused_wins("another base", 9) == []
+    assert known() == [first.id]
+    assert known("another base") == [] and known(user="ben") == []
     second = refused("Lima, in the west")
-    assert [t.id for t in store.refused_wins(BASE, 9)] == [second.id]
+    assert known() == [second.id]
     harness.talk().add("win", completion="It is Lima")
     harness.promoted()
-    assert store.refused_wins(BASE, 9) == []
+    assert known() == []
+
+
+def test_of_many_waiting_answers_the_newest_of_the_user_are_found(store: Store, harness: StoreHarness) -> None:
+    own = [harness.talk(str(i)).add("win")[0].id for i in range(5)]
+    StoreHarness(UserStore(store, "ben")).talk("another").add("win")
+    assert [t.id for t in store.wins_from_memory(BASE, "", 3)] == own[:1:-1]
 
 
 def test_rounds_come_newest_first_per_base(store: Store, harness: StoreHarness) -> None:

@@ -17,9 +17,9 @@ ABOUT_ALL = {
     "at_one_moment", "back_up", "change_known_browsers", "close",
     "count_learned", "count_pending", "count_rejected_questions", "counts", "end_all_sessions", "end_sessions",
     "end_unfinished_replies", "erase", "finish_round", "first_replies",
-    "forget", "ids", "keep_used_request", "known_browsers", "last_round", "lineage",
+    "forget", "forget_words_of_rounds", "ids", "keep_used_request", "known_browsers", "last_round", "lineage",
     "mark_pruned", "next_version", "note_contact", "note_pushed", "note_update",
-    "peer", "peers", "promote", "put_back", "release_interrupted", "remove_peer", "restore", "retrain_rolled_back", "roll_back",
+    "peer", "peers", "promote", "put_back", "release_interrupted", "remove_peer", "restore", "roll_back",
     "round", "rounds", "sessions", "set_active", "set_pinned", "set_setting", "setting", "taught_in", "transaction",
     "used_requests",
 }  # fmt: skip

@@ -184,6 +184,26 @@ def test_what_is_asked_next_is_read_with_the_corrected_reply(talk: AppServices) 
     assert owl[:2] == [QUESTION, right.text] and "no, sorry, it's Oslo" not in owl
 
 
+@pytest.mark.parametrize("newer", ["edit", "better", "like"])
+@pytest.mark.parametrize("agreed", [True, False])
+def test_another_answer_confirmed_later_replaces_the_correction(talk: AppServices, newer: str, agreed: bool) -> None:
+    first = ask(talk, QUESTION)
+    wrong = ask(talk, "no, it's Osaka", first.conversation_id)
+    if agreed:
+        talk.feedback.better(wrong.id)
+    if newer == "edit":
+        right = talk.feedback.edit(first.id, "It is Oslo.").text
+    elif newer == "better":
+        revision = list(talk.chat.revise(first.id, NO))[-1]
+        talk.feedback.better(revision.id)
+        right = revision.text
+    else:
+        talk.feedback.like(first.id)
+        right = first.text
+    assert shown(talk, wrong).verdict == "still_wrong" and not shown(talk, wrong).can_be_learned
+    assert read(talk, "What is an owl?", first.conversation_id)[:2] == [QUESTION, right]
+
+
 def test_what_is_no_correction_is_read_as_it_was_said(talk: AppServices) -> None:
     first = ask(talk, QUESTION)
     reply = ask(talk, NO, first.conversation_id)

@@ -11,6 +11,7 @@ import torch
 from services.app import AppServices
 from services.learning import self_play as selfplay
 from services.views import Forgotten
+from spear_core.errors import SpearError
 from spear_core.models.shared_base import AdapterState
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask, correct, wrong_task
@@ -65,6 +66,40 @@ def test_forgetting_the_only_correction_brings_the_base_model_back_and_leaves_no
     assert not folder.exists()
     store = app.engine.store
     assert store.traces() == [] and store.hints_of(reply.id) == [] and store.vote(reply.id) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("taught_on_top", [False, True])
+def test_a_version_that_was_undone_is_forgotten_too(open_app: OpenBench, taught_on_top: bool) -> None:
+    app = open_app(fresh=True)
+    secret, other = wrong_task(app), wrong_task(app, 1)
+    reply, _ = correct(app, secret)
+    learn_all(app)
+    if taught_on_top:
+        correct(app, other)
+        learn_all(app)
+    app.learning.roll_back()
+    gone = (1, 2) if taught_on_top else (1,)
+    assert app.learning.forget([reply.id]).undone == gone
+    for version in gone:
+        assert not app.engine.adapter_folder(version).exists()
+        with pytest.raises(SpearError):
+            app.learning.restore(version)
+    assert app.engine.store.traces(subject_id=reply.id) == []
+
+
+@pytest.mark.slow
+def test_what_is_rebuilt_is_trained_again_though_its_conversation_was_deleted(open_app: OpenBench) -> None:
+    app = open_app(fresh=True)
+    secret, other = wrong_task(app), wrong_task(app, 1)
+    forgotten, _ = correct(app, secret)
+    learn_all(app)
+    kept, _ = correct(app, other)
+    learn_all(app)
+    app.chat.delete(kept.conversation_id)
+    assert app.learning.forget([forgotten.id]).rounds == 1
+    assert learn_all(app) == 1
+    assert other.verdict(ask(app, other.question).text), "deleting promised that what was learned stays"
 
 
 @pytest.mark.slow

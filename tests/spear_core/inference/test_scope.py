@@ -41,15 +41,16 @@ def test_features_have_unit_length_and_do_not_depend_on_what_else_is_asked(featu
 def test_a_taught_question_is_in_scope_and_nothing_is_where_nothing_was_taught(features: QuestionFeatures) -> None:
     taught = "What is the capital of Peru?"
     scope = Scope(features, [Taught(taught, "Lima."), Taught("Who painted this?", "I did.")], 0.9)
-    assert scope.nearest(taught) == pytest.approx(1.0, abs=1e-4)
     assert scope.covers(taught)
     assert not scope.covers("Add nine to seven and tell me the sum, please.")
-    assert Scope(features, [], 0.9).nearest(taught) == -1.0
+    assert not Scope(features, [], 0.9).covers(taught)
 
 
 def test_nearer_wordings_are_more_similar(features: QuestionFeatures) -> None:
-    scope = Scope(features, [Taught("What is the capital of Peru?", "Lima.")], 0.5)
-    assert scope.nearest("Which city is the capital of Peru?") > scope.nearest("How do I boil an egg?")
+    taught, near, far = features(
+        ["What is the capital of Peru?", "Which city is the capital of Peru?", "How do I boil an egg?"]
+    )
+    assert taught @ near > taught @ far
 
 
 def test_an_empty_question_has_features(features: QuestionFeatures) -> None:
