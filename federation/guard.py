@@ -7,13 +7,13 @@ flood of strangers, even from the same address, does not shut out a peer; it cos
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from federation.addresses import network_of
 from federation.canonical_json import strict_json
 from federation.errors import AddressInvalid, RequestRefused
 from federation.identity import PublicKey
@@ -93,7 +93,7 @@ class RequestGuard:
 
     def pass_stranger(self, remote: str) -> None:
         """Count a request of an address. Raises RequestRefused (429)."""
-        if not self.strangers.take(_network_of(remote), self._ticks()):
+        if not self.strangers.take(network_of(remote), self._ticks()):
             raise RequestRefused(429, "too many requests from this address; try again later", 60)
 
     def admit(self, method: str, path: str, header: str | None, remote: str) -> RequestSignature:
@@ -186,16 +186,3 @@ def _parse_join_request(body: bytes, key: PublicKey) -> tuple[str, str]:
         raise RequestRefused(400, "a request to join holds a name and a url") from e
     printable = "".join(c for c in name if c.isprintable())
     return printable[:MAX_NAME_CHARACTERS].strip(), address
-
-
-def _network_of(remote: str) -> str:
-    """What counts as one address: of IPv6 the first 64 bits, since whoever has one address there has them all."""
-    try:
-        address = ipaddress.ip_address(remote)
-    except ValueError:
-        return "unknown"
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
-    return str(address)

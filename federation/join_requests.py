@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from federation.addresses import network_of
 from federation.errors import RequestRefused
 from federation.identity import PublicKey
 
@@ -51,7 +52,8 @@ class JoinRequests:
             for key in [k for k, old in self._waiting.items() if join_request.at - old.at > self._expire_seconds]:
                 del self._waiting[key]
             if join_request.key not in self._waiting:
-                same = sum(old.remote == join_request.remote for old in self._waiting.values())
+                network = network_of(join_request.remote)
+                same = sum(network_of(old.remote) == network for old in self._waiting.values())
                 if len(self._waiting) >= self._most or same >= self._most_per_remote:
                     raise RequestRefused(429, "too many peers are waiting for approval here; try again later", 3600)
             self._waiting[join_request.key] = join_request

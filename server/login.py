@@ -15,6 +15,7 @@ from server.current_user import Access
 from server.login_tries import LoginTries, counted_under
 from services.accounts.known_browsers import BROWSER_SECONDS
 from services.accounts.login_sessions import SESSION_SECONDS
+from services.accounts.users_file import MAX_PASSWORD_CHARACTERS
 
 AT_ONCE = 2  # passwords hashed at the same time: each takes 64 MB
 MOST_WAITING = 16  # to be hashed; more are turned away at once
@@ -49,6 +50,8 @@ def login_routes(access: Access) -> list[Route]:
         limits = counted_under(name, request.client.host if request.client else "", browser if is_known else "")
         if hashing.statistics().tasks_waiting >= MOST_WAITING:
             return HTMLResponse(_form(name, "Too many people log in at the moment. Try again in a few seconds."), 503)
+        if len(password) > MAX_PASSWORD_CHARACTERS:  # nobody's; looked at no further, so it is no guess either
+            return HTMLResponse(_form(name, "That name and password do not belong together."), 401)
         if not tries.begin(limits):
             return HTMLResponse(_form(name, "Too many wrong passwords. Wait half a minute and try again."), 429)
         user = await to_thread.run_sync(accounts.by_password, name, password, limiter=hashing)

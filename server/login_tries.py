@@ -8,8 +8,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 
+from federation.addresses import network_of
+
 FREE_TRIES = 5  # for one name, from one address or from one known browser; after these one at a time
 FREE_TRIES_A_NAME = 50  # for one name, from all strangers together
+FREE_TRIES_AN_ADDRESS = 30  # from one address, for all names together
 WAIT_SECONDS = 30.0  # before each further one
 MOST_REMEMBERED = 4096
 
@@ -18,7 +21,8 @@ class LoginTries:
     """Counts failed login tries by name, address or browser. For one thread: the server's event loop."""
 
     def __init__(self) -> None:
-        self._tries: OrderedDict[str, tuple[int, float]] = OrderedDict()  # -> (how many, when last)
+        # -> (how many, when last, how many are free)
+        self._tries: OrderedDict[str, tuple[int, float, int]] = OrderedDict()
 
     def begin(self, limits: Mapping[str, int]) -> bool:
         """Count one try, unless it has to wait.
@@ -31,14 +35,18 @@ class LoginTries:
         """
         now = time.monotonic()
         for name, free in limits.items():
-            count, at = self._tries.get(name, (0, 0.0))
+            count, at, _ = self._tries.get(name, (0, 0.0, free))
             if count >= free and now - at < WAIT_SECONDS:
                 return False
-        for name in limits:
-            self._tries[name] = (self._tries.pop(name, (0, 0.0))[0] + 1, now)
+        for name, free in limits.items():
+            self._tries[name] = (self._tries.pop(name, (0, 0.0, free))[0] + 1, now, free)
         while len(self._tries) > MOST_REMEMBERED:
-            self._tries.popitem(last=False)
+            self._tries.pop(self._least_guessed())
         return True
+
+    def _least_guessed(self) -> str:
+        """The oldest count that holds nobody back: a flood of other names must not set free who has to wait."""
+        return next((name for name, (count, _, free) in self._tries.items() if count < free), next(iter(self._tries)))
 
     def was_right(self, limits: Mapping[str, int]) -> None:
         for name in limits:
@@ -56,4 +64,9 @@ def counted_under(name: str, address: str, browser: str) -> dict[str, int]:
     name = name[:64]
     if browser:
         return {f"browser {browser}": FREE_TRIES}
-    return {f"address {address} {name}": FREE_TRIES, f"name {name}": FREE_TRIES_A_NAME}
+    address = network_of(address)
+    return {
+        f"address {address} {name}": FREE_TRIES,
+        f"address {address}": FREE_TRIES_AN_ADDRESS,
+        f"name {name}": FREE_TRIES_A_NAME,
+    }

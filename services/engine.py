@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from feedback_store import Store
+from feedback_store import Adapter, Store
 from services.chat.preferences import ChatDefaults
 from services.learning.scope import AdapterScope
 from services.priority import ComputePriority
 from spear_core.config import SpearConfig
+from spear_core.errors import AdapterInvalid
 from spear_core.inference.continuous_batching import ContinuousBatching
 from spear_core.inference.recall import standing_alone
 from spear_core.models.loading import LoadedModel
@@ -90,6 +91,13 @@ class Engine:
     @property
     def max_new_tokens(self) -> int:
         return min(self.config.max_new_tokens, self.loaded.settings.max_new_tokens)
+
+    def files_of(self, adapter: Adapter) -> Path:
+        """The folder of a stored adapter. Raises AdapterInvalid for one elsewhere, which a foreign database may name."""
+        folder = self.data_folder / adapter.folder
+        if folder.resolve().parent.parent != (self.data_folder / "adapters").resolve():
+            raise AdapterInvalid(f"the folder of adapter v{adapter.version} is not one of the data folder")
+        return folder
 
     def adapter_folder(self, version: int) -> Path:
         return self.data_folder / "adapters" / self.base / f"v{version:05d}"

@@ -21,6 +21,7 @@ from typing import IO
 
 from feedback_store import Store
 from services.models.prepared import FOLDER as BASE_MODELS
+from federation.identity import KEY_FILE
 from services.peers.published_update import carry_on_numbering
 from services.data.private_files import TEMPORARY, close_to_others, temporary_leftovers
 from spear_core.errors import ConfigError, SpearError
@@ -124,7 +125,9 @@ def _write(store: Store, data_folder: Path, part: Path) -> None:
     with tempfile.TemporaryDirectory(dir=part.parent, prefix=SCRATCH) as folder:
         database = Path(folder) / DATABASE
         store.back_up(database)
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)  # it says all that was said
+        part.unlink(missing_ok=True)
+        # it says all that was said: not into a file or through a link that somebody else made
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
         with os.fdopen(descriptor, "w+b") as file:
             with tarfile.open(fileobj=file, mode="w") as tar:
                 tar.add(database, DATABASE)
@@ -157,6 +160,9 @@ def restore(
 ) -> Path:
     """Put everything back as it is in `archive`. Returns the backup of what was there before, which is made first.
 
+    An instance that has a key keeps it, and of the archive's peers only those that are approved now: a backup must bring
+    neither a renewed key nor a removed peer to life again.
+
     `between_rounds` runs what it is given while nothing is learned (`LearningService.exchange`). A kill in the middle
     leaves a mixture: restore again. Raises SpearError for a file that is no backup, before anything is changed.
     """
@@ -169,6 +175,11 @@ def restore(
         def exchange() -> None:
             with Store(unpacked / DATABASE) as database:
                 carry_on_numbering(store, database)
+                if (key := data_folder / PEERS_FOLDER / KEY_FILE).is_file():
+                    (unpacked / PEERS_FOLDER).mkdir(exist_ok=True)
+                    shutil.copyfile(key, unpacked / PEERS_FOLDER / KEY_FILE)
+                    for peer in {p.key for p in database.peers()} - {p.key for p in store.peers()}:
+                        database.remove_peer(peer)
             store.put_back(unpacked / DATABASE)
             _remove(data_folder / name for name in OWN_FOLDERS)
             for path in unpacked.iterdir():
@@ -185,6 +196,8 @@ def _unpack(archive: Path, folder: Path) -> None:
     """Raises SpearError, StoreError. The database is brought to this program's version, and its replies are over."""
     try:
         with tarfile.open(archive, "r:") as tar:
+            if odd := next((member for member in tar if not (member.isreg() or member.isdir())), None):
+                raise SpearError(f"The file {archive} is no backup of this app: {odd.name[:100]!r} in it is a link.")
             tar.extractall(folder, filter="data")
     except (OSError, tarfile.TarError, EOFError) as e:
         raise SpearError(f"The file {archive} cannot be read as a backup ({e}).") from e

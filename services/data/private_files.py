@@ -17,7 +17,7 @@ TEMPORARY = ".temporary"
 UPLOADS = "uploads"
 DEMO_PREFIX = "spear-demo-"  # a demonstration under way; it holds nobody's words
 # Everything that the app writes into the data folder; other files there are left alone
-OWN = ("spear.sqlite3*", "adapters", "models", "federation", "backups", ".in-use", ".app", ".writable", TEMPORARY)
+OWN = ("spear.sqlite3*", "adapters", "models", "federation", "backups", "question-features", ".in-use", ".app", ".writable", TEMPORARY)
 
 
 def close_to_others(data_folder: Path) -> int:

@@ -53,7 +53,7 @@ class AdapterFiles:
 
     def _folder(self, version: int) -> Path:
         adapter = self._engine.store.adapter(self._engine.base, version)
-        source = self._engine.data_folder / adapter.folder
+        source = self._engine.files_of(adapter)
         if adapter.status == "pruned" or not source.is_dir():
             raise SpearError(f"The files of v{version} are gone; choose another version.")
         return source

@@ -57,14 +57,14 @@ class Lineage:
         if version == 0:
             return None
         adapter = self._store.adapter(self._engine.base, version)
-        return load_adapter(self._engine.data_folder / adapter.folder, adapter.sha256)
+        return load_adapter(self._engine.files_of(adapter), adapter.sha256)
 
     def check_shape(self, base: str, config: SpearConfig) -> None:
         """Raises ConfigError where a base model's adapters have another rank, alpha or layers than `config` says."""
         if not (version := self._store.active_version(base)):
             return
         folder = self._engine.data_folder
-        was = lora_shape(folder / self._store.adapter(base, version).folder)
+        was = lora_shape(self._engine.files_of(self._store.adapter(base, version)))
         now = AdapterShape(config.lora_rank, config.lora_alpha, config.lora_layers)
         if was and was != now:
             raise ConfigError(
@@ -243,7 +243,10 @@ class Lineage:
                 shutil.rmtree(child, ignore_errors=True)
 
     def _delete_files(self, adapter: Adapter) -> None:
-        shutil.rmtree(self._engine.data_folder / adapter.folder, ignore_errors=True)
+        try:
+            shutil.rmtree(self._engine.files_of(adapter), ignore_errors=True)
+        except AdapterInvalid as e:
+            log.warning("nothing was deleted: %s", e)
 
     def views(self) -> list[AdapterView]:
         """All versions of this base model, newest first."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
 WAITING = 64  # corrections of one user that are not trained yet, and as many refused ones, that are looked at
 SURE_ODDS = 0.0  # log-odds of the scope classifier: more likely the same question than not
 MOST_STARTERS = 2  # starter questions that a peer's question may be the same as: they all ask for different things
+STARTERS_TOGETHER = 0.1  # share of the starter questions that all questions of the peers may be the same as
 log = logging.getLogger(__name__)
 # of the base models that this process has opened, by their fingerprint and reference questions
 _whitenings: dict[tuple[str, tuple[str, ...]], tuple[Tensor, Tensor]] = {}
@@ -168,14 +168,25 @@ class AdapterScope:
             engine.priority.give_way()
 
     def too_broad(self, engine: Engine, questions: Sequence[str]) -> set[str]:
-        """Those of peers' questions that would answer several starter questions, which all ask for different things."""
+        """Those of peers' questions that would answer several starter questions, which all ask for different things, and
+        those with which they would answer too many of them together.
+        """
         kept = self._comparing(engine)
         if kept is None or not questions:
             return set()
-        scope = _made(kept, taught_to_peers(questions, ()), engine.config.scope_similarity)
-        best = scope.best_of(list(engine.loaded.settings.probe_prompts))
-        taken = Counter(taught.question for taught, score in best.values() if taught and score >= kept.of_model.least)
-        return {question for question, count in taken.items() if count > MOST_STARTERS}
+        starters, least = list(engine.loaded.settings.probe_prompts), kept.of_model.least
+        answered: set[str] = set()
+        broad: set[str] = set()
+        for taught in taught_to_peers(
+            questions, ()
+        ):  # each by itself: of several that are near only the best would count
+            scope = _made(kept, [taught], engine.config.scope_similarity)
+            own = {starter for starter, (found, score) in scope.best_of(starters).items() if found and score >= least}
+            if len(own) > MOST_STARTERS or len(answered | own) > max(MOST_STARTERS, STARTERS_TOGETHER * len(starters)):
+                broad.add(taught.question)
+            else:
+                answered |= own
+        return broad
 
     def keep_apart(self, engine: Engine, win: Trace, others: Sequence[str]) -> set[str]:
         """Remember with a right answer which of these questions, made to ask for something else, are taken for its own.

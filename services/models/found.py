@@ -86,7 +86,7 @@ def _ollama(folder: Path) -> Iterator[Candidate]:
             try:
                 layers = json.loads(path.read_text(encoding="utf-8"))["layers"]
                 kinds = {str(layer["mediaType"]): str(layer["digest"]) for layer in layers}
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 continue  # not a manifest
             if not (digest := kinds.get(MODEL_LAYER)):
                 continue

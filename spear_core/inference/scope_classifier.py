@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from spear_core.errors import ConfigError, one_line
 from spear_core.inference.scope import Taught
-from spear_core.models.decoder_layers import layer_list
+from spear_core.models.decoder_layers import layer_list, layers_of
 from spear_core.models.lora_dtype import cast_lora
 from spear_core.models.prompts import encode_text
 from spear_core.models.shared_base import share_base
@@ -31,6 +31,7 @@ from spear_core.training.neighbours import words_of
 FILE = "scope.safetensors"
 MAX_TOKENS = 96  # of each question that are read; the last ones of a longer message
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+MOST_RANK = 256  # of the LoRA in a file
 REMEMBERED = 4096  # pairs whose odds are kept
 READ_TOGETHER = 16  # pairs
 FIRST_PERSON = frozenset(("i", "my", "mine", "we", "our", "ours"))  # not "me": "tell me about cats"
@@ -158,10 +159,13 @@ def load_scope_classifier(file: Path, backbone: nn.Module, tokenizer: PreTrained
     """Read what `save` wrote. Raises ConfigError where it does not belong to this model or is damaged."""
     try:
         with safe_open(file, "pt") as opened:
-            told = {key: json.loads(value) for key, value in opened.metadata().items()}
+            told = {key: json.loads(value) for key, value in (opened.metadata() or {}).items()}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no dict)
         with torch.random.fork_rng(devices=[]):
-            made = ScopeClassifier(backbone, tokenizer, *(int(told[key]) for key in ("layers", "frozen", "rank")))
+            layers, frozen, rank = (int(told[key]) for key in ("layers", "frozen", "rank"))
+            if not 0 <= frozen < layers <= len(layers_of(backbone)) or not 1 <= rank <= MOST_RANK:
+                raise ConfigError(f"{file} is not of this model")
+            made = ScopeClassifier(backbone, tokenizer, layers, frozen, rank)
         head = {name.partition(".")[2]: tensors.pop(name).float() for name in list(tensors) if name.startswith(_HEAD)}
         made.head.load_state_dict(head)
         if get_peft_model_state_dict(made.model).keys() != tensors.keys():
@@ -170,7 +174,7 @@ def load_scope_classifier(file: Path, backbone: nn.Module, tokenizer: PreTrained
         for name, parameter in made.model.named_parameters():
             if "lora_" in name:
                 parameter.data = parameter.data.to(next(backbone.parameters()).dtype)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as e:
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as e:
         raise ConfigError(f"{file} cannot be used: {one_line(e)}") from e
     made.requires_grad_(False).eval()
     return made

@@ -113,13 +113,15 @@ def _check_hub_files(name: str, elsewhere: list[str]) -> None:
 def read_config(name: str, folder: Path) -> dict[str, Any]:
     """config.json as it is written, before transformers fills in its defaults."""
     file = folder / "config.json"
-    if not file.is_file():
-        if (folder / "adapter_config.json").is_file():
+    if (folder / "adapter_config.json").is_file():  # transformers would load it on top, pickles too
+        if not file.is_file():
             raise ModelUnavailable(f"{name} is an adapter, not a model; give the base model that it was trained on")
+        raise ModelUnavailable(f"{name} holds a model and an adapter; give a folder that holds only the model")
+    if not file.is_file():
         raise ModelUnavailable(f"{name} is not a model folder (no config.json); give the folder that holds the model")
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise ModelUnavailable(f"{name}: config.json is damaged ({one_line(e)}); download the model again") from e
     if not isinstance(raw, dict):
         raise ModelUnavailable(f"{name}: config.json is not a JSON object; download the model again")
@@ -144,7 +146,7 @@ def _weight_files(name: str, folder: Path) -> list[Path]:
         raise _no_safetensors(name, any(p.suffix in {".bin", ".pt", ".pth"} for p in folder.iterdir()))
     try:
         shards = {str(shard) for shard in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
-    except (ValueError, KeyError, AttributeError, TypeError) as e:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as e:
         raise ModelUnavailable(f"{name}: {index.name} is damaged; download the model again") from e
     for shard in sorted(shards):
         if Path(shard).name != shard or not (folder / shard).is_file():
@@ -169,7 +171,7 @@ def _header_of(name: str, file: Path) -> dict[str, Any]:
         if file.stat().st_size != 8 + length + end:
             raise ModelUnavailable(damaged)
         return {name: {"dtype": str(e["dtype"]), "shape": torch.Size(e["shape"])} for name, e in header.items()}
-    except (ValueError, KeyError, AttributeError, TypeError, IndexError) as e:
+    except (ValueError, KeyError, AttributeError, TypeError, IndexError, RecursionError) as e:
         raise ModelUnavailable(damaged) from e
     except OSError as e:
         raise ModelUnavailable(f"{name}: {file.name} cannot be read ({one_line(e)}); check its permissions") from e

@@ -62,7 +62,10 @@ NORMS_HOLD_ONE_MORE = ("gemma", "gemma2", "gemma3")  # their norm weights are st
 # does not know these names and would split text as GPT-2 does: two line ends before a digit become two tokens.
 SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
 MAGIC = b"GGUF"
-READING_ERRORS = (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, struct.error)
+READING_ERRORS = (
+    OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, ArithmeticError, MemoryError,
+    struct.error,
+)  # fmt: skip
 BYTES_A_WEIGHT = 2  # bfloat16
 ROOM_FACTOR = 1.05  # tokenizer and configuration come on top of the weights
 
@@ -263,10 +266,9 @@ def _tokenizer(file: Path) -> PreTrainedTokenizerFast:
 
 def _flush(folder: Path) -> None:
     """Onto the disk, so that the rename cannot become durable before what it names."""
-    folder.chmod(0o755)  # a temporary folder is made for its owner alone
     for path in folder.rglob("*"):
         if path.is_file():
-            path.chmod(0o644)
+            path.chmod(0o600)
             with path.open("rb") as file:
                 os.fsync(file.fileno())
     _flush_folder(folder)

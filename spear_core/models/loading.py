@@ -27,6 +27,7 @@ from spear_core.errors import ConfigError, ModelUnavailable, one_line
 from spear_core.inference.fused_model import fuse_projections
 from spear_core.models.chat_template import limit_ids
 from spear_core.models.dtypes import choose_dtype
+from spear_core.models.estimate import parameters_of
 from spear_core.models.files import (
     MEMORY_MARGIN,
     check_memory,
@@ -99,7 +100,8 @@ def load_model(
     stored, formats = stored_numbers(name_or_folder, folder)
     target = _target(device, config, lambda at: choose_dtype(dtype, at, stored, formats)[0])
     number, why = choose_dtype(dtype, target, stored, formats)
-    check_memory(name_or_folder, stored * number.itemsize, target)
+    # the configuration may describe more than the files hold, and memory is taken for all of it
+    check_memory(name_or_folder, max(stored, parameters_of(config)) * number.itemsize, target)
     tokenizer = _tokenizer(name_or_folder, folder, trust_remote_code)
     model = _weights(name_or_folder, folder, config, number, trust_remote_code)
     rows = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]

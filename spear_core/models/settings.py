@@ -133,7 +133,7 @@ def read_settings(folder: Path) -> ModelSettings:
         return ModelSettings()
     try:
         values = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise ConfigError(f"{file} is not JSON ({one_line(e)}); correct it or remove it") from e
     if not isinstance(values, dict):
         raise ConfigError(f"{file} must hold one JSON object")

@@ -241,17 +241,26 @@ def test_a_full_line_keeps_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> No
     def add(number: int, remote: str, at: float = NOW) -> None:
         line.add(JoinRequest(PublicKey(bytes([number]) * 32), "", "", remote, at))
 
-    add(1, "a")
-    add(2, "a")
+    add(1, "192.0.2.1")
+    add(2, "192.0.2.1")
     with pytest.raises(RequestRefused, match="too many peers are waiting"):
-        add(3, "a")
-    add(4, "b")
+        add(3, "192.0.2.1")
+    add(4, "192.0.2.2")
     with pytest.raises(RequestRefused, match="too many peers are waiting"):
-        add(5, "c")
-    add(1, "a")  # the same again is no newcomer
+        add(5, "192.0.2.3")
+    add(1, "192.0.2.1")  # the same again is no newcomer
     assert [k.key.raw[0] for k in line.waiting()] == [1, 2, 4]
-    add(6, "c", NOW + 101)  # the others have expired
+    add(6, "192.0.2.3", NOW + 101)  # the others have expired
     assert [k.key.raw[0] for k in line.waiting()] == [6]
+
+
+def test_all_addresses_of_an_ipv6_network_count_as_one() -> None:
+    line = JoinRequests(most=10, most_per_remote=2)
+    for number in range(2):
+        line.add(JoinRequest(PublicKey(bytes([number]) * 32), "", "", f"2001:db8::{number}", NOW))
+    with pytest.raises(RequestRefused, match="too many peers are waiting"):
+        line.add(JoinRequest(PublicKey(bytes([9]) * 32), "", "", "2001:db8::9", NOW))
+    line.add(JoinRequest(PublicKey(bytes([8]) * 32), "", "", "2001:db8:0:1::1", NOW))
 
 
 def test_a_card_is_believed_of_the_pinned_key_only() -> None:

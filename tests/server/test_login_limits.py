@@ -12,7 +12,7 @@ import pytest
 
 from feedback_store import Store
 from server import login, login_tries
-from server.login_tries import FREE_TRIES, FREE_TRIES_A_NAME, LoginTries, counted_under
+from server.login_tries import FREE_TRIES, FREE_TRIES_A_NAME, FREE_TRIES_AN_ADDRESS, LoginTries, counted_under
 from services.accounts.known_browsers import MOST_OF_ONE_USER, KnownBrowsers
 from services.accounts.users_file import User, add_user, remove_user
 from services.settings import Settings
@@ -149,9 +149,22 @@ def test_after_half_a_minute_one_more_guess_is_free(monkeypatch: pytest.MonkeyPa
     assert tries.begin(limits) and not tries.begin(limits)
     tries.was_right(limits)
     assert tries.begin(limits), "a right password ends the count"
-    for i in range(login_tries.MOST_REMEMBERED * 2):
-        tries.begin(counted_under(f"name {i}", "192.0.2.2", ""))
+
+
+def test_tries_for_many_names_set_nobody_free_and_are_few_from_one_address() -> None:
+    tries, anna = LoginTries(), counted_under("anna", "192.0.2.1", "")
+    for _ in range(FREE_TRIES):
+        assert tries.begin(anna)
+    of_one = [tries.begin(counted_under(f"name {i}", "192.0.2.1", "")) for i in range(FREE_TRIES_AN_ADDRESS)]
+    assert of_one.count(True) == FREE_TRIES_AN_ADDRESS - FREE_TRIES
+    neighbours = [
+        tries.begin(counted_under(f"name {i}", f"2001:db8::{i}", "")) for i in range(FREE_TRIES_AN_ADDRESS + 1)
+    ]
+    assert neighbours == [True] * FREE_TRIES_AN_ADDRESS + [False], "one network of IPv6 is one address"
+    for i in range(login_tries.MOST_REMEMBERED):
+        tries.begin(counted_under(f"name {i}", f"198.51.{i // 256}.{i % 256}", ""))
     assert len(tries._tries) <= login_tries.MOST_REMEMBERED
+    assert not tries.begin(anna), "whoever has to wait is remembered longest"
 
 
 def test_known_browsers_outlive_a_restart_and_are_few(tmp_path: Path) -> None:

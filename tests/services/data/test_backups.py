@@ -8,6 +8,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from feedback_store import Store
 from feedback_store.transfer import Wanted
 from services.data import backups
 from services.peers.published_update import PublishedUpdate
-from spear_core.errors import SpearError
+from spear_core.errors import AdapterInvalid, SpearError
 from tests.federation.circle import ALPHA, BASE, adapter
 from tests.feedback_store.harness import StoreHarness
 from tests.blocked_decoder import HeldReplies
@@ -153,6 +154,52 @@ def test_peers_take_what_is_published_after_a_restore(folder: Path) -> None:
         assert check_freshness(publish(1), taken, time.time(), Limits()).round == 4
         backups.restore(store, folder, before, at_once)
         assert publish(3).round == 5, "numbers go on from the larger one"
+
+
+def test_a_restore_keeps_the_key_and_brings_no_removed_peer_back(folder: Path, tmp_path: Path) -> None:
+    key = folder / "federation" / "key.pem"
+    key.parent.mkdir(parents=True)
+    key.write_text("the old key")
+    with Store(folder / backups.DATABASE) as store:
+        for name in ("kept", "removed"):
+            store.approve_peer(name, name, "")
+        archive = backups.back_up(store, folder, tmp_path / "backup.tar")
+        key.write_text("the renewed key")
+        store.remove_peer("removed")
+        backups.restore(store, folder, archive, at_once)
+        assert key.read_text() == "the renewed key" and [p.key for p in store.peers()] == ["kept"]
+    with Store(tmp_path / "new" / backups.DATABASE) as store:
+        backups.restore(store, tmp_path / "new", archive, at_once)
+        assert (tmp_path / "new" / "federation" / "key.pem").read_text() == "the old key", "it had none of its own"
+        assert [p.key for p in store.peers()] == ["kept", "removed"]
+
+
+def test_a_backup_is_not_written_into_a_file_that_somebody_else_made(folder: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_text("")
+    (tmp_path / "backup.tar.part").symlink_to(theirs)
+    with Store(folder / backups.DATABASE) as store:
+        archive = backups.back_up(store, folder, tmp_path / "backup.tar")
+    assert theirs.read_text() == "" and not archive.is_symlink()
+
+
+@pytest.mark.parametrize("elsewhere", ["/etc", "../outside", "adapters", "adapters/../../x/y", "federation/outbox"])
+def test_a_folder_that_a_foreign_database_names_is_never_touched(open_app: OpenBench, elsewhere: str) -> None:
+    app = open_app()
+    harness = StoreHarness(app.engine.store)
+    made = replace(harness.adapter(1, 0), base=app.engine.base, folder=elsewhere)
+    adapter = app.engine.store.add_adapter(made)
+    with pytest.raises(AdapterInvalid, match="not one of the data folder"):
+        app.engine.files_of(adapter)
+
+
+def test_an_archive_with_a_link_is_no_backup(folder: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        link = tarfile.TarInfo("adapters")
+        link.type, link.linkname = tarfile.SYMTYPE, "models"
+        tar.addfile(link)
+    with Store(folder / backups.DATABASE) as store, pytest.raises(SpearError, match="is a link"):
+        backups.restore(store, folder, tmp_path / "x.tar", at_once)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tar", "other", "evil", "damaged"])

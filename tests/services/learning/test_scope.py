@@ -310,3 +310,15 @@ def test_the_newest_answer_to_a_question_counts_learned_or_not(open_app: OpenBen
     for wins in ([older, newer], [newer, older]):
         (taught,) = scope_module._taught(app.engine.store, wins)
         assert taught.answer == "58." and not taught.is_waiting
+
+
+def test_peers_questions_that_together_answer_many_starters_are_left_out(
+    open_app: OpenBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_app(scope="near", scope_similarity=0.9, scope_gain=-100.0)
+    starters = list(app.engine.loaded.settings.probe_prompts)
+    most = max(scope_module.MOST_STARTERS, int(scope_module.STARTERS_TOGETHER * len(starters)))
+    assert len(starters) > most
+    left_out = app.engine.scope.too_broad(app.engine, [*starters, "Where does my neighbour park?"])
+    kept = [s for s in starters if s not in left_out]
+    assert 0 < len(kept) <= most and "Where does my neighbour park?" not in left_out

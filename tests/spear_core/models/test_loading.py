@@ -177,6 +177,8 @@ def test_a_missing_folder_a_file_and_an_empty_folder_are_told_apart(tmp_path: Pa
     assert "no config.json" in refusal(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
     assert "is an adapter" in refusal(tmp_path)
+    tiny_folder("qwen2", tmp_path)
+    assert "holds a model and an adapter" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
