@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +18,25 @@ from services.settings import Settings
 
 log = logging.getLogger(__name__)
 NAMES = ("untouched", "retrieval", "training_and_retrieval", "plain_lora", "one_training", "paper")
-# Supervised LoRA on one correction at a time: nothing is replayed, nothing else is held, nothing is checked.
+# Supervised LoRA on one correction at a time, on for every question: nothing is replayed, nothing else is held, nothing is
+# checked, and no other wordings are made.
 PLAIN_LORA = {
+    "scope": "always",
+    "memory": False,
+    "neighbours": 0,
+    "wordings": 0,
     "replay_wins": 0,
     "anchors_a_step": 0,
     "anchor_weight": 0.0,
     "prompt_dropout": 0.0,
     "gate_enabled": False,
+}
+# The same over all corrections together, in mini-batches, until all are learned
+ONE_TRAINING = {**PLAIN_LORA, "max_steps": 400, "wins_a_step": 8, "check_every": 20}
+CHANGES: dict[str, dict[str, Any]] = {
+    "plain_lora": PLAIN_LORA,
+    "one_training": ONE_TRAINING,
+    "paper": {"scope": "always"},
 }
 
 
@@ -40,6 +53,7 @@ def measure(
             figures[name] = _retrieval(corrections, probe, frozen=name == "retrieval")
         else:
             figures[name] = _trained(name, settings, corrections, probe)
+        print(f"{name}: {figures[name]}", file=sys.stderr, flush=True)
     return figures
 
 
@@ -63,9 +77,11 @@ def _trained(name: str, settings: Settings, corrections: Sequence[Correction], p
             settings,
             data_folder=Path(folder),
             preset="paper" if name == "paper" else settings.preset,
-            spear={} if name == "paper" else {**settings.spear, **(PLAIN_LORA if name == "plain_lora" else {})},
+            spear=CHANGES[name] if name == "paper" else {**settings.spear, **CHANGES[name]},
         )
         app = open_services(changed, start_jobs=False)
+        if name == "one_training":
+            app.learning.most_traces = 2 * len(corrections)  # a right and a wrong answer each
         try:
             app.learning.prepare()
             for correction in corrections:

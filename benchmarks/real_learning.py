@@ -204,7 +204,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                         save_checkpoint(saved, data, "progress.json", {**dataclasses.asdict(progress), "asked": asked})
                         app = study.app = study.probe.app = open_services(settings, start_jobs=False)
                         app.learning.prepare()
-            figures = {**asked, **study.figures()}
+            figures = asked if arguments.baselines_only else {**asked, **study.figures()}
             if arguments.baselines:
                 figures["baselines"] = real_baselines.measure(
                     arguments.baselines.split(","), settings, study.taught, study.probe
@@ -212,7 +212,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         finally:
             app.close()
         if arguments.out:
-            (out / "figures.json").write_text(json.dumps(figures, indent=1))
+            name = "baselines.json" if arguments.baselines_only else "figures.json"
+            (out / name).write_text(json.dumps(figures, indent=1))
         return figures
 
 
@@ -236,6 +237,7 @@ def main() -> None:
     parser.add_argument(
         "--baselines", default="", metavar="NAMES", help=f"any of {','.join(real_baselines.NAMES)}, on the same stream"
     )
+    parser.add_argument("--baselines-only", action="store_true", help="leave the study's own final questions out")
     parser.add_argument("--one-conversation", action="store_true", help="say and ask everything in one conversation")
     arguments = parser.parse_args()
     if unknown := set(filter(None, arguments.baselines.split(","))) - set(real_baselines.NAMES):

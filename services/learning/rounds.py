@@ -56,6 +56,7 @@ class LearningService:
         self._live = LiveStatus()
         self._note = ""  # what failed at the start or in the last round, for the card
         self._rests_until = 0.0  # monotonic time in seconds until which nothing is tried, after a disk error
+        self.most_traces = MOST_TRACES  # that one round takes
         self._left_open = False  # the end of a round could not be stored
         self._features_dropped = False  # those of the taught questions, which a reply needs
         self._kicked = False  # something may have come to learn since a round was last claimed
@@ -276,7 +277,7 @@ class LearningService:
         while self._runner.apart:
             if claimed := self._store.claim_round(base, version, only=self._runner.apart.pop(0)):
                 return (*claimed, None)
-        claimed = self._store.claim_round(base, version, most=MOST_TRACES)
+        claimed = self._store.claim_round(base, version, most=self.most_traces)
         return (*claimed, None) if claimed else None
 
     def change_model(self, change: Callable[[], None]) -> None:

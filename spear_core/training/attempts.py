@@ -121,8 +121,9 @@ class Attempts:
         ]
         lost = [e for e in regained if e not in material.forgotten]
         firm = config.replace(
-            max_steps=2 * steps,
-            replay_wins=max(config.replay_wins, 2 * len(regained)),  # half of them are drawn from what was lost
+            max_steps=3 * steps,
+            # half of them are drawn from what was lost, and the others must not be lost for it
+            replay_wins=2 * max(config.replay_wins, len(regained)),
             settle_steps=steps,
             anchor_weight=2 * config.anchor_weight,
             anchors_a_step=2 * config.anchors_a_step,
