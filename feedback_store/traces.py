@@ -12,15 +12,19 @@ from feedback_store.sampling import WINDOW, content_key, first_key, shuffled
 
 # SQLite has no statistics here and would choose the index of all traces of a status
 WAITING = "traces INDEXED BY traces_waiting WHERE base = ? AND status = 'pending' AND may_train = 1"
-# A trained win `t` that may be trained again: the latest word on its prompt (a verdict of the judge does not
-# replace what a person said), and the person still stands by it: the reply is liked, or the one it replaces is not
+# A win `t` that the person still stands by: the reply is liked, or the one it replaces is not
+STANDS = (
+    "EXISTS (SELECT 1 FROM votes v JOIN messages m ON m.id = t.message_id WHERE v.message_id = t.subject_id "
+    "AND v.value = iif(m.id = t.subject_id, 1, -1) AND m.verdict IS NOT 'still_wrong')"
+)
+# A trained one that may be trained again: the latest word on its prompt (a verdict of the judge does not replace what a
+# person said)
 REPLAYED = (
     "t.side = 'win' AND t.status = 'trained' AND t.confidence = 1.0 AND t.may_train = 1 "
     "AND NOT EXISTS (SELECT 1 FROM traces INDEXED BY traces_wins WHERE base = t.base "
     "AND prompt_key = t.prompt_key AND (source != 'judged', seq) > (t.source != 'judged', t.seq) "
     "AND side = 'win' AND status IN ('trained', 'claimed', 'pending')) "
-    "AND EXISTS (SELECT 1 FROM votes v JOIN messages m ON m.id = t.message_id WHERE v.message_id = t.subject_id "
-    "AND v.value = iif(m.id = t.subject_id, 1, -1) AND m.verdict IS NOT 'still_wrong')"
+    f"AND {STANDS}"
 )
 
 
@@ -221,6 +225,11 @@ class Traces(Proofs):
         """Whether `replay_wins` may choose this trace."""
         with self._transaction(write=False):
             return self._value(f"SELECT 1 FROM traces t WHERE t.id = ? AND {REPLAYED}", [trace_id]) is not None
+
+    def stands(self, trace_id: str) -> bool:
+        """Whether the person still stands by this right answer, learned or not."""
+        with self._transaction(write=False):
+            return self._value(f"SELECT 1 FROM traces t WHERE t.id = ? AND {STANDS}", [trace_id]) is not None
 
     def is_settled(self, trace: Trace) -> bool:
         """Whether a win of a person on this trace's prompt is trained, claimed or pending."""

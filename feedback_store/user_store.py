@@ -214,6 +214,9 @@ class UserStore(Store):
     def is_replayed(self, trace_id: str) -> bool:
         raise self._refusal()
 
+    def stands(self, trace_id: str) -> bool:
+        raise self._refusal()
+
     def is_settled(self, trace: Trace) -> bool:
         raise self._refusal()
 

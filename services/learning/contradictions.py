@@ -40,7 +40,7 @@ class RecentContradictions:
                 t
                 for status in STANDING
                 for t in store.traces(base=base, status=status, side="win", limit=LOOKED_AT, newest_first=True)
-                if status != "trained" or store.is_replayed(t.id)
+                if status != "trained" or store.stands(t.id)
             ]
             self._found = contradictions(sorted(wins, key=lambda t: t.created_at_utc))
             self._found_for = state

@@ -36,6 +36,7 @@ OPERATIONS: dict[str, Callable[[Store, long_history.Spoken], Any]] = {
     "latest_feedback": lambda s, at: s.latest_feedback(long_history.BASE, 20),
     "count_pending": lambda s, at: s.count_pending(long_history.BASE),
     "replay_wins": lambda s, at: s.replay_wins(long_history.BASE, 8, [at.reply_id], 3),
+    "stands": lambda s, at: s.stands(s.traces(subject_id=at.reply_id)[0].id),
     "is_replayed": lambda s, at: s.is_replayed(s.traces(subject_id=at.reply_id)[0].id),
     "is_settled": lambda s, at: s.is_settled(s.traces(subject_id=at.reply_id)[0]),
     "unobjected_replies": lambda s, at: s.unobjected_replies(4, 3),

@@ -121,6 +121,7 @@ def test_what_others_say_leaves_no_less_room_for_what_is_found_of_ones_own(
         lambda s: s.unobjected_replies(10, 1),
         lambda s: s.replay_wins(BASE, 10, [], 1),
         lambda s: s.is_replayed("a trace"),
+        lambda s: s.stands("a trace"),
         lambda s: s.newest_subjects(BASE, 1),
         lambda s: s.shareable_wins(BASE),
         lambda s: s.peer_questions(BASE, 1),

@@ -47,6 +47,34 @@ def test_what_does_not_contradict_is_left_alone(app: AppServices, question: str,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("learned", [False, True])
+def test_another_answer_to_the_very_same_question_is_pointed_out_until_one_is_chosen(
+    app: AppServices, learned: bool
+) -> None:
+    for answer in ("a red bird", "strings"):
+        teach(app, FIRST, answer)
+        if learned:
+            app.learning.run_pending()
+    found = app.learning.status().contradiction
+    assert found is not None and (found.earlier_answer, found.newer_answer) == ("a red bird", "strings")
+    app.learning.settle(found.newer_id, found.earlier_id)
+    assert app.learning.status().contradiction is None
+    app.learning.run_pending()
+    assert app.learning.status().contradiction is None
+
+
+@pytest.mark.slow
+def test_a_contradiction_is_gone_with_the_vote_that_made_it(app: AppServices) -> None:
+    teach(app, FIRST, "a red bird")
+    earlier = app.engine.store.traces(side="win")[0].subject_id
+    app.learning.run_pending()
+    teach(app, AGAIN, "strings")
+    assert earlier is not None and app.learning.status().contradiction is not None
+    app.feedback.clear_vote(earlier)
+    assert app.learning.status().contradiction is None
+
+
+@pytest.mark.slow
 def test_the_correction_that_is_not_chosen_is_no_longer_trained(app: AppServices) -> None:
     teach(app, FIRST, "a red bird")
     app.learning.run_pending()
