@@ -18,6 +18,7 @@ from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish
 from spear_core.inference.refused_answers import least_certain_prefix
 from spear_core.inference.repeated_replies import without_copies
+from spear_core.inference.told_facts import told_fact
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.shared_base import Serving
 from spear_core.training.traces import Messages
@@ -164,6 +165,8 @@ class Replies:
                         if writing.correction and not found:
                             revised = writing.correction.revision
                             asked, drawn = revised.request, Sampling()
+                        elif not (found or as_given or begun):
+                            found = self._told(engine, writing, prompt, message.conversation_id)
                     if found:
                         writing.grow(found)
                     for _ in range(0 if found else 1 + MOST_REPEATS):
@@ -224,6 +227,19 @@ class Replies:
         if found or correction.can_be_requested:
             writing.correction = correction
         return found
+
+    def _told(self, engine: Engine, writing: Writing, prompt: Messages, conversation_id: str) -> str:
+        """The best sentence with what the person told of themselves, where a small model is asked for it; else empty.
+
+        As for a revision, the model chooses among sentences, or writes one.
+        """
+        settings = engine.loaded.settings
+        if not settings.reads_related_only or engine.config.scope == "always" or not (fact := told_fact(prompt)):
+            return ""
+        if engine.scope.choose(engine, prompt, conversation_id).taught is not None:
+            return ""
+        alone = [*(m for m in prompt[:-1] if m["role"] == "system"), prompt[-1]]
+        return self._stated(engine, writing, Revision(alone, [("", fact)], settings))
 
     def of(self, conversation_id: str) -> Writing | None:
         """The reply that is being written in a conversation, or None."""

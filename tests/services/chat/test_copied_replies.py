@@ -51,8 +51,8 @@ def test_a_program_gets_the_reply_to_all_that_it_sent(told: tuple[AppServices, T
     assert reply.text == LUNA and decoder.read[1:] == [[CAT, LUNA, SPIDER]]
 
 
-def read_related_only(app: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = dataclasses.replace(app.engine.loaded.settings, reads_related_only=True)
+def read_related_only(app: AppServices, monkeypatch: pytest.MonkeyPatch, **others: bool) -> None:
+    settings = dataclasses.replace(app.engine.loaded.settings, reads_related_only=True, **others)
     loaded = dataclasses.replace(app.engine.loaded, settings=settings)
     monkeypatch.setattr(app.engine, "model", dataclasses.replace(app.engine.model, loaded=loaded))
 
@@ -87,3 +87,17 @@ def test_the_comparison_lets_the_untouched_model_read_what_a_chat_would(
     question = {"role": "user", "content": SPIDER}
     app.comparison.answers([*said, question], [0])
     assert read == [[*said, question] if reads_all else [question]]
+
+
+@pytest.mark.parametrize("asked_by", ["person", "program"])
+def test_what_the_person_told_is_said_by_a_small_model_and_programs_get_its_own_reply(
+    told: tuple[AppServices, Told], monkeypatch: pytest.MonkeyPatch, asked_by: str
+) -> None:
+    app, decoder = told
+    read_related_only(app, monkeypatch, revise_by_request_only=False)
+    said = ask(app, "My dog is called Bruno.")
+    drawn = {"max_new_tokens": 32} if asked_by == "program" else None
+    *_, reply = app.chat.reply(said.conversation_id, "What is my dog called?", drawn=drawn)
+    assert ("Bruno" in reply.text) is (asked_by == "person") and reply.adapter_version == 0
+    *_, other = app.chat.reply(said.conversation_id, "What is my cat called?", drawn=drawn)
+    assert "Bruno" not in other.text

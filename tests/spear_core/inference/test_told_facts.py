@@ -1,0 +1,92 @@
+"""What the person told of themselves is found for the question that it answers, and for no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from spear_core.inference.told_facts import MOST_CHARACTERS, told_fact
+
+Said = list[dict[str, str]]
+# statement, question, does it answer it; written when the rules stood
+HELD_OUT = [
+    ("My parrot is called Kiki", "Do you remember what my parrot is called?", True),
+    ("My landlord is Mr Olsen.", "Who is my landlord?", True),
+    ("I was born in Trondheim", "Where was I born?", True),
+    ("My phone number is 555 0134", "What is my phone number?", True),
+    ("I am allergic to peanuts", "What am I allergic to?", True),
+    ("Our office is on the third floor", "Which floor is our office on?", True),
+    ("My grandmother is 91", "How old is my grandmother?", True),
+    ("My flight is at 6 am", "When is my flight?", True),
+    ("I study marine biology", "What do I study?", True),
+    ("My team meets on Tuesdays", "When does my team meet?", True),
+    ("my son plays the trumpet", "What instrument does my son play?", True),
+    ("The password of my laptop is tulip77", "What is the password of my laptop?", True),
+    ("I usually have porridge for breakfast", "What do I usually have for breakfast?", True),
+    ("My sister is married to Jonas", "Who is my sister married to?", True),
+    ("I park on level 3", "Where do I park?", True),
+    ("My favourite band is Kings of Leon", "What's my favourite band?", True),
+    ("I have three cats", "How many cats do I have?", True),
+    ("My doctor's name is Eva Lund", "What is my doctor's name?", True),
+    ("I go swimming on Mondays", "When do I go swimming?", True),
+    ("My brother works at a bank", "Where does my brother work?", True),
+    ("My parrot is called Kiki", "Where is my parrot from?", False),
+    ("My sister is married to Jonas", "Where does my sister live?", False),
+    ("I have three cats", "What are my cats called?", False),
+    ("My flight is delayed", "When is my flight?", False),
+    ("I hate my job", "Where do I work?", False),
+    ("My brother works too hard", "Where does my brother work?", False),
+    ("My phone is old", "What is my phone number?", False),
+    ("I study every evening", "What do I study?", False),
+    ("My son plays well", "What instrument does my son play?", False),
+    ("I park badly", "Where do I park?", False),
+]
+
+
+def talk(*turns: str) -> Said:
+    """The person's messages, each but the last with a reply."""
+    return [
+        message
+        for turn in turns
+        for message in ({"role": "user", "content": turn}, {"role": "assistant", "content": "Nice."})
+    ][:-1]
+
+
+@pytest.mark.parametrize(
+    ("told", "question"),
+    [("My dog is called Bruno.", "What is my dog called?"), ("I live in Bergen.", "Where do I live?"),
+     ("My wife's name is Ida.", "What is my wife's name?"), ("my cat's name is luna", "What's my cat's name?"),
+     ("I work at the harbour office.", "Where do I work?"), ("I have two brothers.", "How many brothers do I have?"),
+     ("My birthday is on the 4th of May.", "When is my birthday?"), ("My boss is Karin.", "Who is my boss?"),
+     ("My favourite colour is green.", "What is my favourite colour?"), ("I drive a blue Volvo", "What car do I drive?"),
+     ("We keep the spare key in the shed.", "Where do we keep the spare key?"), ("My daughter is seven.", "How old is my daughter?"),
+     ("My train leaves at 7:40.", "When does my train leave?"), ("I take my coffee with oat milk", "How do I take my coffee?")],
+)  # fmt: skip
+def test_a_statement_answers_the_question_about_it(told: str, question: str) -> None:
+    assert told_fact(talk(told, "What is an owl?", question)) == told
+
+
+@pytest.mark.parametrize(
+    ("told", "question"),
+    [("My dog is sleeping.", "What is my dog called?"), ("I work too much.", "Where do I work?"),
+     ("My boss is nice", "Who is my boss?"), ("I have a headache", "How many brothers do I have?"),
+     ("I love my dog Bruno", "What is my dog called?"), ("My dog is called Bruno.", "What is my cat called?"),
+     ("My dog is called Bruno.", "How old is my dog?"), ("I live alone", "Where do I live?"),
+     ("The capital of Norway is Oslo.", "What is the capital of Norway?"), ("Is my dog called Bruno?", "What is my dog called?"),
+     ("My dog is called Bruno." + " He barks." * MOST_CHARACTERS, "What is my dog called?")],
+)  # fmt: skip
+def test_other_statements_do_not(told: str, question: str) -> None:
+    assert told_fact(talk(told, question)) == ""
+
+
+def test_the_newest_statement_counts_and_replies_do_not() -> None:
+    question = "What is my dog called?"
+    assert told_fact(talk("My dog is called Max.", "My dog is called Bruno.", question)) == "My dog is called Bruno."
+    replied = [{"role": "assistant", "content": "My dog is called Rex."}, {"role": "user", "content": question}]
+    assert told_fact(replied) == "" and told_fact(replied[-1:]) == ""
+
+
+def test_of_those_written_afterwards_few_are_missed_and_none_is_wrong() -> None:
+    found = [(told_fact(talk(told, question)) == told, answers) for told, question, answers in HELD_OUT]
+    assert sum(answers for _, answers in found) == 20
+    assert [is_found for is_found, answers in found if not answers] == [False] * 10
+    assert sum(is_found for is_found, answers in found if answers) >= 17
