@@ -56,8 +56,11 @@ def cue(follow_up: FollowUp) -> Sign:
         follow_up.reply
     )  # its last sentence may offer something else: "Can I help you with anything else?"
     is_asked = follow_up.reply.rstrip().endswith("?") and not refused
-    if not typed or len(typed) > MOST_WORDS or message.endswith("?") or is_asked:
+    if not typed or len(typed) > MOST_WORDS or message.endswith("?"):
         return Sign.NONE
+    if is_asked:  # it may answer that, but not where it says what the person had asked for
+        hint = read_hint(message, follow_up.question)
+        return Sign.STRONG if _tells_of_the_person(follow_up, message, hint, False) else Sign.NONE
     words = [known_word(word) for word in typed]
     explicit = words_of.begins_with(words, words_of.EXPLICIT_OBJECTIONS)
     if (words_of.begins_with(words, words_of.NOT_A_CORRECTION) and not explicit) or "?" in message:

@@ -37,12 +37,18 @@ class _Word:
 def leans_on_history(question: str) -> bool:
     """Whether a question is about something that was named before it. Takes time in proportion to its length."""
     text = question[:LONGEST].replace("’", "'")
-    if not content_words(text):
-        return True
     words = _words(text)
+    if not content_words(text) and not (words and _is_about_you_or_me(words)):
+        return True
     return _is_elliptic(words) or any(
         word.text in words_of.POINTING_BACK and not _is_resolved(words, i) for i, word in enumerate(words)
     )
+
+
+def _is_about_you_or_me(words: list[_Word]) -> bool:
+    """Whether a question without content words is about the person or the model: "What is my name?", "Who are you?"."""
+    texts = [w.text for w in words]
+    return texts[0] in words_of.ASKING and bool({"my", "your", "you", "me", "i"} & {*texts[1:]}) and len(texts) > 2
 
 
 def _words(text: str) -> list[_Word]:

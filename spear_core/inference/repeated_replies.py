@@ -17,7 +17,7 @@ from spear_core.training.traces import Messages
 
 FEWEST_CHARACTERS = 15  # of a beginning: many answers begin with "The capital of"
 MOST_CHARACTERS = 60
-MOST_REWRITTEN = 2  # times: the next reply may copy another one
+MOST_REWRITTEN = 2  # times: the next reply may copy another one; then the question is asked alone
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 
 
@@ -80,7 +80,7 @@ def without_copies(
         texts.close()
         gone = {place for e in copied for place in (e.place - 1, e.place)}
         prompt = [m for place, m in enumerate(prompt) if place not in gone]
-    yield from write(prompt)
+    yield from write([*(m for m in prompt[:-1] if m["role"] == "system"), prompt[-1]])
 
 
 def _exchanges(prompt: Messages) -> list[_Exchange]:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 from spear_core.inference.fact_questions import read_question
 from spear_core.inference.hints import HintKind, read_hint
 from spear_core.inference.refusals import Fit, fit
@@ -12,6 +14,8 @@ from spear_core.training.traces import Messages
 
 MOST_CHARACTERS = 300  # of a statement; what is longer says more than one thing
 MOST_LOOKED_AT = 50  # of the newest messages
+# "Hello! My name is Bo.", "My dog is called Bruno and I live in Bergen."
+_STATEMENT_ENDS = re.compile(r"(?<=[.!;])\s+|,?\s+(?:and|but)\s+(?=(?:I|we|my|our)\b)", re.I)
 
 
 def told_fact(prompt: Messages) -> str:
@@ -24,7 +28,8 @@ def told_fact(prompt: Messages) -> str:
         text = message["content"].strip()
         if message["role"] != "user" or "?" in text or len(text) > MOST_CHARACTERS:
             continue
-        hint = read_hint(text, question)
-        if hint.kind is HintKind.STATES and fit(question, "", text, hint, objection=False) is Fit.STATES:
-            return text
+        for statement in reversed([part for part in _STATEMENT_ENDS.split(text) if part]):
+            hint = read_hint(statement, question)
+            if hint.kind is HintKind.STATES and fit(question, "", statement, hint, objection=False) is Fit.STATES:
+                return statement
     return ""

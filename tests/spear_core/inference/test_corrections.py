@@ -96,6 +96,13 @@ def test_after_a_wrong_reply_about_the_person_their_own_statement_has_a_strong_s
     assert wrong == [] and len(missed) <= 7, missed  # of 15; the model decides on 5
 
 
+def test_a_reply_that_ends_with_a_question_may_still_be_corrected() -> None:
+    asked = ("How old is my dog?", "Bruno is a 12-year-old German Shepherd. What brings you here today?")
+    assert said("My dog is seven.", *asked) is Sign.STRONG
+    for answer in ("I want to see the park.", "My dog is hungry.", "no, nothing", "seven"):
+        assert said(answer, *asked) is Sign.NONE
+
+
 @pytest.mark.parametrize(
     ("message", "sign"),
     [("My dog is called Bruno.", Sign.STRONG), ("my dog is called bruno", Sign.STRONG), ("My dog is called Max.", Sign.NONE),

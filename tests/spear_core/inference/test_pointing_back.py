@@ -7,6 +7,10 @@ import pytest
 from spear_core.inference.pointing_back import leans_on_history
 
 STANDING_ALONE = [
+    "What is my name?",
+    "Who are you?",
+    "How are you?",
+    "What should I call you?",
     "What is the capital of Peru?",
     "How does my husband take his tea?",
     "When is my car due for its next service?",

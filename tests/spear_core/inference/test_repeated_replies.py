@@ -82,8 +82,10 @@ def test_two_copies_are_written_again_and_the_third_reply_is_shown_whatever_it_i
         {"role": "assistant", "content": "Your dog is called Max."},
     ]
     decoder = Decoder(LUNA, "Your dog is called Max.", LUNA)
-    assert list(without_copies(asked("Where do I work?", CAT, dog), decoder))[-1] == LUNA
-    assert [len(prompt) for prompt in decoder.asked] == [5, 3, 1]
+    owl = [{"role": "user", "content": "What is an owl?"}, {"role": "assistant", "content": "A bird that hunts."}]
+    prompt = [{"role": "system", "content": "Be short."}, *asked("Where do I work?", CAT, dog, owl)]
+    assert list(without_copies(prompt, decoder))[-1] == LUNA
+    assert [len(read) for read in decoder.asked] == [8, 6, 2], "the last time the question is asked alone"
 
 
 @pytest.mark.parametrize(

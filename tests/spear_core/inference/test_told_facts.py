@@ -59,7 +59,8 @@ def talk(*turns: str) -> Said:
      ("My birthday is on the 4th of May.", "When is my birthday?"), ("My boss is Karin.", "Who is my boss?"),
      ("My favourite colour is green.", "What is my favourite colour?"), ("I drive a blue Volvo", "What car do I drive?"),
      ("We keep the spare key in the shed.", "Where do we keep the spare key?"), ("My daughter is seven.", "How old is my daughter?"),
-     ("My train leaves at 7:40.", "When does my train leave?"), ("I take my coffee with oat milk", "How do I take my coffee?")],
+     ("My train leaves at 7:40.", "When does my train leave?"), ("My name is Bo.", "What is my name?"),
+     ("I take my coffee with oat milk", "How do I take my coffee?")],
 )  # fmt: skip
 def test_a_statement_answers_the_question_about_it(told: str, question: str) -> None:
     assert told_fact(talk(told, "What is an owl?", question)) == told
@@ -76,6 +77,17 @@ def test_a_statement_answers_the_question_about_it(told: str, question: str) -> 
 )  # fmt: skip
 def test_other_statements_do_not(told: str, question: str) -> None:
     assert told_fact(talk(told, question)) == ""
+
+
+@pytest.mark.parametrize(
+    ("told", "question", "statement"),
+    [("Hello! My name is Bo.", "What is my name?", "My name is Bo."),
+     ("My dog is called Bruno and I live in Bergen.", "What is my dog called?", "My dog is called Bruno"),
+     ("My dog is called Bruno and I live in Bergen.", "Where do I live?", "I live in Bergen."),
+     ("I moved. Now I live in Oslo, but my sister lives in Porto.", "Where does my sister live?", "my sister lives in Porto.")],
+)  # fmt: skip
+def test_one_message_may_tell_several_things(told: str, question: str, statement: str) -> None:
+    assert told_fact(talk(told, question)) == statement
 
 
 def test_the_newest_statement_counts_and_replies_do_not() -> None:
