@@ -17,15 +17,18 @@ from services.engine import Engine
 from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish
 from spear_core.inference.refused_answers import least_certain_prefix
-from spear_core.inference.repeated_replies import without_copies
+from spear_core.inference.repeated_replies import not_again, without_copies
 from spear_core.inference.told_facts import told_fact
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.shared_base import Serving
+from spear_core.training.judge import normalised
 from spear_core.training.traces import Messages
 
 log = logging.getLogger(__name__)
 WAIT_SECONDS = 1.0  # after which a waiting reader checks again whether the reply is over
-MOST_REPEATS = 3  # times that a revision which repeats a refused answer is written again; then it is shown all the same
+# times that a revision which repeats a refused answer, or "another" reply that was given before, is written again; then it
+# is shown all the same
+MOST_REPEATS = 3
 BUSY = "A reply is still being written in this conversation; wait for it or stop it."
 
 
@@ -169,7 +172,8 @@ class Replies:
                             found = self._told(engine, writing, prompt, message.conversation_id)
                     if found:
                         writing.grow(found)
-                    for _ in range(0 if found else 1 + MOST_REPEATS):
+                    unwanted = set() if found or revised or as_given or begun else not_again(prompt)
+                    for number in range(0 if found else 1 + MOST_REPEATS):
                         text = ""
                         for text in growing(
                             writing,
@@ -182,13 +186,19 @@ class Replies:
                             skips_thought=revised is not None or message.kind == "revision",
                             as_given=as_given or revised is not None,
                         ):
+                            if any(reply.startswith(normalised(text)) for reply in unwanted):
+                                continue  # held back until it goes on otherwise
                             if shown := revised.shown(text) if revised else text:
                                 writing.grow(shown)
                                 until_its_first_text.close()
-                        if revised is None:
-                            break
-                        writing.grow(revised.shown(text, is_over=True))
-                        if writing.stop.is_set() or not revised.repeats(writing.text):
+                        if revised is not None:
+                            writing.grow(revised.shown(text, is_over=True))
+                            is_again = revised.repeats(writing.text)
+                        else:  # what was taught is the answer, however often it is asked for
+                            is_again = normalised(text) in unwanted and writing.serving.version == 0
+                            if unwanted and (not is_again or number == MOST_REPEATS or writing.stop.is_set()):
+                                writing.grow(text)
+                        if writing.stop.is_set() or not is_again:
                             break
                         model = writing.serving.model
                         if way := least_certain_prefix(model, engine.encoder, engine.pad_id, asked, text):

@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from spear_core.inference.pointing_back import leans_on_history
 from spear_core.inference.recall import stems
 from spear_core.models.thoughts import OPEN
+from spear_core.training.judge import normalised
 from spear_core.training.traces import Messages
 
 FEWEST_CHARACTERS = 15  # of a beginning: many answers begin with "The capital of"
 MOST_CHARACTERS = 60
 MOST_REWRITTEN = 2  # times: the next reply may copy another one; then the question is asked alone
+LONGEST_REQUEST = 60  # characters of a message that asks for another reply
+_ANOTHER = re.compile(
+    r"\b(?:another(?: \w+)?|a different \w+|something else|one more)[.!?]*(?:,? please[.!?]*)?\s*$", re.I
+)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 
 
@@ -45,6 +50,14 @@ def beginning(reply: str) -> str:
         return ""
     ends = [m.end() for m in _SENTENCE_END.finditer(text) if m.end() >= FEWEST_CHARACTERS]
     return text[: min([*ends, len(text), MOST_CHARACTERS])].strip()
+
+
+def not_again(prompt: Messages) -> set[str]:
+    """The earlier replies, as they are compared, where another one is asked for ("Another one, please."); else none."""
+    question = prompt[-1]["content"]
+    if len(question) > LONGEST_REQUEST or not _ANOTHER.search(question):
+        return set()
+    return {normalised(m["content"]) for m in prompt if m["role"] == "assistant"} - {""}
 
 
 def without_copies(

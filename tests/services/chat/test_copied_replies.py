@@ -101,3 +101,19 @@ def test_what_the_person_told_is_said_by_a_small_model_and_programs_get_its_own_
     assert ("Bruno" in reply.text) is (asked_by == "person") and reply.adapter_version == 0
     *_, other = app.chat.reply(said.conversation_id, "What is my cat called?", drawn=drawn)
     assert "Bruno" not in other.text
+
+
+@pytest.mark.parametrize("asked_by", ["person", "program"])
+def test_who_asks_for_another_reply_does_not_get_the_same(open_app: OpenBench, asked_by: str) -> None:
+    app = open_app(scope="near")
+    drawn = {"max_new_tokens": 32} if asked_by == "program" else None
+    first = ask(app, "Tell me something about an owl.")
+    *_, second = app.chat.reply(first.conversation_id, "Another one, please.", drawn=drawn)
+    texts = [first.text, second.text]
+    for _ in range(6):
+        *_, more = app.chat.reply(first.conversation_id, "Another one, please.", drawn=drawn)
+        texts.append(more.text)
+    assert all(texts)
+    if asked_by == "person":
+        pairs = list(zip(texts, texts[1:], strict=False))
+        assert sum(a == b for a, b in pairs) <= 1, texts

@@ -6,7 +6,8 @@ from collections.abc import Callable, Generator
 
 import pytest
 
-from spear_core.inference.repeated_replies import MOST_CHARACTERS, beginning, without_copies
+from spear_core.inference.repeated_replies import MOST_CHARACTERS, beginning, not_again, without_copies
+from spear_core.training.judge import normalised
 from spear_core.training.traces import Messages
 
 LUNA = "Your cat is called Luna. She's a special one, just like me!"
@@ -111,3 +112,12 @@ def test_without_a_history_every_piece_is_passed_on() -> None:
         "One two three",
         "One two three four.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("question", "is_asked"),
+    [("Another one, please.", True), ("Tell me another joke", True), ("One more!", True), ("Something else, please", True),
+     ("Give me a different answer.", True), ("What is my cat called?", False), ("Is another cat called Luna?", False)],
+)  # fmt: skip
+def test_another_reply_is_none_of_the_earlier_ones(question: str, is_asked: bool) -> None:
+    assert not_again(asked(question, CAT)) == ({normalised(LUNA)} if is_asked else set())
