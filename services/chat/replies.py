@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from feedback_store import FROM_MEMORY, Conversation, Message, StoreError, UnknownRecord
 from services.chat.revisions import Revision
@@ -107,6 +107,19 @@ class Writing:
         self._thread.join()
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What `Replies.begin` was given."""
+
+    message: Message
+    prompt: Messages
+    sampling: Sampling
+    revision: Revision | None
+    begun: str
+    correction: Correction | None
+    as_given: bool
+
+
 class Replies:
     """The replies of one user that are being written, at most one in a conversation."""
 
@@ -153,56 +166,17 @@ class Replies:
                 and the usual reply where no revision can be made.
             as_given: whether the model reads the prompt as it is, whatever it is likely to copy from it.
         """
+        task = _Task(message, prompt, sampling, revision, begun, correction, as_given)
         engine = replace(self._engine)
 
         def write(writing: Writing) -> None:
-            banned: list[list[int]] = []
             try:
                 with engine.priority.foreground(), ExitStack() as until_its_first_text:
                     until_its_first_text.enter_context(engine.priority.urgent())
-                    asked, drawn, revised = prompt, sampling, revision
-                    if revision is not None:
-                        found = self._stated(engine, writing, revision)
-                    else:
-                        found = self._corrected(engine, writing, correction) if correction else ""
-                        if writing.correction and not found:
-                            revised = writing.correction.revision
-                            asked, drawn = revised.request, Sampling()
-                        elif not (found or as_given or begun):
-                            found = self._told(engine, writing, prompt, message.conversation_id)
-                    if found:
+                    if found := self._known(engine, writing, task):
                         writing.grow(found)
-                    unwanted = set() if found or revised or as_given or begun else not_again(prompt)
-                    for number in range(0 if found else 1 + MOST_REPEATS):
-                        text = ""
-                        for text in growing(
-                            writing,
-                            engine,
-                            asked,
-                            drawn,
-                            banned,
-                            message.conversation_id,
-                            begun,
-                            skips_thought=revised is not None or message.kind == "revision",
-                            as_given=as_given or revised is not None,
-                        ):
-                            if any(reply.startswith(normalised(text)) for reply in unwanted):
-                                continue  # held back until it goes on otherwise
-                            if shown := revised.shown(text) if revised else text:
-                                writing.grow(shown)
-                                until_its_first_text.close()
-                        if revised is not None:
-                            writing.grow(revised.shown(text, is_over=True))
-                            is_again = revised.repeats(writing.text)
-                        else:  # what was taught is the answer, however often it is asked for
-                            is_again = normalised(text) in unwanted and writing.serving.version == 0
-                            if unwanted and (not is_again or number == MOST_REPEATS or writing.stop.is_set()):
-                                writing.grow(text)
-                        if writing.stop.is_set() or not is_again:
-                            break
-                        model = writing.serving.model
-                        if way := least_certain_prefix(model, engine.encoder, engine.pad_id, asked, text):
-                            banned.append(way)
+                    else:
+                        self._decode(engine, writing, task, until_its_first_text.close)
                 if not found and writing.serving.version >= 0:
                     said = engine.loaded.tokenizer(writing.text[len(begun) :], add_special_tokens=False)
                     writing.written = len(said["input_ids"]), writing.seconds
@@ -214,6 +188,58 @@ class Replies:
         writing.text = begun
         writing.start(write)
         return writing
+
+    def _known(self, engine: Engine, writing: Writing, task: _Task) -> str:
+        """The reply where its answer is known before the model writes one: stated by a hint, by a correction, or told before.
+
+        Empty where the model has to write it. `writing.correction` says whether that is to be a revision.
+        """
+        if task.revision is not None:
+            return self._stated(engine, writing, task.revision)
+        found = self._corrected(engine, writing, task.correction) if task.correction else ""
+        if found or writing.correction or task.as_given or task.begun:
+            return found
+        return self._told(engine, writing, task.prompt, task.message.conversation_id)
+
+    def _decode(self, engine: Engine, writing: Writing, task: _Task, on_text: Callable[[], None]) -> None:
+        """Let the model write the reply, again where it repeats what is not wanted. `on_text` is called with each text shown."""
+        revision = writing.correction.revision if writing.correction else task.revision
+        is_plain = revision is None
+        asked, drawn = (
+            (revision.request, Sampling()) if writing.correction and revision else (task.prompt, task.sampling)
+        )
+        unwanted = not_again(task.prompt) if is_plain and not (task.as_given or task.begun) else set()
+        banned: list[list[int]] = []
+        for number in range(1 + MOST_REPEATS):
+            text = ""
+            for text in growing(
+                writing,
+                engine,
+                asked,
+                drawn,
+                banned,
+                task.message.conversation_id,
+                task.begun,
+                skips_thought=not is_plain or task.message.kind == "revision",
+                as_given=task.as_given or not is_plain,
+            ):
+                if any(reply.startswith(normalised(text)) for reply in unwanted):
+                    continue  # held back until it goes on otherwise
+                if shown := revision.shown(text) if revision else text:
+                    writing.grow(shown)
+                    on_text()
+            if revision is not None:
+                writing.grow(revision.shown(text, is_over=True))
+                is_again = revision.repeats(writing.text)
+            else:  # what was taught is the answer, however often it is asked for
+                is_again = normalised(text) in unwanted and writing.serving.version == 0
+                if unwanted and (not is_again or number == MOST_REPEATS or writing.stop.is_set()):
+                    writing.grow(text)
+            if writing.stop.is_set() or not is_again:
+                return
+            model = writing.serving.model
+            if way := least_certain_prefix(model, engine.encoder, engine.pad_id, asked, text):
+                banned.append(way)
 
     def _stated(self, engine: Engine, writing: Writing, revision: Revision) -> str:
         """The best sentence with the answer that the hint states; empty where there is none."""
