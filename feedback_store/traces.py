@@ -12,6 +12,7 @@ from feedback_store.sampling import WINDOW, content_key, first_key, shuffled
 
 # SQLite has no statistics here and would choose the index of all traces of a status
 WAITING = "traces INDEXED BY traces_waiting WHERE base = ? AND status = 'pending' AND may_train = 1"
+MOST_LOOKED_AT = 64  # of the newest traces or refused rounds of all users, for what is asked about one
 # A win `t` that the person still stands by: the reply is liked, or the one it replaces is not
 STANDS = (
     "EXISTS (SELECT 1 FROM votes v JOIN messages m ON m.id = t.message_id WHERE v.message_id = t.subject_id "
@@ -139,25 +140,33 @@ class Traces(Proofs):
 
     def wins_from_memory(self, base: str, user: str, limit: int) -> list[Trace]:
         """A user's confirmed answers that no adapter has learned, the newest `limit` of each kind: those that wait, and those
-        that did not pass the gate and have no newer word on their prompt.
+        that did not pass the gate and have no newer word on their prompt. The MOST_LOOKED_AT newest of all users, and of
+        refused rounds, are looked at.
         """
-        of_user = "JOIN conversations c ON c.id = t.conversation_id AND c.user = ?"
-        with self._transaction(write=False):
-            return self._records(
-                Trace,
-                f"SELECT t.* FROM traces t {of_user} WHERE t.base = ? AND (t.status = 'claimed' OR t.status = 'pending' "
-                "AND t.may_train = 1) AND +t.side = 'win' AND t.source != 'judged' ORDER BY t.seq DESC LIMIT ?",
-                [user, base, limit],
-            ) + self._records(
-                Trace,
-                f"SELECT t.* FROM rounds r JOIN traces t INDEXED BY traces_round ON t.round_id = r.id {of_user} "
-                "WHERE r.base = ? AND r.status = 'discarded' AND t.status = 'skipped' AND +t.side = 'win' "
-                "AND t.source NOT IN ('liked', 'judged') "
+        kinds = (
+            (f"SELECT * FROM {WAITING} AND side = 'win'", "seq"),
+            ("SELECT * FROM traces WHERE base = ? AND status = 'claimed' AND +side = 'win'", "seq"),
+            (
+                "SELECT t.* FROM (SELECT id FROM rounds WHERE base = ? AND status = 'discarded' ORDER BY id DESC "
+                f"LIMIT {MOST_LOOKED_AT}) r JOIN traces t INDEXED BY traces_round ON t.round_id = r.id "
+                "WHERE t.status = 'skipped' AND +t.side = 'win' "
                 "AND NOT EXISTS (SELECT 1 FROM traces n WHERE n.base = t.base AND n.prompt_key = t.prompt_key "
-                "AND n.side = 'win' AND n.seq > t.seq AND n.status IN ('pending', 'claimed', 'trained', 'skipped')) "
-                "ORDER BY t.seq DESC LIMIT ?",
-                [user, base, limit],
-            )
+                "AND n.side = 'win' AND n.seq > t.seq AND n.status IN ('pending', 'claimed', 'trained', 'skipped'))",
+                "t.seq",
+            ),
+        )
+        with self._transaction(write=False):
+            return [
+                trace
+                for newest, seq in kinds
+                for trace in self._records(
+                    Trace,
+                    f"SELECT w.* FROM ({newest} ORDER BY {seq} DESC LIMIT {MOST_LOOKED_AT}) w "
+                    "JOIN conversations c ON c.id = w.conversation_id WHERE c.user = ? AND w.source != 'judged' "
+                    "AND (w.source != 'liked' OR w.status != 'skipped') ORDER BY w.seq DESC LIMIT ?",
+                    [base, user, limit],
+                )
+            ]
 
     def refused_corrections(self, conversation_id: str) -> dict[str, str]:
         """Id of a corrected reply -> verdict of the round, where its right answer did not pass the gate."""

@@ -17,8 +17,8 @@ from feedback_store import Store, Trace, conversations, sampling, traces
 from feedback_store.migrations import MIGRATIONS
 from tests.feedback_store.harness import BASE, StoreHarness, Talk
 
-# What may be gone through from one end: lists made for the purpose, and the newest conversations as far as a limit
-MAY_BE_SCANNED = {"json_each", "asked", "line", "conversations", "CONSTANT"}
+# What may be gone through from one end: lists made for the purpose, and the newest rows as far as a limit
+MAY_BE_SCANNED = {"json_each", "asked", "line", "conversations", "CONSTANT", "w", "r", "rounds"}
 
 OPERATIONS: dict[str, Callable[[Store, long_history.Spoken], Any]] = {
     "add_message": lambda s, at: s.add_message(at.conversation_id, "assistant", "x", parent_id=at.question_id),
@@ -36,6 +36,7 @@ OPERATIONS: dict[str, Callable[[Store, long_history.Spoken], Any]] = {
     "latest_feedback": lambda s, at: s.latest_feedback(long_history.BASE, 20),
     "count_pending": lambda s, at: s.count_pending(long_history.BASE),
     "replay_wins": lambda s, at: s.replay_wins(long_history.BASE, 8, [at.reply_id], 3),
+    "wins_from_memory": lambda s, at: s.wins_from_memory(long_history.BASE, "", 64),
     "stands": lambda s, at: s.stands(s.traces(subject_id=at.reply_id)[0].id),
     "is_replayed": lambda s, at: s.is_replayed(s.traces(subject_id=at.reply_id)[0].id),
     "is_settled": lambda s, at: s.is_settled(s.traces(subject_id=at.reply_id)[0]),
