@@ -144,24 +144,23 @@ class Traces(Proofs):
         refused rounds, are looked at.
         """
         kinds = (
-            (f"SELECT * FROM {WAITING} AND side = 'win'", "seq"),
-            ("SELECT * FROM traces WHERE base = ? AND status = 'claimed' AND +side = 'win'", "seq"),
+            f"SELECT * FROM {WAITING} AND side = 'win'",
+            "SELECT * FROM traces WHERE base = ? AND status = 'claimed' AND +side = 'win'",
             (
                 "SELECT t.* FROM (SELECT id FROM rounds WHERE base = ? AND status = 'discarded' ORDER BY id DESC "
                 f"LIMIT {MOST_LOOKED_AT}) r JOIN traces t INDEXED BY traces_round ON t.round_id = r.id "
                 "WHERE t.status = 'skipped' AND +t.side = 'win' "
                 "AND NOT EXISTS (SELECT 1 FROM traces n WHERE n.base = t.base AND n.prompt_key = t.prompt_key "
-                "AND n.side = 'win' AND n.seq > t.seq AND n.status IN ('pending', 'claimed', 'trained', 'skipped'))",
-                "t.seq",
+                "AND n.side = 'win' AND n.seq > t.seq AND n.status IN ('pending', 'claimed', 'trained', 'skipped'))"
             ),
         )
         with self._transaction(write=False):
             return [
                 trace
-                for newest, seq in kinds
+                for newest in kinds
                 for trace in self._records(
                     Trace,
-                    f"SELECT w.* FROM ({newest} ORDER BY {seq} DESC LIMIT {MOST_LOOKED_AT}) w "
+                    f"SELECT w.* FROM ({newest} ORDER BY seq DESC LIMIT {MOST_LOOKED_AT}) w "
                     "JOIN conversations c ON c.id = w.conversation_id WHERE c.user = ? AND w.source != 'judged' "
                     "AND (w.source != 'liked' OR w.status != 'skipped') ORDER BY w.seq DESC LIMIT ?",
                     [base, user, limit],

@@ -10,7 +10,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from feedback_store import UnknownRecord, UserStore
@@ -253,7 +253,7 @@ class UserModels:
     def known(self) -> list[KnownModel]:
         """Guests do not see where a model's folder lies."""
         known = self._models.known()
-        return known if self.user.is_owner else [replace(m, name=Path(m.name).name) for m in known]
+        return known if self.user.is_owner else [dataclasses.replace(m, name=Path(m.name).name) for m in known]
 
     @property
     def thinks(self) -> bool | None:

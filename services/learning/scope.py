@@ -177,9 +177,8 @@ class AdapterScope:
         starters, least = list(engine.loaded.settings.probe_prompts), kept.of_model.least
         answered: set[str] = set()
         broad: set[str] = set()
-        for taught in taught_to_peers(
-            questions, ()
-        ):  # each by itself: of several that are near only the best would count
+        # each by itself: of several that are near only the best would count
+        for taught in taught_to_peers(questions, ()):
             scope = _made(kept, [taught], engine.config.scope_similarity)
             own = {starter for starter, (found, score) in scope.best_of(starters).items() if found and score >= least}
             if len(own) > MOST_STARTERS or len(answered | own) > max(MOST_STARTERS, STARTERS_TOGETHER * len(starters)):

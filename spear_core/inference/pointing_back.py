@@ -12,13 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from spear_core.inference import pointing_words as words_of
-from spear_core.training.neighbours import content_words
+from spear_core.training.neighbours import WORD, content_words
 
 LONGEST = 1_000  # characters of a message that are looked at: what is longer names what it is about
 _NEAR_SUBJECT = 3  # words after "does" among which its subject stands
 _TOLD = 4  # content words before a pause, from which on they name something
 _FEWEST_CONTENT_WORDS = 2  # of a question that begins like the end of another one
-_WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _PAUSE = re.compile(r"[.,;:!?()]")
 _SENTENCE_END = re.compile(r"[.!?]")
 _ENDING = re.compile(r"'(?:s|re|ll|d|ve|m)$")
@@ -48,21 +47,22 @@ def leans_on_history(question: str) -> bool:
 def _is_about_you_or_me(words: list[_Word]) -> bool:
     """Whether a question without content words is about the person or the model: "What is my name?", "Who are you?"."""
     texts = [w.text for w in words]
-    return texts[0] in words_of.ASKING and bool({"my", "your", "you", "me", "i"} & {*texts[1:]}) and len(texts) > 2
+    return texts[0] in words_of.OPENINGS and bool({"my", "your", "you", "me", "i"} & {*texts[1:]}) and len(texts) > 2
 
 
 def _words(text: str) -> list[_Word]:
     found: list[_Word] = []
-    matches = list(_WORD.finditer(text))
+    matches = list(WORD.finditer(text))
     lower = [_ENDING.sub("", m.group().lower()) for m in matches]
     is_shouted = text.isupper()
-    asks = bool(lower) and lower[0] in words_of.ASKING
+    asks = bool(lower) and lower[0] in words_of.OPENINGS
     end = content = told = 0
+    colon = text.rfind(":")
     for i, match in enumerate(matches):
         raw, gap = match.group(), text[end : match.start()]
         begins = i == 0 or bool(_SENTENCE_END.search(gap))
         pause = i > 0 and bool(_PAUSE.search(gap))
-        joined = lower[i] in ("and", "but", "so") and i + 1 < len(lower) and lower[i + 1] in words_of.ASKING
+        joined = lower[i] in ("and", "but", "so") and i + 1 < len(lower) and lower[i + 1] in words_of.OPENINGS
         if pause or joined:
             told = _TOLD if joined and asks and content else content  # "What is yeast and why is it alive?"
         is_it = raw == "IT" and not is_shouted or lower[i] == "it" and i > 0 and lower[i - 1] in ("our", "the", "an")
@@ -70,7 +70,7 @@ def _words(text: str) -> list[_Word]:
         is_name = raw[0].isupper() and not (begins or is_shouted) and word not in words_of.POINTING_BACK | {"i"}
         is_content = bool(content_words(raw))
         end = match.end()
-        found.append(_Word(word, is_name, is_content, pause, ":" in text[end:], told))
+        found.append(_Word(word, is_name, is_content, pause, end <= colon, told))
         content += is_content and word not in words_of.TALK
     return found
 
@@ -87,7 +87,7 @@ def _is_elliptic(words: list[_Word]) -> bool:
     starts = next((i for i, text in enumerate(texts) if text not in ("and", "but", "or")), 0)
     rest = words[starts:]
     content = sum(w.is_content for w in rest)
-    if starts and (rest[0].text not in words_of.ASKING or content < _FEWEST_CONTENT_WORDS):
+    if starts and (rest[0].text not in words_of.OPENINGS or content < _FEWEST_CONTENT_WORDS):
         return True  # "And the population?"
     return rest[0].text in words_of.PREPOSITIONS | {"which"} and content < _FEWEST_CONTENT_WORDS  # "In what year?"
 

@@ -14,9 +14,10 @@ BE = frozenset(("is", "are", "was", "were", "be", "been", "isn't", "aren't", "wa
 DO = frozenset(("do", "does", "did", "don't", "doesn't", "didn't"))
 BEFORE_NOUNS = DO | {"my", "our", "a", "an"}
 _ASKING = """
-what which who whose whom when where why how is are was were do does did can could will would should has have had whats
+what which who whose whom when where why how is are was were do does did can could will would should has have had
 """
 ASKING = frozenset(_ASKING.split())
+OPENINGS = ASKING | {"whats"}
 PREPOSITIONS = frozenset(("in", "of", "for", "at", "on", "from", "by", "with", "to"))
 # begin a clause whose subject may be somebody named before it; not "that" or "where": "Did Anna say where it is?"
 CONJUNCTIONS = frozenset(

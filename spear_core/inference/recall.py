@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spear_core.inference.pointing_back import leans_on_history
+from spear_core.inference.pointing_words import ASKING
 from spear_core.inference.scope import Taught
 from spear_core.training.neighbours import content_words, words_of
 from spear_core.training.traces import Messages
@@ -10,10 +11,6 @@ from spear_core.training.traces import Messages
 FEWEST_WORDS = 2  # content words by which a question can be told from others; a personal one needs one
 _PERSONAL = "i me my mine we us our ours i'm i've we're"
 PERSONAL = frozenset(_PERSONAL.split())
-_ASKING = """
-what which who whose whom when where why how is are was were do does did can could will would should has have had
-"""
-ASKING = frozenset(_ASKING.split())
 
 
 def standing_alone(prompt: Messages) -> Messages:

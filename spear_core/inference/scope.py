@@ -14,7 +14,6 @@ likelier, and not "dog". (Question likelihood ranks passages in Sachan et al., a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -28,7 +27,7 @@ from transformers import PreTrainedTokenizerBase
 from spear_core.inference.pointing_back import leans_on_history
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import encode_prompt, encode_text
-from spear_core.training.neighbours import content_words
+from spear_core.training.neighbours import WORD, content_words
 from spear_core.training.traces import Encoded, Messages
 from spear_core.training.trunk import Trunk, TrunkCache
 
@@ -44,7 +43,6 @@ SAME_QUESTION = 0.999  # cosine from which on two questions are one, up to round
 CANDIDATES = 5  # of the taught questions that are near, the most similar, of which one must be about the same thing
 TELLING_WORDS = 3  # of an answer, from which on it is told by its words: "Yes." answers many questions
 LEAD = "In other words: "  # stands before the question, with and without the taught one
-_WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
 
 class QuestionFeatures:
@@ -144,7 +142,7 @@ class SubjectTest:
         Of a long message the beginning is read.
         """
         question = question[:LONGEST]
-        words = [m for m in _WORD.finditer(question) if content_words(m.group())]
+        words = [m for m in WORD.finditer(question) if content_words(m.group())]
         if not words:
             return float("inf")
         gains = self._logps(f"{taught.answer} {taught.question} {LEAD}".lstrip(), question) - self._logps(

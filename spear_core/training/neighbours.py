@@ -36,7 +36,7 @@ which while who whom whose why will with would you your yours called name named 
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 ASKS_FOR = frozenset({"when", "where", "who", "whom", "whose", "why", "how"})  # "what" and "which" ask for anything
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Neighbours:
 
 def words_of(text: str) -> list[str]:
     """Its words in lower case, without punctuation and possessive endings."""
-    return [word.lower().removesuffix("'s").removesuffix("’s") for word in _WORD.findall(text)]
+    return [word.lower().removesuffix("'s").removesuffix("’s") for word in WORD.findall(text)]
 
 
 def content_words(text: str) -> list[str]:
@@ -151,7 +151,7 @@ def split(neighbours: Sequence[Neighbour], probes: int) -> Neighbours:
 
 def _replaceable(question: str) -> list[re.Match[str]]:
     """The content words, the last ones first; the first word of a question says what kind of question it is."""
-    places = [m for m in _WORD.finditer(question) if m.start() > 0 and question[m.start() - 1] == " "]
+    places = [m for m in WORD.finditer(question) if m.start() > 0 and question[m.start() - 1] == " "]
     return [m for m in places if content_words(m[0])][::-1][:WORDS_REPLACED]
 
 
