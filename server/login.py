@@ -39,6 +39,7 @@ def login_routes(access: Access) -> list[Route]:
     if accounts is None or sessions is None:
         return []
     tries, hashing = LoginTries(), CapacityLimiter(AT_ONCE)
+    asking: set[object] = set()  # requests whose password is hashed or waits; the limiter counts them only a step later
 
     async def show(request: Request) -> Response:
         return RedirectResponse("/", 303) if request.state.user else HTMLResponse(_form())
@@ -48,13 +49,17 @@ def login_routes(access: Access) -> list[Route]:
         asked, browser = accounts.user(name), request.cookies.get(access.browser_cookie, "")
         is_known = access.browsers.knows(browser, asked.id if asked else None)
         limits = counted_under(name, request.client.host if request.client else "", browser if is_known else "")
-        if hashing.statistics().tasks_waiting >= MOST_WAITING:
+        if len(asking) >= AT_ONCE + MOST_WAITING:
             return HTMLResponse(_form(name, "Too many people log in at the moment. Try again in a few seconds."), 503)
         if len(password) > MAX_PASSWORD_CHARACTERS:  # nobody's; looked at no further, so it is no guess either
             return HTMLResponse(_form(name, "That name and password do not belong together."), 401)
         if not tries.begin(limits):
             return HTMLResponse(_form(name, "Too many wrong passwords. Wait half a minute and try again."), 429)
-        user = await to_thread.run_sync(accounts.by_password, name, password, limiter=hashing)
+        asking.add(request)
+        try:
+            user = await to_thread.run_sync(accounts.by_password, name, password, limiter=hashing)
+        finally:
+            asking.discard(request)
         if user is None:
             return HTMLResponse(_form(name, "That name and password do not belong together."), 401)
         tries.was_right(limits)
