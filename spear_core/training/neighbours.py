@@ -22,7 +22,7 @@ from spear_core.training.scoring import score
 from spear_core.training.traces import Encoded, Messages
 
 WORDS_REPLACED = 4  # content words of the question, the last ones first
-LIKELY_WORDS = 60  # that may stand in the place of one
+LIKELY_WORDS = 32  # that may stand in the place of one; 60 of them choose the same questions but for one in fifty
 MOST_A_WORD = 8  # of them that are kept
 SCORED_TOGETHER = 64
 SHORTEST = 3  # letters of a word that counts as content
