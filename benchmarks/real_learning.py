@@ -199,11 +199,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 study.meet()
                 if len(progress.taught) > before and len(progress.taught) % CHECKPOINT_EVERY == 0:
                     study.checkpoint()
-                    if arguments.out:
-                        app.close()
+                    if arguments.out:  # no job runs, so nothing writes to the folder while it is copied
                         save_checkpoint(saved, data, "progress.json", {**dataclasses.asdict(progress), "asked": asked})
-                        app = study.app = study.probe.app = open_services(settings, start_jobs=False)
-                        app.learning.prepare()
             figures = asked if arguments.baselines_only else {**asked, **study.figures()}
             if arguments.baselines:
                 figures["baselines"] = real_baselines.measure(
