@@ -368,7 +368,8 @@ def growing(
     def finished(finish: Finish) -> None:
         writing.finish = finish
 
-    settings = replace(sampling.settings(engine, banned, begun), skips_thought=skips_thought)
+    drawn = sampling if chosen.taught is None else sampling.as_checked  # what was taught is said as it was checked
+    settings = replace(drawn.settings(engine, banned, begun), skips_thought=skips_thought)
 
     def written(messages: Messages) -> Generator[str]:
         yield from engine.batching.stream(

@@ -53,6 +53,14 @@ class Sampling:
                 f"The length of runs that are not repeated must be 0 (off) to 100 tokens, not {self.no_repeat_ngram}."
             )
 
+    @property
+    def as_checked(self) -> Sampling:
+        """The same ends and length, decoded as the gate decodes: greedily, and what was said before counts nothing.
+
+        A penalty for repetition makes "Wi-Fi ... tulip42" of "Wi-Fi ... tulip-42", and other numbers of telephone numbers.
+        """
+        return Sampling(max_new_tokens=self.max_new_tokens, seed=self.seed, stop=self.stop)
+
     def settings(self, engine: Engine, banned: Sequence[list[int]] = (), begun: str = "") -> ReplySettings:
         """These settings for the decoding engine.
 

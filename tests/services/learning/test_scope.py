@@ -11,6 +11,7 @@ import pytest
 
 import services.learning.scope as scope_module
 from feedback_store import FROM_MEMORY, RoundFigures, UserStore
+from services.chat.sampling import Sampling
 from services.learning.scope import Chosen
 from spear_core.inference.scope import Taught
 from tests.services.conftest import OpenBench
@@ -77,6 +78,25 @@ def test_a_confirmed_answer_is_given_at_once_and_from_the_weights_once_it_is_lea
     app.learning.run_pending()
     learned = ask(app, task.question)
     assert learned.adapter_version == 1 and task.verdict(learned.text)
+
+
+@pytest.mark.slow
+def test_what_was_taught_is_said_as_it_was_checked_however_replies_are_drawn(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.8)
+    task = wrong_task(app)
+    correct(app, task)
+    app.learning.run_pending()
+    conversation = app.chat.new_conversation(learn=False).id
+    app.chat.set_sampling(conversation, Sampling(temperature=2.0, repetition_penalty=2.0, no_repeat_ngram=1))
+    plain = ask(app, task.question)
+    assert plain.adapter_version == 1 and task.verdict(plain.text)
+    for question in (task.question, task.question):
+        drawn = list(app.chat.reply(conversation, question))[-1]
+        assert (drawn.adapter_version, drawn.text) == (1, plain.text)
+    *_, other = app.chat.reply(app.chat.new_conversation(learn=False).id, FAR, drawn={"stop": ("e",)})
+    assert other.adapter_version == 0 and "e" not in other.text
+    *_, short = app.chat.reply(conversation, task.question, drawn={"max_new_tokens": 1})
+    assert plain.text.startswith(short.text) and short.ending == "length"
 
 
 @pytest.mark.slow
