@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from spear_core.inference.hint_words import AUXILIARIES, content_words, plain_words, stem
+from spear_core.inference.hint_words import AUXILIARIES, YES_NO_QUESTIONS, content_words, plain_words, stem
 from spear_core.inference.hints import capitalised
 
 MOST_ADDED_WORDS = 2  # of a sentence about the answer: words that neither the question nor the answer has
@@ -129,6 +129,13 @@ def from_question(question: str, answer: str) -> list[str]:
         verb = match.group(1)
         found.append(f"{answer.rstrip('.')} {verb} {to_you(match.group(2))}")
     return [sentence(text) for text in found if len(text.split()) <= LONGEST_SENTENCE]
+
+
+def yes_or_no(question: str, stated: str) -> str:
+    """The "yes" or "no" with which a statement answers a question of yes or no; empty where it begins otherwise."""
+    asked, words = plain_words(last_question(question)), plain_words(stated)
+    is_answer = asked[:1] and asked[0] in YES_NO_QUESTIONS and len(words) > 1 and words[0] in ("yes", "no")
+    return words[0] if is_answer else ""
 
 
 def last_question(text: str) -> str:

@@ -86,6 +86,12 @@ def begins_with(words: Sequence[str], openings: Phrases) -> bool:
     return any(tuple(words[:n]) in openings for n in range(1, min(len(words), 8) + 1))
 
 
+def after_objection(words: Sequence[str]) -> list[str]:
+    """The words after an opening that says that the reply is wrong; all of them where there is none."""
+    longest = min(len(words), 8)
+    return list(words[next((n for n in range(longest, 0, -1) if tuple(words[:n]) in OBJECTIONS), 0) :])
+
+
 def is_flat(words: Sequence[str]) -> bool:
     """An objection as in "no, oslo" or "wrong, it's oslo": an objection word, then little but the answer."""
     return len(words) <= 6 and begins_with(words, _FLAT)

@@ -18,6 +18,7 @@ from spear_core.inference.answer_sentences import last_question
 from spear_core.inference.fact_questions import read_question
 from spear_core.inference.hint_words import KINDS_OF_THING, SMALL_WORDS, known_word, plain_words, stem
 from spear_core.inference.hints import Hint, HintKind, read_hint
+from spear_core.inference.objecting_statements import states_otherwise
 from spear_core.inference.refusals import Fit, fit, refuses
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import padding_token_id
@@ -151,7 +152,10 @@ def _of_answer(
     if objection:
         question = plain_words(last_question(follow_up.question))
         is_certain = words_of.asks_for_a_fact(question) or read_question(follow_up.question) is not None
-        return Sign.STRONG if is_certain and (words_of.is_flat(words) or is_about) else Sign.WEAK
+        if is_certain and (words_of.is_flat(words) or is_about):
+            return Sign.STRONG
+        body = words_of.after_objection(words)
+        return Sign.STRONG if states_otherwise(follow_up.question, follow_up.reply, body, answer) else Sign.WEAK
     if statement:
         return Sign.WEAK
     if not words_of.is_about_others(words):

@@ -43,6 +43,7 @@ MOST_HINT_CHARACTERS = 2000  # a longer hint is read up to here
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _PARTICIPLE = re.compile(r"\w{3}(?:ed|en|ought|aught)$")
 _LONGEST_SUBJECT = 20  # words
+LONGEST_NAME = 7  # words
 
 
 class HintKind(StrEnum):
@@ -116,6 +117,9 @@ def case_variants(answer: str) -> list[str]:
     letters = [c for c in answer if c.isalpha()]
     if any(c.isdigit() or c in "@_/\\" for c in answer):
         return [answer]  # a code, an address, a date
+    words = answer.lower().split()
+    if len(words) > LONGEST_NAME or words and words[0] in PRONOUNS | {"because"}:
+        return [answer]  # a clause
     shouted = len(letters) > 4 and answer.upper() == answer
     if not letters or not (shouted or answer.lower() == answer):
         return [answer]

@@ -103,10 +103,11 @@ def stated_revisions(
     """
     reply = asked.refused[-1]
     answer = sentences.to_you(_as_written(model, encoder, asked, hint.answer))
+    begins = sentences.yes_or_no(asked.question, hint.statement or hint.answer)
     found: dict[str, str] = {}
     if (replaced := sentences.in_place_of(hint.rejected, answer, reply)) is not None:
         (changed,) = _scored(model, encoder, asked, answer, {sentences.sentence_with(answer, replaced): "replaced"})
-        if len(replaced.split()) > sentences.LONG_REPLY_WORDS and changed.score > DOUBTFUL:
+        if len(replaced.split()) > sentences.LONG_REPLY_WORDS and changed.score > DOUBTFUL and not begins:
             return [Candidate(replaced, "replaced", changed.score)]  # of a long reply only the wrong answer is replaced
         found[changed.text] = "replaced"
     for head in _best_heads(model, encoder, asked, answer):
@@ -120,7 +121,12 @@ def stated_revisions(
     found.setdefault(sentences.bare(answer), "bare")
 
     def fit(texts: dict[str, str]) -> dict[str, str]:
-        return {t: source for t, source in texts.items() if _is_fit(t, answer, hint.rejected, asked.refused)}
+        return {
+            text: source
+            for text, source in texts.items()
+            if _is_fit(text, answer, hint.rejected, asked.refused)
+            and (not begins or plain_words(text)[:1] == [begins])  # "Yes, Pluto is a dwarf planet." says the opposite
+        }
 
     candidates = _scored(model, encoder, asked, answer, fit(found))
     if not is_unwanted() and (not candidates or candidates[0].score < GOOD):

@@ -86,6 +86,8 @@ def test_of_a_yes_or_no_question_the_no_belongs_to_the_answer() -> None:
         ("bluewhale42", ["bluewhale42"]),  # a password is as it is
         ("NASA", ["NASA"]),
         ("1976", ["1976"]),
+        ("because air scatters blue light", ["because air scatters blue light"]),  # no name
+        ("you stir it with hot stock", ["you stir it with hot stock"]),
     ],
 )
 def test_names_are_offered_as_names_are_written(typed: str, written: list[str]) -> None:

@@ -56,5 +56,14 @@ def test_what_the_hint_calls_wrong_is_not_said(loaded: LoadedModel) -> None:
     assert found and not any("bergen" in c.text.lower() for c in found)
 
 
+def test_a_no_to_a_question_of_yes_or_no_is_not_turned_into_a_yes(loaded: LoadedModel) -> None:
+    question, reply = "Is Pluto a planet?", "Yes, Pluto is a planet of the solar system."
+    asked = Asked([{"role": "user", "content": question}], [reply])
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    for said in ("No, Pluto is a dwarf planet.", "No, it's a dwarf planet since 2006."):
+        found = stated_revisions(loaded.model, encoder, asked, read_hint(said, question))
+        assert said in [c.text for c in found] and all(c.text.lstrip("- ").startswith("No") for c in found)
+
+
 def test_nobody_waits_for_a_sentence_that_is_not_wanted_any_more(loaded: LoadedModel) -> None:
     assert "written" not in {c.source for c in revised(loaded, "no, Oslo", is_unwanted=lambda: True)}
