@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spear_core.inference.hint_words import plain_words
 from spear_core.inference.pointing_back import leans_on_history
 from spear_core.inference.pointing_words import ASKING
 from spear_core.inference.scope import Taught
@@ -11,6 +12,12 @@ from spear_core.training.traces import Messages
 FEWEST_WORDS = 2  # content words by which a question can be told from others; a personal one needs one
 _PERSONAL = "i me my mine we us our ours i'm i've we're"
 PERSONAL = frozenset(_PERSONAL.split())
+# Whatever was said before has nothing to do with these
+OF_THE_MODEL = frozenset(
+    ("who are you", "what are you", "what is your name", "what's your name", "how old are you", "where are you from",
+     "are you a robot", "are you human", "are you a human", "are you an ai", "what can you do", "who made you", "who built you",
+     "who created you")
+)  # fmt: skip
 
 
 def standing_alone(prompt: Messages) -> Messages:
@@ -32,6 +39,8 @@ def related(prompt: Messages) -> Messages:
     asked = stems(question)
     is_personal = bool(PERSONAL & set(words_of(question)))
     is_plain = _is_question(question) and not leans_on_history(question)
+    if " ".join(plain_words(question)) in OF_THE_MODEL:
+        return [*_system(prompt), prompt[-1]]
     if not is_plain or len(asked) < (1 if is_personal else FEWEST_WORDS):
         return prompt
     kept: list[dict[str, str]] = []

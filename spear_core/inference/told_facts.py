@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 
-from spear_core.inference.fact_questions import read_question
+from spear_core.inference.answer_sentences import last_question
+from spear_core.inference.fact_questions import PERSON, read_question
+from spear_core.inference.hint_words import plain_words
 from spear_core.inference.hints import HintKind, read_hint
 from spear_core.inference.refusals import Fit, fit
 from spear_core.training.traces import Messages
@@ -17,19 +19,58 @@ MOST_LOOKED_AT = 50  # of the newest messages
 # "Hello! My name is Bo.", "My dog is called Bruno and I live in Bergen."
 _STATEMENT_ENDS = re.compile(r"(?<=[.!;])\s+|,?\s+(?:and|but)\s+(?=(?:I|we|my|our)\b)", re.I)
 
+_GREETING = re.compile(r"^(?:(?:hi|hello|hey|well|so|ok|okay|oh|by the way|btw)(?: there)?[,!.]?\s+)+", re.I)
+_ME = "(?:I'm|I am)"
+_NATIONALITIES = """
+African American Arab Asian Australian Austrian Belgian Brazilian British Canadian Chinese Czech Danish Dutch English European
+Finnish French German Greek Hungarian Indian Irish Italian Japanese Jewish Korean Mexican Muslim Norwegian Polish Portuguese
+Russian Scottish Spanish Swedish Swiss Turkish Ukrainian
+"""
+# What people say of themselves in other words than they are asked in: the question in lower case, and the statement
+_IN_OTHER_WORDS = (
+    (
+        re.compile(r"(?:what(?:'s|s| is) my (?:first )?name|what my name is|my name|who (?:am i|i am))$"),
+        re.compile(
+            rf"(?:{_ME}(?: called)?|(?i:call me|this is)) (?!(?:{'|'.join(_NATIONALITIES.split())})\b)[A-Z][\w'-]+(?: [A-Z][\w'-]+)?[.!]?$"
+        ),
+    ),
+    (
+        re.compile(
+            r"(?:what(?:'s|s| is) my (?:job|profession|occupation)|what (?:do i|i) (?:do|work as)(?: for (?:a living|work))?)$"
+        ),
+        re.compile(r"I(?:'m| am|'ve been| have been)? work(?:ing)? as (?:an? )?\w+", re.I),
+    ),
+    (re.compile(r"where (?:am i|i am|do i come) from$"), re.compile(rf"(?:{_ME}|I come) from [A-Z]\w+")),
+    (
+        re.compile(r"what (?:am i|i am|i'm) allergic to$"),
+        re.compile(rf"{_ME} (?:\w+ )?allergic to \w+"),
+    ),
+)
+
 
 def told_fact(prompt: Messages) -> str:
     """The newest statement of the person that answers the prompt's question about them; empty where there is none."""
     question = prompt[-1]["content"]
-    asked = read_question(question)
-    if asked is None or not asked.is_personal:
+    if not PERSON & {*plain_words(question)}:
         return ""
     for message in prompt[-2 : -MOST_LOOKED_AT - 2 : -1]:
         text = message["content"].strip()
         if message["role"] != "user" or "?" in text or len(text) > MOST_CHARACTERS:
             continue
-        for statement in reversed([part for part in _STATEMENT_ENDS.split(text) if part]):
-            hint = read_hint(statement, question)
-            if hint.kind is HintKind.STATES and fit(question, "", statement, hint, objection=False) is Fit.STATES:
+        for part in reversed(_STATEMENT_ENDS.split(text)):
+            statement = _GREETING.sub("", part)
+            if statement and _answers(statement, question):
                 return statement
     return ""
+
+
+def _answers(statement: str, question: str) -> bool:
+    said = " ".join(plain_words(last_question(question)))
+    for of_question, of_statement in _IN_OTHER_WORDS:
+        if of_question.search(said) and of_statement.match(statement):
+            return True
+    asked = read_question(question)
+    if asked is None or not asked.is_personal:
+        return False
+    hint = read_hint(statement, question)
+    return hint.kind is HintKind.STATES and fit(question, "", statement, hint, objection=False) is Fit.STATES

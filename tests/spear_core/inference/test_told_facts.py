@@ -60,7 +60,10 @@ def talk(*turns: str) -> Said:
      ("My favourite colour is green.", "What is my favourite colour?"), ("I drive a blue Volvo", "What car do I drive?"),
      ("We keep the spare key in the shed.", "Where do we keep the spare key?"), ("My daughter is seven.", "How old is my daughter?"),
      ("My train leaves at 7:40.", "When does my train leave?"), ("My name is Bo.", "What is my name?"),
-     ("I take my coffee with oat milk", "How do I take my coffee?")],
+     ("I take my coffee with oat milk", "How do I take my coffee?"), ("I'm Petra.", "What is my name?"),
+     ("Call me Bo", "Do you remember my name?"), ("I am Petra Huber!", "who am I?"), ("I'm from Graz", "Where am I from?"),
+     ("I work as a nurse in Graz.", "What do I do for a living?"), ("I'm working as a baker.", "What is my job?"),
+     ("I'm allergic to nuts.", "What am I allergic to?")],
 )  # fmt: skip
 def test_a_statement_answers_the_question_about_it(told: str, question: str) -> None:
     assert told_fact(talk(told, "What is an owl?", question)) == told
@@ -73,6 +76,9 @@ def test_a_statement_answers_the_question_about_it(told: str, question: str) -> 
      ("I love my dog Bruno", "What is my dog called?"), ("My dog is called Bruno.", "What is my cat called?"),
      ("My dog is called Bruno.", "How old is my dog?"), ("I live alone", "Where do I live?"),
      ("The capital of Norway is Oslo.", "What is the capital of Norway?"), ("Is my dog called Bruno?", "What is my dog called?"),
+     ("I'm tired", "What is my name?"), ("I'm German.", "What is my name?"), ("I'm Petra and Bo's aunt", "What is my name?"),
+     ("I work a lot", "What is my job?"), ("I'm from Graz", "What is my name?"), ("I'm Petra", "What is my dog's name?"),
+     ("I'm Petra", "What is your name?"),
      ("My dog is called Bruno." + " He barks." * MOST_CHARACTERS, "What is my dog called?")],
 )  # fmt: skip
 def test_other_statements_do_not(told: str, question: str) -> None:
@@ -84,6 +90,10 @@ def test_other_statements_do_not(told: str, question: str) -> None:
     [("Hello! My name is Bo.", "What is my name?", "My name is Bo."),
      ("My dog is called Bruno and I live in Bergen.", "What is my dog called?", "My dog is called Bruno"),
      ("My dog is called Bruno and I live in Bergen.", "Where do I live?", "I live in Bergen."),
+     ("Hello, I'm Petra and I work as a nurse in Graz.", "What's my name?", "I'm Petra"),
+     ("Hello, I'm Petra and I work as a nurse in Graz.", "What do I do for work?", "I work as a nurse in Graz."),
+     ("Hi there! I live in Bergen.", "Where do I live?", "I live in Bergen."),
+     ("Hi, I live in Bergen.", "Where do I live?", "I live in Bergen."),
      ("I moved. Now I live in Oslo, but my sister lives in Porto.", "Where does my sister live?", "my sister lives in Porto.")],
 )  # fmt: skip
 def test_one_message_may_tell_several_things(told: str, question: str, statement: str) -> None:
