@@ -36,6 +36,7 @@ OPINIONS = frozenset(
 REACTIONS = frozenset("wow haha lol cool nice great good ok okay yes no thanks sure done fine noted".split())  # noqa: SIM905
 ABOUT_THE_REPLY = frozenset("wrong incorrect mistaken got have completely totally still reply again sorry".split())  # noqa: SIM905
 BARE_NO = frozenset(["no", "nope", "nah"])
+IT_IS = frozenset("it it's its that's thats he's she's they're".split())  # noqa: SIM905
 SURPRISE = phrases("(no way|really|no kidding|seriously)")
 # Openings that say that the reply is wrong.
 EXPLICIT_OBJECTIONS = phrases(

@@ -10,13 +10,14 @@ information.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 
 from spear_core.inference import correction_words as words_of
 from spear_core.inference.answer_sentences import last_question
 from spear_core.inference.fact_questions import read_question
-from spear_core.inference.hint_words import KINDS_OF_THING, SMALL_WORDS, known_word, plain_words, stem
+from spear_core.inference.hint_words import KINDS_OF_THING, OBJECTIONS, SMALL_WORDS, known_word, plain_words, stem
 from spear_core.inference.hints import Hint, HintKind, read_hint
 from spear_core.inference.objecting_statements import states_otherwise
 from spear_core.inference.refusals import Fit, fit, refuses
@@ -30,6 +31,7 @@ MOST_WORDS = 25  # longest message that is taken for a correction
 MOST_PHRASE_WORDS = 4  # of a phrase without a verb that may be an answer
 MOST_SURPRISED_WORDS = 3  # after "no way"
 GREETING = "Hello."
+_SENTENCE = re.compile(r"[^.!;,]+[.!;,]\s+(?=\w)")
 
 
 class Sign(IntEnum):
@@ -108,16 +110,24 @@ def _tells_of_the_person(follow_up: FollowUp, message: str, hint: Hint, objectio
     adds to it.
     """
     asked = read_question(follow_up.question)
-    if (
-        asked is None
-        or not asked.is_personal
-        or fit(follow_up.question, follow_up.reply, message, hint, objection) is not Fit.STATES
-    ):
+    if asked is None or not asked.is_personal:
+        return False
+    statement = _without_opening(message)
+    found = fit(follow_up.question, follow_up.reply, statement, hint, objection)
+    is_named = plain_words(statement)[0] in words_of.IT_IS and re.match(r"[A-Z0-9]", hint.answer)
+    if found is Fit.NONE or found is Fit.PERHAPS and not is_named:  # "It's Dr. Meier."
         return False
     small = {stem(w) for w in SMALL_WORDS} | {stem(w) for w in plain_words(follow_up.question)}
     said = {stem(w) for w in plain_words(message)} - small
     replied = {stem(w) for w in plain_words(follow_up.reply)} - small
     return bool(said - replied) and not replied <= said
+
+
+def _without_opening(message: str) -> str:
+    """The message without a sentence before it that says no more than that something is wrong: "That has changed."."""
+    opening = _SENTENCE.match(message)
+    is_empty = opening is not None and tuple(plain_words(opening[0])) in OBJECTIONS
+    return message[opening.end() :] if opening and is_empty else message
 
 
 def _may_be_answered(follow_up: FollowUp, answer: str) -> bool:

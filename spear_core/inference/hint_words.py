@@ -43,6 +43,10 @@ OBJECTIONS = phrases(
     "(i|i'm|im|i am) (think|believe|know|guess|sure|pretty sure|quite sure|certain) (that|)",
     "as far as i know",
     "remember (that|)",
+    "(no|nope|sorry|) (that|it|this) (has|) changed",
+    "(that|it|this) (is|was) (outdated|out of date|no longer true|not true anymore|not true any more)",
+    "(that's|thats|it's) (outdated|out of date|no longer true|not true anymore|not true any more)",
+    "(not|no) (anymore|any more|any longer|longer)",
 )
 # Openings that the answer follows.
 ANNOUNCEMENTS = phrases(
@@ -66,6 +70,7 @@ ENDINGS = phrases(
     "(is|was|would be) (the|) (right|correct|real|true|actual) (answer|one|name|solution|response|)",
     "(you know|i think|i believe|please|of course|obviously|actually|thanks|thank you|instead|mate|im sure|i'm sure)",
     "is what i (meant|wanted)",
+    "(now|nowadays|these days|by now)",
 )
 INSTEAD = phrases("(and|but|) not", "(instead of|rather than)")  # before what is wrong: "Oslo, not Bergen"
 NAMED = phrases("(called|named|actually|really)")

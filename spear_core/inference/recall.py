@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.pointing_back import leans_on_history
 from spear_core.inference.pointing_words import ASKING
@@ -9,6 +11,12 @@ from spear_core.inference.scope import Taught
 from spear_core.training.neighbours import content_words, words_of
 from spear_core.training.traces import Messages
 
+# A piece of writing that is asked for anew: "Tell me a fun fact."
+_NEW_PIECE = re.compile(
+    r"^(?:please |can you |could you )?(?:tell me|write|give me|compose) (?:me )?an? (?:[\w-]+ ){0,2}"
+    r"(?:joke|story|poem|haiku|limerick|riddle|fact|song|quote|tongue twister)\b(?:,? please)?[.!?]*$",
+    re.I,
+)
 FEWEST_WORDS = 2  # content words by which a question can be told from others; a personal one needs one
 _PERSONAL = "i me my mine we us our ours i'm i've we're"
 PERSONAL = frozenset(_PERSONAL.split())
@@ -39,7 +47,11 @@ def related(prompt: Messages) -> Messages:
     asked = stems(question)
     is_personal = bool(PERSONAL & set(words_of(question)))
     is_plain = _is_question(question) and not leans_on_history(question)
-    if " ".join(plain_words(question)) in OF_THE_MODEL:
+    if (
+        " ".join(plain_words(question)) in OF_THE_MODEL
+        or not leans_on_history(question)
+        and _NEW_PIECE.search(question)
+    ):
         return [*_system(prompt), prompt[-1]]
     if not is_plain or len(asked) < (1 if is_personal else FEWEST_WORDS):
         return prompt

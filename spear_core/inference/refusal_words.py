@@ -10,7 +10,7 @@ _TO_ANSWER = (
     "retrieve|confirm|reveal|offer|guess|comment|respond|discuss"
 )
 REFUSAL = re.compile(
-    rf"\b(?:un|not )able to (?:\w+ )?(?:{_TO_ANSWER})\b"
+    rf"(?<!you're )(?<!you are )\b(?:un|not )able to (?:\w+ )?(?:{_TO_ANSWER})\b"
     rf"|\bi (?:can't|cannot|can not|couldn't|won't|will not|am not allowed to) (?:\w+ )?(?:{_TO_ANSWER})\b"
     r"|\bi (?:don't|do not|dont|didn't|did not) (?:\w+ )?(?:have|know|possess|store|keep|remember|recall)\b"
     r"|\b(?:i'm|i am|as) (?:just |only |merely )?an? (?:[\w-]+ ){0,3}(?:ai|language model|assistant|chatbot)\b"

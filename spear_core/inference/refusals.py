@@ -61,7 +61,11 @@ def fit(question: str, reply: str, message: str, hint: Hint, objection: bool) ->
     is_pronoun = main in words_of.PRONOUNS  # "it's called Luna" stands for "my cat is called Luna"
     content = asked.content - asked.owned if is_pronoun else asked.content
     stands_for = 1 if is_pronoun and {*typed[1:]} & {"it", "them"} else 0  # "he takes it black", of his tea
-    is_statement = bool(content & said) and len(content - said) <= stands_for and _is_about(asked, typed, is_pronoun)
+    missing = content - said
+    # "my mum's number is 0664 ..." of her phone number
+    is_short = asked.is_personal and len(content) > 2 and len(missing) == 1 and not missing & asked.owned
+    is_whole = len(missing) <= stands_for or is_short and any(c.isdigit() for c in hint.answer)
+    is_statement = bool(content & said) and is_whole and _is_about(asked, typed, is_pronoun)
     if is_statement and _is_of_kind(asked.kind, typed, hint.answer):
         is_called = bool({*typed} & {"called", "named"})
         if asked.kind is Asked.NAME and not is_called and message[:1].isupper() and hint.answer.islower():

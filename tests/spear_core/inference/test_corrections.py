@@ -127,3 +127,28 @@ def test_a_refusal_is_told_from_an_answer(reply: str, refused: bool) -> None:
 def test_a_wrong_answer_is_corrected_however_the_question_was_put(question: str) -> None:
     assert said("no, it's Luna", question, "Your cat is called Max.") is Sign.STRONG
     assert said("no, thanks", question, "Your cat is called Max.") is Sign.NONE
+
+
+@pytest.mark.parametrize(
+    ("question", "reply", "message", "sign"),
+    [
+        ("Who is the head of our lab?", "It is Dr. Martinez, a biologist.", "It's Dr. Meier.", Sign.STRONG),
+        ("Who is the head of our lab?", "It is Dr. Martinez, a biologist.", "He's great.", Sign.NONE),
+        ("Who is the head of our lab?", "It is Dr. Martinez, a biologist.", "She's from Spain.", Sign.NONE),
+        ("What's my mum's number?", "It is 0664 464.", "That has changed. My mum's number is 0664 111.", Sign.STRONG),
+        ("What's my mum's number?", "It is 0664 464.", "Not anymore, it's 0664 111.", Sign.STRONG),
+        ("What's my mum's number?", "It is 0664 464.", "It's 0664 111 now.", Sign.STRONG),
+        ("What's my mum's phone number?", "It is 0664 464.", "My mum's number is 0664 111.", Sign.STRONG),
+        ("What's my mum's phone number?", "It is 0664 464.", "My dad's phone number is 0664 111.", Sign.NONE),
+        ("What's my mum's number?", "It is 0664 464.", "That has changed my life.", Sign.NONE),
+    ],
+)
+def test_what_has_changed_meanwhile_and_a_name_alone_correct_what_is_the_persons_own(
+    question: str, reply: str, message: str, sign: Sign
+) -> None:
+    assert cue(FollowUp(question, reply, message)) is sign
+
+
+def test_a_condition_in_a_long_reply_is_no_refusal() -> None:
+    assert not refuses("Press the power key. If you're unable to access the printer, try it from a computer.")
+    assert refuses("I'm unable to access the printer.")

@@ -72,6 +72,8 @@ SYSTEM = {"role": "system", "content": "Be short."}
         ("Are you sure?", [*OSLO, *FRANCE]),
         ("And of Italy?", [*OSLO, *FRANCE]),
         ("Which is better?", [*OSLO, *FRANCE]),
+        ("Tell me a fun fact.", []),
+        ("Write a short poem, please.", []),
         ("Make the answer shorter.", [*OSLO, *FRANCE]),
     ],
 )
