@@ -97,9 +97,12 @@ def _after_refusal(follow_up: FollowUp, message: str, words: list[str], hint: Hi
         return Sign.NONE  # it adds nothing to the reply
     if {stem(w) for w in plain_words(hint.rejected)} & known:
         return Sign.STRONG
-    found = fit(follow_up.question, follow_up.reply, message, hint, objection)
+    statement = _without_opening(message)
+    found = fit(follow_up.question, follow_up.reply, statement, hint, objection)
     if found is Fit.PERHAPS and words_of.begins_with(words, words_of.PERSONAL):
         return Sign.NONE
+    if found is Fit.PERHAPS and _names(statement, hint) and _is_personal(follow_up.question):
+        return Sign.STRONG
     return {Fit.NONE: Sign.NONE, Fit.PERHAPS: Sign.WEAK, Fit.STATES: Sign.STRONG}[found]
 
 
@@ -109,18 +112,26 @@ def _tells_of_the_person(follow_up: FollowUp, message: str, hint: Hint, objectio
     "My dog is called Bruno." after "Your dog is called Max." needs no "no". A message that holds all that the reply said
     adds to it.
     """
-    asked = read_question(follow_up.question)
-    if asked is None or not asked.is_personal:
+    if not _is_personal(follow_up.question):
         return False
     statement = _without_opening(message)
     found = fit(follow_up.question, follow_up.reply, statement, hint, objection)
-    is_named = plain_words(statement)[0] in words_of.IT_IS and re.match(r"[A-Z0-9]", hint.answer)
-    if found is Fit.NONE or found is Fit.PERHAPS and not is_named:  # "It's Dr. Meier."
+    if found is Fit.NONE or found is Fit.PERHAPS and not _names(statement, hint):
         return False
     small = {stem(w) for w in SMALL_WORDS} | {stem(w) for w in plain_words(follow_up.question)}
     said = {stem(w) for w in plain_words(message)} - small
     replied = {stem(w) for w in plain_words(follow_up.reply)} - small
     return bool(said - replied) and not replied <= said
+
+
+def _is_personal(question: str) -> bool:
+    asked = read_question(question)
+    return asked is not None and asked.is_personal
+
+
+def _names(statement: str, hint: Hint) -> bool:
+    """Whether it is a name or a number after "it's": "It's Dr. Meier."."""
+    return plain_words(statement)[0] in words_of.IT_IS and re.match(r"[A-Z0-9]", hint.answer) is not None
 
 
 def _without_opening(message: str) -> str:
