@@ -187,6 +187,7 @@ class Transfer(Conversations, Traces):
                     row = {key: value for key, value in record.items() if key != "type"}
                     if record["type"] == "conversation":
                         if self._value("SELECT 1 FROM conversations WHERE id = ?", [row["id"]]) is None:
+                            self._check_values("conversations", row)
                             row = {**row, "folded": folded(row["title"])}
                             self._add_row("conversations", row if user is None else {**row, "user": user})
                             added.add(row["id"])
@@ -210,6 +211,7 @@ class Transfer(Conversations, Traces):
         return self._value("SELECT conversation_id FROM messages WHERE id = ?", [row["message_id"]]) in added
 
     def _add_record(self, kind: str, row: dict[str, Any]) -> None:
+        self._check_values(RECORDS[kind][0], row)
         self._check_references(kind, row)
         # in the form of `to_json`, so that an escape such as \ud800 is decoded and replaced
         row = {**row, **{c: clean(to_json(json.loads(row[c]))) for c in ("prompt", "data", "sampling") if c in row}}
@@ -252,12 +254,16 @@ class Transfer(Conversations, Traces):
                     raise StoreError(f"{column} {named!r} is not in that conversation")
 
     def _add_row(self, table: str, row: dict[str, Any]) -> None:
+        self._check_values(table, row)
+        self._insert(table, row)
+
+    def _check_values(self, table: str, row: Mapping[str, Any]) -> None:
+        """Check that every value is of its column's kind, and none missing that must be there. Raises StoreError."""
         columns = {found["name"]: found for found in self._rows(f"SELECT * FROM pragma_table_info('{table}')")}
         if unknown := set(row) - set(columns):
             raise StoreError(f"unknown {', '.join(sorted(unknown))} in a record of {table}")
         for column, value in row.items():
             _check(column, value, columns[column])
-        self._insert(table, row)
 
     def add_examples(self, examples: Sequence[Example], base: str, user: str = "") -> int:
         """Import examples as conversations of `user` with traces for `base`, all or none. Returns how many were new.

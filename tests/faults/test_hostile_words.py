@@ -155,6 +155,8 @@ LINES = st.lists(
 )  # stopped learning
 @example(spoilt=[(6, "prompt", '[{"role": "user", "content": {"a": 1}}]')], lines=[], format_="events")
 @example(spoilt=[(6, "prompt", "[]")], lines=[], format_="events")
+@example(spoilt=[(6, "completion", None)], lines=[], format_="events")
+@example(spoilt=[(0, "title", None)], lines=[], format_="events")
 @example(spoilt=[(1, "position", 10**30)], lines=[], format_="events")
 @example(spoilt=[(5, "data", "[" * 20_000)], lines=[], format_="events")
 @example(
