@@ -1,9 +1,11 @@
-"""Corrections in conversation: `python -m benchmarks.corrections --model FOLDER [--json]`.
+"""Corrections in conversation: `python -m benchmarks.corrections --model FOLDER [--split test|life|tune] [--json]`.
 
-Which of 100 follow-ups are taken for a correction of the reply before them (spear_core/inference/corrections.py)? 50 are:
-"no, it's rabat", "thirty-two". 50 are not: questions, thanks, "no rush", opinions, news, new topics. They were written by
-hand for this (`follow_ups.json`), and the words and the threshold were chosen on 265 others, marked `tune` there. Cues
-and the model's judgement are also shown each alone.
+Which of 100 follow-ups are taken for a correction of the reply before them? 50 are: "no, it's rabat", "thirty-two". 50 are
+not: questions, thanks, "no rush", opinions, news, new topics. They were written for this (`follow_ups.json`), as were 120 of
+everyday life (`--split life`), half of them corrections, after questions how, why and whether, on what is the person's own,
+and after refusals; whoever wrote those had not seen the rules. Words, weights and thresholds were chosen on others. The
+application decides by the model's classifier where it has one (spear_core/inference/correction_classifier.py), else by cues
+and the model's judgement (corrections.py); those are also shown each alone.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from typing import Any
 import torch
 
 from benchmarks.report import add_common_flags, print_table
-from spear_core.inference.corrections import MIN_INFORMATION, FollowUp, Sign, cue, information
+from spear_core.inference.correction_classifier import FILE, load_correction_classifier, takes
+from spear_core.inference.corrections import MIN_INFORMATION, FollowUp, Sign, cue, information, may_state
 from spear_core.models.loading import load_model
 from spear_core.training.traces import Encoder
 
@@ -26,7 +29,7 @@ BARS = {"precision": 0.95, "recall": 0.7}
 
 
 def read(split: str) -> list[tuple[FollowUp, bool]]:
-    """(follow-up, is it a correction) of one split: tune | test."""
+    """(follow-up, is it a correction) of one split: tune | test | life."""
     items = json.loads(FOLLOW_UPS.read_text(encoding="utf-8"))
     chosen = [item for item in items if item["split"] == split]
     return [(FollowUp(i["question"], i["reply"], i["message"]), i["correction"]) for i in chosen]
@@ -57,15 +60,25 @@ def measure(signs: Sequence[Sign], found: Sequence[float], truth: Sequence[bool]
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.corrections", description=__doc__.splitlines()[0])
     add_common_flags(parser)
-    parser.add_argument("--split", choices=("test", "tune"), default="test")
+    parser.add_argument("--split", choices=("test", "life", "tune"), default="test")
     flags = parser.parse_args(arguments)
     if flags.threads:
         torch.set_num_threads(flags.threads)
     loaded = load_model(flags.model)
     encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
     follow_ups, truth = zip(*read(flags.split), strict=True)
-    found = measure([cue(f) for f in follow_ups], [information(loaded.model, encoder, f) for f in follow_ups], truth)
+    signs, informations = [cue(f) for f in follow_ups], [information(loaded.model, encoder, f) for f in follow_ups]
+    found = measure(signs, informations, truth)
     rule = found["cues and model"]
+    file = Path(flags.model) / FILE
+    if file.is_file():
+        classifier = load_correction_classifier(file, loaded.model.base_model, loaded.tokenizer)
+        taken = [
+            may_state(f) and takes(classifier.least, classifier.odds(f, sign), sign, lambda x=x: x >= MIN_INFORMATION)  # type: ignore[misc]
+            for f, sign, x in zip(follow_ups, signs, informations, strict=True)
+        ]
+        rule = outcome(taken, truth)
+        found = {"classifier": rule, **found}
     met = all((rule[name] or 0.0) >= bar for name, bar in BARS.items())
     if flags.json:
         print(json.dumps({"model": flags.model, "split": flags.split, "cases": len(truth), "bars_met": met, **found}))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from feedback_store import Adapter, Store
+from services.chat.correction_reading import CorrectionReading
 from services.chat.preferences import ChatDefaults
 from services.learning.scope import AdapterScope
 from services.priority import ComputePriority
@@ -47,6 +48,7 @@ class Engine:
     priority: ComputePriority = field(default_factory=lambda: ComputePriority(end_openmp_helpers))
     batching: ContinuousBatching = field(default_factory=ContinuousBatching)
     scope: AdapterScope = field(default_factory=AdapterScope)
+    corrections: CorrectionReading = field(default_factory=CorrectionReading)
     chat_defaults: ChatDefaults = ChatDefaults()
 
     def __post_init__(self) -> None:

@@ -348,7 +348,13 @@ class ChatService:
             prompt_up_to(messages, reply.parent_id),
             sampling,
             once_stored=partial(self._feedback.corrected, reply.id),
-            correction=possible_correction(messages, before, asked, self._engine.loaded.settings),
+            correction=possible_correction(
+                messages,
+                before,
+                asked,
+                self._engine.loaded.settings,
+                has_classifier=self._engine.corrections.classifier(self._engine) is not None,
+            ),
             as_given=as_given,
         )
 

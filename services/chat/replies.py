@@ -257,7 +257,8 @@ class Replies:
         asked for the revision.
         """
         serving = engine.scope.serving(engine, correction.revision.prompt)
-        if writing.stop.is_set() or not correction.is_one(serving.model, engine.encoder):
+        classifier = engine.corrections.classifier(engine)
+        if writing.stop.is_set() or not correction.is_one(serving.model, engine.encoder, classifier):
             return ""
         found = self._stated(engine, writing, correction.revision)
         if found or correction.can_be_requested:

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from feedback_store import Message
 from services.chat.conversation_tree import prompt_up_to, refused_replies, standing_reply
 from services.chat.revisions import Revision
-from spear_core.inference.corrections import FollowUp, Sign, cue, is_correction
+from spear_core.inference.correction_classifier import CorrectionClassifier
+from spear_core.inference.corrections import (
+    MIN_INFORMATION,
+    FollowUp,
+    Sign,
+    cue,
+    information,
+    is_correction,
+    may_state,
+)
 from spear_core.inference.revision_requests import stated
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.settings import ModelSettings
@@ -39,15 +48,26 @@ class Correction:
         says = stated(self.revision.attempts, self.follow_up.question)
         return self.revision.settings.revise_by_request_only and says is not None
 
-    def is_one(self, model: CausalModel, encoder: Encoder) -> bool:
-        """Whether the message is a correction. The model is asked only where the words leave it open."""
+    def is_one(self, model: CausalModel, encoder: Encoder, classifier: CorrectionClassifier | None = None) -> bool:
+        """Whether the message is a correction: by the classifier, or by its words, and the model where they leave it open."""
+        if classifier is not None:
+            return classifier.is_correction(
+                self.follow_up,
+                cue(self.follow_up),
+                lambda: information(model, encoder, self.follow_up) >= MIN_INFORMATION,
+            )
         return is_correction(model, encoder, self.follow_up)
 
 
 def possible_correction(
-    messages: Sequence[Message], path: Sequence[Message], text: str, settings: ModelSettings
+    messages: Sequence[Message],
+    path: Sequence[Message],
+    text: str,
+    settings: ModelSettings,
+    *,
+    has_classifier: bool = False,
 ) -> Correction | None:
-    """What `text` would correct as the next message after `path`; None where it looks like no correction.
+    """What `text` would correct as the next message after `path`; None where it cannot be a correction.
 
     A correction of a correction is about the same first reply. Replies edited by the person are not corrected.
 
@@ -56,6 +76,7 @@ def possible_correction(
         path: the questions and replies of the branch that is shown.
         text: the new message.
         settings: of the model, for the request for a revision.
+        has_classifier: whether a classifier decides: then its words need not look like a correction.
     """
     by_id = {m.id: m for m in messages}
     last = path[-1] if path else None
@@ -67,7 +88,7 @@ def possible_correction(
     if first is None or asked is None or standing is None or standing.kind == "edit" or not answer_of(standing.text):
         return None
     follow_up = FollowUp(asked.text, answer_of(standing.text), text)
-    if cue(follow_up) is Sign.NONE:
+    if not (may_state(follow_up) if has_classifier else cue(follow_up) is not Sign.NONE):
         return None
     history = refused_replies(messages, path, first, text)
     return Correction(first.id, follow_up, Revision(prompt_up_to(messages, asked.id), history, settings))

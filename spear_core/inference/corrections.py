@@ -28,6 +28,7 @@ from spear_core.training.traces import Encoder, Messages
 
 MIN_INFORMATION = 1.5  # nats per token above which a weak sign counts
 MOST_WORDS = 25  # longest message that is taken for a correction
+MOST_WORDS_READ = 40  # the same where a classifier reads it
 MOST_PHRASE_WORDS = 4  # of a phrase without a verb that may be an answer
 MOST_SURPRISED_WORDS = 3  # after "no way"
 GREETING = "Hello."
@@ -49,6 +50,15 @@ class FollowUp:
     question: str
     reply: str
     message: str
+
+
+def may_state(follow_up: FollowUp) -> bool:
+    """Whether a message can be a correction at all: short, no question, and it states something."""
+    message = " ".join(follow_up.message.split())
+    words = plain_words(message)
+    if not words or len(words) > MOST_WORDS_READ or message.endswith("?"):
+        return False
+    return read_hint(message, follow_up.question).kind is HintKind.STATES
 
 
 def cue(follow_up: FollowUp) -> Sign:

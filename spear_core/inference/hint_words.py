@@ -33,6 +33,7 @@ def phrases(*patterns: str) -> Phrases:
 # Openings that say that something is wrong, or nothing at all.
 OBJECTIONS = phrases(
     "(no|nope|nah|wrong|incorrect|false|sorry|actually|well|hmm|hm|oh|hey|but|ok|okay|and|so|please|hint|fact|correction)",
+    "(haha|ha|lol|omg|ugh|ouch|erm|um|uh|nah nah|no no no)",
     "(that's|thats|that is|this is|it's|its|it is|) (wrong|incorrect|false|mistaken|not right|not true|not correct|not it)",
     "(i don't think|i dont think|i do not think) (that's|thats|that is|it's|it is|so|) (right|correct|true|)",
     "(you're|youre|you are) (wrong|mistaken|incorrect|not right)",

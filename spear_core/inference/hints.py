@@ -41,9 +41,15 @@ from spear_core.inference.hint_words import (
 
 MOST_HINT_CHARACTERS = 2000  # a longer hint is read up to here
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_PARTICIPLE = re.compile(r"\w{3}(?:ed|en|ought|aught)$")
+_PARTICIPLE = re.compile(
+    r"\w{3}(?:ed|en|ought|aught)$|^(?:been|found|built|made|held|won|sent|sold|kept|born|known|shown)$"
+)
+LONGEST_ANNOUNCED = 6  # words of an answer that is taken without its "it's"; a longer clause stays whole
+SHORTEST_FURTHER = 3  # words of what follows "that's ...,"
 _LONGEST_SUBJECT = 20  # words
 LONGEST_NAME = 7  # words
+PRONOUN_IS = frozenset("it it's its he he's she she's they they're there there's".split())  # noqa: SIM905
+_OF_THE_SPEAKER = frozenset("i i'm im i've we we're my our not and but so because which who where the a an".split())  # noqa: SIM905
 
 
 class HintKind(StrEnum):
@@ -91,7 +97,10 @@ def read_hint(hint: str, question: str = "") -> Hint:
     first, rejected = _after_rejection(text, tokens)
     if not first and not _is_yes_or_no(question, words):
         first = _after(words, 0, OBJECTIONS)
+    first = _after_what_the_reply_is(text, tokens, first)
     begin = _after_announcements(words, first)
+    if first < begin and len(words) - begin > LONGEST_ANNOUNCED and words[first] in PRONOUN_IS:
+        begin = first
     announced = begin > first or bool(rejected)
     if _only_objects(words, begin):
         return Hint(HintKind.OBJECTS, rejected=rejected)
@@ -106,7 +115,7 @@ def read_hint(hint: str, question: str = "") -> Hint:
     if begin == first and end == len(words):
         end = _before_subject(words, begin, question)
         sentence = _cut(text, tokens, first, len(words)) if end < len(words) else ""
-    answer = _cut(text, tokens, begin, end)
+    answer = re.sub(r"^its\b", "it's", _cut(text, tokens, begin, end))
     if not answer:
         return Hint(HintKind.OBJECTS, rejected=rejected or instead_of)
     return Hint(HintKind.STATES, answer, rejected or instead_of, sentence, announced=begin > 0 or end < len(words))
@@ -118,7 +127,7 @@ def case_variants(answer: str) -> list[str]:
     if any(c.isdigit() or c in "@_/\\" for c in answer):
         return [answer]  # a code, an address, a date
     words = answer.lower().split()
-    if len(words) > LONGEST_NAME or words and words[0] in PRONOUNS | {"because"}:
+    if len(words) > LONGEST_NAME or re.search(r"[,.;:]\s", answer) or words and words[0] in PRONOUNS | {"because"}:
         return [answer]  # a clause
     shouted = len(letters) > 4 and answer.upper() == answer
     if not letters or not (shouted or answer.lower() == answer):
@@ -154,9 +163,25 @@ def _after_announcements(words: Sequence[str], at: int) -> int:
     """The place after "it's" or "you mean it's", but not after what begins a sentence of its own: "it was founded by"."""
     for _ in range(2):
         after = _after(words, at, ANNOUNCEMENTS, most=1)
-        if words[min(at, len(words) - 1)] in PRONOUNS and _PARTICIPLE.search(words[min(after, len(words) - 1)]):
+        if words[min(at, len(words) - 1)] in PRONOUNS | PRONOUN_IS and _PARTICIPLE.search(
+            words[min(after, len(words) - 1)]
+        ):
             break
         at = after
+    return at
+
+
+def _after_what_the_reply_is(text: str, tokens: Sequence[_Token], at: int) -> int:
+    """Of "that's Spanish, in Portuguese it's obrigado": the place after the first clause, which is about the reply.
+
+    Not of "that's Priestley, I have it here": there the first clause is the answer.
+    """
+    words = [token.word for token in tokens]
+    if at >= len(words) or words[at] not in ("that's", "thats"):
+        return at
+    for place in range(at + 2, len(words) - SHORTEST_FURTHER + 1):
+        if re.search(r"[,;.:–—-]\s", text[tokens[place - 1].end : tokens[place].start]):
+            return at if words[place] in _OF_THE_SPEAKER else place
     return at
 
 

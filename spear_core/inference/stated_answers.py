@@ -51,6 +51,8 @@ SUBJECT_COST = 0.3  # nats per token: penalty for "Oslo is the capital" compared
 GOOD = -0.6  # nats per token: above it the model writes no candidate of its own
 DOUBTFUL = -3.0  # nats per token: below it the replacement in a long reply makes no sense
 NO_CHARACTER = "\ufffd"  # what invalid bytes decode to
+LONGEST_BARE = 6  # words of an answer that is said without its statement
+LONGEST_PART = 9  # words of an answer that may be a part of another sentence
 EXTRA_TOKENS = 40  # tokens that the written sentence may have besides the answer
 
 
@@ -110,15 +112,17 @@ def stated_revisions(
         if len(replaced.split()) > sentences.LONG_REPLY_WORDS and changed.score > DOUBTFUL and not begins:
             return [Candidate(replaced, "replaced", changed.score)]  # of a long reply only the wrong answer is replaced
         found[changed.text] = "replaced"
-    for head in _best_heads(model, encoder, asked, answer):
+    is_clause = len(answer.split()) > LONGEST_PART
+    for head in () if is_clause else _best_heads(model, encoder, asked, answer):
         found.setdefault(sentences.sentence(f"{head} {answer}"), "reply")
-    if (other := sentences.with_other_subject(reply, answer, asked.question)) is not None:
+    if not is_clause and (other := sentences.with_other_subject(reply, answer, asked.question)) is not None:
         found.setdefault(other, "reply")
-    for text in sentences.from_question(asked.question, answer):
+    for text in () if is_clause else sentences.from_question(asked.question, answer):
         found.setdefault(text, "question")
     if hint.statement:
         found.setdefault(sentences.sentence(sentences.to_you(hint.statement)), "hint")
-    found.setdefault(sentences.bare(answer), "bare")
+    if not hint.statement or len(answer.split()) <= LONGEST_BARE:
+        found.setdefault(sentences.bare(answer), "bare")
 
     def fit(texts: dict[str, str]) -> dict[str, str]:
         return {

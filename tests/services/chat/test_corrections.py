@@ -6,14 +6,23 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 
 from feedback_store import StoreError, UnknownRecord, UserStore
 from feedback_store.transfer import Wanted
 from services.app import AppServices
+from services.chat.correction_reading import CorrectionReading
 from services.models.built_in import SMOLLM2, model_folder, smollm2_weights
 from services.views import MessageView
 from spear_core.errors import SpearError
-from spear_core.inference.corrections import FollowUp, is_correction
+from spear_core.inference.correction_classifier import (
+    FILE,
+    CorrectionClassifier,
+    FollowUpStates,
+    Least,
+    load_correction_classifier,
+)
+from spear_core.inference.corrections import FollowUp, cue, is_correction
 from spear_core.models.loading import load_model
 from spear_core.training.traces import Encoder
 from tests.services.conftest import OpenBench
@@ -51,6 +60,57 @@ def test_the_reply_to_a_correction_is_the_revision_and_nothing_trains_without_a_
     assert reply.can_be_learned and reply == dataclasses.replace(shown(talk, reply), versions=reply.versions)
     assert pending(talk) == [] and talk.learning.run_pending() == 0
     assert talk.engine.store.vote(first.id) == 0
+
+
+@pytest.mark.parametrize("least", [float("-inf"), float("inf")])
+def test_where_the_model_has_a_classifier_that_decides_and_not_the_words(talk: AppServices, least: float) -> None:
+    engine = talk.engine
+    states = FollowUpStates(engine.shared_models.base.base_model, engine.loaded.tokenizer, 1)
+    nothing = torch.zeros(2 * engine.shared_models.base.config.hidden_size), torch.zeros(3)
+    engine.corrections = CorrectionReading()
+    engine.corrections._of = engine.base, CorrectionClassifier(states, *nothing, Least(least, least, least, least))
+    first = ask(talk, QUESTION)
+    reply = ask(talk, "thats nonsense, the capital city there is Oslo", first.conversation_id)
+    assert (reply.corrects == first.id) is (least < 0)
+    again = ask(talk, NO, talk.chat.new_conversation().id)
+    assert again.corrects is None, "there is nothing before it to be corrected"
+    other = ask(talk, QUESTION)
+    assert (ask(talk, NO, other.conversation_id).corrects == other.id) is (least < 0)
+    third = ask(talk, QUESTION)
+    assert ask(talk, "really?", third.conversation_id).corrects is None, "a question is none whatever the odds"
+
+
+def test_a_classifier_that_cannot_be_used_leaves_the_words_to_decide(
+    talk: AppServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / FILE).write_bytes(b"no weights")
+    monkeypatch.setattr(
+        talk.engine,
+        "model",
+        dataclasses.replace(talk.engine.model, loaded=dataclasses.replace(talk.engine.loaded, name=str(tmp_path))),
+    )
+    talk.engine.corrections = CorrectionReading()
+    first = ask(talk, QUESTION)
+    assert ask(talk, NO, first.conversation_id).corrects == first.id
+    assert "told by their words alone" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(smollm2_weights() is None, reason="SmolLM2 is not installed")
+def test_the_shipped_classifier_sees_corrections_that_the_words_do_not_show(tmp_path: Path) -> None:
+    folder = model_folder(SMOLLM2, tmp_path / "data")
+    loaded = load_model(folder)
+    classifier = load_correction_classifier(Path(folder) / FILE, loaded.model.base_model, loaded.tokenizer)
+    asked = "How should I prune my roses?", "Cut all the stems to the ground in June."
+    for message, is_one in (
+        ("thats bad advice, cut them back by a third in late winter", True),
+        ("nope, late winter, just above a bud facing outwards", True),
+        ("thanks, I'll do that at the weekend", False),
+        ("no, I meant the ones in pots", False),
+        ("mine have black spots on the leaves", False),
+    ):
+        follow_up = FollowUp(*asked, message)
+        assert classifier.is_correction(follow_up, cue(follow_up), lambda: False) is is_one, message
 
 
 def test_yes_makes_the_traces_of_a_confirmed_revision(talk: AppServices) -> None:
