@@ -189,7 +189,7 @@ class Transfer(Conversations, Traces):
                         if self._value("SELECT 1 FROM conversations WHERE id = ?", [row["id"]]) is None:
                             self._check_values("conversations", row)
                             row = {**row, "folded": folded(row["title"])}
-                            self._add_row("conversations", row if user is None else {**row, "user": user})
+                            self._insert("conversations", row if user is None else {**row, "user": user})
                             added.add(row["id"])
                     elif self._belongs(record["type"], row, added):
                         self._add_record(record["type"], row)
@@ -236,7 +236,7 @@ class Transfer(Conversations, Traces):
             row = {**row, "folded": folded(row["text"])}
             row = {**row, "question_key": content_key(parent[0]["text"]) if is_question else None}
             row["complete"] = 1  # replies that were being written there are not written here
-        self._add_row(RECORDS[kind][0], row)
+        self._insert(RECORDS[kind][0], row)
 
     def _is_cut(self, message_id: str | None) -> bool:
         return self._value("SELECT ending FROM messages WHERE id = ?", [message_id]) not in (None, "ended")
@@ -252,10 +252,6 @@ class Transfer(Conversations, Traces):
                 where = self._value("SELECT conversation_id FROM messages WHERE id = ?", [named])
                 if where != row["conversation_id"]:
                     raise StoreError(f"{column} {named!r} is not in that conversation")
-
-    def _add_row(self, table: str, row: dict[str, Any]) -> None:
-        self._check_values(table, row)
-        self._insert(table, row)
 
     def _check_values(self, table: str, row: Mapping[str, Any]) -> None:
         """Check that every value is of its column's kind, and none missing that must be there. Raises StoreError."""
