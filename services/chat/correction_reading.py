@@ -28,8 +28,10 @@ class CorrectionReading:
         base, found = self._of
         if base != engine.base:
             with self._loading:
-                found = _loaded(engine)
-                self._of = engine.base, found
+                base, found = self._of
+                if base != engine.base:
+                    found = _loaded(engine)
+                    self._of = engine.base, found
         return found
 
 

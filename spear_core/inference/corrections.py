@@ -17,7 +17,15 @@ from enum import IntEnum
 from spear_core.inference import correction_words as words_of
 from spear_core.inference.answer_sentences import last_question
 from spear_core.inference.fact_questions import read_question
-from spear_core.inference.hint_words import KINDS_OF_THING, OBJECTIONS, SMALL_WORDS, known_word, plain_words, stem
+from spear_core.inference.hint_words import (
+    KINDS_OF_THING,
+    OBJECTIONS,
+    SMALL_STEMS,
+    SMALL_WORDS,
+    known_word,
+    plain_words,
+    stem,
+)
 from spear_core.inference.hints import Hint, HintKind, read_hint
 from spear_core.inference.objecting_statements import states_otherwise
 from spear_core.inference.refusals import Fit, fit, refuses
@@ -128,7 +136,7 @@ def _tells_of_the_person(follow_up: FollowUp, message: str, hint: Hint, objectio
     found = fit(follow_up.question, follow_up.reply, statement, hint, objection)
     if found is Fit.NONE or found is Fit.PERHAPS and not _names(statement, hint):
         return False
-    small = {stem(w) for w in SMALL_WORDS} | {stem(w) for w in plain_words(follow_up.question)}
+    small = SMALL_STEMS | {stem(w) for w in plain_words(follow_up.question)}
     said = {stem(w) for w in plain_words(message)} - small
     replied = {stem(w) for w in plain_words(follow_up.reply)} - small
     return bool(said - replied) and not replied <= said
@@ -169,15 +177,15 @@ def _of_answer(
     follow_up: FollowUp, words: list[str], answer: str, rejected: str, statement: bool, objection: bool, announced: bool
 ) -> Sign:
     """The sign of a message that states something, as another answer to the same question."""
-    said = {stem(w) for w in plain_words(answer)} - {stem(w) for w in SMALL_WORDS}
+    said = {stem(w) for w in plain_words(answer)} - SMALL_STEMS
     known = {stem(w) for w in plain_words(follow_up.reply)}
-    asked = {stem(w) for w in plain_words(follow_up.question)} - {stem(w) for w in SMALL_WORDS}
+    asked = {stem(w) for w in plain_words(follow_up.question)} - SMALL_STEMS
     if not said - known or (said <= asked and not objection):
         return Sign.NONE  # it adds nothing to the reply
     if rejected and {stem(w) for w in plain_words(rejected)} & known:
         return Sign.STRONG
     content = {stem(w) for w in words if w not in SMALL_WORDS}
-    is_about = bool(content & asked) or bool(content & (known - {stem(w) for w in SMALL_WORDS}))
+    is_about = bool(content & asked) or bool(content & (known - SMALL_STEMS))
     if words_of.begins_with(words, words_of.EXPLICIT_OBJECTIONS):
         return Sign.STRONG
     if objection:
@@ -206,7 +214,12 @@ def information(model: CausalModel, encoder: Encoder, follow_up: FollowUp) -> fl
     return rows[0].mean_logp - rows[1].mean_logp
 
 
+def is_informed(model: CausalModel, encoder: Encoder, follow_up: FollowUp, least: float = MIN_INFORMATION) -> bool:
+    """Whether the question makes the message more likely, by at least `least` nats per token."""
+    return information(model, encoder, follow_up) >= least
+
+
 def is_correction(model: CausalModel, encoder: Encoder, follow_up: FollowUp, least: float = MIN_INFORMATION) -> bool:
     """Whether the message is a correction: a strong sign, or a weak one with at least `least` nats per token."""
     sign = cue(follow_up)
-    return sign is Sign.STRONG or (sign is Sign.WEAK and information(model, encoder, follow_up) >= least)
+    return sign is Sign.STRONG or (sign is Sign.WEAK and is_informed(model, encoder, follow_up, least))

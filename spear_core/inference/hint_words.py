@@ -112,6 +112,7 @@ COMPLAINED_OF = (
 )  # what "you ..." did, in a complaint
 SMALL_WORDS = _words("""a an the is was are were be been it its it's this that of in on at to for from by with and or not no he she they you
     i my your his her their our we do does did has have had as so but""")
+PRONOUN_IS = _words("it it's its he he's she she's they they're there there's")
 AUXILIARIES = _words("is was are were am did do does has have had can could will would should may might")
 YES_NO_QUESTIONS = AUXILIARIES | _words("isn't aren't doesn't don't didn't won't can't")  # their first words
 PRONOUNS = _words("it he she they we you i this that")
@@ -149,6 +150,9 @@ def content_words(text: str) -> list[str]:
 def stem(word: str) -> str:
     """Words that differ in an ending alone have the same one: "capitals" and "capital", "norway's" and "norways"."""
     return word.removesuffix("'s").rstrip("s")[:6]
+
+
+SMALL_STEMS = frozenset(map(stem, SMALL_WORDS))
 
 
 def known_word(word: str) -> str:

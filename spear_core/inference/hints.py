@@ -26,6 +26,7 @@ from spear_core.inference.hint_words import (
     OBJECTIONS,
     POINTERS,
     POLITE_STARTS,
+    PRONOUN_IS,
     PRONOUNS,
     REQUEST_STARTS,
     SMALL_WORDS,
@@ -48,7 +49,6 @@ LONGEST_ANNOUNCED = 6  # words of an answer that is taken without its "it's"; a 
 SHORTEST_FURTHER = 3  # words of what follows "that's ...,"
 _LONGEST_SUBJECT = 20  # words
 LONGEST_NAME = 7  # words
-PRONOUN_IS = frozenset("it it's its he he's she she's they they're there there's".split())  # noqa: SIM905
 _OF_THE_SPEAKER = frozenset("i i'm im i've we we're my our not and but so because which who where the a an".split())  # noqa: SIM905
 
 

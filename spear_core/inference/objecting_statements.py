@@ -11,15 +11,23 @@ from collections.abc import Sequence
 
 from spear_core.inference.correction_words import PREPOSITIONS, begins_with
 from spear_core.inference.fact_questions import MEASURES
-from spear_core.inference.hint_words import AUXILIARIES, REQUEST_STARTS, SMALL_WORDS, phrases, plain_words, stem
+from spear_core.inference.hint_words import (
+    AUXILIARIES,
+    PRONOUN_IS,
+    REQUEST_STARTS,
+    SMALL_STEMS,
+    phrases,
+    plain_words,
+    stem,
+)
 from spear_core.inference.refusal_words import is_number
 
 LEAST_WORDS = 3  # of a statement
 MOST_MEASURED = 4  # of an answer to "how long": "about six minutes"
 _PERSON = frozenset("i i'm im i've i'd i'll me myself we we're we've we'll us".split())  # noqa: SIM905
 _OWN = frozenset("my mine our ours".split())  # noqa: SIM905
-_PRONOUNS = frozenset("it they he she you it's its they're he's she's you're there there's".split())  # noqa: SIM905
-# What is said of the moment or of an attempt, of another wish, or of the talk
+_PRONOUNS = PRONOUN_IS | {"you", "you're"}
+# What is said of the moment or of an attempt, of another wish, or of the conversation
 _OTHERWISE = frozenset(
     """not never still already yet now today tonight yesterday tomorrow here anymore instead that which who what why when where how if but
     thanks please want wanted mean meant problem idea""".split()  # noqa: SIM905
@@ -64,9 +72,8 @@ def states_otherwise(question: str, reply: str, body: Sequence[str], answer: str
         return True
     if len(body) < LEAST_WORDS:
         return False
-    small = {stem(word) for word in SMALL_WORDS}
-    told = {stem(word) for word in plain_words(answer)} - small
-    known = {stem(word) for word in (*asked, *plain_words(reply))} - small
+    told = {stem(word) for word in plain_words(answer)} - SMALL_STEMS
+    known = {stem(word) for word in (*asked, *plain_words(reply))} - SMALL_STEMS
     if not told - known:
         return False  # nothing new
     if body[0].endswith("ly"):
@@ -78,7 +85,7 @@ def states_otherwise(question: str, reply: str, body: Sequence[str], answer: str
     is_imperative = body[0] in _VERBS | REQUEST_STARTS
     if body[0] in PREPOSITIONS or (is_imperative and asked[:1] != ["how"]):
         return False
-    is_about = bool(({stem(word) for word in body} - small) & known)
+    is_about = bool(({stem(word) for word in body} - SMALL_STEMS) & known)
     return is_about and (is_imperative or any(map(_is_verb, body[1:])))
 
 

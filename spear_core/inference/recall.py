@@ -11,7 +11,7 @@ from spear_core.inference.scope import Taught
 from spear_core.training.neighbours import content_words, words_of
 from spear_core.training.traces import Messages
 
-# A piece of writing that is asked for anew: "Tell me a fun fact."
+# A request for a new piece of writing: "Tell me a fun fact."
 _NEW_PIECE = re.compile(
     r"^(?:please |can you |could you )?(?:tell me|write|give me|compose) (?:me )?an? (?:[\w-]+ ){0,2}"
     r"(?:joke|story|poem|haiku|limerick|riddle|fact|song|quote|tongue twister)\b(?:,? please)?[.!?]*$",
@@ -46,13 +46,10 @@ def related(prompt: Messages) -> Messages:
     question = prompt[-1]["content"]
     asked = stems(question)
     is_personal = bool(PERSONAL & set(words_of(question)))
-    is_plain = _is_question(question) and not leans_on_history(question)
-    if (
-        " ".join(plain_words(question)) in OF_THE_MODEL
-        or not leans_on_history(question)
-        and _NEW_PIECE.search(question)
-    ):
+    stands_alone = not leans_on_history(question)
+    if " ".join(plain_words(question)) in OF_THE_MODEL or stands_alone and _NEW_PIECE.search(question):
         return [*_system(prompt), prompt[-1]]
+    is_plain = stands_alone and _is_question(question)
     if not is_plain or len(asked) < (1 if is_personal else FEWEST_WORDS):
         return prompt
     kept: list[dict[str, str]] = []

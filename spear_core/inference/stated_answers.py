@@ -112,13 +112,13 @@ def stated_revisions(
         if len(replaced.split()) > sentences.LONG_REPLY_WORDS and changed.score > DOUBTFUL and not begins:
             return [Candidate(replaced, "replaced", changed.score)]  # of a long reply only the wrong answer is replaced
         found[changed.text] = "replaced"
-    is_clause = len(answer.split()) > LONGEST_PART
-    for head in () if is_clause else _best_heads(model, encoder, asked, answer):
-        found.setdefault(sentences.sentence(f"{head} {answer}"), "reply")
-    if not is_clause and (other := sentences.with_other_subject(reply, answer, asked.question)) is not None:
-        found.setdefault(other, "reply")
-    for text in () if is_clause else sentences.from_question(asked.question, answer):
-        found.setdefault(text, "question")
+    if len(answer.split()) <= LONGEST_PART:
+        for head in _best_heads(model, encoder, asked, answer):
+            found.setdefault(sentences.sentence(f"{head} {answer}"), "reply")
+        if (other := sentences.with_other_subject(reply, answer, asked.question)) is not None:
+            found.setdefault(other, "reply")
+        for text in sentences.from_question(asked.question, answer):
+            found.setdefault(text, "question")
     if hint.statement:
         found.setdefault(sentences.sentence(sentences.to_you(hint.statement)), "hint")
     if not hint.statement or len(answer.split()) <= LONGEST_BARE:

@@ -53,24 +53,25 @@ def told_fact(prompt: Messages) -> str:
     question = prompt[-1]["content"]
     if not PERSON & {*plain_words(question)}:
         return ""
+    asked, said = read_question(question), " ".join(plain_words(last_question(question)))
+    is_personal = asked is not None and asked.is_personal
+    of_statement = [answering for asking, answering in _IN_OTHER_WORDS if asking.search(said)]
     for message in prompt[-2 : -MOST_LOOKED_AT - 2 : -1]:
         text = message["content"].strip()
         if message["role"] != "user" or "?" in text or len(text) > MOST_CHARACTERS:
             continue
         for part in reversed(_STATEMENT_ENDS.split(text)):
             statement = _GREETING.sub("", part)
-            if statement and _answers(statement, question):
+            if statement and (
+                any(pattern.match(statement) for pattern in of_statement)
+                or is_personal
+                and _states(statement, question)
+            ):
                 return statement
     return ""
 
 
-def _answers(statement: str, question: str) -> bool:
-    said = " ".join(plain_words(last_question(question)))
-    for of_question, of_statement in _IN_OTHER_WORDS:
-        if of_question.search(said) and of_statement.match(statement):
-            return True
-    asked = read_question(question)
-    if asked is None or not asked.is_personal:
-        return False
+def _states(statement: str, question: str) -> bool:
+    """Whether it answers the question in the question's own words."""
     hint = read_hint(statement, question)
     return hint.kind is HintKind.STATES and fit(question, "", statement, hint, objection=False) is Fit.STATES
