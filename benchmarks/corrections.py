@@ -13,12 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
+from operator import ge
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.report import add_common_flags, print_table
+from experiments.correction_classifier import read_moments
 from spear_core.inference.correction_classifier import FILE, load_correction_classifier, takes
 from spear_core.inference.corrections import MIN_INFORMATION, FollowUp, Sign, cue, information, may_state
 from spear_core.models.loading import load_model
@@ -30,9 +33,7 @@ BARS = {"precision": 0.95, "recall": 0.7}
 
 def read(split: str) -> list[tuple[FollowUp, bool]]:
     """(follow-up, is it a correction) of one split: tune | test | life."""
-    items = json.loads(FOLLOW_UPS.read_text(encoding="utf-8"))
-    chosen = [item for item in items if item["split"] == split]
-    return [(FollowUp(i["question"], i["reply"], i["message"]), i["correction"]) for i in chosen]
+    return [(m.follow_up, m.is_correction) for m in read_moments(FOLLOW_UPS, split=split)]
 
 
 def outcome(taken: Sequence[bool], truth: Sequence[bool]) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if file.is_file():
         classifier = load_correction_classifier(file, loaded.model.base_model, loaded.tokenizer)
         taken = [
-            may_state(f) and takes(classifier.least, classifier.odds(f, sign), sign, lambda x=x: x >= MIN_INFORMATION)  # type: ignore[misc]
+            may_state(f) and takes(classifier.least, classifier.odds(f, sign), sign, partial(ge, x, MIN_INFORMATION))
             for f, sign, x in zip(follow_ups, signs, informations, strict=True)
         ]
         rule = outcome(taken, truth)

@@ -13,14 +13,16 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from experiments.ranking import auc
 from spear_core.inference.correction_classifier import CorrectionClassifier, FollowUpStates, Least, fit, takes
-from spear_core.inference.corrections import MIN_INFORMATION, FollowUp, Sign, cue, information, may_state
+from spear_core.inference.corrections import FollowUp, Sign, cue, is_informed, may_state
 from spear_core.models.loading import load_model
 from spear_core.training.neighbours import question_key
 from spear_core.training.traces import Encoder
@@ -94,16 +96,6 @@ def threshold(odds: Sequence[float], truth: Sequence[bool], precision: float) ->
     return found
 
 
-def auc(odds: Sequence[float], truth: Sequence[bool]) -> float:
-    """Share of pairs of a correction and another message in which the correction has the higher odds."""
-    ranked = [is_right for _, is_right in sorted(zip(odds, truth, strict=True))]
-    below = pairs = 0
-    for is_right in ranked:
-        pairs += below if is_right else 0
-        below += not is_right
-    return pairs / max(1, below * sum(truth))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of the base model")
@@ -126,25 +118,25 @@ def main() -> None:
     signs = [cue(m.follow_up) for m in moments]
     best: tuple[float, int, float] = (0.0, 0, 0.0)
     read: dict[int, list[Tensor]] = {}
+    held_out: dict[tuple[int, float], list[float]] = {}  # odds, by layer and decay
     for layer in arguments.layers:
         states = FollowUpStates(loaded.model.base_model, loaded.tokenizer, layer)
         read[layer] = [states(m.follow_up) for m in moments]
         for decay in arguments.decays:
-            odds = held_out_odds(moments, read[layer], signs, decay)
-            least, recall = threshold(odds, truth, arguments.precision)
+            odds = held_out[layer, decay] = held_out_odds(moments, read[layer], signs, decay)
+            begins, recall = threshold(odds, truth, arguments.precision)
             area = auc(odds, truth)
-            print(f"layer {layer}, decay {decay}: AUC {area:.3f}, recall {recall:.2f} from {least:.2f} on", flush=True)
+            print(f"layer {layer}, decay {decay}: AUC {area:.3f}, recall {recall:.2f} from {begins:.2f} on", flush=True)
             best = max(best, (area, layer, decay))
     area, layer, decay = best
-    odds, least = held_out_odds(moments, read[layer], signs, decay), Least(*arguments.least)
+    least = Least(*arguments.least)
     states = FollowUpStates(loaded.model.base_model, loaded.tokenizer, layer)
     made = CorrectionClassifier(states, *fit(read[layer], signs, truth, decay), least)
     made.save(Path(arguments.out))
     encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
     taken = [
-        may_state(m.follow_up)
-        and takes(least, value, sign, lambda m=m: information(loaded.model, encoder, m.follow_up) >= MIN_INFORMATION)  # type: ignore[misc]
-        for m, value, sign in zip(moments, odds, signs, strict=True)
+        may_state(m.follow_up) and takes(least, value, sign, partial(is_informed, loaded.model, encoder, m.follow_up))
+        for m, value, sign in zip(moments, held_out[layer, decay], signs, strict=True)
     ]
     right = sum(a and b for a, b in zip(taken, truth, strict=True))
     told = {"moments": len(moments), "layer": layer, "decay": decay, "auc": area}

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from experiments.ranking import auc
 from spear_core.inference.scope_classifier import ScopeClassifier, load_scope_classifier
 from spear_core.models.loading import LoadedModel, load_model
 
@@ -133,12 +134,7 @@ def odds_of(classifier: ScopeClassifier, families: Sequence[Family]) -> tuple[li
 
 def figures(same: Sequence[float], other: Sequence[float], general: Sequence[float]) -> dict[str, float]:
     """AUC, and what passes at the thresholds that let 2, 5 and 10 per cent of the neighbours through."""
-    ranked = sorted([(s, 1) for s in same] + [(o, 0) for o in other])
-    below = better = 0
-    for _, is_same in ranked:
-        better += below if is_same else 0
-        below += 1 - is_same
-    out = {"auc": better / (len(same) * len(other))}
+    out = {"auc": auc([*same, *other], [True] * len(same) + [False] * len(other))}
     for share in (0.02, 0.05, 0.10):
         threshold = sorted(other)[min(len(other) - 1, int(len(other) * (1 - share)))]
         out[f"threshold_{share}"] = threshold

@@ -8,12 +8,12 @@ import torch
 from experiments.correction_classifier import (
     EVALUATION,
     TUNED_ON,
-    auc,
     held_out_odds,
     read_moments,
     threshold,
     training_moments,
 )
+from experiments.ranking import auc
 from spear_core.inference.corrections import FollowUp, Sign
 from spear_core.training.neighbours import question_key
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaModel
 
 from spear_core.errors import ConfigError
 from spear_core.inference.correction_classifier import (
@@ -25,6 +24,7 @@ from spear_core.inference.correction_classifier import (
 )
 from spear_core.inference.corrections import FollowUp, Sign, cue, may_state
 from spear_core.models.loading import load_model
+from tests.spear_core.inference.tiny_backbone import backbone
 
 ROOT = Path(__file__).resolve().parents[3]
 LEAST = Least(none=0.5, weak=2.0, strong=-1.0, informed=0.0)
@@ -34,14 +34,6 @@ SAID = FollowUp("How do I descale a kettle?", "Use bleach.", "omg never, vinegar
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
     return load_model(str(ROOT / "assets" / "pocket-model")).tokenizer
-
-
-def backbone(tokenizer: Any, hidden: int = 32) -> Any:
-    torch.manual_seed(3)
-    sizes = {"hidden_size": hidden, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
-    return (
-        LlamaModel(LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=2, **sizes)).requires_grad_(False).eval()
-    )
 
 
 def random_classifier(tokenizer: Any) -> CorrectionClassifier:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaModel
 
 from spear_core.errors import ConfigError
 from spear_core.inference.scope import Taught
@@ -20,6 +19,7 @@ from spear_core.inference.scope_classifier import (
     load_scope_classifier,
 )
 from spear_core.models.loading import load_model
+from tests.spear_core.inference.tiny_backbone import backbone
 
 ROOT = Path(__file__).resolve().parents[3]
 PAIRS = [("What is my cat called?", "Name of my cat?"), ("What is my cat called?", "What is my dog called? Tell me.")]
@@ -28,14 +28,6 @@ PAIRS = [("What is my cat called?", "Name of my cat?"), ("What is my cat called?
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
     return load_model(str(ROOT / "assets" / "pocket-model")).tokenizer
-
-
-def backbone(tokenizer: Any, hidden: int = 32) -> Any:
-    torch.manual_seed(3)
-    sizes = {"hidden_size": hidden, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
-    return (
-        LlamaModel(LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=2, **sizes)).requires_grad_(False).eval()
-    )
 
 
 def random_classifier(tokenizer: Any) -> ScopeClassifier:
