@@ -15,7 +15,7 @@ from spear_core.config import SpearConfig, preset
 from spear_core.errors import TrainingFailed
 from spear_core.models.loading import LoadedModel, load_model
 from spear_core.models.prompts import template_token_ids
-from spear_core.models.shared_base import SharedBaseModels
+from spear_core.models.shared_base import AdapterState, SharedBaseModels
 from spear_core.training import material as material_module
 from spear_core.training import probes as probes_module
 from spear_core.training import trainer as trainer_module
@@ -23,7 +23,7 @@ from spear_core.training.attempts import HOLES
 from spear_core.training.gate import Reason
 from spear_core.training.material import Anchors, DriftDraw, Material
 from spear_core.training.probes import Measures, Probe, Probes
-from spear_core.training.round import Learner
+from spear_core.training.round import Learner, RoundResult
 from spear_core.training.scoring import predict, score
 from spear_core.training.traces import Encoded, Encoder, TrainingTrace
 from spear_core.training.trainer import Trainer
@@ -387,26 +387,31 @@ def test_probes_of_an_accepted_adapter_are_read_once_and_of_another_one_again(
     learner = learner_of(loaded, shared_models_of(loaded, gate_max_probe_kl=100.0, gate_max_changed=1.0))
     later = TrainingTrace("win", [{"role": "user", "content": "What is a harp?"}], "strings")
     first = learner.run_round(None, [WIN], [], [], seed=1)
-    assert sum(read) == 2, "the base model and what was trained"
-    second = learner.run_round(first.state, [later], [], [WIN], seed=2)
-    assert sum(read) == 3
+    assert sum(read) == 1 + first.attempts, "the base model and each adapter that was trained"
+
+    def read_in(state: AdapterState | None, win: TrainingTrace, older: TrainingTrace, seed: int) -> RoundResult:
+        read.clear()
+        return learner.run_round(state, [win], [], [older], seed=seed)
+
+    second = read_in(first.state, later, WIN, 2)
+    assert sum(read) == second.attempts, "what was accepted is not read again"
     learner.shared_models.load(first.state)
     assert learner._measured([], [], [], learner.probes) == replace(
         second.before, win_logp=0.0, learned=(), held=(), older_nll=0.0
     )
-    asked_before = sum(read)
-    learner.run_round({name: tensor.clone() for name, tensor in first.state.items()}, [later], [], [WIN], seed=2)
-    assert sum(read) == asked_before + 2, "equal tensors may be another adapter's"
+    assert first.state is not None
+    copied = read_in({name: tensor.clone() for name, tensor in first.state.items()}, later, WIN, 2)
+    assert sum(read) == 1 + copied.attempts, "equal tensors may be another adapter's"
     learner.probes = learner.probes.with_probes(
         [*learner.probes.all, Probe(learner.encoder.plain([{"role": "user", "content": "Bye"}], "bye"))]
     )
-    third = learner.run_round(first.state, [later], [], [WIN], seed=2)
-    assert len(third.before.answers) == 2 and sum(read) == asked_before + 6
-    fourth = learner.run_round(third.state, [WIN], [], [later], seed=3)
-    assert sum(read) == asked_before + 8
+    third = read_in(first.state, later, WIN, 2)
+    assert len(third.before.answers) == 2 and sum(read) == 2 * (1 + third.attempts)
+    fourth = read_in(third.state, WIN, later, 3)
+    assert sum(read) == 2 * fourth.attempts
     learner.forget([])
-    assert learner.run_round(fourth.state, [later], [], [WIN], seed=4).before.answers
-    assert sum(read) == asked_before + 12, (
+    fifth = read_in(fourth.state, later, WIN, 4)
+    assert fifth.before.answers and sum(read) == 2 * (1 + fifth.attempts), (
         "what an adapter said may be people's words, and is not kept over a forgetting"
     )
 
