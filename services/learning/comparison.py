@@ -1,15 +1,17 @@
-"""Greedy answers of several adapter versions to one prompt. Stores nothing and changes nothing."""
+"""Answers of several adapter versions to one prompt, as a chat would give them. Stores nothing and changes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from services.chat.sampling import usual_sampling
 from services.engine import Engine
 from services.learning.lineage import Lineage
 from services.learning.scope import Chosen
 from services.views import AnswerView
 from spear_core.errors import SpearError
-from spear_core.inference.rollout import answer_all
+from spear_core.inference.rollout import sample_replies
 from spear_core.models.shared_base import Serving
 from spear_core.training.traces import Messages
 
@@ -26,10 +28,11 @@ class ComparisonService:
         return self._engine.shared_models.serving.version
 
     def answers(self, prompt: str | Messages, versions: Sequence[int]) -> list[AnswerView]:
-        """A greedy answer of each version, in the given order; 0 is the base model.
+        """An answer of each version, in the given order; 0 is the base model.
 
-        The version that serves answers as in a chat: the base model answers what is out of its scope, and a small one reads
-        what has to do with the question. Copies are not written again.
+        They are decoded as in a chat, but always with the most likely token, so that asking again gives the same. The
+        version that serves answers as it does there too: the base model answers what is out of its scope, and a small one
+        reads what has to do with the question. Copies are not written again.
 
         Raises SpearError for an empty prompt, UnknownRecord for an unknown version, AdapterInvalid for one whose files
         are missing or damaged.
@@ -53,8 +56,11 @@ class ComparisonService:
 
     def _answer(self, messages: Messages, version: int) -> str:
         engine, serving = self._engine, self._engine.shared_models.serving
-        if version and version == serving.version:
-            chosen = engine.scope.choose(engine, messages)
+        sampling = replace(usual_sampling(engine.loaded), temperature=0.0)
+        chosen = engine.scope.choose(engine, messages) if version else None
+        if chosen is not None and chosen.taught is not None:
+            sampling = sampling.as_checked
+        if chosen is not None and version == serving.version:
             if chosen.answer:
                 return chosen.answer
             model, messages = chosen.serving.model, chosen.read(engine.loaded.settings)
@@ -62,11 +68,6 @@ class ComparisonService:
             model = engine.shared_models.with_adapter(self._lineage.read(version))
             if version == 0:
                 messages = Chosen(Serving(model, 0), messages).read(engine.loaded.settings)
+        settings = replace(sampling.settings(engine), skips_thought=True)
         with engine.priority.foreground():
-            return answer_all(
-                model,
-                engine.loaded.tokenizer,
-                [messages],
-                context_tokens=engine.loaded.context_tokens,
-                max_new_tokens=engine.max_new_tokens,
-            )[0]
+            return sample_replies(model, engine.loaded.tokenizer, [messages], settings)[0][0].text

@@ -10,6 +10,9 @@ import pytest
 
 from services.app import AppServices
 from services.learning import comparison
+from spear_core.inference.generate import ReplySettings
+from spear_core.inference.generation import Finish
+from spear_core.inference.rollout import Reply
 from spear_core.training.traces import Messages
 from tests.services.conftest import OpenBench
 from tests.services.harness import ask
@@ -78,11 +81,13 @@ def test_the_comparison_lets_the_untouched_model_read_what_a_chat_would(
         read_related_only(app, monkeypatch)
     read: list[Messages] = []
 
-    def answer_all(model: Any, tokenizer: Any, prompts: list[Messages], **how: Any) -> list[str]:
+    def sample_replies(
+        model: Any, tokenizer: Any, prompts: list[Messages], settings: ReplySettings
+    ) -> list[list[Reply]]:
         read.extend(prompts)
-        return ["Eight."]
+        return [[Reply("Eight.", (), Finish.ENDED)]]
 
-    monkeypatch.setattr(comparison, "answer_all", answer_all)
+    monkeypatch.setattr(comparison, "sample_replies", sample_replies)
     said = [{"role": "user", "content": CAT}, {"role": "assistant", "content": LUNA}]
     question = {"role": "user", "content": SPIDER}
     app.comparison.answers([*said, question], [0])

@@ -100,6 +100,24 @@ def test_what_was_taught_is_said_as_it_was_checked_however_replies_are_drawn(ope
 
 
 @pytest.mark.slow
+def test_versions_are_compared_by_what_a_chat_would_say(open_app: OpenBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app(scope="near", scope_similarity=0.8)
+    settings = dataclasses.replace(
+        app.engine.loaded.settings, sampling={"temperature": 1.0, "repetition_penalty": 2.0, "no_repeat_ngram": 1}
+    )
+    loaded = dataclasses.replace(app.engine.loaded, settings=settings)
+    monkeypatch.setattr(app.engine, "model", dataclasses.replace(app.engine.model, loaded=loaded))
+    task = wrong_task(app)
+    correct(app, task)
+    app.learning.run_pending()
+    before, after = app.comparison.answers(task.question, [0, 1])
+    assert task.verdict(after.text) and not task.verdict(before.text)
+    assert app.comparison.answers(task.question, [1])[0] == after, "the most likely token, whatever the temperature"
+    said = app.comparison.answers("Are iron and copper the same kind of thing?", [0])[0].text
+    assert said.startswith("Iron is a building.") and said.count("building") == 1, "a penalty counts as in a chat"
+
+
+@pytest.mark.slow
 def test_an_answer_from_memory_is_as_long_as_was_asked_for(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.8, scope_gain=-100.0, memory=True)
     task = wrong_task(app)
