@@ -139,6 +139,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "endings": lambda text: sentences.endings(text, text),
     "with_other_subject": lambda text: sentences.with_other_subject(text, "Oslo", "a b owl"),
     "from_question": lambda text: sentences.from_question(text, "Oslo"),
+    "from_question_why": lambda text: sentences.from_question(f"Why is {text.replace('?', ' ')}?", "because"),
     "added_words": lambda text: sentences.added_words(text, text),
     "without_introduction": lambda text: without_introduction(text, is_over=True),
     "question_key": question_key,

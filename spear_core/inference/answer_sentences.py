@@ -15,6 +15,7 @@ from spear_core.inference.hints import capitalised
 MOST_ADDED_WORDS = 2  # of a sentence about the answer: words that neither the question nor the answer has
 LONGEST_SENTENCE = 45  # words
 LONG_REPLY_WORDS = 40
+LONGEST_SUBJECT = 8  # words of the subject of a question for a reason
 _SENTENCE_END = re.compile(r"(?<=[\w\"')\]])[.!?](?=\s+[A-Z\"(]|\s*$)")
 _YOU = {
     "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "i'm": "you are", "i've": "you have",
@@ -26,6 +27,11 @@ _IS_QUESTION = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _PARTICIPLE = re.compile(r"(?:ed|born|en|held|built|made|found|won|sent|sold|kept)$")
+_WHY_QUESTION = re.compile(
+    r"^why\s+(is|are|was|were|am|can|could|should|must|will|would|do|(?:is|are|was|were|do|ca|could|should|wo|would)n['’]t)\s+(.+)$",
+    re.IGNORECASE | re.DOTALL,
+)
+_REASON = re.compile(r"because\b|due to\b|since\b", re.IGNORECASE)
 _SUBJECT_QUESTION = re.compile(r"^(?:who|which\s+\w+|what\s+\w+)\s+(\w+)\s+(.+)$", re.IGNORECASE | re.DOTALL)
 
 
@@ -112,11 +118,29 @@ def with_other_subject(reply: str, answer: str, question: str) -> str | None:
     return sentence(f"{answer.rstrip('.')} {rest}") if len(added_words(rest, question)) <= MOST_ADDED_WORDS else None
 
 
+def gives_reason(question: str, answer: str) -> bool:
+    """Whether a question asks why, and the answer begins as a reason does ("because of the cold")."""
+    return bool(_REASON.match(answer)) and plain_words(last_question(question))[:1] == ["why"]
+
+
 def from_question(question: str, answer: str) -> list[str]:
-    """Sentences from the words of a simple question: "What is my sister's name?" gives "Your sister's name is Ana."."""
+    """Sentences from the words of a simple question: "What is my sister's name?" gives "Your sister's name is Ana.".
+
+    A question for a reason gives one for each place at which its subject may end, and most of them are no sentences: "Why is
+    the sea salty?" gives "The sea is salty because ..." and "The is sea salty because ...". The model chooses.
+    """
     asked = last_question(question).rstrip("?!. ")
     found: list[str] = []
-    if (match := _IS_QUESTION.match(asked)) and match.group(2).split()[0].lower() not in ("there", "it"):
+    if gives_reason(question, answer):
+        if match := _WHY_QUESTION.match(asked):
+            verb, words = match.group(1).lower(), to_you(match.group(2)).split()
+            if verb == "do":  # "Why do we have leap years?" may be about everybody
+                found += [f"{subject} {answer}" for subject in dict.fromkeys((" ".join(words), match.group(2).strip()))]
+            else:
+                verb = _TO_BE.get(verb, verb) if words[0].lower() == "you" else verb
+                places = range(1, min(len(words), LONGEST_SUBJECT + 1)) if len(words) <= LONGEST_SENTENCE else ()
+                found += [f"{' '.join([*words[:i], verb, *words[i:]])} {answer}" for i in places]
+    elif (match := _IS_QUESTION.match(asked)) and match.group(2).split()[0].lower() not in ("there", "it"):
         verb = (match.group(1) or "is").lower()
         subject = to_you(match.group(2)).strip()
         words = subject.split()

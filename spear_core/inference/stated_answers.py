@@ -53,6 +53,7 @@ DOUBTFUL = -3.0  # nats per token: below it the replacement in a long reply make
 NO_CHARACTER = "\ufffd"  # what invalid bytes decode to
 LONGEST_BARE = 6  # words of an answer that is said without its statement
 LONGEST_PART = 9  # words of an answer that may be a part of another sentence
+LONGEST_REASON = 24  # of a reason ("because ..."), which may be a clause
 EXTRA_TOKENS = 40  # tokens that the written sentence may have besides the answer
 
 
@@ -112,7 +113,8 @@ def stated_revisions(
         if len(replaced.split()) > sentences.LONG_REPLY_WORDS and changed.score > DOUBTFUL and not begins:
             return [Candidate(replaced, "replaced", changed.score)]  # of a long reply only the wrong answer is replaced
         found[changed.text] = "replaced"
-    if len(answer.split()) <= LONGEST_PART:
+    is_reason = sentences.gives_reason(asked.question, answer)
+    if len(answer.split()) <= (LONGEST_REASON if is_reason else LONGEST_PART):
         for head in _best_heads(model, encoder, asked, answer):
             found.setdefault(sentences.sentence(f"{head} {answer}"), "reply")
         if (other := sentences.with_other_subject(reply, answer, asked.question)) is not None:
@@ -133,6 +135,9 @@ def stated_revisions(
         }
 
     candidates = _scored(model, encoder, asked, answer, fit(found))
+    # what a small model writes itself of a reason is bent to fit: "The sky blue is because ..."
+    if likely := [c for c in candidates if is_reason and c.source == "question" and c.score > DOUBTFUL]:
+        return likely + [c for c in candidates if c not in likely]
     if not is_unwanted() and (not candidates or candidates[0].score < GOOD):
         written = sentences.sentence(_written(model, encoder, asked, answer, is_unwanted))
         if written not in found:

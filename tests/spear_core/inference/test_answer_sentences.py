@@ -16,10 +16,24 @@ from spear_core.inference import answer_sentences as sentences
         ("Who wrote Hamlet?", "Shakespeare", "Shakespeare wrote Hamlet."),
         ("When was Marie Curie born?", "1867", "Marie Curie was born in 1867."),
         ("I am going to Norway. What is the capital?", "Oslo", "The capital is Oslo."),
+        ("Why is the sea so salty?", "because of its rivers", "The sea is so salty because of its rivers."),
+        ("Why can't penguins fly?", "because of their wings", "Penguins can't fly because of their wings."),
+        ("Why was our meeting moved?", "because Anna is away", "Your meeting was moved because Anna is away."),
+        ("Why am I so tired?", "because of the cold", "You are so tired because of the cold."),
+        ("Why do cats purr?", "because they are content", "Cats purr because they are content."),
+        ("Why do we have leap years?", "due to the Sun", "We have leap years due to the Sun."),
     ],
 )
 def test_a_simple_question_gives_the_sentence(question: str, answer: str, expected: str) -> None:
     assert expected in sentences.from_question(question, answer)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [("Why is the sea salty?", "rivers"), ("Why is", "because of it"), ("Why", "because of it"), ("", "because of it")],
+)
+def test_without_a_reason_or_a_subject_there_is_no_sentence_about_why(question: str, answer: str) -> None:
+    assert sentences.from_question(question, answer) == []
 
 
 def test_what_a_person_says_of_themselves_is_said_to_them() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from spear_core.inference import stated_answers
 from spear_core.inference.hints import read_hint
 from spear_core.inference.stated_answers import SCAFFOLDING, Asked, Candidate, stated_revisions
 from spear_core.models.loading import LoadedModel, load_model
@@ -67,3 +68,17 @@ def test_a_no_to_a_question_of_yes_or_no_is_not_turned_into_a_yes(loaded: Loaded
 
 def test_nobody_waits_for_a_sentence_that_is_not_wanted_any_more(loaded: LoadedModel) -> None:
     assert "written" not in {c.source for c in revised(loaded, "no, Oslo", is_unwanted=lambda: True)}
+
+
+def test_a_reason_is_said_in_the_words_of_the_question_before_any_other_sentence(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stated_answers, "SURPRISE", float("-inf"))  # a random model finds every sentence unnatural
+    monkeypatch.setattr(stated_answers, "DOUBTFUL", float("-inf"))
+    question = "Why is the sea salty?"
+    asked = Asked([{"role": "user", "content": question}], ["The sea is a place."])
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    for reason in ("because of rivers", "because " + "rivers carry salt into it and " * 2 + "nothing takes it out"):
+        best, other, *rest = stated_revisions(loaded.model, encoder, asked, read_hint(reason, question))
+        assert {best.text, other.text} == {f"The sea is salty {reason}.", f"The is sea salty {reason}."}
+        assert rest and all(c.source != "question" for c in rest)
