@@ -31,6 +31,21 @@ _WHY_QUESTION = re.compile(
     r"^why\s+(is|are|was|were|am|can|could|should|must|will|would|do|(?:is|are|was|were|do|ca|could|should|wo|would)n['’]t)\s+(.+)$",
     re.IGNORECASE | re.DOTALL,
 )
+_DO_QUESTION = re.compile(
+    r"^(how(?:\s+(?:often|long|far|much))?|where|when|what\s+time)\s+do\s+(i|we|you|they)\s+(.+)$",
+    re.IGNORECASE | re.DOTALL,
+)
+_MEASURE_QUESTION = re.compile(
+    r"^how\s+(old|long|far|tall|high|big|wide|deep|heavy|fast|expensive|late)\s+(is|are|was|were)\s+(.+)$",
+    re.IGNORECASE | re.DOTALL,
+)
+_HAVE_QUESTION = re.compile(r"^how\s+many\s+([\w' -]{1,40}?)\s+(do|does)\s+(.+?)\s+have$", re.IGNORECASE | re.DOTALL)
+_COUNT_QUESTION = re.compile(r"^how\s+many\s+(.+)$", re.IGNORECASE | re.DOTALL)
+_INVERTED = {"do", "does", "did", "can", "could", "will", "would", "should", "must", "have", "has", "had", "there"}
+_PLACED = [
+    [word]
+    for word in ("at", "in", "on", "by", "near", "behind", "under", "above", "next", "after", "before", "from", "to")
+]
 _REASON = re.compile(r"because\b|due to\b|since\b", re.IGNORECASE)
 _SUBJECT_QUESTION = re.compile(r"^(?:who|which\s+\w+|what\s+\w+)\s+(\w+)\s+(.+)$", re.IGNORECASE | re.DOTALL)
 
@@ -60,6 +75,14 @@ def to_you(text: str) -> str:
             continue
         out.append(word.replace(core, capitalised(new) if core[:1].isupper() and (core != "I" or i == 0) else new))
     return " ".join(out)
+
+
+def said_to_you(text: str, question: str) -> str:
+    """A beginning of a reply in which the model took over "my" or "our" from the question, said to the person who asked."""
+    asked = set(plain_words(question))
+    ours = {"we", "us", "our", "ours", "we're", "we've"}
+    taken = (ours if asked & ours else set()) | (asked & {"my", "mine"})
+    return " ".join(to_you(word) if word.lower().replace("’", "'") in taken else word for word in text.split(" "))
 
 
 def sentence_with(answer: str, text: str) -> str:
@@ -140,6 +163,23 @@ def from_question(question: str, answer: str) -> list[str]:
                 verb = _TO_BE.get(verb, verb) if words[0].lower() == "you" else verb
                 places = range(1, min(len(words), LONGEST_SUBJECT + 1)) if len(words) <= LONGEST_SENTENCE else ()
                 found += [f"{' '.join([*words[:i], verb, *words[i:]])} {answer}" for i in places]
+    elif match := _DO_QUESTION.match(asked):
+        subject, rest = to_you(match.group(2)).lower(), to_you(match.group(3))
+        is_place = match.group(1).lower() in ("where", "when", "what time")
+        links = ("", "at ", "in ", "on ") if is_place and plain_words(answer)[:1] not in _PLACED else ("",)
+        found += [f"{subject} {rest} {link}{answer}" for link in links]
+    elif (match := _MEASURE_QUESTION.match(asked)) and match.group(3).split()[0].lower() not in ("there", "it"):
+        measure, verb, subject = match.group(1).lower(), match.group(2).lower(), to_you(match.group(3)).strip()
+        found.append(f"{subject} {verb} {answer}")
+        if measure == "old" and len(plain_words(answer)) == 1:
+            found.append(f"{subject} {verb} {answer.rstrip('.')} years old")
+        elif measure not in plain_words(answer):
+            found.append(f"{subject} {verb} {answer.rstrip('.')} {measure}")
+    elif match := _HAVE_QUESTION.match(asked):
+        counted, subject, verb = match.group(1), to_you(match.group(3)).strip(), match.group(2).lower()
+        found.append(f"{subject} {'has' if verb == 'does' else 'have'} {answer.rstrip('.')} {counted}")
+    elif (match := _COUNT_QUESTION.match(asked)) and not set(plain_words(asked)) & _INVERTED:
+        found.append(f"{answer.rstrip('.')} {to_you(match.group(1))}")
     elif (match := _IS_QUESTION.match(asked)) and match.group(2).split()[0].lower() not in ("there", "it"):
         verb = (match.group(1) or "is").lower()
         subject = to_you(match.group(2)).strip()

@@ -42,11 +42,14 @@ SCAFFOLDING = (
     "Based on",
 )
 _SHOWS_REQUEST = re.compile(
-    r"^(?:the |my |your )?(?:\w+ )?(?:answer|fact|question|response|information)\b.{0,30}? (?:is|was)\b", re.I
+    r"^(?:the |my |your )?(?:\w+ )?(?:answer|fact|question|response|information)\b.{0,30}? (?:is|was)\b"
+    r"|^.{0,40}\b(?:to|of) (?:the|this|your) question\b",
+    re.I,
 )
 HEADS_SCORED = 3  # places in the refused reply's sentence at which the answer is most likely
 ADDED_WORD = 0.15  # nats per token: penalty for a word that neither question nor answer has
 SURPRISE = -7.0  # nats: a sentence with a token less likely than this is unnatural
+ASKED_GAIN = 0.4  # nats per token: for a sentence in the words of the question
 SUBJECT_COST = 0.3  # nats per token: penalty for "Oslo is the capital" compared with "The capital is Oslo"
 GOOD = -0.6  # nats per token: above it the model writes no candidate of its own
 DOUBTFUL = -3.0  # nats per token: below it the replacement in a long reply makes no sense
@@ -116,7 +119,7 @@ def stated_revisions(
     is_reason = sentences.gives_reason(asked.question, answer)
     if len(answer.split()) <= (LONGEST_REASON if is_reason else LONGEST_PART):
         for head in _best_heads(model, encoder, asked, answer):
-            found.setdefault(sentences.sentence(f"{head} {answer}"), "reply")
+            found.setdefault(sentences.sentence(f"{sentences.said_to_you(head, asked.question)} {answer}"), "reply")
         if (other := sentences.with_other_subject(reply, answer, asked.question)) is not None:
             found.setdefault(other, "reply")
         for text in sentences.from_question(asked.question, answer):
@@ -214,11 +217,13 @@ def _scored(model: CausalModel, encoder: Encoder, asked: Asked, answer: str, fit
         own = logps[: len(example.completion_ids)]
         added = sentences.added_words(text, asked.question, answer)
         cost = ADDED_WORD * len(added) * (fit[text] not in ("replaced", "hint"))
-        if fit[text] not in ("bare", "hint") and float(own.min()) < SURPRISE:
+        is_asked = fit[text] == "question"
+        judged = own[1:] if is_asked and len(own) > 1 else own  # "You", where the model would begin in another way
+        if fit[text] not in ("bare", "hint") and float(judged.min()) < SURPRISE:
             cost -= DOUBTFUL
         elif fit[text] not in ("replaced", "hint") and len(added) > sentences.MOST_ADDED_WORDS:
             continue
-        if fit[text] == "question" and text.lower().startswith(answer.lower()):
-            cost += SUBJECT_COST
+        if is_asked:
+            cost += SUBJECT_COST if text.lower().startswith(answer.lower()) else -ASKED_GAIN
         candidates.append(Candidate(text, fit[text], float(own.mean()) - cost))
     return sorted(candidates, key=lambda c: c.score, reverse=True)

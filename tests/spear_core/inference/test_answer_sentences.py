@@ -16,6 +16,16 @@ from spear_core.inference import answer_sentences as sentences
         ("Who wrote Hamlet?", "Shakespeare", "Shakespeare wrote Hamlet."),
         ("When was Marie Curie born?", "1867", "Marie Curie was born in 1867."),
         ("I am going to Norway. What is the capital?", "Oslo", "The capital is Oslo."),
+        ("How old is my brother?", "34", "Your brother is 34 years old."),
+        ("How old is the house?", "90 years", "The house is 90 years."),
+        ("How tall is my son?", "1.42 m", "Your son is 1.42 m tall."),
+        ("How long is our lunch break?", "45 minutes", "Your lunch break is 45 minutes."),
+        ("How many legs does a spider have?", "eight", "A spider has eight legs."),
+        ("How many children do I have?", "two", "You have two children."),
+        ("How many people work in our team?", "seven", "Seven people work in your team."),
+        ("How often do I water the cactus?", "once a month", "You water the cactus once a month."),
+        ("Where do we keep the spare key?", "under the pot", "You keep the spare key under the pot."),
+        ("When do we meet on Mondays?", "9:30", "You meet on Mondays at 9:30."),
         ("Why is the sea so salty?", "because of its rivers", "The sea is so salty because of its rivers."),
         ("Why can't penguins fly?", "because of their wings", "Penguins can't fly because of their wings."),
         ("Why was our meeting moved?", "because Anna is away", "Your meeting was moved because Anna is away."),
@@ -30,9 +40,18 @@ def test_a_simple_question_gives_the_sentence(question: str, answer: str, expect
 
 @pytest.mark.parametrize(
     ("question", "answer"),
-    [("Why is the sea salty?", "rivers"), ("Why is", "because of it"), ("Why", "because of it"), ("", "because of it")],
+    [
+        ("Why is the sea salty?", "rivers"),
+        ("Why is", "because of it"),
+        ("Why", "because of it"),
+        ("", "because of it"),
+        ("How far is it to the lake?", "3 km"),
+        ("How many legs are there?", "eight"),
+        ("How many goals did Ana score?", "eight"),
+        ("Where does Ana live?", "Oslo"),
+    ],
 )
-def test_without_a_reason_or_a_subject_there_is_no_sentence_about_why(question: str, answer: str) -> None:
+def test_a_question_whose_words_do_not_make_the_sentence_gives_none(question: str, answer: str) -> None:
     assert sentences.from_question(question, answer) == []
 
 
@@ -42,6 +61,12 @@ def test_what_a_person_says_of_themselves_is_said_to_them() -> None:
     assert sentences.to_you("we're closed on Monday") == "you are closed on Monday"
     assert sentences.to_you("Elizabeth I") == "Elizabeth I"
     assert sentences.to_you("Class I Railroads") == "Class I Railroads"
+
+
+def test_what_the_model_took_over_from_the_question_is_said_to_the_person() -> None:
+    assert sentences.said_to_you("We have a team of", "How many people work in our team?") == "You have a team of"
+    assert sentences.said_to_you("My brother is", "How old is my brother?") == "Your brother is"
+    assert sentences.said_to_you("I think my brother is", "How old is Tom?") == "I think my brother is"
 
 
 def test_what_the_hint_calls_wrong_is_replaced_wherever_it_stands() -> None:

@@ -41,6 +41,18 @@ def test_every_sentence_says_the_answer_and_none_shows_the_request(loaded: Loade
     assert {"reply", "question", "bare"} & {c.source for c in found} and "Oslo." in [c.text for c in found]
 
 
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("The solution to the question is under the pot.", False),
+        ("The answer is under the pot.", False),
+        ("You keep it under the pot.", True),
+    ],
+)
+def test_a_sentence_about_the_question_is_not_said(text: str, fits: bool) -> None:
+    assert stated_answers._is_fit(text, "under the pot", "", []) is fits
+
+
 def test_what_was_refused_is_not_said_again(loaded: LoadedModel) -> None:
     refused = [REPLY]
     for _ in range(3):
