@@ -141,6 +141,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "from_question": lambda text: sentences.from_question(text, "Oslo"),
     "from_question_many": lambda text: sentences.from_question(f"How many {text}", "two"),
     "from_question_have": lambda text: sentences.from_question(f"How many a does {text.replace('?', ' ')} have?", "two"),
+    "from_question_do": lambda text: sentences.from_question(f"Where does {text.replace('?', ' ')}?", "two"),
     "said_to_you": lambda text: sentences.said_to_you(text, text),
     "from_question_why": lambda text: sentences.from_question(f"Why is {text.replace('?', ' ')}?", "because"),
     "added_words": lambda text: sentences.added_words(text, text),

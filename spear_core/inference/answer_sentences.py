@@ -16,6 +16,7 @@ MOST_ADDED_WORDS = 2  # of a sentence about the answer: words that neither the q
 LONGEST_SENTENCE = 45  # words
 LONG_REPLY_WORDS = 40
 LONGEST_SUBJECT = 8  # words of the subject of a question for a reason
+LONGEST_DOER = 3  # of one with "do" or "does"
 _SENTENCE_END = re.compile(r"(?<=[\w\"')\]])[.!?](?=\s+[A-Z\"(]|\s*$)")
 _YOU = {
     "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "i'm": "you are", "i've": "you have",
@@ -32,7 +33,7 @@ _WHY_QUESTION = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _DO_QUESTION = re.compile(
-    r"^(how(?:\s+(?:often|long|far|much))?|where|when|what\s+time)\s+do\s+(i|we|you|they)\s+(.+)$",
+    r"^(how(?:\s+(?:often|long|far|much))?|where|when|what\s+time|who|(?:what|which)(?:\s+[\w'-]+)?)\s+(do|does)\s+(.+)$",
     re.IGNORECASE | re.DOTALL,
 )
 _MEASURE_QUESTION = re.compile(
@@ -40,6 +41,16 @@ _MEASURE_QUESTION = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _HAVE_QUESTION = re.compile(r"^how\s+many\s+([\w' -]{1,40}?)\s+(do|does)\s+(.+?)\s+have$", re.IGNORECASE | re.DOTALL)
+_PRONOUNS = {"you", "they", "he", "she", "it", "this", "that"}
+# Those that follow the subject of an everyday question; another word may be its noun ("my little sister")
+_VERBS = frozenset(
+    """arrive attend become begin believe belong buy call carry close come contain cook cost depart drink drive earn eat end
+    feed finish fly get give go grow happen hate have help hold keep know last leave like live look love make mean meet
+    move need open own park pay play prefer prepare put read ride run sell send serve show sing sit sleep smell speak
+    spend start stay stop store study take taste teach tell travel use visit want wear weigh work write""".split()  # noqa: SIM905
+)
+_CLOCK = re.compile(r"\d{1,2}(?:[:.]\d\d)?\s*(?:[ap]\.?m\.?|o['’]clock)?\.?$", re.IGNORECASE)
+_IRREGULAR = {"have": "has", "be": "is"}
 _COUNT_QUESTION = re.compile(r"^how\s+many\s+(.+)$", re.IGNORECASE | re.DOTALL)
 _INVERTED = {"do", "does", "did", "can", "could", "will", "would", "should", "must", "have", "has", "had", "there"}
 _PLACED = [
@@ -164,10 +175,7 @@ def from_question(question: str, answer: str) -> list[str]:
                 places = range(1, min(len(words), LONGEST_SUBJECT + 1)) if len(words) <= LONGEST_SENTENCE else ()
                 found += [f"{' '.join([*words[:i], verb, *words[i:]])} {answer}" for i in places]
     elif match := _DO_QUESTION.match(asked):
-        subject, rest = to_you(match.group(2)).lower(), to_you(match.group(3))
-        is_place = match.group(1).lower() in ("where", "when", "what time")
-        links = ("", "at ", "in ", "on ") if is_place and plain_words(answer)[:1] not in _PLACED else ("",)
-        found += [f"{subject} {rest} {link}{answer}" for link in links]
+        found += _done(match.group(1).lower(), match.group(2).lower() == "does", to_you(match.group(3)).split(), answer)
     elif (match := _MEASURE_QUESTION.match(asked)) and match.group(3).split()[0].lower() not in ("there", "it"):
         measure, verb, subject = match.group(1).lower(), match.group(2).lower(), to_you(match.group(3)).strip()
         found.append(f"{subject} {verb} {answer}")
@@ -193,6 +201,33 @@ def from_question(question: str, answer: str) -> list[str]:
         verb = match.group(1)
         found.append(f"{answer.rstrip('.')} {verb} {to_you(match.group(2))}")
     return [sentence(text) for text in found if len(text.split()) <= LONGEST_SENTENCE]
+
+
+def _done(asks_for: str, is_third_person: bool, words: list[str], answer: str) -> list[str]:
+    """Sentences for "ASKS_FOR do(es) WORDS?". The answer to "what" or "who" follows the verb; none where that is not known."""
+    if len(words) < 2 or len(words) > LONGEST_SENTENCE:
+        return []
+    known = (i for i in range(1, min(len(words), LONGEST_DOER + 1)) if words[i].lower() in _VERBS)
+    at = 1 if words[0].lower() in _PRONOUNS else next(known, 0)
+    if not at:
+        return []
+    begun = [*words[:at], _third_person(words[at]) if is_third_person else words[at]]
+    is_place = asks_for in ("where", "when", "what time")
+    if not is_place and not asks_for.startswith("how"):
+        return [" ".join([*begun, answer.rstrip("."), *words[at + 1 :]])]
+    links = ("", "at ", "in ", "on ") if is_place and plain_words(answer)[:1] not in _PLACED else ("",)
+    if links[1:] and asks_for != "where" and _CLOCK.match(answer):
+        links = ("at ",)
+    return [" ".join([*begun, *words[at + 1 :], link + answer]) for link in links]
+
+
+def _third_person(verb: str) -> str:
+    """The form of a verb after "he": "lives", "goes", "carries"."""
+    if verb in _IRREGULAR:
+        return _IRREGULAR[verb]
+    if re.search(r"(?:[sxzo]|ch|sh)$", verb):
+        return verb + "es"
+    return verb[:-1] + "ies" if re.search(r"[^aeiou]y$", verb) else verb + "s"
 
 
 def yes_or_no(question: str, stated: str) -> str:
