@@ -192,7 +192,11 @@ def from_question(question: str, answer: str) -> list[str]:
         verb = (match.group(1) or "is").lower()
         subject = to_you(match.group(2)).strip()
         words = subject.split()
-        if len(words) > 1 and _PARTICIPLE.search(words[-1]):  # "was Marie Curie born": it goes behind the verb
+        if len(words) > 1 and _PARTICIPLE.search(
+            words[0]
+        ):  # "Which town is located nearest?": the answer is the subject
+            found.append(f"{answer.rstrip('.')} {verb} {subject}")
+        elif len(words) > 1 and _PARTICIPLE.search(words[-1]):  # "was Marie Curie born": it goes behind the verb
             passive = f"{' '.join(words[:-1])} {verb} {words[-1]}"
             found += [f"{passive} {answer}", *(f"{passive} {link} {answer}" for link in ("in", "on", "by"))]
         else:

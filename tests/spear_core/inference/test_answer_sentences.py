@@ -47,6 +47,11 @@ def test_a_simple_question_gives_the_sentence(question: str, answer: str, expect
     assert expected in sentences.from_question(question, answer)
 
 
+def test_what_was_done_to_the_answer_has_the_answer_for_its_subject() -> None:
+    asked = "Which town is located nearest to the lake?"
+    assert sentences.from_question(asked, "Rugby") == ["Rugby is located nearest to the lake."]
+
+
 @pytest.mark.parametrize(
     ("question", "answer"),
     [
