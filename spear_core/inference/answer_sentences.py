@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import re
 
-from spear_core.inference.hint_words import AUXILIARIES, YES_NO_QUESTIONS, content_words, plain_words, stem
+from spear_core.inference.hint_words import (
+    AUXILIARIES,
+    COMMON_VERBS,
+    PRONOUNS,
+    YES_NO_QUESTIONS,
+    content_words,
+    plain_words,
+    stem,
+)
 from spear_core.inference.hints import capitalised
 
 MOST_ADDED_WORDS = 2  # of a sentence about the answer: words that neither the question nor the answer has
@@ -41,22 +49,15 @@ _MEASURE_QUESTION = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _HAVE_QUESTION = re.compile(r"^how\s+many\s+([\w' -]{1,40}?)\s+(do|does)\s+(.+?)\s+have$", re.IGNORECASE | re.DOTALL)
-_PRONOUNS = {"you", "they", "he", "she", "it", "this", "that"}
 # Those that follow the subject of an everyday question; another word may be its noun ("my little sister")
-_VERBS = frozenset(
-    """arrive attend become begin believe belong buy call carry close come contain cook cost depart drink drive earn eat end
-    feed finish fly get give go grow happen hate have help hold keep know last leave like live look love make mean meet
-    move need open own park pay play prefer prepare put read ride run sell send serve show sing sit sleep smell speak
-    spend start stay stop store study take taste teach tell travel use visit want wear weigh work write""".split()  # noqa: SIM905
+_VERBS = COMMON_VERBS | frozenset(
+    """arrive attend believe depart earn hate have love park prefer prepare ride sing smell spend study taste want""".split()  # noqa: SIM905
 )
 _CLOCK = re.compile(r"\d{1,2}(?:[:.]\d\d)?\s*(?:[ap]\.?m\.?|o['’]clock)?\.?$", re.IGNORECASE)
 _IRREGULAR = {"have": "has", "be": "is"}
 _COUNT_QUESTION = re.compile(r"^how\s+many\s+(.+)$", re.IGNORECASE | re.DOTALL)
 _INVERTED = {"do", "does", "did", "can", "could", "will", "would", "should", "must", "have", "has", "had", "there"}
-_PLACED = [
-    [word]
-    for word in ("at", "in", "on", "by", "near", "behind", "under", "above", "next", "after", "before", "from", "to")
-]
+_PLACED = {"at", "in", "on", "by", "near", "behind", "under", "above", "next", "after", "before", "from", "to"}
 _REASON = re.compile(r"because\b|due to\b|since\b", re.IGNORECASE)
 _SUBJECT_QUESTION = re.compile(r"^(?:who|which\s+\w+|what\s+\w+)\s+(\w+)\s+(.+)$", re.IGNORECASE | re.DOTALL)
 
@@ -166,14 +167,7 @@ def from_question(question: str, answer: str) -> list[str]:
     asked = last_question(question).rstrip("?!. ")
     found: list[str] = []
     if gives_reason(question, answer):
-        if match := _WHY_QUESTION.match(asked):
-            verb, words = match.group(1).lower(), to_you(match.group(2)).split()
-            if verb == "do":  # "Why do we have leap years?" may be about everybody
-                found += [f"{subject} {answer}" for subject in dict.fromkeys((" ".join(words), match.group(2).strip()))]
-            else:
-                verb = _TO_BE.get(verb, verb) if words[0].lower() == "you" else verb
-                places = range(1, min(len(words), LONGEST_SUBJECT + 1)) if len(words) <= LONGEST_SENTENCE else ()
-                found += [f"{' '.join([*words[:i], verb, *words[i:]])} {answer}" for i in places]
+        found += _reasons(asked, answer)
     elif match := _DO_QUESTION.match(asked):
         found += _done(match.group(1).lower(), match.group(2).lower() == "does", to_you(match.group(3)).split(), answer)
     elif (match := _MEASURE_QUESTION.match(asked)) and match.group(3).split()[0].lower() not in ("there", "it"):
@@ -207,20 +201,37 @@ def from_question(question: str, answer: str) -> list[str]:
     return [sentence(text) for text in found if len(text.split()) <= LONGEST_SENTENCE]
 
 
+def _reasons(asked: str, answer: str) -> list[str]:
+    """Sentences for a question that asks why, one for each place at which its subject may end."""
+    match = _WHY_QUESTION.match(asked)
+    if match is None:
+        return []
+    verb, words = match.group(1).lower(), to_you(match.group(2)).split()
+    if verb == "do":  # "Why do we have leap years?" may be about everybody
+        return [f"{subject} {answer}" for subject in dict.fromkeys((" ".join(words), match.group(2).strip()))]
+    if len(words) > LONGEST_SENTENCE:
+        return []
+    verb = _TO_BE.get(verb, verb) if words[0].lower() == "you" else verb
+    places = range(1, min(len(words), LONGEST_SUBJECT + 1))
+    return [f"{' '.join([*words[:i], verb, *words[i:]])} {answer}" for i in places]
+
+
 def _done(asks_for: str, is_third_person: bool, words: list[str], answer: str) -> list[str]:
     """Sentences for "ASKS_FOR do(es) WORDS?". The answer to "what" or "who" follows the verb; none where that is not known."""
     if len(words) < 2 or len(words) > LONGEST_SENTENCE:
         return []
     known = (i for i in range(1, min(len(words), LONGEST_DOER + 1)) if words[i].lower() in _VERBS)
-    at = 1 if words[0].lower() in _PRONOUNS else next(known, 0)
+    at = 1 if words[0].lower() in PRONOUNS else next(known, 0)
     if not at:
         return []
     begun = [*words[:at], _third_person(words[at]) if is_third_person else words[at]]
     is_place = asks_for in ("where", "when", "what time")
     if not is_place and not asks_for.startswith("how"):
         return [" ".join([*begun, answer.rstrip("."), *words[at + 1 :]])]
-    links = ("", "at ", "in ", "on ") if is_place and plain_words(answer)[:1] not in _PLACED else ("",)
-    if links[1:] and asks_for != "where" and _CLOCK.match(answer):
+    links: tuple[str, ...] = ("", "at ", "in ", "on ")
+    if not is_place or _PLACED & {*plain_words(answer)[:1]}:
+        links = ("",)
+    elif asks_for != "where" and _CLOCK.match(answer):
         links = ("at ",)
     return [" ".join([*begun, *words[at + 1 :], link + answer]) for link in links]
 

@@ -116,6 +116,11 @@ PRONOUN_IS = _words("it it's its he he's she she's they they're there there's")
 AUXILIARIES = _words("is was are were am did do does has have had can could will would should may might")
 YES_NO_QUESTIONS = AUXILIARIES | _words("isn't aren't doesn't don't didn't won't can't")  # their first words
 PRONOUNS = _words("it he she they we you i this that")
+COMMON_VERBS = (
+    _words("""become begin belong buy call carry close come contain cook cost drink drive eat end feed finish fly get give go grow
+    happen help hold keep know last leave like live look make mean meet move need open own pay play put read run sell
+    send serve show sit sleep speak start stay stop store take teach tell travel use visit wear weigh work write""")
+)  # their base forms
 SUBJECT_ENDS = _words("is was are were has had in by be on called")
 
 _CONTRACTIONS = {

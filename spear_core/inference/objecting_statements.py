@@ -13,6 +13,7 @@ from spear_core.inference.correction_words import PREPOSITIONS, begins_with
 from spear_core.inference.fact_questions import MEASURES
 from spear_core.inference.hint_words import (
     AUXILIARIES,
+    COMMON_VERBS,
     PRONOUN_IS,
     REQUEST_STARTS,
     SMALL_STEMS,
@@ -32,15 +33,12 @@ _OTHERWISE = frozenset(
     """not never still already yet now today tonight yesterday tomorrow here anymore instead that which who what why when where how if but
     thanks please want wanted mean meant problem idea""".split()  # noqa: SIM905
 )
-_VERBS = frozenset(
-    """add apply ask attack become begin belong block boil break bring build burn buy call carry cause change charge close collect
-    come connect consist contain control convert cook copy cost count cover cut decide depend die differ drain drink drive
-    eat end expire fall feed fill find finish fly follow freeze get give go grow happen help hold include invent keep kill
-    know last lay lead learn leave let lie like live look lose make mean meet melt mix move need open own pay peel plant
-    play press produce protect pull push put reach read receive reduce refer release remove repeat replace require reset
-    rest return rise roast rotate run save say scatter see seem sell send serve set show simmer sit sleep slow soak speak
-    stand start stay steep stir stop store support swim take teach tell toast train travel treat turn use visit wait walk
-    wash water wear weigh win work write approve handle must cannot""".split()  # noqa: SIM905
+_VERBS = COMMON_VERBS | frozenset(
+    """add apply approve ask attack block boil break bring build burn cannot cause change charge collect connect consist
+    control convert copy count cover cut decide depend die differ drain expire fall fill find follow freeze handle
+    include invent kill lay lead learn let lie lose melt mix must peel plant press produce protect pull push reach
+    receive reduce refer release remove repeat replace require reset rest return rise roast rotate save say scatter
+    see seem set simmer slow soak stand steep stir support swim toast train treat turn wait walk wash water win""".split()  # noqa: SIM905
 )
 # A wish, to which there is no right answer
 _IDEAS = phrases(
