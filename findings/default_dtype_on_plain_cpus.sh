@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # transformers and torch: the dtype that a model is loaded in by default reads prompts many times slower on a CPU without
-# bfloat16 instructions, which most laptops and desktops are.
+# bfloat16 instructions, such as many laptops and desktops have.
 #
 # Expected: `from_pretrained` without `dtype` takes the bfloat16 of the file. Half the memory has to be read, every number
 #   converted: about as fast as float32, at worst half as fast.
