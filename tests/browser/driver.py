@@ -17,6 +17,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from tests.forked import Forked
+
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = Path(os.environ.get("SPEAR_TEST_MODEL", ROOT / "assets" / "pocket-model"))
 START_SECONDS = 240.0  # a cold disk on two busy cores; warm it takes a fraction
@@ -61,7 +63,7 @@ class App:
         self.flags = flags
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[str] | None = None
+        self.process: Forked | None = None
         self.said: list[str] = []  # lines of stdout
 
     def command(self) -> list[str]:
@@ -73,7 +75,7 @@ class App:
         began = time.monotonic()
         self.said = []
         log = (self.data_folder.parent / f"{self.data_folder.name}.log").open("a")
-        self.process = subprocess.Popen(self.command(), cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+        self.process = Forked(self.command()[1:], ROOT, log)
         threading.Thread(target=self._listen, daemon=True).start()
         while not self.said:
             if self.process.poll() is not None or time.monotonic() - began > START_SECONDS:
@@ -83,7 +85,7 @@ class App:
         return time.monotonic() - began
 
     def _listen(self) -> None:
-        assert self.process is not None and self.process.stdout is not None
+        assert self.process is not None
         for line in self.process.stdout:
             self.said.append(line.rstrip("\n"))
 

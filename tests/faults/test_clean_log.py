@@ -24,12 +24,14 @@ import pytest
 
 from services.accounts.users_file import add_user, make_key
 from services.data.private_files import TEMPORARY
+from tests.forked import Forked
 from tests.server.page_client import Client
 from tests.server.running import PASSWORD
 
 ROOT = Path(__file__).resolve().parents[2]
 WORD = "zanzibarlighthouse"
 TRACES = ("Traceback", "Exception in", "Exception ignored", "never retrieved", "never awaited", " ERROR ")
+TRACE_LINES = 60  # a traceback through the web server is that long
 JUNK: tuple[Any, ...] = (None, -1, "<img src=x onerror=alert(1)>", [[]], {"a": 1})
 SLOW_EVENTS = ("start", "sync", "switch", "load", "download")  # they would begin work, which other tests do
 BODIES = (
@@ -66,14 +68,11 @@ class App:
         self.data, self.system_temporary, self.log = folder / "data", folder / "tmp", folder / "log"
         self.system_temporary.mkdir(parents=True)
         model = str(ROOT / "assets" / "pocket-model")
-        command = [sys.executable, "-u", "app.py", "--model", model, "--data-folder", str(self.data), "--port", "0"]
+        command = ["app.py", "--model", model, "--data-folder", str(self.data), "--port", "0", *flags]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(self.system_temporary)}
         environment.pop("GRADIO_TEMP_DIR", None)
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [*command, *flags], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
-            )
-        assert self.process.stdout is not None
+            self.process = Forked(command, ROOT, log, environment)
         said = self.process.stdout.readline()
         assert ": http" in said, self.log.read_text()
         self.url = said.split(": ")[-1].strip()
@@ -92,8 +91,13 @@ class App:
         return self.process.wait(60)
 
     def complaints(self) -> list[str]:
-        """Lines of the log that show an error of the program."""
-        return [line for line in self.log.read_text().splitlines() if any(trace in line for trace in TRACES)]
+        """What in the log shows an error of the program: such lines, each with what follows it."""
+        lines = self.log.read_text().splitlines()
+        return [
+            "\n".join(lines[number : number + TRACE_LINES])
+            for number, line in enumerate(lines)
+            if any(trace in line for trace in TRACES)
+        ]
 
 
 @contextmanager
@@ -105,7 +109,6 @@ def running(folder: Path, *flags: str) -> Iterator[App]:
         if app.process.poll() is None:
             app.process.kill()
         app.process.wait(10)
-        assert app.process.stdout is not None
         app.process.stdout.close()
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
+import pocket.train as module
 from pocket.average import average
 from pocket.corpus import Corpus
 from pocket.tokenizer import ASSISTANT, BOS, END, train_tokenizer
@@ -24,8 +27,21 @@ def arguments(out: Path, million_tokens: float) -> argparse.Namespace:
     )  # fmt: skip
 
 
+def small_model(vocabulary_size: int, seed: int) -> LlamaForCausalLM:
+    """Muon's steps are in bf16, which a processor without it in hardware takes ten times as long for."""
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary_size, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+            max_position_embeddings=CONTEXT_TOKENS, tie_word_embeddings=True,
+        )
+    )  # fmt: skip
+
+
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_as_if_never_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "new_model", small_model)
+    monkeypatch.setattr(module, "train_tokenizer", partial(train_tokenizer, exchanges=500))
     four_steps = 4 * 2 * CONTEXT_TOKENS / 1e6
     train(arguments(tmp_path / "whole", four_steps))
     stopped = arguments(tmp_path / "stopped", four_steps)
@@ -33,8 +49,6 @@ def test_a_stopped_run_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
 
     class Stop(Exception):
         pass
-
-    import pocket.train as module
 
     original, saved = module.save_model, []
 

@@ -34,6 +34,7 @@ SAVED, NOT_BEGUN, LEARNED, NOT_LEARNED = (
     )
 )
 SHOWN = 17  # outputs of `show`
+SETTINGS = 5  # of them, the last: what the settings of a conversation show
 FRAME_SECONDS = 0.05  # a streamed reply is redrawn at most this often
 IDLE: dict[str, Any] = {"submit_btn": "Send", "stop_btn": False}
 WRITING: dict[str, Any] = {"submit_btn": False, "stop_btn": "Stop"}
@@ -92,11 +93,16 @@ class ChatHandlers:
             shown,
             gr.update(**IDLE, **text),
             *box_updates(drafts.saved(hint, edited).closed().rewrote(), []),
-            bool(current and not current.learn),
-            self.chat.system_prompt(shown) if shown else "",
-            sampling.temperature,
-            sampling.top_p,
-            sampling.max_new_tokens,
+            *(
+                gr.update(value=value, interactive=True)  # until now none could be changed: this would have undone it
+                for value in (
+                    bool(current and not current.learn),
+                    self.chat.system_prompt(shown) if shown else "",
+                    sampling.temperature,
+                    sampling.top_p,
+                    sampling.max_new_tokens,
+                )
+            ),
         )
 
     @show_errors
@@ -120,7 +126,8 @@ class ChatHandlers:
         """
         if self._opened(conversation_id):
             return self.show(conversation_id, search, drafts, hint, edited)
-        _, _, conversation, *rest = (gr.skip() for _ in range(SHOWN))
+        _, _, conversation, *rest = (gr.skip() for _ in range(SHOWN - SETTINGS))
+        rest += [gr.update(interactive=True) for _ in range(SETTINGS)]
         listed = list_html(self._conversations(search), None, search)
         chat = {"invitation": invitation_html(self.visitor.model)}
         return chat, listed, None if conversation_id else conversation, *rest

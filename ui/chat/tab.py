@@ -134,24 +134,32 @@ class ChatTab:
                 self._preferences()
 
     def _settings(self) -> None:
-        """Of the conversation that is shown."""
+        """Of the conversation that is shown. What is stored arrives with it, and would undo a change made before."""
         usual = self.visitor.chat.usual_sampling()
-        self.no_learning = gr.Checkbox(label="Don't learn from this chat", container=False, elem_id="no-learning")
+        self.no_learning = gr.Checkbox(
+            label="Don't learn from this chat", container=False, interactive=False, elem_id="no-learning"
+        )
         self.system = gr.Textbox(
             label="System prompt of this conversation: what the model is told before everything else",
             value="",
             placeholder="For example: answer in one short sentence.",
             lines=1,
             max_lines=6,
+            interactive=False,
             elem_id="system-prompt",
         )
         with gr.Row(elem_id="sampling"):
+            shown: dict[str, Any] = {"min_width": 160, "interactive": False}
             self.temperature = gr.Slider(
-                0, 2, usual.temperature, step=0.05, label="Temperature (0: most likely words)", min_width=160
+                0, 2, usual.temperature, step=0.05, label="Temperature (0: most likely words)", **shown
             )
-            self.top_p = gr.Slider(0.05, 1, usual.top_p, step=0.05, label="Top-p", min_width=160)
+            self.top_p = gr.Slider(0.05, 1, usual.top_p, step=0.05, label="Top-p", **shown)
             self.longest = gr.Number(
-                usual.max_new_tokens, precision=0, minimum=0, label="Longest reply in tokens (0: the model's default)"
+                usual.max_new_tokens,
+                precision=0,
+                minimum=0,
+                label="Longest reply in tokens (0: the model's default)",
+                interactive=False,
             )
         self.saved_here = gr.HTML(elem_id="saved-here", elem_classes="saved", apply_default_css=False)
         gr.HTML(EXPORT)
