@@ -116,9 +116,12 @@ def run(argv: list[str]) -> None:
     os.umask(0o077)  # what is written is for this user's eyes only
     prepare_environment()
     if argv and argv[0] in COMMANDS:
-        from cli import commands, mcp_server
+        if argv[0] == "mcp":  # asks the running app over HTTP: nothing that computes is imported
+            from cli.mcp_server import mcp as command
+        else:
+            from cli import commands
 
-        command = mcp_server.mcp if argv[0] == "mcp" else getattr(commands, argv[0])
+            command = getattr(commands, argv[0])
         command(argv[1:], settings_from)
         return
     given = vars(make_parser().parse_args(argv))

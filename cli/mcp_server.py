@@ -17,8 +17,7 @@ from typing import Annotated, Any
 import httpx
 from pydantic import Field
 
-from services.chat.feedback import MAX_MESSAGE_CHARACTERS
-from services.settings import Settings
+from services.settings import MAX_MESSAGE_CHARACTERS, Settings
 from spear_core.errors import ConfigError, SpearError
 
 TIMEOUT_SECONDS = 120.0  # of one request: a reply may wait behind others

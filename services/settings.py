@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and `--help` needs the setti
 
 AUTO = "auto"
 DEEP_LAYERS = 12
+MAX_MESSAGE_CHARACTERS = 100_000  # of a message, a hint and an edit; not settable, and here as light modules need it
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,7 @@ class Forked:
         self._process.kill()
 
 
-def _run(
-    command: Sequence[str], folder: str, environment: Mapping[str, str], out: Connection, err: Connection
-) -> None:
+def _run(command: Sequence[str], folder: str, environment: Mapping[str, str], out: Connection, err: Connection) -> None:
     os.dup2(out.fileno(), sys.__stdout__.fileno())  # type: ignore[union-attr]
     os.dup2(err.fileno(), sys.__stderr__.fileno())  # type: ignore[union-attr]
     out.close()

@@ -14,7 +14,7 @@ from server.api.asking import AnsweredIn, Session, reply_slot
 from server.api.learning import status_view
 from server.api.openai_fields import MAX_MESSAGES, ChatMessage, read_messages
 from services.chat.client_histories import reply_at_the_end
-from services.chat.feedback import MAX_MESSAGE_CHARACTERS
+from services.settings import MAX_MESSAGE_CHARACTERS
 from services.user_session import UserSession
 from services.views import MessageView
 

@@ -18,13 +18,14 @@ from services.chat.conversation_tree import (
     subject_id,
     system_prompt,
 )
-from services.chat.feedback import MAX_MESSAGE_CHARACTERS, FeedbackService
+from services.chat.feedback import FeedbackService
 from services.chat.message_views import can_be_learned, conversation_view, message_view, shown_messages
 from services.chat.replies import Replies, Writing
 from services.chat.revisions import Revision
 from services.chat.sampling import Sampling, usual_sampling
 from services.chat.spoken_corrections import possible_correction
 from services.engine import Engine
+from services.settings import MAX_MESSAGE_CHARACTERS
 from services.views import ConversationView, MessageView
 from spear_core.errors import SpearError
 from spear_core.inference.generation import Finish

@@ -11,12 +11,11 @@ from services.chat.conversation_tree import prompt_up_to, subject_id
 from services.chat.preferences import Preferences
 from services.engine import Engine
 from services.learning import labels
+from services.settings import MAX_MESSAGE_CHARACTERS
 from services.views import MessageView
 from spear_core.errors import SpearError
 from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import normalised
-
-MAX_MESSAGE_CHARACTERS = 100_000
 
 
 class FeedbackService:

@@ -8,9 +8,9 @@ from dataclasses import fields, replace
 
 from transformers import PreTrainedTokenizerBase
 
-from services.chat.feedback import MAX_MESSAGE_CHARACTERS
 from services.chat.sampling import Sampling
 from services.engine import Engine
+from services.settings import MAX_MESSAGE_CHARACTERS
 from spear_core.errors import SpearError
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import Finish

@@ -17,7 +17,7 @@ from typing import Any
 from feedback_store.records import SOURCES, Role, Source
 from feedback_store.transfer import Example
 from services.chat.client_histories import History, Said, read_history
-from services.chat.feedback import MAX_MESSAGE_CHARACTERS
+from services.settings import MAX_MESSAGE_CHARACTERS
 from spear_core.errors import SpearError
 from spear_core.training.judge import normalised
 

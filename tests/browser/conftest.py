@@ -57,7 +57,9 @@ def profile(browser: Browser) -> Iterator[BrowserContext]:
 def visitor(profile: BrowserContext, app: App) -> Iterator[Visitor]:
     """A new visitor on the open page, who has nothing of those before: no cookie, nothing stored."""
     someone = Visitor(profile.new_page(), app.url)
-    someone.page.goto(f"{app.url}/healthz")  # a page without scripts: the one before may have stored something as it closed
+    someone.page.goto(
+        f"{app.url}/healthz"
+    )  # a page without scripts: the one before may have stored something as it closed
     someone.page.evaluate("localStorage.clear()")
     someone.open()
     yield someone

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.forked import Forked
+from tests.pocket_model import FEW_ANCHORS
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = Path(os.environ.get("SPEAR_TEST_MODEL", ROOT / "assets" / "pocket-model"))
@@ -68,14 +68,19 @@ class App:
 
     def command(self) -> list[str]:
         flags = ["--model", self.model, "--data-folder", str(self.data_folder), "--port", str(self.port)]
-        return [sys.executable, str(ROOT / "app.py"), *flags, *self.flags]
+        return [str(ROOT / "app.py"), *flags, "--config", str(self._config()), *self.flags]
+
+    def _config(self) -> Path:
+        file = self.data_folder.with_name(f"{self.data_folder.name}.toml")
+        file.write_text("\n".join(["[spear]", *(f"{key} = {value}" for key, value in FEW_ANCHORS.items()), ""]))
+        return file
 
     def start(self) -> float:
         """Returns the seconds until the app said that it is ready."""
         began = time.monotonic()
         self.said = []
         log = (self.data_folder.parent / f"{self.data_folder.name}.log").open("a")
-        self.process = Forked(self.command()[1:], ROOT, log)
+        self.process = Forked(self.command(), ROOT, log)
         threading.Thread(target=self._listen, daemon=True).start()
         while not self.said:
             if self.process.poll() is not None or time.monotonic() - began > START_SECONDS:
@@ -83,6 +88,14 @@ class App:
                 raise RuntimeError(f"the app did not start; see {log.name}:\n{Path(log.name).read_text()[-2000:]}")
             time.sleep(0.05)
         return time.monotonic() - began
+
+    def fail_to_start(self) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of a start that ends by itself."""
+        said = self.data_folder.parent / "said"
+        with said.open("w") as log:
+            process = Forked(self.command(), ROOT, log)
+        out = process.stdout.read()
+        return process.wait(60), out, said.read_text()
 
     def _listen(self) -> None:
         assert self.process is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -130,11 +129,9 @@ def test_pausing_shows_on_the_card_and_can_be_undone(visitor: Visitor) -> None:
 
 
 def test_a_busy_port_is_one_sentence_and_exit_code_2(app: App, tmp_path: Path) -> None:
-    elsewhere = App(tmp_path / "data", app.port)
-    second = subprocess.run(elsewhere.command(), capture_output=True, text=True, timeout=60)
-    assert second.returncode == 2
-    assert second.stdout == ""
-    assert re.fullmatch(rf"Port {app.port} .* --port\.\n", second.stderr)
+    code, out, said = App(tmp_path / "data", app.port).fail_to_start()
+    assert (code, out) == (2, "")
+    assert re.fullmatch(rf"Port {app.port} .* --port\.\n", said)
 
 
 @pytest.mark.parametrize(
@@ -145,11 +142,11 @@ def test_what_cannot_be_opened_is_one_sentence_and_exit_code_2(
 ) -> None:
     blocked = tmp_path / "a-file"
     blocked.write_text("")
-    command = [*App(tmp_path / "data").command(), flag, value.format(file=blocked)]  # the later flag counts
-    failed = subprocess.run(command, capture_output=True, text=True, timeout=90)
-    assert failed.returncode == 2, failed.stderr
-    assert "Traceback" not in failed.stderr and named in failed.stderr
-    assert len(failed.stderr.strip().splitlines()) == 1, failed.stderr
+    flags = [flag, value.format(file=blocked)]  # the later flag counts
+    code, _, said = App(tmp_path / "data", flags=flags).fail_to_start()
+    assert code == 2, said
+    assert "Traceback" not in said and named in said
+    assert len(said.strip().splitlines()) == 1, said
 
 
 def test_a_changed_question_is_a_branch_that_stays_after_a_reload(visitor: Visitor) -> None:

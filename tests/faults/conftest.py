@@ -13,7 +13,7 @@ from services.accounts.users_file import Accounts
 from services.app import open_services
 from services.settings import Settings
 from tests.faults.hostile_requests import MARK, VICTIM, AttackedApp, Direct, Ears, Watch, secrets_of
-from tests.pocket_model import POCKET_MODEL
+from tests.pocket_model import FEW_ANCHORS, POCKET_MODEL
 from tests.server.running import add_users, running
 
 TURNS = [(f"My secret is {MARK}, what is an owl?", f"Your secret is {MARK}."), ("And you?", f"I am {MARK} too.")]
@@ -25,7 +25,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackedApp]:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("hostile")
     keys = add_users(folder / "users.json")
-    settings = Settings(model=str(POCKET_MODEL), data_folder=folder / "data")
+    settings = Settings(model=str(POCKET_MODEL), data_folder=folder / "data", spear=FEW_ANCHORS)
     app_services = open_services(settings, start_jobs=False)
     app_services.engine.store._db.execute("PRAGMA synchronous=OFF")  # what a power cut leaves is tested elsewhere
     gc.freeze()

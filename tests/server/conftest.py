@@ -12,7 +12,7 @@ import torch
 from services.accounts.users_file import Accounts
 from services.app import open_services
 from services.settings import Settings
-from tests.pocket_model import POCKET_MODEL
+from tests.pocket_model import FEW_ANCHORS, POCKET_MODEL
 from tests.server.running import Running, add_users, running
 
 
@@ -28,7 +28,9 @@ def new_server(folder: Path) -> Iterator[Running]:
     """A server with those users that has learned nothing yet."""
     torch.set_num_threads(1)
     keys = add_users(folder / "users.json")
-    settings = Settings(model=str(POCKET_MODEL), data_folder=folder / "data", learn_interval_seconds=1.0)
+    settings = Settings(
+        model=str(POCKET_MODEL), data_folder=folder / "data", learn_interval_seconds=1.0, spear=FEW_ANCHORS
+    )
     app_services = open_services(settings)
     with running(app_services, Accounts(folder / "users.json"), keys) as started:
         yield started

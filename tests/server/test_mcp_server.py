@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +50,13 @@ def by_stdio(server: Running, name: str | None) -> Any:
     return mcp.StdioServerParameters(command=sys.executable, args=arguments, env=environment(**key), cwd=str(ROOT))
 
 
-@contextmanager
-def serving(url: str) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def over_http(server: Running) -> Iterator[str]:
+    """The address of the tools."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, str(ROOT / "app.py"), "mcp", "--http", "--port", str(port), "--url", url]
+    command = [sys.executable, str(ROOT / "app.py"), "mcp", "--http", "--port", str(port), "--url", server.url]
     process = subprocess.Popen(command, env=environment(), cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
@@ -94,31 +94,35 @@ def test_an_assistant_teaches_and_recalls_over_stdio(server: Running) -> None:
 
 
 @pytest.mark.slow
-def test_over_http_each_caller_is_who_its_key_says(server: Running) -> None:
+def test_over_http_each_caller_is_who_its_key_says(server: Running, over_http: str) -> None:
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
 
-    with serving(server.url) as url:
-        results = {}
-        for name, key in (("ben", server.keys["ben"]), ("nobody", "spear-wrong")):
-            client = httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=120)
-            _, (results[name],) = call(
-                streamable_http_client(url, http_client=client), ("recall", {"question": "What is an owl?"})
-            )
-        assert not results["ben"].is_error and texts(results["ben"])
-        assert results["nobody"].is_error and "Log in first" in texts(results["nobody"])
+    results = {}
+    for name, key in (("ben", server.keys["ben"]), ("nobody", "spear-wrong")):
+        client = httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=120)
+        _, (results[name],) = call(
+            streamable_http_client(over_http, http_client=client), ("recall", {"question": "What is an owl?"})
+        )
+    assert not results["ben"].is_error and texts(results["ben"])
+    assert results["nobody"].is_error and "Log in first" in texts(results["nobody"])
     asked = [c.title for c in server.app_services.engine.store.conversations() if c.user == "ben"]
     assert "What is an owl?" in asked
 
 
 @pytest.mark.slow
-def test_over_http_another_website_reaches_no_tool(server: Running) -> None:
+def test_over_http_another_website_reaches_no_tool(over_http: str) -> None:
     """Neither by a name that it points at this machine, nor from a page of its own."""
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     usual = {"Accept": "application/json, text/event-stream"}
-    with serving(server.url) as url:
-        for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
-            assert httpx.post(url, json=message, headers={**usual, **headers}).status_code in (403, 421)
+    for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+        assert httpx.post(over_http, json=message, headers={**usual, **headers}).status_code in (403, 421)
+
+
+def test_what_only_asks_the_app_imports_nothing_that_computes() -> None:
+    code = "import sys, cli.mcp_server; print({'torch', 'transformers', 'gradio'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.2", "example.org"])
