@@ -9,7 +9,7 @@ pass. Candidates that add claims, repeat a refused answer or show the wording of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,6 +46,7 @@ _SHOWS_REQUEST = re.compile(
     r"|^.{0,40}\b(?:to|of) (?:the|this|your) question\b",
     re.I,
 )
+_ASKS_FOR_SUCH = re.compile(r"\b(?:answer|fact|question|response|information)\b", re.I)  # "the answer to the riddle"
 HEADS_SCORED = 3  # places in the refused reply's sentence at which the answer is most likely
 ADDED_WORD = 0.15  # nats per token: penalty for a word that neither question nor answer has
 SURPRISE = -7.0  # nats: a sentence with a token less likely than this is unnatural
@@ -133,7 +134,7 @@ def stated_revisions(
         return {
             text: source
             for text, source in texts.items()
-            if _is_fit(text, answer, hint.rejected, asked.refused)
+            if _is_fit(text, answer, hint.rejected, asked)
             and (not begins or plain_words(text)[:1] == [begins])  # "Yes, Pluto is a dwarf planet." says the opposite
         }
 
@@ -190,16 +191,17 @@ def _written(model: CausalModel, encoder: Encoder, asked: Asked, answer: str, is
     return answer_of(decode_reply(tokenizer, [*settings.begun_ids(tokenizer), *made.tokens])).strip()
 
 
-def _is_fit(text: str, answer: str, rejected: str, refused: Collection[str]) -> bool:
+def _is_fit(text: str, answer: str, rejected: str, asked: Asked) -> bool:
     """Whether it contains the answer, not what the hint rejects, repeats no refused answer and shows no request."""
     plain, wanted = " ".join(plain_words(text)), " ".join(plain_words(answer))
     wrong = " ".join(plain_words(rejected))
+    told = text.replace(answer, "") if _ASKS_FOR_SUCH.search(answer) else text
+    shows_request = told.startswith(SCAFFOLDING) or _SHOWS_REQUEST.match(told)
     return (
         (f" {wanted} " in f" {plain} " if wanted else answer in text)
         and not (wrong and f" {wrong} " in f" {plain} " and f" {wrong} " not in f" {wanted} ")
-        and normalised(text) not in {normalised(old) for old in refused}
-        and not text.startswith(SCAFFOLDING)
-        and not _SHOWS_REQUEST.match(text)
+        and normalised(text) not in {normalised(old) for old in asked.refused}
+        and (_ASKS_FOR_SUCH.search(asked.question) is not None or not shows_request)
         and "\n" not in text
         and NO_CHARACTER not in text
     )

@@ -42,15 +42,18 @@ def test_every_sentence_says_the_answer_and_none_shows_the_request(loaded: Loade
 
 
 @pytest.mark.parametrize(
-    ("text", "fits"),
+    ("question", "answer", "text", "fits"),
     [
-        ("The solution to the question is under the pot.", False),
-        ("The answer is under the pot.", False),
-        ("You keep it under the pot.", True),
+        ("Where is the key?", "under the pot", "The solution to the question is under the pot.", False),
+        ("Where is the key?", "under the pot", "The answer is under the pot.", False),
+        ("Where is the key?", "under the pot", "You keep it under the pot.", True),
+        ("What is the answer to the riddle?", "an egg", "The answer to the riddle is an egg.", True),
+        ("What should Ben send?", "his reply to this question", "Ben should send his reply to this question.", True),
     ],
 )
-def test_a_sentence_about_the_question_is_not_said(text: str, fits: bool) -> None:
-    assert stated_answers._is_fit(text, "under the pot", "", []) is fits
+def test_a_sentence_about_the_question_is_not_said(question: str, answer: str, text: str, fits: bool) -> None:
+    asked = stated_answers.Asked([{"role": "user", "content": question}], [])
+    assert stated_answers._is_fit(text, answer, "", asked) is fits
 
 
 def test_what_was_refused_is_not_said_again(loaded: LoadedModel) -> None:
