@@ -1,8 +1,10 @@
-"""What every test has: the base model's predictions that were computed once in this process are there for the next test.
+"""For all tests: the longest comes first, and the base model's predictions are computed once in a process.
 
 A round holds its adapter to what the base model says of hundreds of anchors and probes. A data folder's first round
 computes that, and most tests have a new folder: it was a third of their time. It depends on the weights and on the text
 alone, one text at a time, so that it is the same bits; tests of that computation itself use models of their own.
+
+Were the longest one not the first, all other processes would wait for its end.
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ from spear_core.training.material import Anchors
 from spear_core.training.traces import Encoded
 
 LARGEST_VOCABULARY = 4096  # the pocket model's kind: of larger ones the rows are megabytes
+LONGEST = "test_real_model.py"
 Text = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name != LONGEST)
 
 
 @pytest.fixture(scope="session", autouse=True)

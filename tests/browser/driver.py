@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect, sync_playwright
 
+from services.learning.whitening_file import FOLDER
 from tests.forked import Forked
 from tests.pocket_model import FEW_ANCHORS
 
@@ -36,6 +39,11 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--force-prefers-reduced-motion",  # drawn by the processor that the model needs
 ]
+
+
+# What a model's first start on a new data folder computes for seconds, from the weights alone
+_features = Path(tempfile.mkdtemp(prefix="question-features-")) / FOLDER
+atexit.register(shutil.rmtree, _features.parent, ignore_errors=True)
 
 
 def free_port() -> int:
@@ -80,6 +88,9 @@ class App:
         """Returns the seconds until the app said that it is ready."""
         began = time.monotonic()
         self.said = []
+        kept = self.data_folder / FOLDER
+        if _features.is_dir() and not kept.exists():
+            shutil.copytree(_features, kept)
         log = (self.data_folder.parent / f"{self.data_folder.name}.log").open("a")
         self.process = Forked(self.command(), ROOT, log)
         threading.Thread(target=self._listen, daemon=True).start()
@@ -109,7 +120,10 @@ class App:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            return self.process.wait(seconds)
+            code = self.process.wait(seconds)
+            if (kept := self.data_folder / FOLDER).is_dir():
+                shutil.copytree(kept, _features, dirs_exist_ok=True)
+            return code
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
@@ -182,7 +196,11 @@ class Visitor:
     def wait_for_phase(self, *phases: str) -> str:
         """Wait until the card shows one of `phases`; returns which."""
         wanted = ", ".join(f"#status-card .card[data-phase={phase}]" for phase in phases)
-        self.page.wait_for_selector(wanted, timeout=ROUND_MS)
+        try:
+            self.page.wait_for_selector(wanted, timeout=ROUND_MS)
+        except TimeoutError as e:
+            status = self.page.request.get(f"{self.url}/v1/learning").text()
+            raise AssertionError(f"the card says {self.card.inner_text()!r}, the app {status}") from e
         return self.card.get_attribute("data-phase") or ""
 
     def open_tab(self, name: str) -> None:
