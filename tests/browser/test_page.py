@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import APIResponse, Browser, Route, expect
 
 from tests.browser.axe import serious_findings
 from tests.browser.driver import App, Visitor
@@ -126,6 +126,41 @@ def test_pausing_shows_on_the_card_and_can_be_undone(visitor: Visitor) -> None:
     visitor.wait_for_phase("paused")
     visitor.page.get_by_role("button", name="Resume learning").click()
     expect(visitor.page.get_by_role("button", name="Pause learning")).to_be_visible()
+
+
+def test_a_card_that_arrives_late_does_not_stay_over_a_newer_one(visitor: Visitor, app: App) -> None:
+    """On a busy machine the answer to a tick may arrive after that to a click which was made later."""
+    held: list[tuple[Route, APIResponse]] = []
+    button = visitor.page.locator("#status-buttons button", has_text="learning")
+
+    def hold_the_first_paused(route: Route) -> None:
+        answer = route.fetch()
+        if not held and "Learning is paused" in answer.text():
+            held.append((route, answer))
+        else:
+            route.fulfill(response=answer)
+
+    def pause(paused: bool) -> None:
+        assert visitor.page.request.post(f"{app.url}/v1/learning", data={"paused": paused}).ok
+
+    expect(button).to_have_text("Pause learning")
+    visitor.page.route("**/gradio_api/run/**", hold_the_first_paused)
+    try:
+        pause(True)
+        while not held:
+            visitor.page.wait_for_timeout(100)
+        pause(False)
+        button.click()
+        expect(button).to_have_text("Resume learning")
+        button.click()
+        expect(button).to_have_text("Pause learning")
+        ((route, answer),) = held
+        route.fulfill(response=answer)
+        visitor.page.wait_for_timeout(500)  # until what comes late is drawn
+        expect(button).to_have_text("Pause learning")
+        expect(visitor.card).not_to_have_attribute("data-phase", "paused")
+    finally:
+        pause(False)
 
 
 def test_a_busy_port_is_one_sentence_and_exit_code_2(app: App, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import gradio as gr
 from services.views import AdapterView, LearningStatus, QueuedCorrection
 from ui.errors import show_errors
 from ui.events import QUIET
+from ui.gradio_workarounds.page_marks import mark_of, page_mark
 from ui.words import duration, version_name
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class StatusCard:
         with gr.Row(elem_id="contradiction-buttons"):
             self.keep_newer = gr.Button("Keep the newer correction", size="sm", visible=has_two)
             self.keep_earlier = gr.Button("Keep the earlier correction", size="sm", visible=has_two)
-        self.shown = gr.State("")
+        self.shown = page_mark()
         self.timer = gr.Timer(POLL_INTERVAL_SECONDS)
 
     @property
@@ -262,7 +263,7 @@ class StatusCard:
 
     @staticmethod
     def _signature(status: LearningStatus) -> str:
-        return repr(status)
+        return mark_of(status)
 
     @show_errors
     def refresh(self, shown: str) -> Any:

@@ -11,6 +11,7 @@ import gradio as gr
 from services.views import DemoTurn, DemoView
 from ui.errors import show_errors
 from ui.events import QUIET
+from ui.gradio_workarounds.page_marks import mark_of, page_mark
 from ui.learning.plots import Series, line_plot
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class DemoTab:
 
     def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
         """`opened` is the event of this tab being shown. Returns the timers that tick while it is seen."""
-        self.shown = gr.State(0)
+        self.shown = page_mark()
         timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         outputs = [self.seen, self.start, self.reset, self.shown]
         opened(self.open, [self.speed], [*outputs, self.speed], **QUIET)
@@ -166,15 +167,15 @@ class DemoTab:
         view = self.demo.view()
         label = {"idle": "Start the demo", "paused": "Resume", "done": "Start again", "failed": "Start again"}
         start = gr.Button(label.get(view.phase, "Pause"), interactive=view.phase != "preparing")
-        return demo_html(view), start, gr.Button(interactive=view.phase != "idle"), hash(view)
+        return demo_html(view), start, gr.Button(interactive=view.phase != "idle"), mark_of(view)
 
     def open(self, speed: str) -> Any:
         """`speed` is what the page shows: sent again only where it differs, or a quick choice would be undone by it."""
         return *self.redraw(), gr.skip() if speed == self.demo.speed else self.demo.speed
 
-    def refresh(self, shown: int) -> Any:
+    def refresh(self, shown: str) -> Any:
         """The timer's tick: nothing is sent while nothing changed."""
-        return gr.skip() if hash(self.demo.view()) == shown else self.redraw()
+        return gr.skip() if mark_of(self.demo.view()) == shown else self.redraw()
 
     @show_errors
     def press(self) -> Any:

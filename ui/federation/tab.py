@@ -10,6 +10,7 @@ import gradio as gr
 from ui.errors import show_errors, word
 from ui.events import QUIET
 from ui.federation.lists import merges_html, peers_html, self_html
+from ui.gradio_workarounds.page_marks import mark_of, page_mark
 
 if TYPE_CHECKING:
     from services.user_session import UserSync
@@ -61,7 +62,7 @@ class FederationTab:
 
     def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
         """`opened` is the event of this tab being shown. Returns the timers that tick while it is seen."""
-        self.shown = gr.State(0)
+        self.shown = page_mark()
         timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         lists = [self.own, self.peers, self.merges, self.shown]
         opened(self.open, None, lists, **QUIET)
@@ -74,17 +75,17 @@ class FederationTab:
         self.peers.sync(self.sync_now, None, lists, **QUIET)
         return [timer]
 
-    def redraw(self) -> tuple[str, str, str, int]:
-        """The three cards, and a fingerprint of what they show."""
+    def redraw(self) -> tuple[str, str, str, str]:
+        """The three cards, and the mark of what they show."""
         circle = self.sync.view()
-        return self_html(circle), peers_html(circle), merges_html(circle), hash(repr(circle))
+        return self_html(circle), peers_html(circle), merges_html(circle), mark_of(circle)
 
     @show_errors
     def open(self) -> Any:
         return self.redraw()
 
     @show_errors
-    def refresh(self, shown: int) -> Any:
+    def refresh(self, shown: str) -> Any:
         """The timer's tick: nothing is sent while nothing changed."""
         drawn = self.redraw()
         return gr.skip() if drawn[-1] == shown else drawn

@@ -11,6 +11,7 @@ from services.views import Forgotten
 from ui.chat.status_card import restored_words, undone_words
 from ui.errors import USER_ERRORS, flag, number, show_errors, word
 from ui.events import QUIET
+from ui.gradio_workarounds.page_marks import mark_of, page_mark
 from ui.learning.backups import erased_words
 from ui.learning.lists import LEARNED_STATUS, PAGE_LENGTH, SOURCES, adapters_html, learned_html, matching, others_html
 from ui.words import counted
@@ -127,7 +128,7 @@ class LearningTab:
     def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
         """`opened` is the event of this tab being shown. Returns the timers that tick while it is seen."""
         self.count = gr.State(PAGE_LENGTH)
-        self.shown = gr.State(0)
+        self.shown = page_mark()
         timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         lists = [self.learned, self.adapters, self.shown]
         asked = [self.count, self.words, self.status, self.source]
@@ -148,16 +149,16 @@ class LearningTab:
 
     # -- views -------------------------------------------------------------------------------------------------------
 
-    def redraw(self, count: int, *wanted: str, going: str | None = None) -> tuple[str, str, int]:
-        """Both lists, and a fingerprint of what they show. `wanted`: words, status and source, empty for any."""
+    def redraw(self, count: int, *wanted: str, going: str | None = None) -> tuple[str, str, str]:
+        """Both lists, and the mark of what they show. `wanted`: words, status and source, empty for any."""
         is_filtered = any(wanted)
         entries, adapters = self.learning.learned(FILTERED if is_filtered else count + 1), self.learning.adapters()
         if is_filtered:
             entries = matching(entries, *wanted)
         others = self.learning.learned_by_others(count) if self.learning.sees_others else []
-        fingerprint = hash((tuple(entries), tuple(others), tuple(adapters), count, wanted))
+        mark = mark_of((entries, others, adapters, count, wanted))
         learned = learned_html(entries, count, going, is_filtered=is_filtered) + others_html(others, count, going)
-        return learned, adapters_html(adapters, count), fingerprint
+        return learned, adapters_html(adapters, count), mark
 
     @show_errors
     def filter(self, count: int, *wanted: str) -> Any:
@@ -168,7 +169,7 @@ class LearningTab:
         return self.redraw(count, *wanted)
 
     @show_errors
-    def refresh(self, shown: int, count: int, *wanted: str) -> Any:
+    def refresh(self, shown: str, count: int, *wanted: str) -> Any:
         """The timer's tick: nothing is sent while nothing changed."""
         drawn = self.redraw(count, *wanted)
         return gr.skip() if drawn[-1] == shown else drawn

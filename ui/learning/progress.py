@@ -12,6 +12,7 @@ import gradio as gr
 from services.views import ProgressView, RoundView
 from ui.errors import show_errors
 from ui.events import QUIET
+from ui.gradio_workarounds.page_marks import mark_of, page_mark
 from ui.learning.plots import WIDE, Point, Series, line_plot, plain
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class LearningProgress:
         self.card = gr.HTML(elem_id="progress", apply_default_css=False)
 
     def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
-        shown = gr.State(0)
+        shown = page_mark()
         timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         opened(self.open, None, [self.card, shown], **QUIET)
         timer.tick(self.refresh, [shown], [self.card, shown], queue=False, **QUIET)
@@ -172,10 +173,10 @@ class LearningProgress:
     @show_errors
     def open(self) -> Any:
         view = self.progress.view()
-        return progress_html(view), hash(view)
+        return progress_html(view), mark_of(view)
 
     @show_errors
-    def refresh(self, shown: int) -> Any:
+    def refresh(self, shown: str) -> Any:
         """The timer's tick: nothing is sent while nothing changed."""
         view = self.progress.view()
-        return gr.skip() if hash(view) == shown else (progress_html(view), hash(view))
+        return gr.skip() if mark_of(view) == shown else (progress_html(view), mark_of(view))

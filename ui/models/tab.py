@@ -13,6 +13,7 @@ from services.accounts.permissions import NotAllowed
 from services.views import ModelView
 from ui.errors import USER_ERRORS, show_errors, word
 from ui.events import QUIET
+from ui.gradio_workarounds.page_marks import mark_of, page_mark
 from ui.models.lists import LIST_JS, found_html, known_html, memory_html, recommended_html
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class ModelsTab:
     def wire(self, opened: Callable[..., Any]) -> list[gr.Timer]:
         """`opened` is the event of this tab being shown. Returns the timer that ticks while it is seen."""
         self.switched = gr.Checkbox(False, visible="hidden")  # a State would not reach the script
-        self.drawn = gr.State("")
+        self.drawn = page_mark()
         timer = gr.Timer(POLL_INTERVAL_SECONDS, active=False)
         opened(self.open, None, [self.known, self.name, self.thinking], **QUIET).then(
             self.look_around, None, [self.found, self.folder], **QUIET
@@ -134,21 +135,23 @@ class ModelsTab:
     @show_errors
     def follow(self, drawn: str) -> tuple[Any, ...]:
         """The timer's tick: nothing is sent while nothing changed."""
-        html = self._recommended()
-        return (gr.skip(), gr.skip()) if html == drawn else (html, html)
+        html, mark = self._recommended()
+        return (gr.skip(), gr.skip()) if mark == drawn else (html, mark)
 
-    def _recommended(self) -> str:
-        return recommended_html(self.models.recommended(), self.models.download_view())
+    def _recommended(self) -> tuple[str, str]:
+        """The list, and the mark of what it shows."""
+        html = recommended_html(self.models.recommended(), self.models.download_view())
+        return html, mark_of(html)
 
     @show_errors
     def download(self, event: gr.EventData) -> tuple[str, ...]:
         self.models.download(word(event, "name"))
-        return (self._recommended(),) * 2
+        return self._recommended()
 
     @show_errors
     def stop(self) -> tuple[str, ...]:
         self.models.cancel_download()
-        return (self._recommended(),) * 2
+        return self._recommended()
 
     @show_errors
     def name_folder(self, folder: str) -> tuple[Any, ...]:
