@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = Path(os.environ.get("SPEAR_TEST_MODEL", ROOT / "assets" / "pocket-model"))
 START_SECONDS = 240.0  # a cold disk on two busy cores; warm it takes a fraction
 EXPECT_MS = 20_000
-REPLY_MS = 60_000
-ROUND_MS = 240_000
+REPLY_MS = 180_000  # the limits are for a slow processor that others share; nothing is measured by them
+ROUND_MS = 600_000
 expect.set_options(timeout=EXPECT_MS)
 CHROMIUM_FLAGS = [
     "--no-sandbox",
