@@ -1,7 +1,8 @@
 """The app as a process, forked from one that has imported the libraries: they are most of what a start computes.
 
 What a process is to others stays as it is: arguments, environment, working folder, streams, signals and exit status. What
-a start does before app.py has imported anything needs `python app.py` itself; some tests of each kind use that.
+a start does before app.py has imported anything needs `python app.py` itself: tests/cli/test_private_files.py, a Ctrl-C
+while the model loads and a second app on one folder (tests/faults/) start it so.
 """
 
 from __future__ import annotations
@@ -54,25 +55,19 @@ class Forked:
     def pid(self) -> int:
         return int(self._process.pid)
 
-    @property
-    def returncode(self) -> int | None:
-        return self._process.exitcode  # type: ignore[no-any-return]
-
     def poll(self) -> int | None:
-        return self.returncode
+        return self._process.exitcode  # type: ignore[no-any-return]
 
     def wait(self, seconds: float | None = None) -> int:
         self._process.join(seconds)
-        if self.returncode is None:
+        code = self.poll()
+        if code is None:
             raise subprocess.TimeoutExpired("app.py", seconds or 0.0)
-        return self.returncode
+        return code
 
     def send_signal(self, number: int) -> None:
-        if self.returncode is None:
+        if self.poll() is None:
             os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        self._process.terminate()
 
     def kill(self) -> None:
         self._process.kill()

@@ -41,12 +41,13 @@ SCAFFOLDING = (
     "The original",
     "Based on",
 )
+_NAMES_REQUEST = r"\b(?:answer|fact|question|response|information)\b"
 _SHOWS_REQUEST = re.compile(
-    r"^(?:the |my |your )?(?:\w+ )?(?:answer|fact|question|response|information)\b.{0,30}? (?:is|was)\b"
+    rf"^(?:the |my |your )?(?:\w+ )?{_NAMES_REQUEST}.{{0,30}}? (?:is|was)\b"
     r"|^.{0,40}\b(?:to|of) (?:the|this|your) question\b",
     re.I,
 )
-_ASKS_FOR_SUCH = re.compile(r"\b(?:answer|fact|question|response|information)\b", re.I)  # "the answer to the riddle"
+_ASKS_FOR_SUCH = re.compile(_NAMES_REQUEST, re.I)  # "the answer to the riddle"
 HEADS_SCORED = 3  # places in the refused reply's sentence at which the answer is most likely
 ADDED_WORD = 0.15  # nats per token: penalty for a word that neither question nor answer has
 SURPRISE = -7.0  # nats: a sentence with a token less likely than this is unnatural

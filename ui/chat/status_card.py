@@ -255,20 +255,16 @@ class StatusCard:
         choice = gr.update(visible=status.contradiction is not None)
         again = gr.update(value=self._restore_label(status), visible=bool(status.undone))
         buttons = (undo, again, pause, choice, choice)
-        return card, *buttons, self._signature(status), gr.Timer(interval)
+        return card, *buttons, mark_of(status), gr.Timer(interval)
 
     @staticmethod
     def _restore_label(status: LearningStatus) -> str:
         return f"Restore v{status.undone}"
 
-    @staticmethod
-    def _signature(status: LearningStatus) -> str:
-        return mark_of(status)
-
     @show_errors
     def refresh(self, shown: str) -> Any:
         """The timer's tick: nothing is sent while nothing changed."""
-        if self._signature(self.learning.status()) == shown:
+        if mark_of(self.learning.status()) == shown:
             return gr.skip()
         return self.redraw()
 

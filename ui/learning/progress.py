@@ -172,11 +172,15 @@ class LearningProgress:
 
     @show_errors
     def open(self) -> Any:
-        view = self.progress.view()
-        return progress_html(view), mark_of(view)
+        return self._drawn(self.progress.view())
 
     @show_errors
     def refresh(self, shown: str) -> Any:
         """The timer's tick: nothing is sent while nothing changed."""
         view = self.progress.view()
-        return gr.skip() if mark_of(view) == shown else (progress_html(view), mark_of(view))
+        return gr.skip() if mark_of(view) == shown else self._drawn(view)
+
+    @staticmethod
+    def _drawn(view: ProgressView) -> tuple[str, str]:
+        """The card, and the mark of what it shows."""
+        return progress_html(view), mark_of(view)
