@@ -36,10 +36,11 @@ check: $(VENV)/.installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy $(CODE)
 
-# --strict: a package that could not be looked up fails it, as an advisory does
+# requirements-dev.lock has the packages of requirements.lock too. --strict: a package that could not be looked up fails it,
+# as an advisory does
 audit: $(VENV)-audit/.installed
 	$(VENV)-audit/bin/pip-audit --strict --require-hashes --disable-pip \
-	  -r requirements.lock -r requirements-torch.lock -r requirements-cuda.lock
+	  -r requirements-dev.lock -r requirements-torch.lock -r requirements-cuda.lock
 
 # ARGS=--upgrade takes the newest versions that requirements.txt allows; WHEEL=FILE admits a further build of torch
 lock: $(VENV)/.installed $(VENV)-lock/.installed

@@ -53,7 +53,7 @@ after training write it again: `python app.py data starter --model assets/pocket
 TRAINING = (
     "`python -m pocket.train` in six phases, 49 million tokens on two CPU cores, each phase starting from the one before\n"
     "(`--init-from`) with lower rates\n"
-    "(Muon 0.02, 0.012, 0.01, 0.01, 0.008, 0.006) and more revisions in the text, as `docs/LOG.md` tells;\n"
+    "(Muon 0.02, 0.012, 0.01, 0.01, 0.008, 0.006) and more revisions in the text;\n"
     "then `python -m pocket.average` of phases four to six with shares 0.2, 0.3, 0.5. The script's defaults are those of the first\n"
     "phase; the shares of the shapes in `pocket/corpus.py` are those of the last."
 )

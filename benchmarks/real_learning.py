@@ -5,7 +5,8 @@
 
 The person is simulated: they ask, say what is wrong as people type it, confirm a revision that has the answer, and write
 the answer themselves where it has not. Model, training, gate and store are the real ones. Figures: docs/METRICS.md.
-With --out the study is saved every 10 corrections and goes on from there. `--baselines` runs others on the same stream.
+With --out the study is saved every 10 corrections and goes on from there. `--baselines` runs others on the same stream;
+with --baselines-only nothing else is taught, and the corrections are the first that the untouched model answers wrong.
 With --one-conversation the person never opens a new conversation: everything is said in one, and asked after what was said.
 """
 
@@ -30,7 +31,7 @@ import torch
 from benchmarks import real_baselines
 from benchmarks.real_corrections import Correction, arc_challenge, personal_facts, qaedit, unrelated_questions
 from benchmarks.real_figures import contains, mean, percentile
-from benchmarks.real_measures import Probe
+from benchmarks.real_measures import BATCH_SIZE, Probe
 from benchmarks.studies import changed_keys, print_figures, save_checkpoint, study_parser, study_settings
 from services.app import AppServices, open_services
 from services.chat.conversation_tree import standing_reply
@@ -70,6 +71,21 @@ class Study:
     @property
     def taught(self) -> list[Correction]:
         return [self.stream[i] for i in self.progress.taught]
+
+    def goes_on(self, corrections: int) -> bool:
+        """Whether so many have not been taught yet and the stream has more."""
+        return len(self.progress.taught) < corrections and self.progress.met < len(self.stream)
+
+    def wrong_at_first(self, count: int) -> list[Correction]:
+        """The first of the stream that the untouched model answers wrong, at most `count`."""
+        wrong: list[Correction] = []
+        for start in range(0, len(self.stream), BATCH_SIZE):
+            part = self.stream[start : start + BATCH_SIZE]
+            replies = self.probe.untouched([c.question for c in part])
+            wrong += [c for c, reply in zip(part, replies, strict=True) if not contains(reply, c.target)]
+            if len(wrong) >= count:
+                break
+        return wrong[:count]
 
     def meet(self) -> None:
         """Ask the next question of the stream and, where the reply is wrong, correct it and let it be learned."""
@@ -191,10 +207,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         app = open_services(settings, start_jobs=False)
         study = Study(app, corrections, Probe(app, unrelated_questions(), choices), progress)
         try:
-            app.learning.prepare()
+            if not arguments.baselines_only:
+                app.learning.prepare()
             if arguments.one_conversation:
                 study.stay_in_one_conversation()
-            while len(progress.taught) < arguments.corrections and progress.met < len(corrections):
+            while not arguments.baselines_only and study.goes_on(arguments.corrections):
                 before = len(progress.taught)
                 study.meet()
                 if len(progress.taught) > before and len(progress.taught) % CHECKPOINT_EVERY == 0:
@@ -203,8 +220,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                         save_checkpoint(saved, data, "progress.json", {**dataclasses.asdict(progress), "asked": asked})
             figures = asked if arguments.baselines_only else {**asked, **study.figures()}
             if arguments.baselines:
+                taught = study.wrong_at_first(arguments.corrections) if arguments.baselines_only else study.taught
                 figures["baselines"] = real_baselines.measure(
-                    arguments.baselines.split(","), settings, study.taught, study.probe
+                    arguments.baselines.split(","), settings, taught, study.probe
                 )
         finally:
             app.close()
@@ -234,7 +252,7 @@ def main() -> None:
     parser.add_argument(
         "--baselines", default="", metavar="NAMES", help=f"any of {','.join(real_baselines.NAMES)}, on the same stream"
     )
-    parser.add_argument("--baselines-only", action="store_true", help="leave the study's own final questions out")
+    parser.add_argument("--baselines-only", action="store_true", help="measure these alone")
     parser.add_argument("--one-conversation", action="store_true", help="say and ask everything in one conversation")
     arguments = parser.parse_args()
     if unknown := set(filter(None, arguments.baselines.split(","))) - set(real_baselines.NAMES):

@@ -98,7 +98,8 @@ def test_a_standing_wish_reaches_questions_nobody_corrected_and_goes_when_it_is_
     assert "Your preference “shorter” now applies to all answers." in app.learning.status().detail
     replies = [ask(app, t.question, learn=False).text for t in unseen]
     assert sum(len(r.split()) == 1 for r in replies) >= 6
-    # nine or more with AVX-512, six were seen with AVX2 alone, where sums round otherwise
+    # "just the word" leaves 0.78 to 0.83 of 60 right (python -m benchmarks.style); of twelve, fewer than six would be chance
+    # one time in a hundred at most
     assert sum(t.verdict(r) for t, r in zip(unseen, replies, strict=True)) >= 6
     app.learning.forget(ids)
     app.learning.run_pending()
