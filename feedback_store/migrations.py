@@ -367,6 +367,15 @@ def m016_peer_questions(db: Database) -> None:
     """)
 
 
+@MIGRATIONS()
+def m017_edits_voted_up(db: Database) -> None:
+    """Traces about a person's own text are about the reply that it replaced, so that they go with it."""
+    db.execute("""
+        UPDATE traces SET subject_id = (SELECT revises_id FROM messages WHERE id = traces.subject_id)
+        WHERE subject_id IN (SELECT id FROM messages WHERE kind = 'edit' AND revises_id IS NOT NULL)
+    """)
+
+
 OVERWRITES_DELETED = "m012_words_erased"
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from feedback_store.conversations import Conversations
-from feedback_store.database import clean, now_utc, to_json, to_record
+from feedback_store.database import clean, new_id, now_utc, to_json, to_record
 from feedback_store.errors import RecordRefused, StoreCorrupt, StoreError, StoreUnavailable
 from feedback_store.folding import folded
 from feedback_store.records import (
@@ -226,6 +226,10 @@ class Transfer(Conversations, Traces):
             if row["side"] == "win" and self._is_cut(row["message_id"]):
                 status = "withdrawn"  # the end of a reply that was cut off must not be learned
             row = {**row, "status": status, "prompt_key": key, "may_train": learn}
+            if self._value("SELECT 1 FROM traces WHERE id = ?", [row["id"]]) is not None:
+                row["id"] = new_id()  # one that was trained stays when its conversation is deleted
+            if (first := self._value("SELECT revises_id FROM messages WHERE id = ?", [row["subject_id"]])) is not None:
+                row["subject_id"] = first  # versions before the 30th of November 2026 also had traces about an edit
         if kind == "message":
             require("role", row["role"], ROLES)
             require("kind", row["kind"], KINDS)

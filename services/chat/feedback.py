@@ -17,6 +17,8 @@ from spear_core.errors import SpearError
 from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import normalised
 
+STANDING = ("pending", "claimed", "trained")  # status of a trace that is learned or will be
+
 
 class FeedbackService:
     """Stores what people say about replies. Each method is one transaction, stored before it returns.
@@ -34,11 +36,15 @@ class FeedbackService:
     def like(self, message_id: str) -> None:
         """Store a thumbs-up: the reply becomes a confirmed win.
 
-        On a revision it means *Better*, on the reply to a correction made by talking "learn this".
+        On a revision it means *Better*, on the reply to a correction made by talking "learn this". The person's own text is
+        learned anyway; where that was withdrawn, it is learned again.
         """
         message = self._reply(message_id)
         if message.kind == "revision" or message.corrects_id:
             self.better(message_id)
+            return
+        if message.kind == "edit":
+            self._learn_edit(message)
             return
         with self._together():
             self._store.set_vote(message.id, 1)
@@ -218,7 +224,6 @@ class FeedbackService:
         if len(text) > MAX_MESSAGE_CHARACTERS:
             raise SpearError(f"The edited reply is too long; {MAX_MESSAGE_CHARACTERS:,} characters are allowed.")
         first = self._first(self._store.message(message_id))
-        prompt = self._prompt(first)
         waiting = [m for m in self._store.revisions_of(first.id) if m.kind == "revision" and m.verdict is None]
         with self._together():
             for revision in waiting:
@@ -227,11 +232,27 @@ class FeedbackService:
             edited = self._store.add_message(
                 first.conversation_id, "assistant", text, kind="edit", parent_id=first.parent_id, revises_id=first.id
             )
-            self._store.set_vote(first.id, -1)
-            self._set_aside_corrections(first.id, "still_wrong")
-            self._store.replace_traces(first.id, labels.replaced(self._engine.base, prompt, first, edited, "edited"))
+            self._replace_by_edit(first, edited)
         self.on_new_traces()
         return MessageView(edited.id, edited.conversation_id, edited.role, edited.kind, edited.text, revises=first.id)
+
+    def _learn_edit(self, edited: Message) -> None:
+        first = self._first(edited)
+        stands = any(
+            t.message_id == edited.id and t.status in STANDING
+            for t in self._store.traces(subject_id=first.id, side="win")
+        )
+        if not stands:
+            with self._together():
+                self._replace_by_edit(first, edited)
+            self.on_new_traces()
+
+    def _replace_by_edit(self, first: Message, edited: Message) -> None:
+        """Inside a transaction."""
+        self._store.set_vote(first.id, -1)
+        self._set_aside_corrections(first.id, "still_wrong")
+        traces = labels.replaced(self._engine.base, self._prompt(first), first, edited, "edited")
+        self._store.replace_traces(first.id, traces)
 
     # -- looking up and storing ------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,21 @@ def test_migrations_applied_twice_are_harmless(store: Store, harness: StoreHarne
     db.close()
     with Store(path) as again:
         assert again.message(talk.reply.id) == talk.reply
+
+
+def test_traces_about_an_edit_become_those_about_the_reply_that_it_replaced(
+    store: Store, harness: StoreHarness, path: Path
+) -> None:
+    talk = harness.talk()
+    edited = store.add_message(
+        talk.conversation_id, "assistant", "Paris", kind="edit", parent_id=talk.question.id, revises_id=talk.reply.id
+    )
+    (of_reply,), (of_edit,) = talk.add("win"), store.add_traces([replace(talk.trace(), subject_id=edited.id)])
+    store.close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("DELETE FROM _sqlite_migrations WHERE name = 'm017_edits_voted_up'")
+    with Store(path) as again:
+        assert [t.id for t in again.traces(subject_id=talk.reply.id)] == [of_reply.id, of_edit.id]
 
 
 def test_a_file_of_a_newer_program_is_left_alone(store: Store, path: Path) -> None:

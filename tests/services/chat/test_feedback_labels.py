@@ -65,6 +65,23 @@ def test_an_edit_is_a_win_in_the_persons_words(app: AppServices) -> None:
     ]
 
 
+def test_a_vote_on_the_persons_own_text_is_about_the_reply_that_it_replaced(app: AppServices) -> None:
+    reply = ask(app, QUESTION)
+    edited = app.feedback.edit(reply.id, "It is Oslo, I think.")
+    taught = labels(app)
+    app.feedback.like(edited.id)
+    assert labels(app) == taught and {t.subject_id for t in pending(app)} == {reply.id}
+    app.feedback.clear_vote(edited.id)
+    assert pending(app) == []
+    app.feedback.like(edited.id)
+    assert labels(app) == taught
+    app.feedback.dislike(edited.id)
+    assert labels(app) == [("lose", reply.text, 0.5, "no_hint")]
+    app.feedback.like(edited.id)
+    app.learning.forget([reply.id])
+    assert app.engine.store.traces() == []
+
+
 def test_every_revision_still_wrong_leaves_half_confidence_and_no_further_try(app: AppServices) -> None:
     reply = ask(app, QUESTION)
     first = list(app.chat.revise(reply.id, "no"))[-1]

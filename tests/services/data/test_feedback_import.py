@@ -20,8 +20,8 @@ from services.data import feedback_import
 from services.data.feedback_files import FORMATS, export_lines
 from services.data.feedback_import import Imported, ImportRefused, import_file
 from spear_core.errors import SpearError
+from tests.feedback_store.harness import BASE, StoreHarness
 
-BASE = "base-a"
 GOOD = [
     {"prompt": f"Capital of {land}?", "chosen": right, "rejected": wrong}
     for land, right, wrong in (("Norway", "Oslo", "Cairo"), ("Peru", "Lima", "Rome"), ("Kenya", "Nairobi", "Paris"))
@@ -331,6 +331,21 @@ def test_export_import_export_is_the_identity(open_store: Callable[[], Store], f
         for conversation in here.conversations():
             assert there.messages(conversation.id) == here.messages(conversation.id)
             assert there.leaf(conversation.id) == here.leaf(conversation.id)
+
+
+def test_a_conversation_that_was_learned_and_deleted_comes_back(store: Store) -> None:
+    harness = StoreHarness(store)
+    taught, other = harness.talk("Capital of Norway?"), harness.talk("Capital of Peru?")
+    for talk in (taught, other):
+        talk.add("win")
+    harness.promoted()
+    said = "".join(export_lines(store, "events", Wanted())).encode()
+    store.delete_conversation(taught.conversation_id)
+    (learned,) = [t for t in store.traces(status="trained") if t.conversation_id is None]
+    assert import_file(store, "events", said, BASE).added == 1
+    (back,) = store.traces(subject_id=taught.reply.id)
+    assert (back.conversation_id, back.status) == (taught.conversation_id, "pending") and back.id != learned.id
+    assert learned in store.traces(), "what the adapter was taught is still known"
 
 
 # -- any file of TRL's shapes ------------------------------------------------------------------------------------------
