@@ -12,6 +12,7 @@ from feedback_store import Store
 from services.chat.chat import ChatService
 from services.chat.feedback import FeedbackService
 from services.chat.preferences import ChatDefaults
+from services.data import backups
 from services.data.backup_contents import BackupService
 from services.demo import DemoService
 from services.engine import Engine, ModelParts
@@ -91,6 +92,11 @@ class AppServices:
         play = self.self_play
         if not self.learning.paused and play.judge_waiting() + play.try_again() + play.reask():
             self.learning.kick()
+
+    def erase(self) -> None:
+        """Erase everything that anybody said and the model learned, backups and the peer key included, and begin anew."""
+        backups.erase(self.engine.store, self.engine.data_folder, self.learning.exchange)
+        self.sync.begin_anew()
 
     def close(self) -> None:
         """End replies and rounds under way, then close the database. What a round was learning waits for the next start."""

@@ -111,8 +111,8 @@ def restore(asked: Restore, whole: Whole) -> dict[str, Any]:
 
 @router.delete("")
 def erase(asked: Erase, whole: Whole) -> dict[str, Any]:
-    """Everything that anybody said and the model learned, backups included."""
-    backups.erase(whole.engine.store, whole.engine.data_folder, whole.learning.exchange)
+    """Everything that anybody said and the model learned, backups and the peer key included."""
+    whole.erase()
     return {"object": "data.deleted", "deleted": True}
 
 

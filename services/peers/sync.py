@@ -56,18 +56,23 @@ class SyncService:
         self._store = engine.store
         self._learning = learning
         self.settings = settings
-        folder = engine.data_folder / FOLDER
-        self.identity = open_identity(folder / KEY_FILE)
-        self.join_requests = JoinRequests()
-        self.inbox = folder / "inbox"
-        self._begin()
-        clear_partial(self.inbox)
+        self.inbox = engine.data_folder / FOLDER / "inbox"
         self._client: PeerClient | None = None
         self._closing, self._asked = threading.Event(), threading.Event()
         self._next_try: dict[str, float] = {}  # key -> when, by the monotonic clock
         self._unfit: dict[str, tuple[str, str]] = {}  # key -> etag of an update that this peer refused, and its words
         self.on_sync: Callable[[], object] = lambda: None  # set by jobs: sync now
-        for text in settings.peers:
+        self.begin_anew()
+        clear_partial(self.inbox)
+
+    def begin_anew(self) -> None:
+        """With what the data folder holds. Where everything was erased that is a new identity, and the settings' peers alone."""
+        self.identity = open_identity(self._engine.data_folder / FOLDER / KEY_FILE)
+        self.join_requests = JoinRequests()
+        self._next_try.clear()
+        self._unfit.clear()
+        self._begin()
+        for text in self.settings.peers:
             address = parse_address(text)
             self._store.approve_peer(address.key.text, "", address.url)
         self._remember_peers()

@@ -15,12 +15,13 @@ import torch
 
 from federation.client import PeerClient
 from federation.errors import AddressInvalid, FederationError, UpdateRefused
-from federation.identity import Identity, PublicKey
+from federation.identity import KEY_FILE, Identity, PublicKey, open_identity
 from federation.manifest import Manifest
 from federation.peer_host import Offer
 from federation.peers import PeerAddress
 from federation.update import write_update
 from services.app import AppServices
+from services.peers.published_update import FOLDER
 from services.peers.settings import FederationSettings
 from spear_core.errors import ConfigError, SpearError
 from tests.services.conftest import OpenPeer
@@ -73,6 +74,23 @@ def test_what_one_peer_was_taught_the_other_answers(pair: tuple[AppServices, App
     assert second.learning.adapters()[0].summary == merge.words and "1 peer taught" in merge.words
     second.sync.sync()
     assert len(second.sync.view().merges) == 1, "nothing is merged twice"
+
+
+def test_after_everything_was_erased_a_running_app_is_a_new_peer_with_the_peers_of_its_settings(
+    open_peer: OpenPeer,
+) -> None:
+    named, stranger = Identity.new(), Identity.new()
+    app = open_peer("erased", peers=(f"http://127.0.0.1:1#{named.public.text}",))
+    admit(app, stranger)
+    before = app.sync.identity.public
+    app.erase()
+    after = app.sync.identity.public
+    assert after != before and open_identity(app.engine.data_folder / FOLDER / KEY_FILE).public == after
+    assert app.sync.view().key == after.text
+    assert app.sync.approved(named.public) and not app.sync.approved(stranger.public)
+    assert [p.key for p in app.sync.view().peers] == [named.public.text]
+    app.sync.sync()
+    assert [p.key for p in app.engine.store.peers()] == [named.public.text]
 
 
 @pytest.mark.slow
