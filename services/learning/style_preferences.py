@@ -1,9 +1,10 @@
 """Style preferences: a change of form that was confirmed on several questions applies to all answers. No storage.
 
-A change of form only adds words, only removes words, or only changes their case; a correction of a fact replaces words.
-Once STANDING different questions have the same change, anchors use the base model's answer with the hint in its context
-(context distillation) in place of its plain answer. So the preference reaches questions that were not corrected, and facts
-stay as they are.
+A change of form only adds words, only removes words, or only changes case and punctuation, and the hint is not part of the
+revision ("shorter"). A correction of a fact replaces words, or is in the revision as it was said ("at noon"). Once STANDING
+different questions have the same change, anchors use the base model's answer with the hint in its context (context
+distillation) in place of its plain answer. So the preference reaches questions that were not corrected, and facts stay as
+they are.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from spear_core.training.neighbours import content_words, words_of
 from spear_core.training.traces import Messages
 
 STANDING = 3  # different questions that a change of form needs to become a preference
@@ -29,20 +31,21 @@ class GrantedPreference:
     revision: str
 
 
-def _words(text: str) -> Counter[str]:
-    return Counter(re.findall(r"[\w'-]+", text.lower()))
+def _words(text: str) -> list[str]:
+    return re.findall(r"[\w'-]+", text.lower())
 
 
 def change_of_form(first: str, revision: str) -> tuple[str, frozenset[str]] | None:
     """The kind of a change of form and the words it added; None where words were replaced or nothing changed.
 
-    The kind is `drops`, `adds` or `same words` (only case, order or punctuation changed).
+    The kind is `drops`, `adds` or `same words` (only case or punctuation changed).
     """
-    before, after = _words(first), _words(revision)
-    if " ".join(first.split()) == " ".join(revision.split()) or not after:
+    words_before, words_after = _words(first), _words(revision)
+    if " ".join(first.split()) == " ".join(revision.split()) or not words_after:
         return None
-    if before == after:
+    if words_before == words_after:
         return "same words", frozenset()
+    before, after = Counter(words_before), Counter(words_after)
     if after < before:
         return "drops", frozenset()
     if before < after:
@@ -58,7 +61,8 @@ def standing_preferences(granted: Sequence[GrantedPreference]) -> list[str]:
     groups: list[tuple[str, frozenset[str], dict[str, None], str]] = []  # kind, common words, questions, newest hint
     for g in granted:
         change = change_of_form(g.first, g.revision)
-        if change is None or not g.hint.strip():
+        said = content_words(g.hint) or words_of(g.hint)
+        if change is None or set(said) <= set(words_of(g.revision)):
             continue
         kind, added = change
         common, questions = added, {g.question: None}

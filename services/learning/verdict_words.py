@@ -28,6 +28,8 @@ def _learned(reason: Reason, figures: GateFigures, gained: str) -> str:
         return gained
     if reason == Reason.CONSOLIDATED:
         return "all corrections were trained together"
+    if reason == Reason.UPLOADED:
+        return "the adapter fits"
     if figures.confirmed == figures.learned == 1:
         return "the correction is learned"
     if figures.confirmed:

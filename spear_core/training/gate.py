@@ -27,6 +27,7 @@ class Reason(StrEnum):
     MORE_LIKELY = "more_likely"  # kept although nothing was confirmed: the better answer became more likely
     MERGED = "merged"
     CONSOLIDATED = "consolidated"
+    UPLOADED = "uploaded"
     UNCHECKED = "unchecked"  # the gate is switched off
     NOTHING_TO_LEARN = "nothing_to_learn"
     BROKEN_NUMBERS = "broken_numbers"
@@ -112,8 +113,8 @@ def decide(
 
     (a) The new traces moved the right way, (b) what was learned and known holds, (c) sanity.
 
-    `probes` are those that both measures answer. `gained` is MERGED or CONSOLIDATED for what has no new traces: it may
-    move other answers half as far, as no person asked for it.
+    `probes` are those that both measures answer. `gained` is the reason to keep what has no new traces: MERGED or
+    CONSOLIDATED, which may move other answers half as far as no person asked for it, or UPLOADED.
     """
     figures = _figures(before, after, probes)
 
@@ -126,7 +127,8 @@ def decide(
         return verdict(False, Reason.DEGENERATE)
     if not config.gate_enabled:
         return verdict(True, Reason.UNCHECKED)
-    if after.win_logp <= before.win_logp and not all(after.learned):
+    is_learned = bool(after.learned) and all(after.learned)
+    if gained is None and after.win_logp <= before.win_logp and not is_learned:
         return verdict(False, Reason.NOT_MORE_LIKELY)
     if after.rejected_p > before.rejected_p and after.rejected_p > SMALL_P:
         return verdict(False, Reason.REJECTED_ROSE)
@@ -138,7 +140,7 @@ def decide(
         return verdict(False, Reason.LESS_CERTAIN)
     if moved := _moved(before, after, probes, config):
         return verdict(False, *moved)
-    room = MERGE_ROOM if gained else 1.0
+    room = MERGE_ROOM if gained in (Reason.MERGED, Reason.CONSOLIDATED) else 1.0
     # nearer than before is no drift: a style preference changes what the probes are held to
     if after.probe_kl > max(room * config.gate_max_probe_kl, before.probe_kl):
         return verdict(False, Reason.DRIFT)

@@ -105,7 +105,7 @@ class Learner:
         asked = [trace.prompt for trace in confirmed[:REPLIES_CHECKED]] or [
             [{"role": "user", "content": "Hello!"}],
         ]
-        return decide(before, after, self.answer(asked), self.config, probes.all), after
+        return decide(before, after, self.answer(asked), self.config, probes.all, Reason.UPLOADED), after
 
     def run_round(
         self,

@@ -20,6 +20,7 @@ from tests.services.harness import WORLD, ask
         ("An owl is a bird.", "Of course! An owl is a bird.", ("adds", frozenset({"of", "course"}))),
         ("An owl is a fish.", "An owl is a bird.", None),  # a fact was corrected
         ("An owl is a fish.", "Bird.", None),
+        ("Norway is bigger than Sweden.", "Sweden is bigger than Norway.", None),
         ("An owl is a bird.", "An owl  is a bird.", None),
         ("An owl is a bird.", "", None),
     ],
@@ -46,6 +47,22 @@ def test_the_same_hint_that_corrects_facts_is_no_wish() -> None:
         for x in ("wren", "jay", "gull", "crow")
     ]
     assert standing_preferences(facts) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "revision", "hint"),
+    [
+        ("The {} meets on Monday.", "The {} meets on Monday at noon.", "at noon"),
+        ("It was my brother or my cousin's {}.", "It was my cousin's {}.", "no, my cousin's"),
+        ("It was my brother or my cousin's {}.", "My cousin.", ""),
+    ],
+)
+def test_an_answer_that_was_stated_is_no_wish_whatever_it_adds_or_leaves_out(
+    first: str, revision: str, hint: str
+) -> None:
+    things = ("choir", "team", "class", "board")
+    said = [GrantedPreference(f"What about the {x}?", first.format(x), hint, revision.format(x)) for x in things]
+    assert standing_preferences(said) == []
 
 
 def test_additions_are_the_same_wish_only_where_they_share_a_word() -> None:

@@ -50,6 +50,17 @@ def test_each_thing_that_got_worse_refuses_the_round_in_plain_words(changes: dic
     assert words in verdict_words(verdict)
 
 
+def test_an_answer_that_nobody_confirmed_must_have_become_more_likely() -> None:
+    before = dataclasses.replace(BEFORE, learned=())
+    for win_logp, passed in ((-2.5, True), (-3.0, False), (-3.5, False)):
+        verdict = decide(before, after(learned=(), win_logp=win_logp), [], CONFIG)
+        assert verdict.passed == passed
+        assert verdict.reason == (Reason.MORE_LIKELY if passed else Reason.NOT_MORE_LIKELY)
+    nothing_new = dataclasses.replace(before, win_logp=0.0)
+    verdict = decide(nothing_new, after(learned=(), win_logp=0.0), [], CONFIG, gained=Reason.UPLOADED)
+    assert verdict.passed and "more likely" not in verdict_words(verdict)
+
+
 @pytest.mark.parametrize("reply", ["", "   ", "no " * 40])
 def test_empty_and_looping_replies_refuse_the_round(reply: str) -> None:
     assert is_degenerate(reply)
@@ -115,7 +126,8 @@ def test_recent_replies_that_nobody_objected_to_may_hardly_change() -> None:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_has_a_sentence(reason: Reason) -> None:
-    passed = reason in (Reason.LEARNED, Reason.MORE_LIKELY, Reason.MERGED, Reason.CONSOLIDATED, Reason.UNCHECKED)
+    kept = ("LEARNED", "MORE_LIKELY", "MERGED", "CONSOLIDATED", "UPLOADED", "UNCHECKED")
+    passed = reason.name in kept
     words = verdict_words(GateVerdict(passed, reason))
     assert words.startswith("Kept" if passed else "Not kept: ") and words.endswith(".")
 
