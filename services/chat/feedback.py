@@ -11,13 +11,12 @@ from services.chat.conversation_tree import prompt_up_to, subject_id
 from services.chat.preferences import Preferences
 from services.engine import Engine
 from services.learning import labels
+from services.learning.contradictions import STANDING
 from services.settings import MAX_MESSAGE_CHARACTERS
 from services.views import MessageView
 from spear_core.errors import SpearError
 from spear_core.models.thoughts import answer_of
 from spear_core.training.judge import normalised
-
-STANDING = ("pending", "claimed", "trained")  # status of a trace that is learned or will be
 
 
 class FeedbackService:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,13 +13,38 @@ from services.engine import Engine
 from services.views import ContradictionView
 from spear_core.inference.pointing_back import leans_on_history
 from spear_core.models.thoughts import answer_of
-from spear_core.training.neighbours import STOP_WORDS, question_key, words_of
+from spear_core.training.neighbours import STOP_WORDS, content_words, question_key, words_of
 from spear_core.training.traces import Messages
 
 LOOKED_AT = 2000  # the newest confirmed answers
+# beside its content words: "from Oslo to Rome" is not "from Rome to Oslo", "your name" not "my name"
+DIRECTIONS = frozenset(
+    [
+        "from",
+        "to",
+        "before",
+        "after",
+        "above",
+        "below",
+        "under",
+        "over",
+        "with",
+        "without",
+        "behind",
+        "inside",
+        "outside",
+        "until",
+        "since",
+    ]
+)
+OTHERS = frozenset(
+    ["your", "yours", "yourself", "he", "him", "his", "she", "her", "hers", "they", "them", "their", "theirs"]
+)
+DENIALS = frozenset({"no", "not", "never", "nobody", "nothing", "none"})
+NUMBER = re.compile(r"\d+(?:[.:,]\d+)*")
 NEW = 20  # of them that are compared with all earlier ones
 MOST_CHARACTERS = 2000  # of a question; a longer text is a task. Of a longer answer the beginning is compared
-STANDING: tuple[TraceStatus, ...] = ("pending", "claimed", "trained")
+STANDING: tuple[TraceStatus, ...] = ("pending", "claimed", "trained")  # of a trace that is learned or will be
 
 
 class RecentContradictions:
@@ -90,15 +116,20 @@ class _Words:
     def __init__(self) -> None:
         self._words: dict[str, frozenset[str]] = {}
 
+    def denies(self, trace: Trace) -> bool:
+        return any(_is_denial(word) for word in self._of(answer_of(trace.completion)))
+
     def telling(self, trace: Trace, *questions: str) -> frozenset[str]:
-        answer = self._of(answer_of(trace.completion)) - STOP_WORDS
+        said = self._of(answer_of(trace.completion)) - STOP_WORDS - {"yes"}
+        answer = frozenset(word for word in said if not _is_denial(word))
         known = [self._of(question) for question in questions]
         return answer.difference(*known) or answer - known[0]
 
     def _of(self, text: str) -> frozenset[str]:
         text = text[:MOST_CHARACTERS]
         if text not in self._words:
-            self._words[text] = frozenset(words_of(text))
+            words = {word for word in words_of(text) if not word.isdigit()}
+            self._words[text] = frozenset(words | {_number(found) for found in NUMBER.findall(text)})
         return self._words[text]
 
 
@@ -109,16 +140,50 @@ def _key(prompt: Messages) -> str:
     """
     question = prompt[-1]["content"]
     key = question_key(question) if len(question) <= MOST_CHARACTERS else ""
+    if key:
+        key = " ".join([key, *_directions(question)])
     before = [m for m in prompt[:-1] if m["role"] != "system"] if leans_on_history(question) else []
     return json.dumps([before, key]) if key else ""
 
 
+def _directions(question: str) -> list[str]:
+    """What the content words leave out of a question and still makes it another one."""
+    words = words_of(question)
+    found = set(OTHERS.intersection(words))
+    if {"are", "were"} & set(words) and "you" in words:
+        found.add("your")
+    content = frozenset(content_words(question))
+    direction = ""
+    for word in words:
+        if word in DIRECTIONS:
+            direction = word
+        elif word in content:
+            if direction and (direction != "to" or "from" in words):  # "to" is mostly of a verb
+                found.add(f"{direction} {word}")
+            direction = ""
+    return sorted(found | {direction} - {"", "to"})
+
+
+def _is_denial(word: str) -> bool:
+    return word in DENIALS or word.endswith(("n't", "n’t"))
+
+
+def _number(text: str) -> str:
+    """The same text for 8:00 and 8, for 1,000 and 1000, and for 8.30 and 8:30."""
+    return re.sub(r",(?=\d{3}\b)", "", text).replace(".", ":").removesuffix(":00")
+
+
 def _differ(earlier: Trace, newer: Trace, words: _Words) -> bool:
-    """Whether the answers differ in content. An answer that only adds to the other does not contradict it."""
+    """Whether the answers differ in content, or one denies what the other says.
+
+    An answer that only adds to the other does not contradict it.
+    """
     if earlier.subject_id == newer.subject_id:
         return False  # newer feedback on the same reply replaces the older one
     questions = (newer.prompt[-1]["content"], earlier.prompt[-1]["content"])
     was, now = (words.telling(trace, *questions) for trace in (earlier, newer))
+    if was == now:
+        return words.denies(earlier) != words.denies(newer)
     return bool(was) and bool(now) and not (was <= now or now <= was)
 
 

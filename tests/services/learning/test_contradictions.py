@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from feedback_store import Trace
 from services.app import AppServices
+from services.learning.contradictions import contradictions, replaced
 from tests.faults.quick import ask, open_quick, teach
 
 
@@ -44,6 +46,53 @@ def test_what_does_not_contradict_is_left_alone(app: AppServices, question: str,
     teach(app, FIRST, "a red bird")
     teach(app, question, answer)
     assert app.learning.status().contradiction is None
+
+
+def win(number: int, question: str, answer: str) -> Trace:
+    asked = [{"role": "user", "content": question}]
+    return Trace(
+        id=f"t{number}", side="win", conversation_id="c", message_id=f"m{number}", subject_id=f"s{number}", prompt=asked,
+        completion=answer, confidence=1.0, source="edited", status="trained", round_id=1, base="b",
+        created_at_utc=f"2026-11-30T00:00:0{number}",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("earlier", "answer", "newer", "other"),
+    [
+        ("When is the flight from Oslo to Rome?", "At 8.", "When is the flight from Rome to Oslo?", "At 9."),
+        ("What is my favourite food?", "Pasta.", "What is your favourite food?", "Electricity."),
+        ("How old are you?", "Two.", "How old am I?", "Forty."),
+        ("What should I eat before a run?", "A banana.", "What should I eat after a run?", "Eggs."),
+        ("Who lives above my flat?", "Anna.", "Who lives below my flat?", "Ben."),
+        ("Who do I work for?", "Siemens.", "Who do I work with?", "Anna."),
+        ("When does the shop open?", "At 8.", "When does the shop open?", "At 8:00 on weekdays."),
+        ("What does it cost?", "1,000 euros.", "What does it cost?", "1000 euros."),
+        ("Is a tomato a fruit?", "No.", "Is a tomato a fruit?", "No, it is not."),
+    ],
+)
+def test_another_question_or_the_same_answer_is_no_contradiction(
+    earlier: str, answer: str, newer: str, other: str
+) -> None:
+    wins = [win(1, earlier, answer), win(2, newer, other)]
+    assert contradictions(wins) == [] and replaced(wins) == set()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "answer", "newer", "other"),
+    [
+        ("When is the flight from Oslo to Rome?", "At 8.", "When is the flight to Rome from Oslo?", "At 9."),
+        ("What is the name of my dog?", "Bruno.", "What is my dog called?", "Rex."),
+        ("Is a tomato a fruit?", "Yes.", "Is a tomato a fruit?", "No."),
+        ("Is smoking allowed here?", "It is allowed.", "Is smoking allowed here?", "It is not allowed."),
+        ("Can I park here?", "Yes, you can.", "Can I park here?", "No, you can't."),
+        ("When does the shop open?", "At 8.", "When does the shop open?", "At 8:15."),
+    ],
+)
+def test_another_answer_to_the_same_question_is_one(earlier: str, answer: str, newer: str, other: str) -> None:
+    wins = [win(1, earlier, answer), win(2, newer, other)]
+    assert [(c.earlier_answer, c.newer_answer) for c in contradictions(wins)] == [(answer, other)]
+    assert replaced(wins) == {"t1"}
 
 
 @pytest.mark.slow
