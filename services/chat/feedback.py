@@ -47,6 +47,7 @@ class FeedbackService:
             return
         with self._together():
             self._store.set_vote(message.id, 1)
+            self._refuse_revisions(message.id)
             self._set_aside_corrections(message.id, "still_wrong")
             self._store.replace_traces(message.id, labels.liked(self._engine.base, self._prompt(message), message))
         self.on_new_traces()
@@ -67,16 +68,15 @@ class FeedbackService:
         """Withdraw all feedback about a reply: traces that were not trained yet never will be.
 
         On a revision only the verdict is withdrawn: it may be judged again, and the reply stays disliked. On the reply to
-        a correction made by talking, the feedback about the corrected reply is withdrawn too, unless another answer to it
-        was confirmed.
+        a correction made by talking, the feedback about the corrected reply is withdrawn too. What was confirmed as
+        another answer to the same question stays.
         """
         message = self._store.message(message_id)
         first = self._first(message)
         if message.kind == "revision":
-            traces = labels.disliked(self._engine.base, self._prompt(first), first, "unfixed")
             with self._together():
                 self._store.set_verdict(message.id, None)
-                self._store.replace_traces(first.id, traces)
+                self._unfixed(first, besides=message.id)
             self.on_new_traces()
             return
         with self._together():
@@ -118,6 +118,7 @@ class FeedbackService:
             raise SpearError("An empty revision cannot be confirmed; write the right answer yourself.")
         traces = labels.replaced(self._engine.base, self._prompt(first), first, revision, "confirmed")
         with self._together():
+            self._refuse_revisions(first.id)
             self._store.set_verdict(revision.id, "better")
             self._store.set_vote(first.id, -1)
             self._set_aside_corrections(first.id, "still_wrong")
@@ -154,9 +155,7 @@ class FeedbackService:
         first = self._store.message(message.corrects_id)
         traces = labels.replaced(self._engine.base, self._prompt(first), first, message, "confirmed")
         with self._together():
-            for revision in self._store.revisions_of(first.id):
-                if revision.kind == "revision" and revision.verdict is None:
-                    self._store.set_verdict(revision.id, "still_wrong")
+            self._refuse_revisions(first.id, ("better", None))
             self._set_aside_corrections(first.id, "still_wrong", besides=message.id)
             self._store.set_verdict(message.id, "better")
             self._store.set_vote(first.id, -1)
@@ -182,16 +181,27 @@ class FeedbackService:
             if correction.id != besides and correction.verdict in set_aside:
                 self._store.set_verdict(correction.id, verdict)
 
+    def _refuse_revisions(self, first_id: str, verdicts: tuple[str | None, ...] = ("better",)) -> None:
+        """Refuse the revisions of a reply with these verdicts, because another answer was confirmed. Inside a transaction."""
+        for revision in self._store.revisions_of(first_id):
+            if revision.kind == "revision" and revision.verdict in verdicts:
+                self._store.set_verdict(revision.id, "still_wrong")
+
+    def _unfixed(self, first: Message, besides: str) -> None:
+        """Count a reply as rejected without a better answer, unless another message than `besides` is one. In a transaction."""
+        if not self._is_settled(first, besides):
+            self._set_aside_corrections(first.id)
+            traces = labels.disliked(self._engine.base, self._prompt(first), first, "unfixed")
+            self._store.replace_traces(first.id, traces)
+
     def still_wrong(self, message_id: str) -> bool:
         """Refuse a revision. Returns whether another hint may be given."""
         revision = self._revision(message_id)
         first = self._first(revision)
-        traces = labels.disliked(self._engine.base, self._prompt(first), first, "unfixed")
         with self._together():
             self._store.set_verdict(revision.id, "still_wrong")
             self._store.set_vote(first.id, -1)
-            self._set_aside_corrections(first.id)
-            self._store.replace_traces(first.id, traces)
+            self._unfixed(first, besides=revision.id)
         self.on_new_traces()
         return self.tries_left(first.id) > 0
 

@@ -65,6 +65,38 @@ def test_an_edit_is_a_win_in_the_persons_words(app: AppServices) -> None:
     ]
 
 
+def revised_twice(app: AppServices) -> tuple[str, list[str]]:
+    """(first reply, its two revisions), the second confirmed and the first refused."""
+    reply = ask(app, QUESTION)
+    revisions = [list(app.chat.revise(reply.id, hint))[-1].id for hint in ("no, a red bird", "no, a green bird")]
+    app.feedback.still_wrong(revisions[0])
+    app.feedback.better(revisions[1])
+    return reply.id, revisions
+
+
+@pytest.mark.parametrize("word", ["clear_vote", "still_wrong"])
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_a_word_on_one_revision_leaves_another_right_answer_confirmed(
+    app: AppServices, word: str, is_edited: bool
+) -> None:
+    reply, revisions = revised_twice(app)
+    if is_edited:
+        app.feedback.edit(reply, "It is a parrot.")
+    confirmed = sorted(labels(app))
+    getattr(app.feedback, word)(revisions[0])
+    assert sorted(labels(app)) == confirmed and confirmed[-1][0] == "win"
+
+
+def test_of_all_answers_only_the_one_confirmed_last_is_right(app: AppServices) -> None:
+    reply, revisions = revised_twice(app)
+    store = app.engine.store
+    app.feedback.better(revisions[0])
+    assert [store.message(r).verdict for r in revisions] == ["better", "still_wrong"]
+    app.feedback.like(reply)
+    assert [store.message(r).verdict for r in revisions] == ["still_wrong", "still_wrong"]
+    assert [t.message_id for t in pending(app) if t.side == "win"] == [reply]
+
+
 def test_a_vote_on_the_persons_own_text_is_about_the_reply_that_it_replaced(app: AppServices) -> None:
     reply = ask(app, QUESTION)
     edited = app.feedback.edit(reply.id, "It is Oslo, I think.")
