@@ -1,4 +1,7 @@
-"""Revokes all sessions, keys and passwords after others may have read this instance's files. The app must not run."""
+"""Ends all sessions and makes a new peer key after others may have read this instance's files. The app must not run.
+
+Passwords and API keys are changed one by one: `users add`, `users revoke-keys`.
+"""
 
 from __future__ import annotations
 
