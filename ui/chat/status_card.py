@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from services.views import AdapterView, LearningStatus, QueuedCorrection
+from services.views import AdapterView, LearningStatus, Phase, QueuedCorrection
 from ui.errors import show_errors
 from ui.events import QUIET
 from ui.gradio_workarounds.page_marks import mark_of, page_mark
@@ -27,12 +27,13 @@ STAGES = {
     "checking": ("Checking", "Checked"),
     "live": ("Live", "Live"),
 }
-PILLS = {
+PILLS: dict[Phase, str] = {
     "idle": "Ready",
     "waiting": "Waiting",
     "queued": "Queued",
     "training": "Training",
     "checking": "Checking",
+    "merging": "Merging",
     "live": "Live",
     "not_kept": "Not kept",
     "undone": "Undone",
@@ -181,7 +182,7 @@ def card_html(status: LearningStatus, adapters: list[AdapterView]) -> str:
     return (
         f'<section class="card phase-{escape(status.phase)}" aria-live="polite" data-phase="{escape(status.phase)}" '
         f'data-version="{status.adapter_version}">'
-        f'<header><h3>Learning</h3><span class="pill">{escape(PILLS.get(status.phase, status.phase))}</span></header>'
+        f'<header><h3>Learning</h3><span class="pill">{PILLS[status.phase]}</span></header>'
         f'<p class="headline">{escape(status.headline)}</p>{_stepper(status)}{_bar(status)}'
         f'<p class="detail">{escape(status.detail)}{took}</p>{_waiting(status)}{_proof(status)}{_changed(status)}{_contradiction(status)}'
         f'<p class="in-use">Answering now: <b>{version_name(status.adapter_version)}</b></p>{_history(adapters)}'

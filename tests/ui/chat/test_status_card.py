@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 import pytest
 
-from services.views import AdapterView, LearningStatus, Proof, QueuedCorrection
-from ui.chat.status_card import PILLS, SHARED, StatusCard, card_html
+from services.views import AdapterView, LearningStatus, Phase, Proof, QueuedCorrection
+from ui.chat.status_card import BUSY, PILLS, SHARED, STAGES, StatusCard, card_html
 
 PROOF = Proof("What is <b>it</b>?", "a bird", "a tool", 0, 1)
 
@@ -46,7 +47,7 @@ def test_waiting_says_how_long_by_this_machines_history_and_names_what_waits() -
     assert "longer than usual" in late
 
 
-@pytest.mark.parametrize("phase", sorted(PILLS))
+@pytest.mark.parametrize("phase", get_args(Phase))
 def test_the_version_in_use_is_shown_in_every_phase(phase: str) -> None:
     assert "Answering now: <b>v7</b>" in card_html(LearningStatus(phase, "", "", adapter_version=7), [])
     assert "Answering now: <b>the base model</b>" in card_html(LearningStatus(phase, "", ""), [])
@@ -73,10 +74,15 @@ def test_a_discarded_round_stops_before_live_and_says_why() -> None:
     assert "Older answers changed." in card
 
 
-@pytest.mark.parametrize("phase", sorted(PILLS))
-def test_every_phase_has_a_word_and_says_who_shares_the_adapter(phase: str) -> None:
+@pytest.mark.parametrize("phase", get_args(Phase))
+def test_every_phase_has_a_word_and_says_who_shares_the_adapter(phase: Phase) -> None:
     card = card_html(LearningStatus(phase, "Headline.", "Detail."), [])
-    assert f">{PILLS[phase]}</span>" in card and SHARED in card
+    word = re.search(r'<span class="pill">([^<]*)</span>', card)
+    assert word and re.fullmatch("[A-Z][a-z ]+", word[1]) and SHARED in card
+
+
+def test_the_words_for_phases_are_those_of_the_phases_that_exist() -> None:
+    assert set(PILLS) == set(get_args(Phase)) and set(STAGES) | BUSY <= set(PILLS)
 
 
 def test_words_of_people_and_models_are_escaped() -> None:
