@@ -7,7 +7,8 @@ element.addEventListener('click', (event) => {
     if (button.dataset.do === 'open') return trigger('open', {id});
     if (button.dataset.do === 'delete') {
         const stays = 'What was learned from it stays, and so do backups that hold it (Learning tab).';
-        if (confirm(`Delete the conversation “${item.dataset.title}”? ${stays}`)) trigger('remove', {id});
+        const forget = 'It cannot be forgotten afterwards: to forget it, press Forget in the Learning tab first.';
+        if (confirm(`Delete the conversation “${item.dataset.title}”? ${stays} ${forget}`)) trigger('remove', {id});
         return;
     }
     const input = Object.assign(document.createElement('input'), {value: item.dataset.title, maxLength: 48});

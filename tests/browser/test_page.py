@@ -111,7 +111,8 @@ def test_a_reply_written_by_the_person_replaces_the_wrong_one(visitor: Visitor) 
 
 def test_a_deleted_conversation_is_gone_after_a_reload(visitor: Visitor) -> None:
     visitor.ask("Goodbye!")
-    visitor.page.on("dialog", lambda dialog: dialog.accept())
+    asked: list[str] = []
+    visitor.page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
     item = visitor.page.locator("#conversations li", has_text="Goodbye!")
     item.hover()
     item.get_by_role("button", name="Delete").click()
@@ -119,6 +120,7 @@ def test_a_deleted_conversation_is_gone_after_a_reload(visitor: Visitor) -> None
     visitor.open()
     expect(visitor.said).to_have_count(0)
     expect(visitor.page.locator("#conversations li", has_text="Goodbye!")).to_have_count(0)
+    assert "Delete the conversation “Goodbye!”?" in asked[0] and "press Forget in the Learning tab first" in asked[0]
 
 
 def test_pausing_shows_on_the_card_and_can_be_undone(visitor: Visitor) -> None:
