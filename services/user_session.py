@@ -260,10 +260,17 @@ class UserModels:
         return self._models.thinks
 
     def recommended(self) -> list[RecommendedModel]:
-        return self._models.recommended()
+        """Guests do not see where a downloaded model's folder lies."""
+        models = self._models.recommended()
+        return models if self.user.is_owner else [dataclasses.replace(m, folder=Path(m.folder).name) for m in models]
 
     def download_view(self) -> DownloadView:
-        return self._models.download_view()
+        """Guests do not see folders, which the reason of a failure may name too."""
+        view = self._models.download_view()
+        if self.user.is_owner:
+            return view
+        sentence = "The download failed." if view.phase == "failed" else view.sentence
+        return dataclasses.replace(view, folder=Path(view.folder).name, sentence=sentence)
 
     @owner_only(CHANGE_MODEL)
     def on_this_machine(self) -> list[FoundModel]:
