@@ -1,7 +1,8 @@
-// The list of conversations: open, rename in place, delete after a question.
+// The list of conversations: open, rename in place, delete after a question, show more.
 element.addEventListener('click', (event) => {
     const item = event.target.closest('li');
     const button = event.target.closest('button[data-do]');
+    if (button?.dataset.do === 'more') return trigger('more');
     if (!item || !button) return;
     const {id} = item.dataset;
     if (button.dataset.do === 'open') return trigger('open', {id});

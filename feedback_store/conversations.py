@@ -11,6 +11,7 @@ from feedback_store.folding import folded
 from feedback_store.proofs import Proofs
 from feedback_store.records import ENDINGS, KINDS, ROLES, VERDICTS, Conversation, Event, Hint, Message, require
 from feedback_store.sampling import LAST_KEY, WINDOW, content_key, first_key, shuffled
+from feedback_store.search import containing
 
 # The condition of the index messages_bare, term for term: the bare model's finished replies to what came first
 BARE = "m.position = 1 AND m.role = 'assistant' AND m.kind = 'message' AND m.adapter_version = 0 AND m.complete = 1"
@@ -62,10 +63,36 @@ class Conversations(Proofs):
         with self._transaction(write=False):
             return self._record(Conversation, "SELECT * FROM conversations WHERE id = ?", [conversation_id])
 
-    def conversations(self, limit: int = 1000) -> list[Conversation]:
-        """The `limit` newest conversations, newest first."""
+    def conversations(self, limit: int = 1000, *, search: str = "", after: str | None = None) -> list[Conversation]:
+        """Conversations, newest first. Raises UnknownRecord for an unknown `after`.
+
+        Args:
+            limit: of their number.
+            search: only those whose title or messages contain this text, whatever its case in any script.
+            after: only those that follow the one with this id in the list, which are older.
+        """
+        return self._conversations(limit, search, after)
+
+    def _conversations(self, limit: int, search: str, after: str | None, user: str | None = None) -> list[Conversation]:
+        """As `conversations`, of one user or of all."""
+        conditions, params = ["TRUE"], list[object]()
+        if user is not None:
+            conditions.append("user = ?")
+            params.append(user)
+        if search:
+            condition, patterns = containing(search)
+            conditions.append(condition)
+            params += patterns
         with self._transaction(write=False):
-            return self._records(Conversation, "SELECT * FROM conversations ORDER BY seq DESC LIMIT ?", [limit])
+            if after is not None:
+                self.conversation(after)
+                conditions.append("seq < (SELECT seq FROM conversations WHERE id = ?)")
+                params.append(after)
+            return self._records(
+                Conversation,
+                f"SELECT * FROM conversations WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT ?",
+                [*params, limit],
+            )
 
     def rename_conversation(self, conversation_id: str, title: str) -> Conversation:
         """Raises UnknownRecord."""

@@ -45,11 +45,8 @@ class UserStore(Store):
             raise UnknownRecord(f"no conversation {conversation_id} in the store")
         return found
 
-    def conversations(self, limit: int = 1000) -> list[Conversation]:
-        with self._transaction(write=False):
-            return self._records(
-                Conversation, "SELECT * FROM conversations WHERE user = ? ORDER BY seq DESC LIMIT ?", [self.user, limit]
-            )
+    def conversations(self, limit: int = 1000, *, search: str = "", after: str | None = None) -> list[Conversation]:
+        return self._conversations(limit, search, after, self.user)
 
     def message(self, message_id: str) -> Message:
         found = super().message(message_id)
@@ -105,10 +102,6 @@ class UserStore(Store):
     def set_sampling(self, conversation_id: str, sampling: dict[str, Any]) -> None:
         self.conversation(conversation_id)
         super().set_sampling(conversation_id, sampling)
-
-    def conversations_saying(self, words: str, user: str | None = None) -> set[str]:
-        """As in the store, among this user's conversations; the argument `user` is ignored."""
-        return super().conversations_saying(words, self.user)
 
     # -- votes, hints, events --------------------------------------------------------------------------------
 

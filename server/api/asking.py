@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
 from server.api.errors import Busy
 from server.current_user import Access
@@ -65,6 +65,7 @@ Asker = Annotated[User, Depends(_user)]
 Session = Annotated[UserSession, Depends(_session)]  # the services as the asking user may use them
 Whole = Annotated[AppServices, Depends(_app_services)]  # everybody's: for owners, and for what is no one's
 AnsweredIn = Annotated[Threads, Depends(_threads)]
+Limit = Annotated[int, Query(ge=1, le=10_000)]  # of the entries of a list
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""/v1/conversations: one of the asking user's conversations as a file."""
+"""/v1/conversations: the asking user's conversations in pages, and one of them as a file."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Response
 
-from server.api.asking import Session
+from server.api.asking import Limit, Session
 from services.chat.export import exported
 
 router = APIRouter()
 
 
 @router.get("/v1/conversations")
-def conversations(session: Session, search: str = "") -> dict[str, Any]:
-    """Newest first; with `search`, those whose title or messages contain it."""
-    views = session.chat.conversations(search)
+def conversations(session: Session, search: str = "", limit: Limit = 1000, after: str | None = None) -> dict[str, Any]:
+    """Newest first, in pages as OpenAI's lists; with `search`, those whose title or messages contain it."""
+    views = session.chat.conversations(search, limit + 1, after)
     data = [
         {
+            "id": c.id,
             "object": "conversation",
             "conversation_id": c.id,
             "title": c.title,
             "learn": c.learn,
             "created_at_utc": c.created_at_utc,
         }
-        for c in views
+        for c in views[:limit]
     ]
-    return {"object": "list", "data": data}
+    ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
+    return {"object": "list", "data": data, **ends, "has_more": len(views) > limit}
 
 
 @router.get("/v1/conversations/{conversation_id}/export")

@@ -6,17 +6,16 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, StrictBool
 
-from server.api.asking import Session
+from server.api.asking import Limit, Session
 from services.views import LearningStatus
 
 router = APIRouter()
-Limit = Annotated[int, Query(ge=1, le=10_000)]
 
 
 class Pin(BaseModel):

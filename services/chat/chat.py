@@ -52,10 +52,12 @@ class ChatService:
         with self._store.transaction(flushed=False):
             return conversation_view(self._store.create_conversation(learn=learn))
 
-    def conversations(self, search: str = "") -> list[ConversationView]:
-        """The conversations, newest first; with `search`, those whose title or messages contain it."""
-        found = self._store.conversations_saying(search.strip()) if search.strip() else None
-        return [conversation_view(c) for c in self._store.conversations() if found is None or c.id in found]
+    def conversations(self, search: str = "", limit: int = 1000, after: str | None = None) -> list[ConversationView]:
+        """At most `limit` conversations, newest first; with `search`, those whose title or messages contain it.
+
+        `after` is the id of the last one of the page before. Raises UnknownRecord where there is no such conversation.
+        """
+        return [conversation_view(c) for c in self._store.conversations(limit, search=search.strip(), after=after)]
 
     def conversation(self, conversation_id: str) -> ConversationView:
         """One conversation. Raises UnknownRecord."""

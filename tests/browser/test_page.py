@@ -14,6 +14,7 @@ from tests.browser.axe import serious_findings
 from tests.browser.driver import App, Visitor
 from tests.browser.story import lessons
 from tests.tiny_gguf import tiny_gguf
+from ui.long_lists import PAGE_LENGTH
 
 pytestmark = pytest.mark.browser
 
@@ -121,6 +122,21 @@ def test_a_deleted_conversation_is_gone_after_a_reload(visitor: Visitor) -> None
     expect(visitor.said).to_have_count(0)
     expect(visitor.page.locator("#conversations li", has_text="Goodbye!")).to_have_count(0)
     assert "Delete the conversation “Goodbye!”?" in asked[0] and "press Forget in the Learning tab first" in asked[0]
+
+
+def test_old_conversations_are_shown_on_demand_and_opened(visitor: Visitor, app: App) -> None:
+    page = visitor.page
+    for i in range(PAGE_LENGTH + 1):
+        said = {"messages": [{"role": "user", "content": f"Number {i}"}], "model": "pocket-model", "max_tokens": 1}
+        assert page.request.post(f"{app.url}/v1/chat/completions", data=said).ok
+    visitor.open()
+    listed, oldest = page.locator("#conversations li"), page.locator("#conversations .title", has_text="Number 0")
+    expect(listed).to_have_count(PAGE_LENGTH)
+    expect(oldest).to_have_count(0)
+    page.locator("#conversations").get_by_role("button", name="Show more").click()
+    oldest.click()
+    expect(visitor.said).to_have_text(["Number 0"])
+    expect(oldest).to_be_visible()
 
 
 def test_pausing_shows_on_the_card_and_can_be_undone(visitor: Visitor) -> None:

@@ -23,6 +23,10 @@ def test_conversations_come_newest_first_and_can_be_renamed(store: Store) -> Non
         (first.id, "uno", True),
     ]
     assert [c.id for c in store.conversations(limit=1)] == [second.id]
+    assert [c.id for c in store.conversations(after=second.id)] == [first.id]
+    assert store.conversations(after=first.id) == []
+    with pytest.raises(UnknownRecord):
+        store.conversations(after="none")
     assert store.set_learn(second.id, True).learn is True
     assert re.fullmatch(r"[0-9a-f]{32}", first.id)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", first.created_at_utc)

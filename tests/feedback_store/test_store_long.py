@@ -13,7 +13,7 @@ import pytest
 from sqlite_utils import Database
 
 from benchmarks import store as long_history
-from feedback_store import Store, Trace, conversations, sampling, traces
+from feedback_store import Store, Trace, UserStore, conversations, sampling, traces
 from feedback_store.migrations import MIGRATIONS
 from tests.feedback_store.harness import BASE, StoreHarness, Talk
 
@@ -25,6 +25,8 @@ OPERATIONS: dict[str, Callable[[Store, long_history.Spoken], Any]] = {
     "messages": lambda s, at: s.messages(at.conversation_id),
     "votes": lambda s, at: s.votes(at.conversation_id),
     "conversations": lambda s, at: s.conversations(limit=20),
+    "older conversations": lambda s, at: s.conversations(limit=20, after=at.conversation_id),
+    "older conversations of a user": lambda s, at: UserStore(s, "").conversations(limit=20, after=at.conversation_id),
     "set_vote": lambda s, at: s.set_vote(at.reply_id, -at.vote),
     "add_hint": lambda s, at: s.add_hint(at.reply_id, "x"),
     "replace_traces": lambda s, at: s.replace_traces(at.reply_id, at.corrected()),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from feedback_store import Store, StoreError, UnknownRecord, UserStore, branches
+from feedback_store import Store, StoreError, UnknownRecord, UserStore
 from feedback_store.transfer import Wanted
 from tests.feedback_store.harness import BASE, StoreHarness, Talk
 
@@ -60,6 +60,7 @@ def test_every_method_of_the_store_either_asks_whose_it_is_or_is_known_to_be_abo
     "call",
     [
         lambda s, t: s.conversation(t.conversation_id),
+        lambda s, t: s.conversations(after=t.conversation_id),
         lambda s, t: s.message(t.reply.id),
         lambda s, t: s.vote(t.reply.id),
         lambda s, t: s.hints_of(t.reply.id),
@@ -103,16 +104,13 @@ def test_each_sees_their_own(store: Store, theirs: Talk) -> None:
     assert len(ben.events()) == len(store.events()) > 0
 
 
-def test_what_others_say_leaves_no_less_room_for_what_is_found_of_ones_own(
-    store: Store, mine: UserStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(branches, "MAX_FOUND", 2)
+def test_what_others_say_leaves_no_less_room_for_what_is_found_of_ones_own(store: Store, mine: UserStore) -> None:
     own = [StoreHarness(mine).talk("What is a secret?").conversation_id for _ in range(2)]
     for _ in range(3):
         StoreHarness(UserStore(store, "ben")).talk("What is ben's secret?")
-    assert mine.conversations_saying("secret") == set(own)
-    assert mine.conversations_saying("secret", "ben") == set(own), "of others nothing is found, however it is asked"
-    assert len(store.conversations_saying("secret")) == 2 and not store.conversations_saying("secret") & set(own)
+    assert [c.id for c in mine.conversations(2, search="secret")] == own[::-1]
+    assert [c.id for c in mine.conversations(2, search="secret", after=own[1])] == own[:1]
+    assert len(store.conversations(search="secret")) == 5
 
 
 @pytest.mark.parametrize(

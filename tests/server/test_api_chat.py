@@ -6,6 +6,7 @@ from typing import Any
 
 import openai
 import pytest
+from openai.pagination import SyncCursorPage
 
 from services.views import MessageView
 from tests.server.running import Running, ask, say
@@ -175,6 +176,27 @@ def test_a_client_may_ask_for_a_shorter_reply_and_is_told_that_it_was_cut(server
         answer = create(server, user(QUESTION), **{name: 3})
         assert answer.choices[0].finish_reason == "length" and answer.usage.completion_tokens == 3
         assert shown(server, "ben", answer.conversation_id)[-1].ending == "length"
+
+
+def test_conversations_are_listed_page_by_page_as_openais_lists_are(server: Running) -> None:
+    class Listed(openai.BaseModel):
+        id: str
+
+    ben = server.access.session(server.access.accounts.user("ben"))  # type: ignore[union-attr,arg-type]
+    asked = [ben.chat.new_conversation().id for _ in range(5)][::-1]
+    client = server.as_user("ben")
+    page = client.get("/v1/conversations", params={"limit": 2}).json()
+    assert [c["id"] for c in page["data"]] == [c["conversation_id"] for c in page["data"]] == asked[:2]
+    assert (page["first_id"], page["last_id"], page["has_more"]) == (asked[0], asked[1], True)
+    read = server.openai("ben").get_api_list(
+        "/conversations", page=SyncCursorPage[Listed], model=Listed, options={"params": {"limit": 2}}
+    )
+    whole = client.get("/v1/conversations").json()
+    assert [c.id for c in read] == [c["id"] for c in whole["data"]] and not whole["has_more"]
+    none = client.get("/v1/conversations", params={"search": "no such words"}).json()
+    assert none == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+    assert server.as_user("cora").get("/v1/conversations", params={"after": asked[0]}).status_code == 404
+    assert client.get("/v1/conversations", params={"limit": 0}).status_code == 400
 
 
 def test_a_conversation_is_exported_to_whoever_it_belongs_to(server: Running) -> None:

@@ -30,7 +30,7 @@ class Page:
 
     def find(self) -> httpx.Response:
         """A search in the list of conversations: the quickest event."""
-        body = {"session_hash": self.session, "fn_index": self.events["find"], "data": [None, "owl"]}
+        body = {"session_hash": self.session, "fn_index": self.events["find"], "data": [None, "owl", None]}
         return self.client.post("/gradio_api/queue/join", json=body)
 
     def stream(self) -> Any:
@@ -87,10 +87,10 @@ def test_a_stream_that_the_server_ends_tells_the_page_that_its_session_is_over(
     begun, is_over = threading.Event(), threading.Event()
     usual = ChatService.conversations
 
-    def slow(service: ChatService, search: str = "") -> Any:
+    def slow(service: ChatService, *asked: Any) -> Any:
         begun.set()
         is_over.wait(60)
-        return usual(service, search)
+        return usual(service, *asked)
 
     def read(url: str) -> None:
         with httpx.Client(base_url=url, timeout=60) as client:

@@ -8,6 +8,7 @@ from html import escape
 from itertools import groupby
 
 from services.views import ConversationView
+from ui.long_lists import MORE, PAGE_LENGTH
 from ui.theme.icons import icon
 
 NONE_YET = '<p class="none">Your conversations will appear here.</p>'
@@ -15,16 +16,21 @@ NONE_FOUND = '<p class="none">No conversation contains these words. Use fewer or
 
 
 def list_html(
-    conversations: Sequence[ConversationView], shown: str | None, search: str = "", today: date | None = None
+    conversations: Sequence[ConversationView],
+    shown: str | None,
+    search: str = "",
+    count: int = PAGE_LENGTH,
+    today: date | None = None,
 ) -> str:
-    """Newest first under headings of days, the shown one marked. `today` is the server's day unless given."""
+    """The first `count` conversations under headings of days, the shown one marked. `today` is the server's day unless given."""
     if not conversations:
         return NONE_FOUND if search.strip() else NONE_YET
     day = today or datetime.now().date()
-    return "".join(
+    days = "".join(
         f"<h3>{heading}</h3><ul>{''.join(_item(c, c.id == shown) for c in group)}</ul>"
-        for heading, group in groupby(conversations, lambda c: _heading(c.created_at_utc, day))
+        for heading, group in groupby(conversations[:count], lambda c: _heading(c.created_at_utc, day))
     )
+    return days + (MORE if len(conversations) > count else "")
 
 
 def _heading(created_at_utc: str, today: date) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from feedback_store.errors import UnknownRecord
 from feedback_store.records import Kind, Role
 from services.views import ConversationView, MessageView
 from ui.chat import messages as m
@@ -18,6 +20,7 @@ from ui.chat.drafts import Drafts
 from ui.chat.examples import invitation_html
 from ui.errors import USER_ERRORS, show_errors, word
 from ui.learning.comparison import comparing
+from ui.long_lists import PAGE_LENGTH
 
 if TYPE_CHECKING:
     from services.chat.chat import ChatService
@@ -64,23 +67,23 @@ class ChatHandlers:
     def comparison(self) -> ComparisonService:
         return self.visitor.comparison
 
-    # -- what a visitor may see: the one place that asks which conversations there are ---------------------------------
-
-    def _conversations(self, search: str = "") -> list[ConversationView]:
-        return self.chat.conversations(search)
+    # -- views -------------------------------------------------------------------------------------------------------
 
     def _opened(self, conversation_id: str | None) -> ConversationView | None:
         """The conversation; none where it was deleted meanwhile."""
-        return next((c for c in self._conversations() if c.id == conversation_id), None)
+        with suppress(UnknownRecord):
+            return self.chat.conversation(conversation_id) if conversation_id else None
+        return None
 
-    # -- views -------------------------------------------------------------------------------------------------------
+    def _list(self, shown: str | None, search: str, count: int) -> str:
+        return list_html(self.chat.conversations(search, count + 1), shown, search, count)
 
     def messages(self, conversation_id: str | None) -> list[MessageView]:
         return self.chat.messages(conversation_id) if conversation_id else []
 
     @show_errors
     def show(
-        self, conversation_id: str | None, search: str, drafts: Drafts, hint: str | None, edited: str | None
+        self, conversation_id: str | None, search: str, count: int, drafts: Drafts, hint: str | None, edited: str | None
     ) -> tuple[Any, ...]:
         """A whole conversation, boxes closed; an unknown id (deleted meanwhile) shows the empty page."""
         current = self._opened(conversation_id)
@@ -89,7 +92,7 @@ class ChatHandlers:
         text: dict[str, Any] = {"value": drafts.composer} if drafts.rewritten else {}
         return (
             m.chat_value(self.messages(shown), shown, invitation_html(self.visitor.model)),
-            list_html(self._conversations(search), shown, search),
+            self._list(shown, search, count),
             shown,
             gr.update(**IDLE, **text),
             *box_updates(drafts.saved(hint, edited).closed().rewrote(), []),
@@ -106,58 +109,65 @@ class ChatHandlers:
         )
 
     @show_errors
-    def settle(self, conversation_id: str | None, search: str) -> tuple[Any, ...]:
+    def settle(self, conversation_id: str | None, search: str, count: int) -> tuple[Any, ...]:
         """After a reply: the conversation as it is stored, its list and the Send button. Boxes stay as they are."""
         current = self._opened(conversation_id)
         shown = current.id if current else None
         return (
             m.chat_value(self.messages(shown), shown, invitation_html(self.visitor.model)),
-            list_html(self._conversations(search), shown, search),
+            self._list(shown, search, count),
             shown,
             gr.update(**IDLE),
         )
 
     @show_errors
     def restore(
-        self, conversation_id: str | None, search: str, drafts: Drafts, hint: str | None, edited: str | None
+        self, conversation_id: str | None, search: str, count: int, drafts: Drafts, hint: str | None, edited: str | None
     ) -> tuple[Any, ...]:
         """As `show`, when the page was loaded. Where there is nothing to restore, only the list is drawn and what an empty
         conversation says, as the page was built with the model of the start: by now a quick visitor may have asked something.
         """
         if self._opened(conversation_id):
-            return self.show(conversation_id, search, drafts, hint, edited)
+            return self.show(conversation_id, search, count, drafts, hint, edited)
         _, _, conversation, *rest = (gr.skip() for _ in range(SHOWN - SETTINGS))
         rest += [gr.update(interactive=True) for _ in range(SETTINGS)]
-        listed = list_html(self._conversations(search), None, search)
+        listed = self._list(None, search, count)
         chat = {"invitation": invitation_html(self.visitor.model)}
         return chat, listed, None if conversation_id else conversation, *rest
 
     @show_errors
-    def find(self, conversation_id: str | None, search: str) -> str:
-        return list_html(self._conversations(search), conversation_id, search)
+    def find(self, conversation_id: str | None, search: str, count: int) -> str:
+        return self._list(conversation_id, search, count)
+
+    @show_errors
+    def show_more(self, conversation_id: str | None, search: str, count: int) -> tuple[str, int]:
+        """The list with older conversations too, and how many it shows."""
+        count += PAGE_LENGTH
+        return self._list(conversation_id, search, count), count
 
     # -- conversations -----------------------------------------------------------------------------------------------
 
-    def new(self, search: str, *boxes: Any) -> Any:
+    def new(self, search: str, count: int, *boxes: Any) -> Any:
         """An empty page. The conversation itself begins with its first message, so none is ever stored empty."""
-        return self.show(None, search, *boxes)
+        return self.show(None, search, count, *boxes)
 
     @show_errors
     def open(
-        self, search: str, drafts: Drafts, hint: str | None, edited: str | None, event: gr.EventData
+        self, search: str, count: int, drafts: Drafts, hint: str | None, edited: str | None, event: gr.EventData
     ) -> tuple[Any, ...]:
-        return self.show(word(event, "id"), search, drafts, hint, edited)
+        return self.show(word(event, "id"), search, count, drafts, hint, edited)
 
     @show_errors
-    def rename(self, conversation_id: str | None, search: str, event: gr.EventData) -> Any:
+    def rename(self, conversation_id: str | None, search: str, count: int, event: gr.EventData) -> Any:
         self.chat.rename(word(event, "id"), word(event, "title"))
-        return self.find(conversation_id, search)
+        return self.find(conversation_id, search, count)
 
     @show_errors
     def delete(
         self,
         conversation_id: str | None,
         search: str,
+        count: int,
         drafts: Drafts,
         hint: str | None,
         edited: str | None,
@@ -165,7 +175,7 @@ class ChatHandlers:
     ) -> Any:
         self.chat.delete(word(event, "id"))
         left = None if word(event, "id") == conversation_id else conversation_id
-        return self.show(left, search, drafts, hint, edited)
+        return self.show(left, search, count, drafts, hint, edited)
 
     @show_errors
     def set_learn(self, conversation_id: str | None, no_learning: bool) -> Any:

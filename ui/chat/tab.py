@@ -15,6 +15,7 @@ from ui.chat.messages import chat_value
 from ui.chat.model_picker import ModelPicker
 from ui.chat.status_card import StatusCard
 from ui.events import QUIET
+from ui.long_lists import PAGE_LENGTH
 from ui.theme.assets import script
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class ChatTab:
             elem_id="search",
             max_lines=1,
         )
+        self.listed = gr.State(PAGE_LENGTH)  # how many conversations the list shows at most
         self.list = gr.HTML(elem_id="conversations", js_on_load=script("conversations"), apply_default_css=False)
 
     def _chat(self) -> None:
@@ -202,7 +204,7 @@ class ChatTab:
     def _wire_replies(self, page: gr.Blocks) -> list[Any]:
         """Returns the events that draw a conversation for a while: those that stream a reply, and the page's first."""
         do, boxes = self.do, self.boxes
-        here = [self.conversation, self.search]
+        here = [self.conversation, self.search, self.listed]
         stream = [self.chat, self.text, self.conversation, self.rewriting, boxes.drafts]
         asking = [self.conversation, boxes.drafts, self.no_learning, *self.settings]
         sent = self.text.submit(do.send, [self.text, *asking], stream, **SLOW)
@@ -224,18 +226,19 @@ class ChatTab:
 
     def _wire_conversations(self, streams: list[Any]) -> None:
         do, typed = self.do, self.boxes.typed
-        here = [self.conversation, self.search]
+        here = [self.conversation, self.search, self.listed]
         compared = self.chat.compare(do.compare, [self.conversation], [self.compared], **SLOW)
         self.compared.leave(None, cancels=[compared])
         streams = [*streams, compared]
         # What draws one conversation must not draw over the next; the reply itself is written to its end.
-        self.new.click(do.new, [self.search, *typed], self.everything, cancels=streams, **FAST)
+        self.new.click(do.new, [self.search, self.listed, *typed], self.everything, cancels=streams, **FAST)
         for event in (self.list.open, self.status_card.card.open):  # from the list, or from the card's proof
-            opened = event(do.open, [self.search, *typed], self.everything, cancels=streams, **FAST)
+            opened = event(do.open, [self.search, self.listed, *typed], self.everything, cancels=streams, **FAST)
             opened.then(do.follow, [self.conversation], [self.chat, self.text], **SLOW)
         self.list.remove(do.delete, [*here, *typed], self.everything, cancels=streams, **FAST)
         self.list.rename(do.rename, here, [self.list], **FAST)
         self.search.change(do.find, here, [self.list], **FAST)
+        self.list.more(do.show_more, here, [self.list, self.listed], **FAST)
         self.no_learning.input(do.set_learn, [self.conversation, self.no_learning], [self.saved_here], **FAST)
         changed = [self.system.blur, self.temperature.release, self.top_p.release, self.longest.blur]
         for change in changed:

@@ -13,7 +13,8 @@ from ui.errors import USER_ERRORS, flag, number, show_errors, word
 from ui.events import QUIET
 from ui.gradio_workarounds.page_marks import mark_of, page_mark
 from ui.learning.backups import erased_words
-from ui.learning.lists import LEARNED_STATUS, PAGE_LENGTH, SOURCES, adapters_html, learned_html, matching, others_html
+from ui.learning.lists import LEARNED_STATUS, SOURCES, adapters_html, learned_html, matching, others_html
+from ui.long_lists import PAGE_LENGTH
 from ui.words import counted
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from datetime import datetime
 from html import escape
 
 from services.views import AdapterView, LearnedView
+from ui.long_lists import MORE, PAGE_LENGTH
 
-PAGE_LENGTH = 50  # entries shown at first, and added by each "Show more"
 MAX_FILTER_CHARACTERS = 1000  # of the words that entries are filtered by
 SOURCES = {
     "liked": "Liked reply",
@@ -48,7 +48,6 @@ EMPTY = (
 )
 NONE_FIT = '<div class="empty"><p>No entry matches. Use fewer words, or choose every status and source.</p></div>'
 NO_ADAPTERS = '<div class="empty"><p>None yet: the base model answers.</p></div>'
-MORE = '<button type="button" class="sm more" data-do="more">Show more</button>'
 
 
 def _time(created_at_utc: str) -> str:

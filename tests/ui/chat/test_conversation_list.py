@@ -22,6 +22,12 @@ def test_conversations_stand_under_the_days_on_which_they_began() -> None:
     assert html.count("aria-current") == 1
 
 
+def test_a_long_list_shows_its_newest_and_offers_more() -> None:
+    talks = [ConversationView(str(i), f"Talk {i}", True, "2026-11-28T12:00:00+00:00") for i in range(4)]
+    assert re.findall(r'data-id="(\d)"', list_html(talks, None, count=3)) == list("012")
+    assert "Show more" in list_html(talks, None, count=3) and "Show more" not in list_html(talks, None, count=4)
+
+
 def test_an_empty_list_says_why() -> None:
     assert "will appear here" in list_html([], None)
     assert "No conversation contains" in list_html([], None, "owl")

@@ -32,7 +32,7 @@ def test_another_model_shows_its_own_questions() -> None:
 
 def test_a_page_loaded_after_a_switch_shows_the_questions_of_the_model_that_answers_now(app: AppServices) -> None:
     app.model = replace(app.model, examples=OWN)
-    chat, *rest = ChatHandlers(app).restore(None, "", Drafts(), "", "")  # type: ignore[arg-type]
+    chat, *rest = ChatHandlers(app).restore(None, "", 50, Drafts(), "", "")  # type: ignore[arg-type]
     assert all(question in chat["invitation"] for question in OWN[:MAX_EXAMPLES])
     assert "rows" not in chat, "a quick visitor may have asked something by now"
     assert len(rest) == SHOWN - 1

@@ -164,5 +164,5 @@ def test_leaving_the_conversation_while_a_question_is_changed_does_not_take_it_a
     do, reply = ChatHandlers(app), ask(app, QUESTION)
     question = app.chat.messages(reply.conversation_id)[0]
     *_, drafts = do.rewrite(reply.conversation_id, "", Drafts(), gr.EventData(None, {"id": question.id}))
-    shown = do.new("", drafts, "", "")
+    shown = do.new("", 50, drafts, "", "")
     assert shown[3]["value"] == ""

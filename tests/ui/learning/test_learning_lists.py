@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from html import unescape
+from typing import get_args
 
 import pytest
 
 from feedback_store.records import SOURCES as STORED_SOURCES
-from services.views import AdapterView, LearnedView
-from ui.learning.lists import LEARNED_STATUS, SOURCES, UNDO, adapters_html, learned_html
+from services.views import AdapterView, LearnedStatus, LearnedView, VersionStatus
+from ui.learning.lists import ADAPTER_STATUS, LEARNED_STATUS, SOURCES, UNDO, adapters_html, learned_html
 
 TIME = "2026-03-04T05:06:07.000008+00:00"
 ENTRY = LearnedView(
@@ -79,6 +80,11 @@ def test_the_entry_that_is_being_forgotten_cannot_be_clicked_again() -> None:
 
 def test_every_stored_source_has_plain_words() -> None:
     assert set(SOURCES) == set(STORED_SOURCES)
+
+
+def test_every_status_has_plain_words() -> None:
+    assert set(LEARNED_STATUS) == set(get_args(LearnedStatus))
+    assert set(ADAPTER_STATUS) == set(get_args(VersionStatus))
 
 
 @pytest.mark.parametrize("status", sorted(LEARNED_STATUS))

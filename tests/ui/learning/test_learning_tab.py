@@ -13,7 +13,7 @@ from spear_core.errors import SpearError
 from ui import errors as edge
 from ui.learning import corrections as learning_tab
 from ui.learning.corrections import LearningTab, forgotten_words
-from ui.learning.lists import PAGE_LENGTH
+from ui.long_lists import PAGE_LENGTH
 
 SKIP = {"__type__": "update"}  # gr.skip()
 
