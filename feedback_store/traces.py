@@ -193,6 +193,15 @@ class Traces(Proofs):
         """
         return self._latest_feedback(base, limit)
 
+    def latest_feedback_of_others(self, base: str, user: str, limit: int) -> list[Trace]:
+        """As `latest_feedback`, of the conversations of all users but `user`."""
+        with self._transaction(write=False):
+            # Without logins there are no others, and the query would read all feedback to find none
+            if not self._value("SELECT 1 FROM conversations WHERE user < ?1 OR user > ?1 LIMIT 1", [user]):
+                return []
+            of_others = " AND (SELECT user FROM conversations WHERE id = conversation_id) != ?"
+            return self._latest_feedback(base, limit, of_others, [user])
+
     def _latest_feedback(self, base: str, limit: int, also: str = "", params: Sequence[object] = ()) -> list[Trace]:
         with self._transaction(write=False):
             return self._records(

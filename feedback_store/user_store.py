@@ -195,6 +195,9 @@ class UserStore(Store):
     def peer_questions(self, base: str, version: int) -> dict[str, tuple[str, ...]]:
         raise self._refusal()
 
+    def latest_feedback_of_others(self, base: str, user: str, limit: int) -> list[Trace]:
+        raise self._refusal()
+
     def newest_subjects(self, base: str, newest: int) -> set[tuple[str, str]]:
         raise self._refusal()
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from feedback_store import UnknownRecord, UserStore
+from feedback_store import Trace, UnknownRecord, UserStore
 from services.accounts.permissions import owner_only
 from services.accounts.users_file import User
 from services.app import AppServices
@@ -136,22 +136,24 @@ class UserLearning:
 
     def learned(self, limit: int = 200) -> list[LearnedView]:
         """What this user said about replies, newest first."""
-        made = {adapter.round_id: adapter.version for adapter in self._everybodys.adapters(self._base)}
-        return card_words.learned_views(self._store.latest_feedback(self._base, limit), limit, made)
+        return self._views(self._store.latest_feedback(self._base, limit), limit)
 
     @owner_only("see what others taught")
     def learned_by_others(self, limit: int = 200) -> list[LearnedView]:
         """Where others gave feedback and what became of it, without a word or a vote of theirs: so that it can be
         forgotten.
         """
-        own = {view.message_id for view in self.learned(limit)}
+        traces = self._everybodys.latest_feedback_of_others(self._base, self.user.id, limit)
         return [
             dataclasses.replace(
                 view, question="", right="", wrong="", source="", confidence=0.0, user=self._author(view.message_id)
             )
-            for view in self._learning.learned(limit)
-            if view.message_id not in own
+            for view in self._views(traces, limit)
         ]
+
+    def _views(self, traces: list[Trace], limit: int) -> list[LearnedView]:
+        made = {adapter.round_id: adapter.version for adapter in self._everybodys.adapters(self._base)}
+        return card_words.learned_views(traces, limit, made)
 
     @property
     def sees_others(self) -> bool:

@@ -36,6 +36,8 @@ OPERATIONS: dict[str, Callable[[Store, long_history.Spoken], Any]] = {
         base=long_history.BASE, status="trained", side="win", limit=20, newest_first=True
     ),
     "latest_feedback": lambda s, at: s.latest_feedback(long_history.BASE, 20),
+    "latest_feedback_of_others": lambda s, at: s.latest_feedback_of_others(long_history.BASE, "another", 20),
+    "latest_feedback_of_others without others": lambda s, at: s.latest_feedback_of_others(long_history.BASE, "", 20),
     "count_pending": lambda s, at: s.count_pending(long_history.BASE),
     "replay_wins": lambda s, at: s.replay_wins(long_history.BASE, 8, [at.reply_id], 3),
     "wins_from_memory": lambda s, at: s.wins_from_memory(long_history.BASE, "", 64),

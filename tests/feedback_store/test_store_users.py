@@ -113,6 +113,21 @@ def test_what_others_say_leaves_no_less_room_for_what_is_found_of_ones_own(store
     assert len(store.conversations(search="secret")) == 5
 
 
+def test_feedback_of_others_is_as_long_as_asked_for_however_much_is_ones_own(store: Store, mine: UserStore) -> None:
+    ben = UserStore(store, "ben")
+    theirs = [StoreHarness(ben).talk() for _ in range(3)]
+    own = [StoreHarness(mine).talk() for _ in range(3)]
+    for talk in (*theirs, *own):
+        talk.add("win", "lose")
+    of_others = store.latest_feedback_of_others(BASE, "cora", 2)
+    assert [t.subject_id for t in of_others] == [talk.reply.id for talk in theirs[1:] for _ in range(2)]
+    assert {t.subject_id for t in store.latest_feedback_of_others(BASE, "ben", 9)} == {talk.reply.id for talk in own}
+    assert len(store.latest_feedback_of_others(BASE, "dora", 9)) == 12
+    for talk in own:
+        store.delete_conversation(talk.conversation_id)
+    assert store.latest_feedback_of_others(BASE, "ben", 9) == []
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -120,6 +135,7 @@ def test_what_others_say_leaves_no_less_room_for_what_is_found_of_ones_own(store
         lambda s: s.replay_wins(BASE, 10, [], 1),
         lambda s: s.is_replayed("a trace"),
         lambda s: s.stands("a trace"),
+        lambda s: s.latest_feedback_of_others(BASE, "ben", 1),
         lambda s: s.newest_subjects(BASE, 1),
         lambda s: s.shareable_wins(BASE),
         lambda s: s.peer_questions(BASE, 1),

@@ -156,7 +156,7 @@ class LearningTab:
         entries, adapters = self.learning.learned(FILTERED if is_filtered else count + 1), self.learning.adapters()
         if is_filtered:
             entries = matching(entries, *wanted)
-        others = self.learning.learned_by_others(count) if self.learning.sees_others else []
+        others = self.learning.learned_by_others(count + 1) if self.learning.sees_others else []
         mark = mark_of((entries, others, adapters, count, wanted))
         learned = learned_html(entries, count, going, is_filtered=is_filtered) + others_html(others, count, going)
         return learned, adapters_html(adapters, count), mark

@@ -108,14 +108,15 @@ def _by_other(entry: LearnedView, is_going: bool) -> str:
 
 
 def others_html(entries: Sequence[LearnedView], count: int = PAGE_LENGTH, going: str | None = None) -> str:
-    """For owners: what other users taught. Empty where nobody did."""
+    """For owners: the first `count` corrections of other users. Empty where there are none."""
     if not entries:
         return ""
     shown = "".join(_by_other(entry, entry.message_id == going) for entry in entries[:count])
     return (
         '<section class="card others"><header><h3>Taught by others</h3></header>'
         '<p class="detail">Their conversations are private, so that only the time and the version are shown. To see what a '
-        f"version changed, compare it below with an earlier one.</p><ul>{shown}</ul></section>"
+        f"version changed, compare it below with an earlier one.</p><ul>{shown}</ul>{MORE if len(entries) > count else ''}"
+        "</section>"
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from feedback_store.records import SOURCES as STORED_SOURCES
 from services.views import AdapterView, LearnedStatus, LearnedView, VersionStatus
-from ui.learning.lists import ADAPTER_STATUS, LEARNED_STATUS, SOURCES, UNDO, adapters_html, learned_html
+from ui.learning.lists import ADAPTER_STATUS, LEARNED_STATUS, SOURCES, UNDO, adapters_html, learned_html, others_html
 
 TIME = "2026-03-04T05:06:07.000008+00:00"
 ENTRY = LearnedView(
@@ -72,6 +72,8 @@ def test_a_long_list_shows_its_newest_and_offers_more() -> None:
     assert buttons(shown)[-1] == "Show more"
     assert "Show more" not in buttons(learned_html(entries(3), count=3))
     assert buttons(adapters_html([ADAPTER, ADAPTER], count=1)).count("Show more") == 1
+    assert buttons(others_html(entries(4), count=3)) == [*["Forget"] * 3, "Show more"]
+    assert "Show more" not in buttons(others_html(entries(3), count=3))
 
 
 def test_the_entry_that_is_being_forgotten_cannot_be_clicked_again() -> None:

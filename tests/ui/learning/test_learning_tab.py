@@ -138,6 +138,18 @@ def test_an_owner_sees_that_others_taught_and_not_what_they_said(tab: LearningTa
     assert "Taught by gil" in shown and "in v3" in shown and 'data-id="g"' in shown
 
 
+def test_an_owner_reaches_everything_that_others_taught(tab: LearningTab, learning: FakeLearning) -> None:
+    learning.entries, learning.sees_others = [], True
+    learning.others = [
+        LearnedView(f"g{i}", "", "", "", "", "learned", 0.0, "2026-01-01T00:00:00+00:00", 3, "gil")
+        for i in range(PAGE_LENGTH + 1)
+    ]
+    shown, _, _ = tab.redraw(PAGE_LENGTH)
+    assert f'data-id="g{PAGE_LENGTH}"' not in shown and "Show more" in shown
+    shown, _, _, _ = tab.show_more(PAGE_LENGTH)
+    assert f'data-id="g{PAGE_LENGTH}"' in shown and "Show more" not in shown
+
+
 def test_what_cannot_be_forgotten_now_stays_and_says_why(
     tab: LearningTab, learning: FakeLearning, said: list[str]
 ) -> None:
