@@ -123,6 +123,7 @@ def _events(
     """Server-sent events: what each view adds to the one before."""
     sent = ""
     head: dict[str, Any] = {}
+    last: MessageView | None = None
 
     def chunk(delta: dict[str, Any], finish: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
@@ -130,13 +131,14 @@ def _events(
 
     try:
         for view in views:
+            last = view
             if not head:
                 head = _head("chat.completion.chunk", view, session)
                 yield chunk({"role": "assistant", "content": ""})
             if view.text != sent and view.text.startswith(sent):
                 added, sent = view.text[len(sent) :], view.text
                 yield chunk({"content": added})
-            last = view
+        assert last is not None  # even an empty reply is one view
         usage = Usage.of(last, session, whole, finished)
         yield chunk({}, _reason(finished))
         if include_usage:
@@ -145,6 +147,6 @@ def _events(
     except (SpearError, StoreError) as error:
         yield event(error_body(status_of(error), str(error)))
     finally:
-        if head:  # where the client went away, the reply ends, and keeps what it has
-            session.chat.stop(head["conversation_id"], is_reader_lost=True)
+        if last and not last.complete:  # where the client went away, the reply ends, and keeps what it has
+            session.chat.stop(last.conversation_id, last.id, is_reader_lost=True)
         source.close()

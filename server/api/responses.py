@@ -212,7 +212,8 @@ class _Answer:
     def events(self, views: Iterator[MessageView], source: Any) -> Generator[str]:
         """Server-sent events, each with a number of its own."""
         number = -1
-        sent, conversation_id = "", ""
+        sent = ""
+        last: MessageView | None = None
         place: dict[str, Any] = {}
 
         def say(kind: str, **content: Any) -> str:
@@ -222,22 +223,22 @@ class _Answer:
 
         try:
             for view in views:
-                if not conversation_id:
-                    conversation_id = view.conversation_id
+                last = view
+                if not place:
                     place = {"item_id": OUTPUT_ID + view.id, "output_index": 0, "content_index": 0}
                     yield from self._opened(view, place, say)
                 if view.text != sent and view.text.startswith(sent):
                     added, sent = view.text[len(sent) :], view.text
                     yield say("response.output_text.delta", **place, delta=added, logprobs=[])
-                last = view
+            assert last is not None  # even an empty reply is one view
             yield from self._closed(last, place, say)
         except (SpearError, StoreError) as error:
             said = error_body(status_of(error), str(error))["error"]
             assert isinstance(said, dict)
             yield say("error", code=said["code"], message=said["message"], param=None)
         finally:
-            if conversation_id:  # where the client went away, the reply ends, and keeps what it has
-                self._session.chat.stop(conversation_id, is_reader_lost=True)
+            if last and not last.complete:  # where the client went away, the reply ends, and keeps what it has
+                self._session.chat.stop(last.conversation_id, last.id, is_reader_lost=True)
             source.close()
 
     def _opened(self, view: MessageView, place: dict[str, Any], say: Callable[..., str]) -> Iterator[str]:

@@ -290,14 +290,15 @@ class ChatService:
             raise SpearError("Only a reply of the model can be compared.")
         return prompt_up_to(self._store.messages(first.conversation_id), first.parent_id)
 
-    def stop(self, conversation_id: str, *, is_reader_lost: bool = False) -> None:
+    def stop(self, conversation_id: str, message_id: str | None = None, *, is_reader_lost: bool = False) -> None:
         """End the reply that is being written, if there is one; its text so far is kept.
 
         Args:
             conversation_id: where to stop.
+            message_id: of the only reply that may be ended; None for whichever is being written.
             is_reader_lost: the connection to the only reader broke; nobody asked for the end.
         """
-        self._replies.stop(conversation_id, is_reader_lost=is_reader_lost)
+        self._replies.stop(conversation_id, message_id, is_reader_lost=is_reader_lost)
 
     def close(self) -> None:
         """End every reply that is being written, and wait until its text so far is stored."""

@@ -282,10 +282,11 @@ class Replies:
         """The reply that is being written in a conversation, or None."""
         return self._running.get(conversation_id)
 
-    def stop(self, conversation_id: str, *, is_reader_lost: bool = False) -> None:
-        """End the reply that is being written in a conversation, if there is one."""
+    def stop(self, conversation_id: str, message_id: str | None = None, *, is_reader_lost: bool = False) -> None:
+        """End the reply that is being written in a conversation; with `message_id`, only if it is that message."""
         with self._lock:  # waits for `alone`, so that a reply that is about to begin is stopped too
-            if writing := self._running.get(conversation_id):
+            writing = self._running.get(conversation_id)
+            if writing and message_id in (None, writing.message_id):
                 writing.is_reader_lost = is_reader_lost
                 writing.stop.set()
 

@@ -87,6 +87,19 @@ def test_who_stopped_a_reply_is_remembered(app: AppServices, is_reader_lost: boo
     assert whole.ending == "ended" and whole.text == ask(app, OWL).text
 
 
+def test_a_reader_who_is_lost_ends_only_the_reply_that_was_read(app: AppServices) -> None:
+    earlier = ask(app, OWL)
+    with HeldReplies(app.engine.batching, app.engine.loaded.tokenizer) as held:
+        views = app.chat.reply(earlier.conversation_id, ROSE)
+        reader = threading.Thread(target=lambda: list(views))
+        reader.start()
+        held.until(1)
+        app.chat.stop(earlier.conversation_id, earlier.id, is_reader_lost=True)
+    reader.join()
+    reply = app.chat.messages(earlier.conversation_id)[-1]
+    assert reply.ending == "ended" and reply.text
+
+
 def test_what_was_being_written_when_the_process_ended_is_lost(app: AppServices) -> None:
     store = app.engine.store
     question = store.add_message(store.create_conversation().id, "user", OWL)
