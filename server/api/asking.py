@@ -11,11 +11,12 @@ from typing import Annotated, TypeVar
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Query, Request
 
-from server.api.errors import Busy
+from server.api.errors import Busy, ReplyLost
 from server.current_user import Access
 from services.accounts.users_file import User
 from services.app import AppServices
 from services.user_session import UserSession
+from services.views import MessageView
 
 T = TypeVar("T")
 MOST_REPLIES = 100  # that wait for their turn or are being written (spear_core/inference/continuous_batching.py)
@@ -77,6 +78,14 @@ def reply_slot() -> Iterator[None]:
         yield
     finally:
         _replying.release()
+
+
+def unless_lost(views: Iterator[MessageView]) -> Iterator[MessageView]:
+    """The views of a reply as they come. Raises ReplyLost in the place of the last one where the reply was lost."""
+    for view in views:
+        if view.ending == "lost":
+            raise ReplyLost("The reply was lost before it ended; ask again.")
+        yield view
 
 
 async def each(items: Generator[T], threads: CapacityLimiter) -> AsyncIterator[T]:

@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 
 from feedback_store.errors import StoreError
 from server.api.answers import CHAT_ID, EVENT_STREAM, UNCACHED, Finished, Usage, about, event, no_model
-from server.api.asking import AnsweredIn, Session, Whole, each, reply_slot
+from server.api.asking import AnsweredIn, Session, Whole, each, reply_slot, unless_lost
 from server.api.errors import error_body, refuse, status_of
 from server.api.openai_fields import (
     MAX_MESSAGES,
@@ -94,7 +94,7 @@ def _reply(asked: ChatRequest, session: UserSession, finished: Finished) -> Iter
     drawn = asked.drawn(asked.max_completion_tokens or asked.max_tokens)
     with reply_slot():
         conversation_id = conversation_for(session, history, asked.learn is not False)
-        yield from session.chat.reply(conversation_id, history.question, drawn=drawn, on_finish=finished)
+        yield from unless_lost(session.chat.reply(conversation_id, history.question, drawn=drawn, on_finish=finished))
 
 
 def _reason(finished: Finished) -> str:

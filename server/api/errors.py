@@ -24,6 +24,10 @@ class Busy(SpearError):
     """Too many requests at once; the same request can be sent again a moment later."""
 
 
+class ReplyLost(SpearError):
+    """A reply ended without a reason of its own: nobody stopped it, and the model had not finished."""
+
+
 def refuse(
     status: int, sentence: str, param: str | None = None, code: str | None = None, headers: dict[str, str] | None = None
 ) -> JSONResponse:
@@ -45,7 +49,7 @@ def status_of(error: Exception) -> int:
             return 404
         case Busy():
             return 429
-        case StoreUnavailable() | StoreCorrupt():
+        case StoreUnavailable() | StoreCorrupt() | ReplyLost():
             return 503
     return 400
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from server.api.answers import message_id as named_message
-from server.api.asking import AnsweredIn, Session, reply_slot
+from server.api.asking import AnsweredIn, Session, reply_slot, unless_lost
 from server.api.learning import status_view
 from server.api.openai_fields import MAX_MESSAGES, ChatMessage, read_messages
 from services.chat.client_histories import reply_at_the_end
@@ -75,7 +75,7 @@ def _take(said: Feedback, message_id: str, session: UserSession) -> tuple[Messag
     match said:
         case Feedback(hint=str(hint)):
             with reply_slot():
-                return list(session.chat.revise(message_id, hint))[-1], None
+                return list(unless_lost(session.chat.revise(message_id, hint)))[-1], None
         case Feedback(edit=str(text)):
             return session.feedback.edit(message_id, text), None
         case Feedback(verdict="better"):

@@ -26,7 +26,7 @@ from server.api.answers import (
     message_id,
     no_model,
 )
-from server.api.asking import AnsweredIn, Session, Whole, each, reply_slot
+from server.api.asking import AnsweredIn, Session, Whole, each, reply_slot, unless_lost
 from server.api.errors import error_body, refuse, status_of
 from server.api.openai_fields import MAX_MESSAGES, ROLES, Drawing, MaxTokens, TextOnly, Tools, read_text
 from services.app import AppServices
@@ -145,7 +145,8 @@ def _reply(asked: ResponseRequest, session: UserSession, finished: Finished) -> 
             if told := asked.instructions or history.system:
                 session.chat.set_system_prompt(conversation_id, told)
         question = history.question
-        yield from session.chat.reply(conversation_id, question, after=after, drawn=drawn, on_finish=finished)
+        views = session.chat.reply(conversation_id, question, after=after, drawn=drawn, on_finish=finished)
+        yield from unless_lost(views)
 
 
 class _Answer:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from services.chat.chat import ChatService
+from services.views import MessageView
 from tests.blocked_decoder import HeldReplies
-from tests.server.running import Running
+from tests.server.running import Running, ask
 
 QUESTION = "What is an owl?"
 CHAT = "/v1/chat/completions", {"messages": [{"role": "user", "content": QUESTION}]}
@@ -31,6 +32,13 @@ def chat_of(server: Running, name: str = "ben") -> ChatService:
     user = server.access.accounts.user(name)
     assert user is not None
     return server.access.session(user).chat
+
+
+def being_written(server: Running) -> MessageView:
+    """The reply that ben waits for."""
+    chat = chat_of(server)
+    (reply,) = (m for m in chat.messages(chat.conversations()[0].id) if not m.complete)
+    return reply
 
 
 @pytest.mark.parametrize(("asked", "end"), [(CHAT, "[DONE]"), (RESPONSES, '"type": "response.completed"')])
@@ -61,3 +69,21 @@ def test_the_end_of_a_stream_leaves_the_next_reply_alone(
     assert answer.json()["conversation_id"] == first.conversation_id
     assert answer.json()["status"] == "completed" and answer.json()["output"][0]["content"][0]["text"]
     assert [m.ending for m in chat_of(server).messages(first.conversation_id)] == ["", "ended", "", "ended"]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/feedback"])
+def test_a_reply_that_was_lost_is_an_error(server: Running, path: str) -> None:
+    bodies = dict([CHAT, RESPONSES])
+    if path == "/v1/feedback":
+        body = {"message_id": ask(server.as_user("ben"), QUESTION)["message_id"], "hint": "Say it in other words."}
+    else:
+        body = {"model": "pocket-model", **bodies[path]}
+    with ThreadPoolExecutor(1) as pool, held_replies(server) as held:
+        asked = pool.submit(server.as_user("ben").post, path, json=body)
+        held.until(1)
+        reply = being_written(server)
+        chat_of(server).stop(reply.conversation_id, reply.id, is_reader_lost=True)
+        held.release()
+        answer = asked.result()
+    assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
+    assert answer.json()["error"]["message"] == "The reply was lost before it ended; ask again."
