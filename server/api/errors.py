@@ -9,15 +9,19 @@ from starlette.responses import JSONResponse
 
 from feedback_store.errors import StoreCorrupt, StoreUnavailable, UnknownRecord
 from services.accounts.permissions import NotAllowed
+from services.chat.replies import ConversationBusy
+from services.learning.between_rounds import RoundUnderWay
 from spear_core.errors import SpearError
 
 TYPES = {
     500: "server_error",
     403: "permission_error",
     404: "not_found_error",
+    409: "conflict_error",
     429: "rate_limit_error",
     503: "server_error",
 }
+RETRY_AFTER_SECONDS = {409: 1, 429: 1}  # by status: the same request may succeed then
 
 
 class Busy(SpearError):
@@ -47,6 +51,8 @@ def status_of(error: Exception) -> int:
             return 403
         case UnknownRecord():
             return 404
+        case ConversationBusy() | RoundUnderWay():
+            return 409
         case Busy():
             return 429
         case StoreUnavailable() | StoreCorrupt() | ReplyLost():
@@ -57,7 +63,8 @@ def status_of(error: Exception) -> int:
 async def answer_error(request: Request, error: Exception) -> JSONResponse:
     """A SpearError or StoreError that left a route."""
     status = status_of(error)
-    return refuse(status, str(error), headers={"Retry-After": "1"} if status == 429 else None)
+    seconds = RETRY_AFTER_SECONDS.get(status)
+    return refuse(status, str(error), headers={"Retry-After": str(seconds)} if seconds else None)
 
 
 async def answer_refused(request: Request, error: Exception) -> JSONResponse:

@@ -156,7 +156,8 @@ class ChatService:
             The reply as far as it is written, each time whole; the last view is complete.
 
         Raises:
-            SpearError: for an empty or overlong message, or while another reply is being written.
+            SpearError: for an empty or overlong message.
+            ConversationBusy: while another reply is being written in the conversation.
             UnknownRecord: for an unknown conversation.
         """
         text = _checked(text)

@@ -32,6 +32,10 @@ MOST_REPEATS = 3
 BUSY = "A reply is still being written in this conversation; wait for it or stop it."
 
 
+class ConversationBusy(SpearError):
+    """A reply is being written in the conversation; what was asked may succeed when it has ended."""
+
+
 class Writing:
     """A reply that is being written. Any number of readers may `read` it; setting `stop` ends it early."""
 
@@ -133,13 +137,13 @@ class Replies:
     def alone(self, conversation_id: str) -> Iterator[Conversation]:
         """Hold the conversation so that no other reply begins in it; gives its record.
 
-        Raises SpearError where a reply is being written, UnknownRecord, and StoreError where the end of the last reply
+        Raises ConversationBusy where a reply is being written, UnknownRecord, and StoreError where the end of the last reply
         still cannot be stored.
         """
         with self._lock:
             self.store_late(conversation_id)
             if conversation_id in self._running:
-                raise SpearError(BUSY)
+                raise ConversationBusy(BUSY)
             yield self._store.conversation(conversation_id)
 
     def begin(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
 
+from server.api.errors import status_of
 from services.chat.chat import ChatService
+from services.learning.between_rounds import RoundUnderWay
 from services.views import MessageView
 from tests.blocked_decoder import HeldReplies
 from tests.server.running import Running, ask
@@ -87,3 +89,40 @@ def test_a_reply_that_was_lost_is_an_error(server: Running, path: str) -> None:
         answer = asked.result()
     assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
     assert answer.json()["error"]["message"] == "The reply was lost before it ended; ask again."
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_whoever_asks_while_a_reply_is_being_written_there_is_told_to_come_back(server: Running, stream: bool) -> None:
+    earlier = ask(server.as_user("ben"), QUESTION)["message_id"]
+    follow_up = {"input": "What is a rose?", "previous_response_id": earlier, "stream": stream}
+    with ThreadPoolExecutor(1) as pool, held_replies(server) as held:
+        first = pool.submit(post, server, "/v1/responses", follow_up)
+        held.until(1)
+        refused = [
+            post(server, "/v1/responses", follow_up),
+            post(server, "/v1/responses", {**follow_up, "previous_response_id": being_written(server).id}),
+            server.as_user("ben").post("/v1/feedback", json={"message_id": earlier, "hint": "a bird"}),
+        ]
+        held.release()
+        assert first.result().status_code == 200
+    assert [(a.status_code, a.headers["Retry-After"]) for a in refused] == [(409, "1")] * 3
+    assert {a.json()["error"]["type"] for a in refused} == {"conflict_error"}
+    assert "A reply is still being written in this conversation" in refused[0].json()["error"]["message"]
+
+
+def test_what_has_to_wait_for_the_end_of_a_round_is_told_to_come_back() -> None:
+    assert status_of(RoundUnderWay("A correction is being learned right now.")) == 409
+
+
+def test_openais_client_asks_again_by_itself(server: Running) -> None:
+    earlier = ask(server.as_user("ben"), QUESTION)["message_id"]
+    follow_up = {"input": "What is a rose?", "previous_response_id": earlier}
+    patient = server.openai("ben").with_options(max_retries=5)
+    with ThreadPoolExecutor(2) as pool:
+        with held_replies(server) as held:
+            first = pool.submit(post, server, "/v1/responses", follow_up)
+            held.until(1)
+            second = pool.submit(patient.responses.create, model="pocket-model", **follow_up)
+            wait([second], timeout=0.5)
+            assert not second.done()
+        assert first.result().status_code == 200 and second.result().output_text

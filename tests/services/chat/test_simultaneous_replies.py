@@ -11,9 +11,8 @@ import pytest
 
 from feedback_store import Message
 from services.app import AppServices
-from services.chat.replies import BUSY
+from services.chat.replies import BUSY, ConversationBusy
 from services.views import MessageView
-from spear_core.errors import SpearError
 from spear_core.inference import continuous_batching
 from spear_core.inference.fused_model import FusedModel
 from spear_core.inference.row_states import PaddedRows, SingleRows
@@ -96,7 +95,7 @@ def test_of_two_questions_at_once_in_one_conversation_one_is_answered(
     def talk(question: str) -> None:
         try:
             ends.append(list(app.chat.reply(conversation.id, question))[-1].text)
-        except SpearError as e:
+        except ConversationBusy as e:
             ends.append(str(e))
 
     threads = [threading.Thread(target=talk, args=(question,)) for question in QUESTIONS[:2]]
