@@ -48,6 +48,7 @@ class MessageView:
     can_be_written: bool = False  # it is wrong so far: the person may write the right answer
     note: str = ""  # what became of the correction, where the person should know: a sentence
     adapter_version: int = 0  # 0: the base model without any adapter; also ELSEWHERE and FROM_MEMORY
+    created_at_utc: str = ""  # ISO time; empty where the message is not stored
     complete: bool = True  # False while the reply streams
     ending: Ending | Literal[""] = ""  # empty where it is not known, or nothing of the model's
     tokens: int | None = None  # that the model wrote here; None where it is not known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from starlette.responses import Response
@@ -83,6 +84,11 @@ def about(reply: MessageView) -> dict[str, Any]:
         "adapter_version": reply.adapter_version,
         "corrects": reply.corrects,
     }
+
+
+def created_at(reply: MessageView) -> int:
+    """When the reply was begun, in seconds since 1970."""
+    return int(datetime.fromisoformat(reply.created_at_utc).timestamp())
 
 
 def event(content: dict[str, Any], name: str = "") -> str:

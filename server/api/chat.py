@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator
 from functools import partial
 from itertools import chain
@@ -14,7 +13,7 @@ from pydantic import Field, StrictBool
 from starlette.responses import StreamingResponse
 
 from feedback_store.errors import StoreError
-from server.api.answers import CHAT_ID, EVENT_STREAM, UNCACHED, Finished, Usage, about, event, no_model
+from server.api.answers import CHAT_ID, EVENT_STREAM, UNCACHED, Finished, Usage, about, created_at, event, no_model
 from server.api.asking import AnsweredIn, Session, Whole, each, reply_slot, unless_lost
 from server.api.errors import error_body, refuse, status_of
 from server.api.openai_fields import (
@@ -105,7 +104,7 @@ def _head(kind: str, reply: MessageView, session: UserSession) -> dict[str, Any]
     return {
         "id": CHAT_ID + reply.id,
         "object": kind,
-        "created": int(time.time()),
+        "created": created_at(reply),
         "model": session.model.name,
         "system_fingerprint": f"v{reply.adapter_version}",
         **about(reply),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from itertools import chain
@@ -22,6 +21,7 @@ from server.api.answers import (
     Finished,
     Usage,
     about,
+    created_at,
     event,
     message_id,
     no_model,
@@ -101,13 +101,13 @@ async def create(asked: ResponseRequest, session: Session, whole: Whole, threads
 
 @router.get("/v1/responses/{response_id}")
 def retrieve(response_id: str, session: Session, whole: Whole) -> Any:
-    """A reply as it stands."""
+    """A reply as it stands: under way without its text, or over."""
     view = session.chat.message(message_id(response_id))
     if view.role != "assistant":
         return refuse(404, f"There is no response {response_id[:80]!r}.")
     asked = ResponseRequest.model_validate({"model": session.model.name, "input": ""})
     answer = _Answer(asked, session, whole, Finished.of(view))
-    return answer.body(view, answer.status)
+    return answer.body(view, _status(view))
 
 
 def _create(asked: ResponseRequest, session: UserSession, whole: AppServices, threads: CapacityLimiter) -> Any:
@@ -125,7 +125,7 @@ def _create(asked: ResponseRequest, session: UserSession, whole: AppServices, th
         )
     for view in views:
         last = view
-    return answer.body(last, answer.status)
+    return answer.body(last, _status(last))
 
 
 def _reply(asked: ResponseRequest, session: UserSession, finished: Finished) -> Iterator[MessageView]:
@@ -157,21 +157,17 @@ class _Answer:
         self._session = session
         self._whole = whole
         self._finished = finished
-        self._created = int(time.time())
-
-    @property
-    def status(self) -> str:
-        return "incomplete" if self._finished.is_cut else "completed"
 
     def body(self, reply: MessageView, status: str) -> dict[str, Any]:
         asked, is_over = self._asked, status in ("completed", "incomplete")
         return {
             "id": RESPONSE_ID + reply.id,
             "object": "response",
-            "created_at": self._created,
+            "created_at": created_at(reply),
             "status": status,
             "error": None,
-            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            # OpenAI has no reason for a reply that was stopped or lost
+            "incomplete_details": {"reason": "max_output_tokens"} if reply.ending == "length" else None,
             "instructions": asked.instructions,
             "max_output_tokens": asked.max_output_tokens,
             "metadata": asked.metadata or {},
@@ -252,8 +248,16 @@ class _Answer:
     def _closed(self, view: MessageView, place: dict[str, Any], say: Callable[..., str]) -> Iterator[str]:
         yield say("response.output_text.done", **place, text=view.text, logprobs=[])
         yield say("response.content_part.done", **place, part=_part(view.text))
-        yield say("response.output_item.done", output_index=0, item=self._message(view, self.status))
-        yield say(f"response.{self.status}", response=self.body(view, self.status))
+        status = _status(view)
+        yield say("response.output_item.done", output_index=0, item=self._message(view, status))
+        yield say(f"response.{status}", response=self.body(view, status))
+
+
+def _status(reply: MessageView) -> str:
+    """OpenAI's word for how far a reply is; one from before endings were stored counts as ended by itself."""
+    if not reply.complete:
+        return "in_progress"
+    return "completed" if reply.ending in ("ended", "") else "incomplete"
 
 
 def _part(text: str) -> dict[str, Any]:

@@ -63,6 +63,7 @@ def message_view(m: Message, vote: int, *, text: str | None = None, **more: Any)
         verdict=m.verdict,
         can_be_judged=can_be_judged and m.kind == "revision" and m.verdict is None and m.complete,
         adapter_version=m.adapter_version,
+        created_at_utc=m.created_at_utc,
         complete=m.complete if text is None else False,
         ending=(m.ending or "") if text is None else "",
         corrects=m.corrects_id,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from feedback_store import conversations
 from server.api.errors import status_of
 from services.chat.chat import ChatService
 from services.learning.between_rounds import RoundUnderWay
@@ -16,8 +17,8 @@ from tests.blocked_decoder import HeldReplies
 from tests.server.running import Running, ask
 
 QUESTION = "What is an owl?"
-CHAT = "/v1/chat/completions", {"messages": [{"role": "user", "content": QUESTION}]}
-RESPONSES = "/v1/responses", {"input": QUESTION}
+CHAT: tuple[str, dict[str, Any]] = "/v1/chat/completions", {"messages": [{"role": "user", "content": QUESTION}]}
+RESPONSES: tuple[str, dict[str, Any]] = "/v1/responses", {"input": QUESTION}
 
 
 def held_replies(server: Running) -> HeldReplies:
@@ -75,11 +76,10 @@ def test_the_end_of_a_stream_leaves_the_next_reply_alone(
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/feedback"])
 def test_a_reply_that_was_lost_is_an_error(server: Running, path: str) -> None:
-    bodies = dict([CHAT, RESPONSES])
     if path == "/v1/feedback":
         body = {"message_id": ask(server.as_user("ben"), QUESTION)["message_id"], "hint": "Say it in other words."}
     else:
-        body = {"model": "pocket-model", **bodies[path]}
+        body = {"model": "pocket-model", **dict([CHAT, RESPONSES])[path]}
     with ThreadPoolExecutor(1) as pool, held_replies(server) as held:
         asked = pool.submit(server.as_user("ben").post, path, json=body)
         held.until(1)
@@ -116,13 +116,47 @@ def test_what_has_to_wait_for_the_end_of_a_round_is_told_to_come_back() -> None:
 
 def test_openais_client_asks_again_by_itself(server: Running) -> None:
     earlier = ask(server.as_user("ben"), QUESTION)["message_id"]
-    follow_up = {"input": "What is a rose?", "previous_response_id": earlier}
+    follow_up: dict[str, Any] = {"input": "What is a rose?", "previous_response_id": earlier}
     patient = server.openai("ben").with_options(max_retries=5)
     with ThreadPoolExecutor(2) as pool:
         with held_replies(server) as held:
             first = pool.submit(post, server, "/v1/responses", follow_up)
             held.until(1)
-            second = pool.submit(patient.responses.create, model="pocket-model", **follow_up)
+            second = pool.submit(lambda: patient.responses.create(model="pocket-model", **follow_up))
             wait([second], timeout=0.5)
             assert not second.done()
         assert first.result().status_code == 200 and second.result().output_text
+
+
+def test_a_response_is_in_progress_while_it_is_written_and_keeps_its_time(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "now_utc", lambda: "2026-01-02T00:00:00.500000+00:00")
+    with ThreadPoolExecutor(1) as pool, held_replies(server) as held:
+        asked = pool.submit(post, server, *RESPONSES)
+        held.until(1)
+        path = f"/v1/responses/resp_{being_written(server).id}"
+        under_way = server.as_user("ben").get(path).json()
+        held.release()
+        answer = asked.result().json()
+    assert (under_way["status"], under_way["output"], under_way["usage"]) == ("in_progress", [], None)
+    assert under_way["incomplete_details"] is None
+    kept = server.as_user("ben").get(path).json()
+    assert kept["status"] == answer["status"] == "completed" and kept["output"] == answer["output"]
+    # 56 years with 14 leap days, and a day: (56 * 365 + 14 + 1) * 86400
+    assert {found["created_at"] for found in (under_way, answer, kept)} == {1_767_312_000}
+
+
+@pytest.mark.parametrize("ending", ["stopped", "lost"])
+def test_a_reply_that_was_stopped_or_lost_is_an_incomplete_response(server: Running, ending: str) -> None:
+    with ThreadPoolExecutor(1) as pool, held_replies(server) as held:
+        asked = pool.submit(post, server, *RESPONSES)
+        held.until(1)
+        reply = being_written(server)
+        chat_of(server).stop(reply.conversation_id, reply.id, is_reader_lost=ending == "lost")
+        held.release()
+        answer = asked.result()
+    kept = server.as_user("ben").get(f"/v1/responses/resp_{reply.id}").json()
+    assert (kept["status"], kept["incomplete_details"]) == ("incomplete", None)
+    if ending == "stopped":
+        assert (answer.status_code, answer.json()["status"]) == (200, "incomplete")

@@ -78,7 +78,9 @@ def test_usage_counts_an_end_token_only_where_there_is_one(server: Running) -> N
     for answer in (whole, cut, create(server, max_tokens=3)):
         kept = client.get(f"/v1/responses/resp_{answer.message_id}").json()
         assert kept["usage"]["output_tokens"] == answer.usage.completion_tokens
-        assert (kept["status"] == "incomplete") == (answer.choices[0].finish_reason == "length")
+        assert kept["status"] == ("completed" if answer is whole else "incomplete")
+        reason = kept["incomplete_details"] and kept["incomplete_details"]["reason"]
+        assert (reason == "max_output_tokens") == (answer.choices[0].finish_reason == "length")
 
 
 def test_temperature_draws_and_a_seed_draws_the_same_again(server: Running) -> None:
