@@ -40,8 +40,8 @@ def settings_from(given: dict[str, Any]) -> Settings:
     from services.settings_file import DEFAULTS, FILE_NAME, read_settings
 
     file = given.pop("config", None) or (Path(FILE_NAME) if Path(FILE_NAME).is_file() else None)
-    if "SPEAR_DATA" in os.environ:
-        given.setdefault("data_folder", Path(os.environ["SPEAR_DATA"]))
+    if data_folder := os.environ.get("SPEAR_DATA"):  # compose files set variables that are empty
+        given.setdefault("data_folder", Path(data_folder))
     if "trusted_proxies" in given:
         given["trusted_proxies"] = tuple(given["trusted_proxies"])
     given["federation"] = {key: given.pop(key) for key in ("peers", "sync_every") if key in given}

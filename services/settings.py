@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,6 +95,11 @@ class Settings:
                 raise ConfigError(
                     f"trusted_proxies: {proxy!r} is no address or network; write 127.0.0.1 or 10.0.0.0/8"
                 ) from e
+        if is_part_of_program(self.data_folder):
+            raise ConfigError(
+                f"the data folder {self.data_folder} belongs to the program itself, and erasing the data would delete parts "
+                "of it; choose another with --data-folder"
+            )
         self.config()
 
     def config(self) -> SpearConfig:
@@ -109,6 +115,16 @@ def preset_for(loaded: LoadedModel) -> str:
     """The preset that a model's folder names, or `general` for a deep one: a shallow one needs LoRA in all its layers."""
     layers = getattr(loaded.model.config.get_text_config(), "num_hidden_layers", 0)
     return loaded.settings.preset or ("general" if layers >= DEEP_LAYERS else "live")
+
+
+def is_part_of_program(folder: Path) -> bool:
+    """Whether a folder is a copy of this program, or lies in one of its packages. `data` beside app.py is neither."""
+    inside = Path(os.path.realpath(folder))
+    for root in (inside, *inside.parents):
+        if os.path.isfile(root / "app.py") and os.path.isdir(root / "spear_core"):
+            top = inside.relative_to(root).parts[:1]
+            return not top or os.path.isfile(root.joinpath(*top, "__init__.py"))
+    return False
 
 
 def is_loopback(host: str) -> bool:

@@ -23,11 +23,11 @@ _HEAPS_SET_BY_THE_USER = "MALLOC_ARENA_MAX"
 
 
 def keep_little() -> None:
-    """To be called before the first model runs: all of it is read once. Values set by the user stay."""
+    """To be called before the first model runs: all of it is read once. Values set by the user stay; an empty one counts as not set."""
     for name, kept in KEPT_KERNELS.items():
-        os.environ.setdefault(name, kept)
+        os.environ[name] = os.environ.get(name) or kept
     glibc = _glibc()
-    if glibc is not None and _HEAPS_SET_BY_THE_USER not in os.environ:
+    if glibc is not None and not os.environ.get(_HEAPS_SET_BY_THE_USER):
         glibc.mallopt(_M_ARENA_MAX, HEAPS)
 
 

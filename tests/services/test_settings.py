@@ -20,7 +20,8 @@ from spear_core.errors import ConfigError
 from spear_core.setting_fields import setting_fields
 
 DEFAULTS = {"model": "some-model", "data_folder": Path("data")}
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "SETTINGS.md"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs" / "SETTINGS.md"
 
 
 @pytest.fixture
@@ -45,6 +46,38 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(
     assert app.settings_from({}).data_folder == Path("from-environment")
     settings = app.settings_from(vars(app.make_parser().parse_args(["--data-folder", "from-flag", "--port", "8002"])))
     assert (settings.data_folder, settings.port, settings.seed) == (Path("from-flag"), 8002, 7)
+
+
+def test_an_empty_variable_of_the_environment_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPEAR_DATA", "")
+    assert app.settings_from({}).data_folder == Path("data")
+    (tmp_path / "spear.toml").write_text('data_folder = "from-file"\n')
+    assert app.settings_from({}).data_folder == Path("from-file")
+
+
+@pytest.mark.parametrize("inside", [".", "federation", "services/data", "spear_core/models/new", "docs/../cli", "link"])
+def test_the_program_is_no_data_folder_wherever_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    (tmp_path / "link").symlink_to(ROOT / "ui")
+    folder = tmp_path / "link" if inside == "link" else ROOT / inside
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SPEAR_DATA", raising=False)
+    with pytest.raises(ConfigError, match="belongs to the program itself"):
+        app.settings_from({"data_folder": folder})
+    monkeypatch.setenv("SPEAR_DATA", str(folder))
+    with pytest.raises(ConfigError, match="belongs to the program itself"):
+        app.settings_from({})
+    monkeypatch.delenv("SPEAR_DATA")
+    (tmp_path / "spear.toml").write_text(f"data_folder = {json.dumps(str(folder))}\n")
+    with pytest.raises(ConfigError, match="belongs to the program itself"):
+        app.settings_from({})
+
+
+@pytest.mark.parametrize("folder", [ROOT / "data", ROOT / "runs" / "api-trial", ROOT.parent / "spear-data"])
+def test_a_folder_beside_the_packages_may_hold_the_data(folder: Path) -> None:
+    assert Settings(model="some-model", data_folder=folder).data_folder == folder
 
 
 def test_the_spear_table_changes_single_keys_of_the_preset(file: Path) -> None:
