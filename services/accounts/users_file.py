@@ -3,11 +3,13 @@
 Nothing in the file opens anything by itself: it holds hashes only.
 
 A password is hashed by argon2-cffi with its defaults (argon2id, RFC 9106). An API key is 256 random bits, so its SHA-256
-is enough. A running app sees a change of the file at its next request.
+is enough. A running app sees a change of the file at its next request. Changes wait for each other at a lock on an empty
+file beside it (`users.json.lock`).
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -137,13 +139,25 @@ def _write(path: Path, file: AccountFile) -> None:
 
 
 @contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of the users file among processes and threads. The file itself cannot be locked: a change replaces it."""
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def _changing(path: Path) -> Iterator[AccountFile]:
-    """What is in the file, to be changed in place and written back. A missing file begins empty."""
+    """What is in the file, to be changed in place and written back, one change at a time. A missing file begins empty."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = read_accounts(path) if path.exists() else AccountFile()
-        yield file
-        _write(path, file)
+        with _locked(path):
+            file = read_accounts(path) if path.exists() else AccountFile()
+            yield file
+            _write(path, file)
     except OSError as e:
         raise ConfigError(f"the file of users {path} cannot be written ({e.strerror}); check its folder") from e
 
@@ -155,11 +169,12 @@ def add_user(path: Path, name: str, role: Role | None, password: str) -> Role:
     """
     if not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
         raise ConfigError(f"a password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters")
+    password_hash = _HASHER.hash(password)  # takes long: before the lock
     with _changing(path) as file:
         before = file.accounts.get(name)
         keys, user_id = (before.keys, before.user_id) if before else ((), file.new_id(name))
         role = role or (before.role if before else "guest")
-        file.accounts[name] = Account(name, role, _HASHER.hash(password), keys, user_id)
+        file.accounts[name] = Account(name, role, password_hash, keys, user_id)
     return role
 
 
