@@ -26,12 +26,13 @@ from services.settings import Settings
 from spear_core.errors import ConfigError, SpearError
 
 SettingsFrom = Callable[[dict[str, object]], Settings]
+AUTH_FILE_HELP = "the file of users (default: auth_file of spear.toml)"
 
 
 def users(argv: list[str], settings_from: SettingsFrom) -> None:
     """`app.py users ...`. Raises SpearError with one sentence."""
     parser = argparse.ArgumentParser(prog="app.py users", description="Who may log in.", allow_abbrev=False)
-    _common(parser).add_argument("--auth-file", type=Path, help="the file of users (default: auth_file of spear.toml)")
+    _common(parser).add_argument("--auth-file", type=Path, help=AUTH_FILE_HELP)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add = commands.add_parser("add", help="add a user, or change password and role; asks for the password")
     add.add_argument("name")
@@ -83,6 +84,7 @@ def data(argv: list[str], settings_from: SettingsFrom) -> None:
     """`app.py data ...`. Raises SpearError or StoreError with one sentence."""
     parser = argparse.ArgumentParser(prog="app.py data", description="What was said and learned.", allow_abbrev=False)
     _common(parser).add_argument("--data-folder", type=Path, help="default: as the app itself")
+    parser.add_argument("--auth-file", type=Path, help=AUTH_FILE_HELP)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     export = commands.add_parser("export", help="write what was taught as JSON lines; the app may run")
     export.add_argument("--since", help="a date or time (UTC)")
@@ -94,7 +96,7 @@ def data(argv: list[str], settings_from: SettingsFrom) -> None:
     for command in (export, import_):
         command.add_argument("file", type=Path, help="- for the standard streams")
         command.add_argument("--format", choices=FORMATS, default="preference", help="default: %(default)s")
-        command.add_argument("--user", help="only what this user said; or whose the imported is")
+        command.add_argument("--user", help="name or id: only what this user said; or whose the imported is")
     for name, does in (
         ("backup", "write everything into one file; the app may run"),
         ("restore", "put everything back from such a file"),
@@ -105,7 +107,8 @@ def data(argv: list[str], settings_from: SettingsFrom) -> None:
         "erase-from-backups", help="make a new backup, and delete those that hold what was erased since"
     )
     assign = commands.add_parser("assign", help="assign conversations from before there were users to one of them")
-    assign.add_argument("name")
+    assign.add_argument("name", help="name or id of a user in the file of users")
+    assign.add_argument("--from", dest="former", metavar="USER", help="assign all conversations of this user instead")
     first = commands.add_parser(
         "first-adapter", help="write the adapter that all apps of a model begin with, for a fleet"
     )
@@ -118,7 +121,7 @@ def data(argv: list[str], settings_from: SettingsFrom) -> None:
     erase = commands.add_parser("erase", help="delete everything that was said and learned, backups in it included")
     erase.add_argument("--yes", action="store_true", help="do not ask")
     asked = parser.parse_args(argv)
-    given = {k: v for k in ("config", "data_folder", "model") if (v := getattr(asked, k, None)) is not None}
+    given = {k: v for k in ("config", "data_folder", "auth_file", "model") if (v := getattr(asked, k, None)) is not None}
     {
         "export": _export,
         "import": _import,
@@ -141,10 +144,24 @@ def _common(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def _auth_file(asked: argparse.Namespace, settings_from: SettingsFrom) -> Path:
     if asked.auth_file:
         return Path(asked.auth_file)
-    file = settings_from({"config": asked.config} if asked.config else {}).auth_file
-    if file is None:
+    return _named(settings_from({"config": asked.config} if asked.config else {}).auth_file)
+
+
+def _named(auth_file: Path | None) -> Path:
+    if auth_file is None:
         raise ConfigError("which file of users? name it with --auth-file, or as auth_file in spear.toml")
-    return file
+    return auth_file
+
+
+def _owner_id(store: Store, settings: Settings, name_or_id: str) -> str:
+    """The id of somebody who owns conversations, a removed user too, or has an account. Raises SpearError for others."""
+    owners = store.conversation_owners()
+    if name_or_id in owners:
+        return name_or_id
+    if settings.auth_file and (account := accounts.read_accounts(settings.auth_file).find(name_or_id)):
+        return account.user_id
+    known = ", ".join(sorted(filter(None, owners))) or "none yet"
+    raise SpearError(f"There is no user {name_or_id!r}; users with conversations: {known}.")
 
 
 def _password(name: str) -> str:
@@ -165,10 +182,11 @@ def _store(settings: Settings) -> Store:
 
 
 def _export(asked: argparse.Namespace, settings: Settings) -> None:
-    given: dict[str, object] = {"user": asked.user}
-    given |= {key: moment(said) for key in ("since", "until") if (said := getattr(asked, key))}
+    given: dict[str, object] = {key: moment(said) for key in ("since", "until") if (said := getattr(asked, key))}
     given |= {"statuses": tuple(asked.status)} if asked.status else {}
     with _store(settings) as store:
+        if asked.user is not None:
+            given["user"] = _owner_id(store, settings, asked.user)
         lines = export_lines(store, asked.format, Wanted(**given))  # type: ignore[arg-type]
         if str(asked.file) == "-":
             sys.stdout.writelines(lines)
@@ -185,6 +203,7 @@ def _import(asked: argparse.Namespace, settings: Settings) -> None:
     from services.models.built_in import model_folder
     from spear_core.models.loading import load_model
 
+    user = None if asked.user is None else accounts.find_account(_named(settings.auth_file), asked.user).user_id
     try:
         content = sys.stdin.buffer.read() if str(asked.file) == "-" else asked.file.read_bytes()
     except OSError as e:
@@ -195,7 +214,7 @@ def _import(asked: argparse.Namespace, settings: Settings) -> None:
         if asked.format != "events":
             base = load_model(model_folder(settings.model, settings.data_folder)).fingerprint
         with Store(settings.data_folder / backups.DATABASE) as store:
-            done = import_file(store, asked.format, content, base, asked.user, skip_bad=asked.skip_bad)
+            done = import_file(store, asked.format, content, base, user, skip_bad=asked.skip_bad)
     for skipped in done.skipped:
         print(f"{skipped.place} skipped: {skipped.reason}", file=sys.stderr)
     print(f"{done.added} imported{f', {len(done.skipped)} skipped' if done.skipped else ''}.")
@@ -231,8 +250,10 @@ def _erase_from_backups(asked: argparse.Namespace, settings: Settings) -> None:
 
 
 def _assign(asked: argparse.Namespace, settings: Settings) -> None:
+    account = accounts.find_account(_named(settings.auth_file), asked.name)
     with _store(settings) as store:
-        print(f"{store.assign_conversations(asked.name)} conversation(s) now belong to {asked.name}.")
+        former = "" if asked.former is None else _owner_id(store, settings, asked.former)
+        print(f"{store.assign_conversations(account.user_id, former)} conversation(s) now belong to {account.name}.")
 
 
 def _erase(asked: argparse.Namespace, settings: Settings) -> None:

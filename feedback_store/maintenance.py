@@ -60,10 +60,18 @@ class Upkeep(Sessions):
         with self._transaction(write=False):
             return {name: {row["id"] for row in self._rows(sql)} for name, sql in IDS.items()}
 
-    def assign_conversations(self, user: str) -> int:
-        """Assign conversations without a user, from before there were logins, to a user. Returns their number."""
+    def conversation_owners(self) -> set[str]:
+        """Ids of the users who own conversations; the empty one where there are some from before there were logins."""
+        with self._transaction(write=False):
+            return {row["user"] for row in self._rows("SELECT DISTINCT user FROM conversations")}
+
+    def assign_conversations(self, user: str, former: str = "") -> int:
+        """Assign all conversations of `former` to `user`; those from before there were logins where it is left out.
+
+        Returns their number.
+        """
         with self._transaction(write=True):
-            return self._execute("UPDATE conversations SET user = ? WHERE user = ''", [user])
+            return self._execute("UPDATE conversations SET user = ? WHERE user = ?", [user, former])
 
     def back_up(self, path: Path) -> None:
         """Copy a consistent state of the store into a new file while others write.

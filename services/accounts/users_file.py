@@ -97,6 +97,11 @@ class AccountFile:
     accounts: dict[str, Account] = field(default_factory=dict)
     former_ids: set[str] = field(default_factory=set)
 
+    def find(self, name_or_id: str) -> Account | None:
+        """The account with this id, else with this name."""
+        by_id = {account.user_id: account for account in self.accounts.values()}
+        return by_id.get(name_or_id) or self.accounts.get(name_or_id)
+
     def new_id(self, name: str) -> str:
         """The name, unless an earlier account had it: a new user is not given what that one said."""
         taken = self.former_ids | {account.user_id for account in self.accounts.values()}
@@ -124,6 +129,12 @@ def read_accounts(path: Path) -> AccountFile:
         raise ConfigError(
             f"the file of users {path} is damaged; restore it, or delete it and add the users again"
         ) from e
+
+
+def find_account(path: Path, name_or_id: str) -> Account:
+    """Raises ConfigError where the file is missing or damaged, or has no such account."""
+    file = read_accounts(path)
+    return file.find(name_or_id) or file.accounts[_known(file.accounts, name_or_id)]
 
 
 def _write(path: Path, file: AccountFile) -> None:

@@ -13,7 +13,7 @@ from federation.flower.start import read_start
 from federation.identity import open_identity
 from feedback_store import Store
 from services.accounts.login_sessions import LoginSessions
-from services.accounts.users_file import Accounts, User
+from services.accounts.users_file import Accounts, User, add_user, read_accounts, remove_user
 from services.data.backups import DATABASE, in_use
 from tests.feedback_store.harness import StoreHarness
 from tests.tiny_models import tiny_folder
@@ -26,6 +26,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with Store(tmp_path / "data" / DATABASE) as store:
         StoreHarness(store).talk("Capital of Norway?").add("win", "lose")
     return tmp_path / "data"
+
+
+def users_with(*names: str) -> None:
+    """Add users to the file that spear.toml names."""
+    for name in names:
+        add_user(Path("users.json"), name, "guest", "a long password")
+    if names:
+        Path("spear.toml").write_text('auth_file = "users.json"\n')
+
+
+def owners(folder: Path) -> set[str]:
+    with Store(folder / DATABASE) as store:
+        return store.conversation_owners()
 
 
 def run(*arguments: str, typed: str = "", monkeypatch: pytest.MonkeyPatch | None = None) -> int:
@@ -129,19 +142,70 @@ def test_export_backup_erase_and_restore(folder: Path, capsys: pytest.CaptureFix
 def test_what_was_said_before_there_were_users_is_given_to_one(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    users_with("anna", "ben")
     assert run("data", "assign", "anna") == 0
-    capsys.readouterr()
+    assert capsys.readouterr().out == "1 conversation(s) now belong to anna.\n"
     assert run("data", "export", "-", "--user", "anna") == 0 and "Norway" in capsys.readouterr().out
     assert run("data", "export", "-", "--user", "ben") == 0 and capsys.readouterr().out == ""
 
 
+def test_conversations_are_given_only_to_a_user_who_exists(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    users_with("anna", "ben")
+    remove_user(Path("users.json"), "ben")
+    for name in ("ana", "ben", ""):
+        assert run("data", "assign", name) == app.FAILED_TO_START
+        assert capsys.readouterr().err == f"There is no user {name!r}; there are: anna\n"
+    Path("spear.toml").unlink()
+    assert run("data", "assign", "anna") == app.FAILED_TO_START
+    assert "Which file of users?" in capsys.readouterr().err
+    assert owners(folder) == {""}, "nothing was changed"
+    assert run("data", "--auth-file", "users.json", "assign", "anna") == 0
+    assert owners(folder) == {"anna"}
+
+
+def test_an_assignment_to_the_wrong_user_is_corrected(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one to a name without an account, which earlier versions allowed, and to a second account of a name."""
+    users_with("anna", "ben")
+    with Store(folder / DATABASE) as store:
+        store.assign_conversations("ana")
+    assert run("data", "assign", "ben", "--from", "nobody") == app.FAILED_TO_START
+    assert capsys.readouterr().err == "There is no user 'nobody'; users with conversations: ana.\n"
+    assert run("data", "assign", "ben", "--from", "ana") == 0 and owners(folder) == {"ben"}
+    remove_user(Path("users.json"), "anna")
+    users_with("anna")
+    second = read_accounts(Path("users.json")).accounts["anna"].user_id
+    assert second != "anna"
+    assert run("data", "assign", "anna", "--from", "ben") == 0 and owners(folder) == {second}
+    assert run("data", "assign", second, "--from", "anna") == 0 and owners(folder) == {second}, "by id or name"
+    capsys.readouterr()
+    assert run("data", "export", "-", "--user", "anna") == 0 and "Norway" in capsys.readouterr().out
+
+
+def test_only_what_somebody_said_who_exists_or_existed_is_exported(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store(folder / DATABASE) as store:
+        store.assign_conversations("removed")
+    assert run("data", "export", "-", "--user", "removed") == 0 and "Norway" in capsys.readouterr().out
+    for users in ((), ("anna",)):
+        users_with(*users)
+        assert run("data", "export", "taught.jsonl", "--user", "nobody") == app.FAILED_TO_START
+        assert capsys.readouterr().err == "There is no user 'nobody'; users with conversations: removed.\n"
+    assert not Path("taught.jsonl").exists()
+    assert run("data", "export", "-", "--user", "anna") == 0 and capsys.readouterr().out == "", "a user without chats"
+
+
 def test_an_import_is_learned_by_the_model_of_the_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("more.jsonl").write_text('{"prompt": "Capital of Peru?", "chosen": "Lima", "rejected": "Rome"}\n')
+    users_with("anna")
+    assert run("data", "import", "more.jsonl", "--user", "ana", "--model", "pocket") == app.FAILED_TO_START
+    assert "There is no user 'ana'" in capsys.readouterr().err
     assert run("data", "import", "more.jsonl", "--user", "anna", "--model", "pocket") == 0
     assert "1 imported" in capsys.readouterr().out
     with Store(folder / DATABASE) as store:
         new = [trace for trace in store.traces() if trace.completion == "Lima"]
         assert store.count_pending(new[0].base) == (1, 1)
+    assert owners(folder) == {"", "anna"}
 
 
 def test_a_fleet_can_begin_with_what_the_app_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

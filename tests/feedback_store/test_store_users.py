@@ -14,7 +14,7 @@ from tests.feedback_store.harness import BASE, StoreHarness, Talk
 # Methods that are about everybody and return no word of anybody: figures, versions, files, settings
 ABOUT_ALL = {
     "active_version", "adapter", "adapters", "add_adapter", "add_session", "approve_peer", "assign_conversations",
-    "at_one_moment", "back_up", "change_known_browsers", "close",
+    "at_one_moment", "back_up", "change_known_browsers", "close", "conversation_owners",
     "count_learned", "count_pending", "count_rejected_questions", "counts", "end_all_sessions", "end_sessions",
     "end_unfinished_replies", "erase", "finish_round", "first_replies",
     "forget", "forget_words_of_rounds", "ids", "keep_used_request", "known_browsers", "last_round", "lineage",
@@ -166,6 +166,14 @@ def test_conversations_from_before_there_were_users_can_be_given_to_one(store: S
     assert mine.conversations() == []
     assert store.assign_conversations("cora") == 1
     assert [c.id for c in mine.conversations()] == [old.conversation_id]
+
+
+def test_conversations_of_one_user_can_be_given_to_another(store: Store, mine: UserStore, theirs: Talk) -> None:
+    old = StoreHarness(store).talk()
+    assert store.conversation_owners() == {"", "ben"}
+    assert store.assign_conversations("cora", "ben") == 1
+    assert [c.id for c in mine.conversations()] == [theirs.conversation_id]
+    assert store.conversation(old.conversation_id).user == "" and store.conversation_owners() == {"", "cora"}
 
 
 def test_a_closed_store_is_closed_for_its_users_too(store: Store, mine: UserStore) -> None:
