@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 COMMANDS = ("users", "data", "mcp")
 FAILED_TO_START = 2
 INTERRUPTED = 130
+READER_GONE = 141  # what a shell reports of a program that SIGPIPE ended
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -139,12 +141,32 @@ def run(argv: list[str]) -> None:
     serve_until_signal(settings)
 
 
+def discard_output() -> None:
+    """Send what standard output still holds nowhere: the interpreter would fail to write it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def main(argv: list[str] | None = None) -> int:
     from feedback_store.errors import StoreError
     from spear_core.errors import SpearError
 
     try:
-        run(sys.argv[1:] if argv is None else argv)
+        try:
+            run(sys.argv[1:] if argv is None else argv)
+        finally:
+            if sys.stdout is not None:  # closed by `>&-`
+                sys.stdout.flush()
+    except BrokenPipeError:  # `... | head -1`
+        discard_output()
+        return READER_GONE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        discard_output()
+        print("There is no space left for the output; what was written is not complete.", file=sys.stderr)
+        return FAILED_TO_START
     except (SpearError, StoreError) as error:
         sentence = str(error)
         print(sentence[:1].upper() + sentence[1:], file=sys.stderr)

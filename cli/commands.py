@@ -19,7 +19,7 @@ from services.accounts import users_file as accounts
 from services.accounts.renewal import renew
 from services.data import backups
 from services.data.backup_contents import backup_views, erase_from_backups
-from services.data.feedback_files import FORMATS, export_lines
+from services.data.feedback_files import FORMATS, export_lines, write_export
 from services.data.feedback_import import import_file
 from services.data.trl_rows import moment
 from services.settings import Settings
@@ -121,7 +121,9 @@ def data(argv: list[str], settings_from: SettingsFrom) -> None:
     erase = commands.add_parser("erase", help="delete everything that was said and learned, backups in it included")
     erase.add_argument("--yes", action="store_true", help="do not ask")
     asked = parser.parse_args(argv)
-    given = {k: v for k in ("config", "data_folder", "auth_file", "model") if (v := getattr(asked, k, None)) is not None}
+    given = {
+        k: v for k in ("config", "data_folder", "auth_file", "model") if (v := getattr(asked, k, None)) is not None
+    }
     {
         "export": _export,
         "import": _import,
@@ -166,10 +168,16 @@ def _owner_id(store: Store, settings: Settings, name_or_id: str) -> str:
 
 def _password(name: str) -> str:
     """Typed twice, or a line of standard input where nobody is at the keyboard."""
-    if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\n")
-    password = getpass.getpass(f"Password for {name}: ")
-    if getpass.getpass("Once more: ") != password:
+    try:
+        if not sys.stdin.isatty():
+            if line := sys.stdin.readline():
+                return line.rstrip("\n")
+            raise EOFError
+        password = getpass.getpass(f"Password for {name}: ")
+        repeated = getpass.getpass("Once more: ")
+    except EOFError as e:
+        raise SpearError("Nothing was changed: no password was given.") from e
+    if repeated != password:
         raise SpearError("The two passwords differ; nothing was changed.")
     return password
 
@@ -190,12 +198,8 @@ def _export(asked: argparse.Namespace, settings: Settings) -> None:
         lines = export_lines(store, asked.format, Wanted(**given))  # type: ignore[arg-type]
         if str(asked.file) == "-":
             sys.stdout.writelines(lines)
-            return
-        try:
-            with asked.file.open("x", encoding="utf-8", newline="\n") as out:
-                out.writelines(lines)
-        except OSError as e:
-            raise SpearError(f"{asked.file} cannot be written ({e.strerror}); an export never overwrites.") from e
+        else:
+            write_export(asked.file, lines)
 
 
 def _import(asked: argparse.Namespace, settings: Settings) -> None:
@@ -258,8 +262,11 @@ def _assign(asked: argparse.Namespace, settings: Settings) -> None:
 
 def _erase(asked: argparse.Namespace, settings: Settings) -> None:
     question = f"Erase everything that was said and learned in {settings.data_folder}? Type yes: "
-    if not asked.yes and input(question).strip().lower() != "yes":
-        raise SpearError("Nothing was erased.")
+    try:
+        if not asked.yes and input(question).strip().lower() != "yes":
+            raise SpearError("Nothing was erased.")
+    except EOFError as e:
+        raise SpearError("Nothing was erased: there is nobody to answer; give --yes.") from e
     with backups.in_use(settings.data_folder, alone=True), _store(settings) as store:
         backups.erase(store, settings.data_folder, lambda change: change())
     print("Erased.")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and `--help` needs the setti
 
 AUTO = "auto"
 DEEP_LAYERS = 12
+MIN_LEARN_INTERVAL_SECONDS, MAX_LEARN_INTERVAL_SECONDS = 0.1, 86_400.0
 MAX_MESSAGE_CHARACTERS = 100_000  # of a message, a hint and an edit; not settable, and here as light modules need it
 
 
@@ -69,7 +70,9 @@ class Settings:
         bool,
         'learn what a message such as "no, it\'s Oslo" corrects without asking; each user may choose otherwise on the page',
     ] = False
-    learn_interval_seconds: Annotated[float, "between looks for work; a confirmation starts a round at once"] = 5.0
+    learn_interval_seconds: Annotated[
+        float, "between looks for work, 0.1 to 86400; a confirmation starts a round at once"
+    ] = 5.0
     verbose: Annotated[bool, "log what the app does to stderr"] = False
     spear: dict[str, Any] = field(default_factory=dict)
     federation: FederationSettings = field(default_factory=FederationSettings)
@@ -81,8 +84,11 @@ class Settings:
             raise ConfigError(f"port {self.port} is not a port; it must be 0 to 65535")
         if self.threads < 0:
             raise ConfigError(f"threads = {self.threads} is not allowed; it must be 0 (automatic) or more")
-        if not self.learn_interval_seconds > 0:
-            raise ConfigError("learn_interval_seconds must be above 0")
+        if not MIN_LEARN_INTERVAL_SECONDS <= self.learn_interval_seconds <= MAX_LEARN_INTERVAL_SECONDS:
+            raise ConfigError(
+                f"learn_interval_seconds = {self.learn_interval_seconds} is not allowed; it must be "
+                f"{MIN_LEARN_INTERVAL_SECONDS:g} to {MAX_LEARN_INTERVAL_SECONDS:g}"
+            )
         if self.auth_file is None and not self.insecure and not is_loopback(self.host):
             raise ConfigError(
                 f"listening on {self.host} would let everyone on the network in; make users with "

@@ -13,7 +13,11 @@ an answer was cut off (`length`), that answer is not learned as a right one.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from feedback_store import Store, Trace
@@ -39,6 +43,38 @@ def export_lines(store: Store, format_: str, wanted: Wanted) -> Iterator[str]:
         "events": lambda store, wanted: store.exported_records(wanted),
     }
     return (json.dumps(line, ensure_ascii=False) + "\n" for line in writers[check_format(format_)](store, wanted))
+
+
+def write_export(path: Path, lines: Iterable[str]) -> None:
+    """Write a new file, completely or not at all. Raises SpearError where it exists or cannot be written."""
+    part = path.parent / f".export-{secrets.token_hex(8)}.part"
+    try:
+        if os.path.lexists(path):  # before the lines are read, which may take long
+            raise FileExistsError
+        with part.open("x", encoding="utf-8", newline="\n") as out:
+            out.writelines(lines)
+            out.flush()
+            os.fsync(out.fileno())
+        _rename_to_new(part, path)
+    except FileExistsError as e:
+        raise SpearError(f"The file {path} is there already; an export never overwrites.") from e
+    except OSError as e:
+        raise SpearError(f"The file {path} cannot be written ({e.strerror or e}).") from e
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _rename_to_new(part: Path, path: Path) -> None:
+    """Raises FileExistsError where the path exists by now."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError from None
+        part.rename(path)
 
 
 def _about(trace: Trace) -> Line:

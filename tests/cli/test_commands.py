@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import app
+from cli import commands
 from federation.flower.start import read_start
 from federation.identity import open_identity
-from feedback_store import Store
+from feedback_store import Store, StoreUnavailable
+from feedback_store.transfer import Wanted
 from services.accounts.login_sessions import LoginSessions
 from services.accounts.users_file import Accounts, User, add_user, read_accounts, remove_user
-from services.data.backups import DATABASE, in_use
+from services.data.backups import DATABASE, back_up, in_use
 from tests.feedback_store.harness import StoreHarness
 from tests.tiny_models import tiny_folder
 
@@ -83,6 +89,14 @@ def test_a_user_is_added_changed_given_a_key_and_removed(
         (["data", "export", "-", "--since", "yesterday"], "", "'yesterday' is not a date or time"),
         (["data", "restore", "none.tar"], "", "The file none.tar cannot be read as a backup"),
         (["data", "erase"], "no\n", "Nothing was erased"),
+        (["data", "erase"], "", "Nothing was erased: there is nobody to answer; give --yes."),
+        (["users", "--auth-file", "u.json", "add", "anna"], "", "Nothing was changed: no password was given."),
+        (["data", "export", "."], "", "The file . is there already; an export never overwrites."),
+        (
+            ["data", "export", "nowhere/taught.jsonl"],
+            "",
+            "The file nowhere/taught.jsonl cannot be written (No such file or directory).",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_a_code(
@@ -96,6 +110,87 @@ def test_what_cannot_be_done_is_one_sentence_and_a_code(
     assert run(*arguments, typed=typed, monkeypatch=monkeypatch) == app.FAILED_TO_START
     said = capsys.readouterr().err.strip()
     assert sentence in said and "\n" not in said
+
+
+def test_a_password_that_is_not_typed_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-D at the prompt."""
+
+    def end_of_file(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("getpass.getpass", end_of_file)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert run("users", "--auth-file", str(tmp_path / "u.json"), "add", "anna") == app.FAILED_TO_START
+    assert capsys.readouterr().err == "Nothing was changed: no password was given.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["data", "export", "-", "--format", "events"], ["data", "backups"], ["--print-config"], ["--help"]]
+)
+def test_output_that_nobody_reads_any_more_ends_the_program_quietly(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with Store(folder / DATABASE) as store:
+        back_up(store, folder)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        assert run(*arguments) == app.READER_GONE == 128 + signal.SIGPIPE
+        out.write("nor does this raise an error")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_full_disk_under_the_output_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        assert run("data", "export", "-") == app.FAILED_TO_START
+    said = capsys.readouterr().err
+    assert said == "There is no space left for the output; what was written is not complete.\n"
+
+
+def test_an_export_that_fails_leaves_no_file_and_can_be_repeated(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(Path().iterdir())
+
+    def interrupted(store: Store, format_: str, wanted: Wanted) -> Iterator[str]:
+        yield "{}\n"
+        raise StoreUnavailable("the database cannot be read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, "export_lines", interrupted)
+        assert run("data", "export", "taught.jsonl") == app.FAILED_TO_START
+    assert sorted(Path().iterdir()) == before
+    assert run("data", "export", "taught.jsonl") == 0 and "Norway" in Path("taught.jsonl").read_text()
+    assert Path("taught.jsonl").stat().st_mode & 0o077 == 0
+    assert sorted(Path().iterdir()) == sorted([*before, Path("taught.jsonl")])
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_an_export_does_not_overwrite_a_file_that_appears_meanwhile(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], has_links: bool
+) -> None:
+    def refused(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr("os.link", refused)
+    assert run("data", "export", "first.jsonl") == 0 and "Norway" in Path("first.jsonl").read_text()
+
+    def slow(store: Store, format_: str, wanted: Wanted) -> Iterator[str]:
+        Path("taught.jsonl").write_text("of somebody else")
+        yield "{}\n"
+
+    monkeypatch.setattr(commands, "export_lines", slow)
+    assert run("data", "export", "taught.jsonl") == app.FAILED_TO_START
+    assert capsys.readouterr().err == "The file taught.jsonl is there already; an export never overwrites.\n"
+    assert Path("taught.jsonl").read_text() == "of somebody else"
 
 
 def test_renewing_ends_all_sessions_and_gives_the_instance_another_key(

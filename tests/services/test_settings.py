@@ -100,7 +100,12 @@ def test_the_spear_table_changes_single_keys_of_the_preset(file: Path) -> None:
         ('[spear]\nlearning_rate = "fast"', "spear.learning_rate = 'fast' is not allowed; it must be a number"),
         ("[spear]\nmargin = 1.4", "spear.margin = 1.4 is not allowed"),
         ("spear = 3", "spear is a table"),
-        ("learn_interval_seconds = nan", "learn_interval_seconds must be above 0"),
+        ("learn_interval_seconds = nan", "learn_interval_seconds = nan is not allowed; it must be 0.1 to 86400"),
+        ("learn_interval_seconds = inf", "learn_interval_seconds = inf is not allowed"),
+        ("learn_interval_seconds = 1e300", "learn_interval_seconds = 1e+300 is not allowed"),
+        ("learn_interval_seconds = 1e-9", "learn_interval_seconds = 1e-09 is not allowed"),
+        ('[federation]\nsync_every = "8d"', "sync_every = '8d' is not allowed"),
+        (f'[federation]\nsync_every = "{"9" * 400}"', "is not allowed; write a time from 5s to 7d"),
         ("port = ", "is not valid TOML"),
         (
             '[federation]\npeers = "http://a:1"',
