@@ -130,6 +130,9 @@ _CONTRACTIONS = {
 LONGEST_PHRASE = max(len(phrase) for phrase in OBJECTIONS | ANNOUNCEMENTS | ENDINGS)
 _KNOWN = frozenset(word for phrase in OBJECTIONS | ANNOUNCEMENTS | ENDINGS for word in phrase)
 _TYPED = [*sorted(word for word in _KNOWN if len(word) >= 5 and "'" not in word), "the"]
+# Words and names of their own (frequency above 1 in 500,000) that `_is_typo` would take for one of those
+_NO_TYPOS = _words("""three thee than tank tanks thin pace palace quiet quit meat mistake rally petty guests curse prosper theses
+    loner waned pleas chang pearson pierson persson wong""")
 
 
 def plain_words(text: str) -> list[str]:
@@ -162,17 +165,20 @@ SMALL_STEMS = frozenset(map(stem, SMALL_WORDS))
 
 def known_word(word: str) -> str:
     """The word of the phrases that this one is, but for one letter typed wrongly; else the word itself."""
-    if word in _KNOWN or not 3 <= len(word) <= _LONGEST_TYPO or not word.isalpha():
+    if word in _KNOWN | _NO_TYPOS or not 3 <= len(word) <= _LONGEST_TYPO or not word.isalpha():
         return word
     return next((known for known in _TYPED if _is_typo(word, known)), word)
 
 
 def _is_typo(word: str, known: str) -> bool:
-    """One letter missing or too many, or two neighbours exchanged; in a word of three letters only the latter."""
+    """Two neighbours exchanged, or a letter missing or too many in a longer word.
+
+    Another first letter makes another word ("bright"), and a letter more at the end a form of the word ("placed").
+    """
     if len(word) == len(known):
         at = [i for i, (a, b) in enumerate(zip(word, known, strict=True)) if a != b]
         return len(at) == 2 and at[1] == at[0] + 1 and word[at[0]] + word[at[1]] == known[at[1]] + known[at[0]]
-    if len(known) < 5 or abs(len(word) - len(known)) != 1:
+    if len(known) < 5 or abs(len(word) - len(known)) != 1 or word[0] != known[0] or word.startswith(known):
         return False
     short, long = sorted((word, known), key=len)
     return any(long[:i] + long[i + 1 :] == short for i in range(len(long)))

@@ -45,6 +45,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _PARTICIPLE = re.compile(
     r"\w{3}(?:ed|en|ought|aught)$|^(?:been|found|built|made|held|won|sent|sold|kept|born|known|shown)$"
 )
+_DONE_WELL = re.compile(r"\w{2}ed$|^(?:done|known|made|said|paid|hidden|spoken|written)$")
 LONGEST_ANNOUNCED = 6  # words of an answer that is taken without its "it's"; a longer clause stays whole
 SHORTEST_FURTHER = 3  # words of what follows "that's ...,"
 _LONGEST_SUBJECT = 20  # words
@@ -96,7 +97,7 @@ def read_hint(hint: str, question: str = "") -> Hint:
     words = [token.word for token in tokens]
     first, rejected = _after_rejection(text, tokens)
     if not first and not _is_yes_or_no(question, words):
-        first = _after(words, 0, OBJECTIONS)
+        first = _after_objections(words, 0)
     first = _after_what_the_reply_is(text, tokens, first)
     begin = _after_announcements(words, first)
     if first < begin and len(words) - begin > LONGEST_ANNOUNCED and words[first] in PRONOUN_IS:
@@ -157,6 +158,13 @@ def _after(words: Sequence[str], at: int, phrases: Phrases, most: int = 8) -> in
             break
         at += length
     return at
+
+
+def _after_objections(words: Sequence[str], at: int) -> int:
+    """The place after "no" or "well, actually"; the "well" of "well done" belongs to what follows."""
+    after = _after(words, at, OBJECTIONS)
+    is_adverb = at < after < len(words) and words[after - 1] == "well" and _DONE_WELL.search(words[after])
+    return after - 1 if is_adverb else after
 
 
 def _after_announcements(words: Sequence[str], at: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from spear_core.inference.hint_words import known_word
 from spear_core.inference.hints import HintKind, case_variants, read_hint
 
 CAPITAL = "What is the capital of Norway?"
@@ -40,6 +41,37 @@ CAPITAL = "What is the capital of Norway?"
 def test_a_stated_answer_is_found_in_the_persons_own_words(hint: str, answer: str, rejected: str) -> None:
     found = read_hint(hint, CAPITAL)
     assert (found.kind, found.answer, found.rejected) == (HintKind.STATES, answer, rejected)
+
+
+@pytest.mark.parametrize(
+    ("hint", "answer", "rejected"),
+    [
+        ("three is right", "three", ""),
+        ("on Tuesday rather than Monday", "on Tuesday", "Monday"),
+        ("palace is the right answer", "palace", ""),
+        ("bright is the right answer", "bright", ""),
+        ("quiet", "quiet", ""),
+        ("no, Wong", "Wong", ""),
+        ("gain is what I meant", "gain", ""),
+        ("rally", "rally", ""),
+        ("well done", "well done", ""),
+        ("well, oslo", "oslo", ""),
+        ("realy it's oslo", "oslo", ""),
+    ],
+)
+def test_a_word_of_its_own_is_not_read_as_a_typing_mistake(hint: str, answer: str, rejected: str) -> None:
+    found = read_hint(hint, "What did I say?")
+    assert (found.kind, found.answer, found.rejected) == (HintKind.STATES, answer, rejected)
+
+
+@pytest.mark.parametrize("word", ["three", "than", "thin", "meat", "quit", "palace", "lace", "bought", "rights", "tank"])
+def test_common_words_keep_their_spelling(word: str) -> None:
+    assert known_word(word) == word
+
+
+@pytest.mark.parametrize(("typed", "word"), [("teh", "the"), ("shoud", "should"), ("wrogn", "wrong"), ("thnik", "think")])
+def test_a_typing_mistake_is_read_as_the_word(typed: str, word: str) -> None:
+    assert known_word(typed) == word
 
 
 @pytest.mark.parametrize(
