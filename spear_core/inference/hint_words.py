@@ -11,6 +11,10 @@ from itertools import product
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _LONGEST_TYPO = 12
+# No sentence ends after a title or an initial: "Dr. Meier", "J. Hill", "No. 5"
+FULL_STOP = r"(?<!\b[^\W\d_])(?<!\b(?:dr|mr|ms|st|jr|sr|no))(?<!\bmrs)(?<!\bprof)\."
+SENTENCE_END = re.compile(rf"(?:{FULL_STOP}|[!;])\s", re.I)
+CLAUSE_END = re.compile(rf"(?:{FULL_STOP}|[!;,:–—-])\s", re.I)
 
 Phrases = frozenset[tuple[str, ...]]
 

@@ -13,10 +13,12 @@ from enum import StrEnum
 
 from spear_core.inference.hint_words import (
     ANNOUNCEMENTS,
+    CLAUSE_END,
     COMPARATIVES,
     COMPLAINED_OF,
     ENDINGS,
     FORMS,
+    FULL_STOP,
     INSTEAD,
     IT_IS,
     KINDS_OF_THING,
@@ -188,7 +190,7 @@ def _after_what_the_reply_is(text: str, tokens: Sequence[_Token], at: int) -> in
     if at >= len(words) or words[at] not in ("that's", "thats"):
         return at
     for place in range(at + 2, len(words) - SHORTEST_FURTHER + 1):
-        if re.search(r"[,;.:–—-]\s", text[tokens[place - 1].end : tokens[place].start]):
+        if _ends_clause(text, tokens, place):
             return at if words[place] in _OF_THE_SPEAKER else place
     return at
 
@@ -208,9 +210,14 @@ def _after_rejection(text: str, tokens: Sequence[_Token]) -> tuple[int, str]:
     for end in range(at + 2, len(words)):
         if words[end] == "but" and end + 1 < len(words):
             return end + 1, _cut(text, tokens, at + 1, end)
-        if re.search(r"[,;:.–—-]\s", text[tokens[end - 1].end : tokens[end].start]):
+        if _ends_clause(text, tokens, end):
             return end, _cut(text, tokens, at + 1, end)
     return 0, ""
+
+
+def _ends_clause(text: str, tokens: Sequence[_Token], place: int) -> bool:
+    """Whether a clause or sentence ends before the word at `place`."""
+    return CLAUSE_END.search(text, tokens[place - 1].end, tokens[place].start) is not None
 
 
 def _only_objects(words: Sequence[str], begin: int) -> bool:
@@ -287,4 +294,4 @@ def _cut(text: str, tokens: Sequence[_Token], first: int, last: int) -> str:
     if first:  # what closed the opening: "no, ", "answer: ", "it is - "
         piece = re.sub(r"^[\s,;:!?…)\]–—-]*(?:\.+\s)?[\s,;:!?–—-]*", "", piece)
     piece = piece.rstrip(" ,;:!?…–—-")
-    return piece.removesuffix(".") if piece.count(".") == 1 and not piece[:-1].endswith(("Jr", "St")) else piece
+    return re.sub(rf"(?<!\.){FULL_STOP}$", "", piece, flags=re.I)

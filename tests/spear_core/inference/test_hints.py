@@ -75,6 +75,23 @@ def test_a_typing_mistake_is_read_as_the_word(typed: str, word: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("hint", "answer", "rejected"),
+    [
+        ("it's not Dr. Braun, it's Dr. Meier", "Dr. Meier", "Dr. Braun"),
+        ("not Mr. Hill, Mrs. Hill", "Mrs. Hill", "Mr. Hill"),
+        ("not dr. braun but prof. meier", "prof. meier", "dr. braun"),
+        ("not Prof. J. Hill. Mrs. Hill", "Mrs. Hill", "Prof. J. Hill"),
+        ("not St. Gallen, Bern", "Bern", "St. Gallen"),
+        ("not 42. 43", "43", "42"),
+        ("that's Dr. Hill, the head of our lab", "Dr. Hill, the head of our lab", ""),
+    ],
+)
+def test_no_clause_ends_after_a_title_or_an_initial(hint: str, answer: str, rejected: str) -> None:
+    found = read_hint(hint, "Who is my doctor?")
+    assert (found.kind, found.answer, found.rejected) == (HintKind.STATES, answer, rejected)
+
+
+@pytest.mark.parametrize(
     "hint",
     ["no", "No!", "wrong city", "that's wrong", "that's not the right year", "nope", "you forgot the date", "..."],
 )
