@@ -45,7 +45,8 @@ from spear_core.inference.hint_words import (
 MOST_HINT_CHARACTERS = 2000  # a longer hint is read up to here
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _PARTICIPLE = re.compile(
-    r"\w{3}(?:ed|en|ought|aught)$|^(?:been|found|built|made|held|won|sent|sold|kept|born|known|shown)$"
+    r"\w{3}(?:ed|ought|aught)$|^(?:been|found|built|made|held|won|sent|sold|kept|born|known|shown|written|taken|given|driven"
+    r"|eaten|broken|chosen|spoken|stolen|frozen|hidden|fallen|beaten|proven|forgotten|forbidden)$"
 )
 _DONE_WELL = re.compile(r"\w{2}ed$|^(?:done|known|made|said|paid|hidden|spoken|written)$")
 LONGEST_ANNOUNCED = 6  # words of an answer that is taken without its "it's"; a longer clause stays whole

@@ -36,6 +36,9 @@ CAPITAL = "What is the capital of Norway?"
         ("it's Carlos Alan Autry Jr.", "Carlos Alan Autry Jr.", ""),
         ("$5", "$5", ""),
         ("no, they were discovered by him", "they were discovered by him", ""),
+        ("it's Bergen", "Bergen", ""),
+        ("it is eleven", "eleven", ""),
+        ("it was written by him", "it was written by him", ""),
     ],
 )
 def test_a_stated_answer_is_found_in_the_persons_own_words(hint: str, answer: str, rejected: str) -> None:
