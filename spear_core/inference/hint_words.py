@@ -78,6 +78,8 @@ ENDINGS = phrases(
     "(now|nowadays|these days|by now)",
 )
 INSTEAD = phrases("(and|but|) not", "(instead of|rather than)")  # before what is wrong: "Oslo, not Bergen"
+# After "not" these begin a statement, other words what the answer is not: "it's not before nine", "it's not Bergen"
+NOT_DENIED = _words("before until till after more less many much only even yet every always sure clear quite enough for")
 NAMED = phrases("(called|named|actually|really)")
 IT_IS = phrases("(it's|its|it is|that's|thats|that is)")
 
@@ -118,6 +120,9 @@ SMALL_WORDS = _words("""a an the is was are were be been it its it's this that o
     i my your his her their our we do does did has have had as so but""")
 PRONOUN_IS = _words("it it's its he he's she she's they they're there there's")
 AUXILIARIES = _words("is was are were am did do does has have had can could will would should may might")
+# Before a "not" that belongs to the verb; between the two may stand an adverb
+NEGATABLE = AUXILIARIES | _words("must shall ought be been being im its thats better rather why or if")
+VERB_ADVERBS = _words("really actually definitely certainly usually clearly still just also often always simply probably")
 YES_NO_QUESTIONS = AUXILIARIES | _words("isn't aren't doesn't don't didn't won't can't")  # their first words
 PRONOUNS = _words("it he she they we you i this that")
 COMMON_VERBS = (

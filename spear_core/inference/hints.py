@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from spear_core.inference.correction_words import asks_for_a_fact
 from spear_core.inference.hint_words import (
     ANNOUNCEMENTS,
     CLAUSE_END,
@@ -25,6 +26,8 @@ from spear_core.inference.hint_words import (
     LANGUAGES,
     LONGEST_PHRASE,
     NAMED,
+    NEGATABLE,
+    NOT_DENIED,
     OBJECTIONS,
     POINTERS,
     POLITE_STARTS,
@@ -34,6 +37,7 @@ from spear_core.inference.hint_words import (
     SMALL_WORDS,
     STYLES,
     SUBJECT_ENDS,
+    VERB_ADVERBS,
     YES_NO_QUESTIONS,
     Phrases,
     known_word,
@@ -52,6 +56,7 @@ _DONE_WELL = re.compile(r"\w{2}ed$|^(?:done|known|made|said|paid|hidden|spoken|w
 LONGEST_ANNOUNCED = 6  # words of an answer that is taken without its "it's"; a longer clause stays whole
 SHORTEST_FURTHER = 3  # words of what follows "that's ...,"
 _LONGEST_SUBJECT = 20  # words
+_PERSONS = frozenset("i im he she we they you".split())  # noqa: SIM905
 LONGEST_NAME = 7  # words
 _OF_THE_SPEAKER = frozenset("i i'm im i've we we're my our not and but so because which who where the a an".split())  # noqa: SIM905
 
@@ -114,6 +119,10 @@ def read_hint(hint: str, question: str = "") -> Hint:
         return Hint(HintKind.ASKS, rejected=rejected)
     if not announced:
         begin = _after_subject(words, first, question)
+    if words[begin] == "not":
+        if _only_denies(words, first, begin, question):
+            return Hint(HintKind.OBJECTS, rejected=_cut(text, tokens, begin + 1, len(words)))
+        begin = first
     end, instead_of = _before_ending(text, tokens, begin)
     sentence = _cut(text, tokens, first, end) if begin > first and not announced else ""
     if begin == first and end == len(words):
@@ -231,6 +240,20 @@ def _only_objects(words: Sequence[str], begin: int) -> bool:
     return bool(objection) and said <= KINDS_OF_THING
 
 
+def _only_denies(words: Sequence[str], first: int, begin: int, question: str) -> bool:
+    """Of "it's not Bergen": whether it says what the answer is not. "She is not married" states something."""
+    denied = words[begin + 1 :]
+    if not denied or words[first].partition("'")[0] in _PERSONS or not _asks_for_a_fact(question):
+        return False
+    return denied[0] not in NOT_DENIED and not _PARTICIPLE.search(denied[0])
+
+
+def _asks_for_a_fact(question: str) -> bool:
+    """Whether one of its sentences asks for a fact, or for what the person likes best."""
+    sentences = (plain_words(sentence) for sentence in re.split(r"[.!?]", question))
+    return any(asks_for_a_fact([word for word in words if stem(word) != "favour"]) for words in sentences if words)
+
+
 def _asks(words: Sequence[str], begin: int, announced: bool) -> bool:
     rest = list(words[begin:])
     while len(rest) > 1 and rest[0] in POLITE_STARTS:
@@ -264,7 +287,7 @@ def _before_subject(words: Sequence[str], begin: int, question: str) -> int:
     asked = {stem(word) for word in plain_words(question)}
     for place in range(begin + 1, min(len(words) - 1, begin + _LONGEST_SUBJECT)):
         if words[place] in ("is", "was", "are", "were"):
-            said = [word for word in words[place + 1 :] if word not in SMALL_WORDS]
+            said = [word for word in words[place + 1 :] if word not in SMALL_WORDS or word == "not"]
             if said and all(stem(word) in asked for word in said):
                 return place
     return len(words)
@@ -276,13 +299,25 @@ def _before_ending(text: str, tokens: Sequence[_Token], begin: int) -> tuple[int
     end, rejected = len(words), ""
     for place in range(begin + 1, end):
         after = _after(words, place, INSTEAD, most=1)
-        if place < after < end:
+        if place < after < end and not _is_negation(text, tokens, begin, place):
             rejected, end = _cut(text, tokens, after, end), place
             break
     for place in range(end - 1, begin, -1):
         if tuple(words[place:end]) in ENDINGS:
             end = place
     return end, rejected
+
+
+def _is_negation(text: str, tokens: Sequence[_Token], begin: int, place: int) -> bool:
+    """Whether a "not" belongs to a verb ("cats do not like water", "try not to shout") and rejects no other answer."""
+    words = [token.word for token in tokens]
+    if words[place] != "not" or _ends_clause(text, tokens, place):
+        return False
+    if words[place + 1] == "to" and "to" not in words[begin:place]:
+        return True
+    before = next((word for word in reversed(words[begin:place]) if word not in VERB_ADVERBS), "")
+    pronoun, mark, _ = before.partition("'")
+    return before in NEGATABLE or bool(mark) and pronoun in PRONOUNS | {"there"}
 
 
 def _cut(text: str, tokens: Sequence[_Token], first: int, last: int) -> str:

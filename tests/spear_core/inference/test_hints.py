@@ -95,6 +95,52 @@ def test_no_clause_ends_after_a_title_or_an_initial(hint: str, answer: str, reje
 
 
 @pytest.mark.parametrize(
+    ("hint", "question", "answer"),
+    [
+        ("cats do not like water", "What do cats do when it rains?", "cats do not like water"),
+        ("I am not married", "Am I married?", "I am not married"),
+        ("No, I am not married", "Who am I married to?", "I am not married"),
+        ("she does not eat meat", "What does my sister eat?", "she does not eat meat"),
+        ("she is not married", "Who is my sister married to?", "she is not married"),
+        ("he's not at work", "Where is my father?", "he's not at work"),
+        ("you should not freeze cheese", "How do I keep cheese?", "you should not freeze cheese"),
+        ("because you do not water it", "Why does my plant die?", "because you do not water it"),
+        ("it's not watered enough", "Why does my plant die?", "it's not watered enough"),
+        ("I'm really not sure", "When do I leave?", "I'm really not sure"),
+        ("we usually do not lock it", "Where do we keep the key?", "we usually do not lock it"),
+        ("she decided not to go", "What did my sister decide?", "she decided not to go"),
+        ("it's not before nine", "When do I leave?", "it's not before nine"),
+        ("Pluto is not a planet", "Is Pluto a planet?", "Pluto is not a planet"),
+    ],
+)
+def test_a_negative_statement_is_kept_whole(hint: str, question: str, answer: str) -> None:
+    found = read_hint(hint, question)
+    assert (found.kind, found.answer, found.rejected) == (HintKind.STATES, answer, "")
+
+
+@pytest.mark.parametrize(
+    ("hint", "answer", "rejected"),
+    [
+        ("it is Oslo, not Bergen", "Oslo", "Bergen"),
+        ("Oslo not Bergen", "Oslo", "Bergen"),
+        ("Oslo and not Bergen", "Oslo", "Bergen"),
+        ("the train to Oslo not to Bergen", "the train to Oslo", "to Bergen"),
+        ("it's really Oslo not Bergen", "Oslo", "Bergen"),
+        ("cats do not like water, not even to drink", "cats do not like water", "even to drink"),
+    ],
+)
+def test_what_is_rejected_is_cut_off(hint: str, answer: str, rejected: str) -> None:
+    found = read_hint(hint, CAPITAL)
+    assert (found.kind, found.answer, found.rejected) == (HintKind.STATES, answer, rejected)
+
+
+@pytest.mark.parametrize("hint", ["it's not Bergen", "No, it is not Bergen.", "the capital is not Bergen", "not Bergen"])
+def test_what_the_answer_is_not_states_none(hint: str) -> None:
+    found = read_hint(hint, CAPITAL)
+    assert (found.kind, found.answer, found.rejected) == (HintKind.OBJECTS, "", "Bergen")
+
+
+@pytest.mark.parametrize(
     "hint",
     ["no", "No!", "wrong city", "that's wrong", "that's not the right year", "nope", "you forgot the date", "..."],
 )
