@@ -12,7 +12,7 @@ from itertools import product
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _LONGEST_TYPO = 12
 # No sentence ends after a title or an initial: "Dr. Meier", "J. Hill", "No. 5"
-FULL_STOP = r"(?<!\b[^\W\d_])(?<!\b(?:dr|mr|ms|st|jr|sr|no))(?<!\bmrs)(?<!\bprof)\."
+FULL_STOP = r"(?<!\b[^\W\d_])(?<!\b(?:dr|mr|ms|st|jr|sr))(?<!\bmrs)(?<!\bprof)\.(?!(?<=\bno\.)\s+\d)"
 SENTENCE_END = re.compile(rf"(?:{FULL_STOP}|[!;])\s", re.I)
 CLAUSE_END = re.compile(rf"(?:{FULL_STOP}|[!;,:–—-])\s", re.I)
 
@@ -39,6 +39,7 @@ OBJECTIONS = phrases(
     "(no|nope|nah|wrong|incorrect|false|sorry|actually|well|hmm|hm|oh|hey|but|ok|okay|and|so|please|hint|fact|correction)",
     "(haha|ha|lol|omg|ugh|ouch|erm|um|uh|nah nah|no no no)",
     "(that's|thats|that is|this is|it's|its|it is|) (wrong|incorrect|false|mistaken|not right|not true|not correct|not it)",
+    "(that|it|this) (isn't|isnt) (right|true|correct|it)",
     "(i don't think|i dont think|i do not think) (that's|thats|that is|it's|it is|so|) (right|correct|true|)",
     "(you're|youre|you are) (wrong|mistaken|incorrect|not right)",
     "(not quite|not really|not at all|no no|no way|in fact|of course|obviously|clearly|really|rather|sorry but)",
@@ -52,6 +53,11 @@ OBJECTIONS = phrases(
     "(that|it|this) (is|was) (outdated|out of date|no longer true|not true anymore|not true any more)",
     "(that's|thats|it's) (outdated|out of date|no longer true|not true anymore|not true any more)",
     "(not|no) (anymore|any more|any longer|longer)",
+)
+# Openings that remind of what was said before, unless the question asks for that.
+REMINDERS = phrases(
+    "(as|like|) i (already|just|) (said|told you|wrote|mentioned) (already|before|earlier|) (that|)",
+    "(i have|i've|ive) (already|just|) (said|told you|mentioned) (already|before|) (that|)",
 )
 # Openings that the answer follows.
 ANNOUNCEMENTS = phrases(
@@ -77,11 +83,19 @@ ENDINGS = phrases(
     "is what i (meant|wanted)",
     "(now|nowadays|these days|by now)",
 )
+# Endings after a comma; those that ask only where the hint ends in a question mark
+TAGS = REMINDERS | phrases("(isn't|isnt|wasn't) it", "(lol|duh|dude|man)")
+ASKING_TAGS = phrases("(right|correct|ok|okay|yes|no)")
 INSTEAD = phrases("(and|but|) not", "(instead of|rather than)")  # before what is wrong: "Oslo, not Bergen"
-# After "not" these begin a statement, other words what the answer is not: "it's not before nine", "it's not Bergen"
-NOT_DENIED = _words("before until till after more less many much only even yet every always sure clear quite enough for")
+# After "not" these begin a statement, other words what the answer is not: "it's not before 9", "it's not Bergen"
+NOT_DENIED = _words("before until till after more less only even every always for because")
 NAMED = phrases("(called|named|actually|really)")
 IT_IS = phrases("(it's|its|it is|that's|thats|that is)")
+IS_NOT = phrases("(isn't|isnt|wasn't|wasnt|aren't|weren't)", "(is|was|are|were|it's|that's|he's|she's|they're) not")
+IS_WRONG = phrases(
+    "(is|was|are|were) (wrong|incorrect|false|not right|not correct|not true)",
+    "(isn't|isnt|wasn't|aren't) (right|correct|true)",
+)
 
 # Words that begin or make up a request for another form or content.
 REQUEST_STARTS = _words("""make be use write rewrite rephrase reword say explain translate give tell add mention include remove leave
@@ -136,7 +150,9 @@ _CONTRACTIONS = {
     f"{word}{mark}s": (word, "is") for word in ("what", "who", "where", "when", "how") for mark in ("'", "")
 }
 
-LONGEST_PHRASE = max(len(phrase) for phrase in OBJECTIONS | ANNOUNCEMENTS | ENDINGS)
+_SHORTENED = {"theres": "there's", "theyre": "they're"}
+
+LONGEST_PHRASE = max(len(phrase) for phrase in OBJECTIONS | REMINDERS | ANNOUNCEMENTS | ENDINGS)
 _KNOWN = frozenset(word for phrase in OBJECTIONS | ANNOUNCEMENTS | ENDINGS for word in phrase)
 _TYPED = [*sorted(word for word in _KNOWN if len(word) >= 5 and "'" not in word), "the"]
 # Words and names of their own (frequency above 1 in 500,000) that `_is_typo` would take for one of those
@@ -174,6 +190,7 @@ SMALL_STEMS = frozenset(map(stem, SMALL_WORDS))
 
 def known_word(word: str) -> str:
     """The word of the phrases that this one is, but for one letter typed wrongly; else the word itself."""
+    word = _SHORTENED.get(word, word)
     if word in _KNOWN | _NO_TYPOS or not 3 <= len(word) <= _LONGEST_TYPO or not word.isalpha():
         return word
     return next((known for known in _TYPED if _is_typo(word, known)), word)

@@ -14,6 +14,7 @@ from enum import StrEnum
 from spear_core.inference.correction_words import asks_for_a_fact
 from spear_core.inference.hint_words import (
     ANNOUNCEMENTS,
+    ASKING_TAGS,
     CLAUSE_END,
     COMPARATIVES,
     COMPLAINED_OF,
@@ -21,6 +22,8 @@ from spear_core.inference.hint_words import (
     FORMS,
     FULL_STOP,
     INSTEAD,
+    IS_NOT,
+    IS_WRONG,
     IT_IS,
     KINDS_OF_THING,
     LANGUAGES,
@@ -33,10 +36,13 @@ from spear_core.inference.hint_words import (
     POLITE_STARTS,
     PRONOUN_IS,
     PRONOUNS,
+    REMINDERS,
     REQUEST_STARTS,
+    SENTENCE_END,
     SMALL_WORDS,
     STYLES,
     SUBJECT_ENDS,
+    TAGS,
     VERB_ADVERBS,
     YES_NO_QUESTIONS,
     Phrases,
@@ -55,6 +61,9 @@ _PARTICIPLE = re.compile(
 _DONE_WELL = re.compile(r"\w{2}ed$|^(?:done|known|made|said|paid|hidden|spoken|written)$")
 LONGEST_ANNOUNCED = 6  # words of an answer that is taken without its "it's"; a longer clause stays whole
 SHORTEST_FURTHER = 3  # words of what follows "that's ...,"
+LONGEST_ALONE = 3  # words of an answer that follows what is rejected without an "it's"
+_OF_SAYING = frozenset("say says said saying tell told mention mentioned write wrote".split())  # noqa: SIM905
+_WHETHER_OR_WHY = [["why"], *([word] for word in YES_NO_QUESTIONS)]
 _LONGEST_SUBJECT = 20  # words
 _PERSONS = frozenset("i im he she we they you".split())  # noqa: SIM905
 LONGEST_NAME = 7  # words
@@ -103,9 +112,11 @@ def read_hint(hint: str, question: str = "") -> Hint:
     if not tokens:  # an answer may be a sign
         return Hint(HintKind.STATES, text) if text.strip("!?.…-– ") else Hint(HintKind.OBJECTS)
     words = [token.word for token in tokens]
-    first, rejected = _after_rejection(text, tokens)
-    if not first and not _is_yes_or_no(question, words):
-        first = _after_objections(words, 0)
+    begins_answer = _is_yes_or_no(question, words)
+    first = 0 if begins_answer else _after_objections(text, tokens, 0, question)
+    after, rejected = _after_rejection(text, tokens, first, question)
+    if rejected:
+        first = _after_objections(text, tokens, after, question)
     first = _after_what_the_reply_is(text, tokens, first)
     begin = _after_announcements(words, first)
     if first < begin and len(words) - begin > LONGEST_ANNOUNCED and words[first] in PRONOUN_IS:
@@ -120,10 +131,12 @@ def read_hint(hint: str, question: str = "") -> Hint:
     if not announced:
         begin = _after_subject(words, first, question)
     if words[begin] == "not":
-        if _only_denies(words, first, begin, question):
+        if _only_denies(text, tokens, first, begin, question):
             return Hint(HintKind.OBJECTS, rejected=_cut(text, tokens, begin + 1, len(words)))
         begin = first
     end, instead_of = _before_ending(text, tokens, begin)
+    if announced:
+        end = _before_relative(words, begin, end, question)
     sentence = _cut(text, tokens, first, end) if begin > first and not announced else ""
     if begin == first and end == len(words):
         end = _before_subject(words, begin, question)
@@ -172,9 +185,21 @@ def _after(words: Sequence[str], at: int, phrases: Phrases, most: int = 8) -> in
     return at
 
 
-def _after_objections(words: Sequence[str], at: int) -> int:
-    """The place after "no" or "well, actually"; the "well" of "well done" belongs to what follows."""
-    after = _after(words, at, OBJECTIONS)
+def _after_objections(text: str, tokens: Sequence[_Token], at: int, question: str) -> int:
+    """The place after "no", "well, actually", "wrong date," or "as I said,"; the "well" of "well done" is no opening."""
+    words = [token.word for token in tokens]
+    openings = OBJECTIONS if {*plain_words(question)} & _OF_SAYING else OBJECTIONS | REMINDERS
+    while True:
+        after = _after(words, at, openings)
+        if after == len(words):
+            after = _after(words, at, OBJECTIONS)  # "I told you already" is a protest
+        end = next((n for n in range(after + 1, len(words)) if _ends_clause(text, tokens, n)), at)
+        clause = words[at:end]
+        if not clause or not _only_objects(clause, _after_announcements(clause, after - at)):
+            break
+        if "you" in clause[:2] and _after_announcements(words, end) == end:
+            break  # "you forgot to halve it, that one is 12" goes on with the complaint
+        at = end
     is_adverb = at < after < len(words) and words[after - 1] == "well" and _DONE_WELL.search(words[after])
     return after - 1 if is_adverb else after
 
@@ -211,23 +236,56 @@ def _is_yes_or_no(question: str, words: Sequence[str]) -> bool:
     return bool(asked) and asked[0] in YES_NO_QUESTIONS and words[0] in ("yes", "no") and len(words) > 1
 
 
-def _after_rejection(text: str, tokens: Sequence[_Token]) -> tuple[int, str]:
-    """Of "not Bergen but Oslo" or "no not Bergen, Oslo": the place of "Oslo", and "Bergen". (0, "") of other hints."""
+def _after_rejection(text: str, tokens: Sequence[_Token], first: int, question: str) -> tuple[int, str]:
+    """Of "not Bergen but Oslo" or "Bergen is wrong, Oslo": the place of "Oslo", and "Bergen". Of other hints `first` and ""."""
     words = [token.word for token in tokens]
-    at = _after(words, 0, OBJECTIONS | IT_IS)
-    if at >= len(words) or words[at] != "not":
-        return 0, ""
-    for end in range(at + 2, len(words)):
-        if words[end] == "but" and end + 1 < len(words):
-            return end + 1, _cut(text, tokens, at + 1, end)
-        if _ends_clause(text, tokens, end):
-            return end, _cut(text, tokens, at + 1, end)
-    return 0, ""
+    at = _after(words, first, OBJECTIONS | IT_IS)
+    if words[at : at + 1] == ["not"]:
+        end = _end_of_rejected(text, tokens, at + 1)
+        return (end + (words[end] == "but"), _cut(text, tokens, at + 1, end)) if end < len(words) else (first, "")
+    return _after_denial(text, tokens, first, question)
+
+
+def _after_denial(text: str, tokens: Sequence[_Token], first: int, question: str) -> tuple[int, str]:
+    """The same of "Bergen is wrong, it's Oslo" and "the capital isn't Bergen, it's Oslo"; also where no answer follows."""
+    words, asked = [token.word for token in tokens], plain_words(question)
+    is_statement = words[first : first + 1] == ["because"] or {"wrong", "false"} & {*asked}
+    if is_statement or asked[:1] in _WHETHER_OR_WHY or asked[:1] == ["how"] and not _asks_for_a_fact(question):
+        return first, ""
+    clause = next((n for n in range(first + 1, len(words)) if _ends_clause(text, tokens, n)), len(words))
+    for place in range(first, min(clause, first + _LONGEST_SUBJECT)):
+        begin, end, after = first, place, _after(words, place, IS_WRONG, most=1)
+        says_no_more = after > place
+        if not says_no_more:
+            begin = _after(words, place, IS_NOT, most=1)
+            subject = {stem(word) for word in words[first:place] if word not in SMALL_WORDS}
+            has_subject = place > first or "'" in words[place] and words[place].partition("'")[0] in PRONOUNS
+            if begin == place or not has_subject or not subject <= {*map(stem, asked)}:
+                continue
+            end = after = _end_of_rejected(text, tokens, begin)
+            says_no_more = _only_denies(text, tokens, first, begin - 1, question)
+        follows = after + (words[after : after + 1] == ["but"])
+        if place < after < len(words) and (follows > after or _ends_clause(text, tokens, after)):
+            says_no_more = _after_announcements(words, follows) > follows or len(words) - follows <= LONGEST_ALONE
+        elif after < len(words):
+            continue
+        if says_no_more:
+            return follows, _cut(text, tokens, begin, end)
+    return first, ""
+
+
+def _end_of_rejected(text: str, tokens: Sequence[_Token], begin: int) -> int:
+    """Where "but" or the end of a clause follows what is rejected from `begin` on; the end of the hint where none does."""
+    for end in range(begin + 1, len(tokens)):
+        if _ends_clause(text, tokens, end) or tokens[end].word == "but" and end + 1 < len(tokens):
+            return end
+    return len(tokens)
 
 
 def _ends_clause(text: str, tokens: Sequence[_Token], place: int) -> bool:
     """Whether a clause or sentence ends before the word at `place`."""
-    return CLAUSE_END.search(text, tokens[place - 1].end, tokens[place].start) is not None
+    end = CLAUSE_END.search(text, tokens[place - 1].end, tokens[place].end)
+    return end is not None and end.start() < tokens[place].start
 
 
 def _only_objects(words: Sequence[str], begin: int) -> bool:
@@ -235,17 +293,18 @@ def _only_objects(words: Sequence[str], begin: int) -> bool:
     left = words[begin:]
     if not left or (left[0] == "you" and len(left) > 1 and left[1] in COMPLAINED_OF):
         return True
-    objection = {"wrong", "incorrect", "not", "false", "bad"} & {*words[:begin], *left[:2]}
+    objection = {"wrong", "incorrect", "not", "false", "bad"} & {*words}
     said = set(left) - SMALL_WORDS - {"wrong", "right", "correct", "incorrect", "bad"}
     return bool(objection) and said <= KINDS_OF_THING
 
 
-def _only_denies(words: Sequence[str], first: int, begin: int, question: str) -> bool:
-    """Of "it's not Bergen": whether it says what the answer is not. "She is not married" states something."""
-    denied = words[begin + 1 :]
-    if not denied or words[first].partition("'")[0] in _PERSONS or not _asks_for_a_fact(question):
+def _only_denies(text: str, tokens: Sequence[_Token], first: int, begin: int, question: str) -> bool:
+    """Of "it's not Bergen": whether it only says which name or number is not the answer. "She is not Danish" says more."""
+    if tokens[first].word.partition("'")[0] in _PERSONS or not _asks_for_a_fact(question):
         return False
-    return denied[0] not in NOT_DENIED and not _PARTICIPLE.search(denied[0])
+    denied = text[tokens[begin].end :]
+    is_named = any(c.isupper() or c.isdigit() for c in denied)
+    return is_named and tokens[begin + 1].word not in NOT_DENIED
 
 
 def _asks_for_a_fact(question: str) -> bool:
@@ -293,6 +352,17 @@ def _before_subject(words: Sequence[str], begin: int, question: str) -> int:
     return len(words)
 
 
+def _before_relative(words: Sequence[str], begin: int, end: int, question: str) -> int:
+    """Of "it was Manet who painted it", asked who painted something, the place after "Manet"; else where it ends."""
+    asked = {stem(word) for word in plain_words(question)}
+    for place in range(begin + 1, end - 1):
+        if words[place] in ("who", "that", "which"):
+            said = [word for word in words[place + 1 : end] if word not in SMALL_WORDS]
+            if said and all(stem(word) in asked for word in said):
+                return place
+    return end
+
+
 def _before_ending(text: str, tokens: Sequence[_Token], begin: int) -> tuple[int, str]:
     """Where the answer ends, and what the hint calls wrong after it ("Oslo, not Bergen")."""
     words = [token.word for token in tokens]
@@ -302,8 +372,10 @@ def _before_ending(text: str, tokens: Sequence[_Token], begin: int) -> tuple[int
         if place < after < end and not _is_negation(text, tokens, begin, place):
             rejected, end = _cut(text, tokens, after, end), place
             break
+    tags = TAGS | ASKING_TAGS if text.endswith("?") else TAGS
     for place in range(end - 1, begin, -1):
-        if tuple(words[place:end]) in ENDINGS:
+        ending = tuple(words[place:end])
+        if ending in ENDINGS or (ending in tags and _ends_clause(text, tokens, place)):
             end = place
     return end, rejected
 
@@ -330,4 +402,4 @@ def _cut(text: str, tokens: Sequence[_Token], first: int, last: int) -> str:
     if first:  # what closed the opening: "no, ", "answer: ", "it is - "
         piece = re.sub(r"^[\s,;:!?…)\]–—-]*(?:\.+\s)?[\s,;:!?–—-]*", "", piece)
     piece = piece.rstrip(" ,;:!?…–—-")
-    return re.sub(rf"(?<!\.){FULL_STOP}$", "", piece, flags=re.I)
+    return piece if SENTENCE_END.search(piece) else re.sub(rf"(?<!\.){FULL_STOP}$", "", piece, flags=re.I)

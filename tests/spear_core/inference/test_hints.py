@@ -109,7 +109,8 @@ def test_no_clause_ends_after_a_title_or_an_initial(hint: str, answer: str, reje
         ("I'm really not sure", "When do I leave?", "I'm really not sure"),
         ("we usually do not lock it", "Where do we keep the key?", "we usually do not lock it"),
         ("she decided not to go", "What did my sister decide?", "she decided not to go"),
-        ("it's not before nine", "When do I leave?", "it's not before nine"),
+        ("it's not before 9", "When do I leave?", "it's not before 9"),
+        ("No, it's not a secret", "What is my cat called?", "it's not a secret"),
         ("Pluto is not a planet", "Is Pluto a planet?", "Pluto is not a planet"),
     ],
 )
@@ -136,6 +137,64 @@ def test_what_is_rejected_is_cut_off(hint: str, answer: str, rejected: str) -> N
 
 @pytest.mark.parametrize("hint", ["it's not Bergen", "No, it is not Bergen.", "the capital is not Bergen", "not Bergen"])
 def test_what_the_answer_is_not_states_none(hint: str) -> None:
+    found = read_hint(hint, CAPITAL)
+    assert (found.kind, found.answer, found.rejected) == (HintKind.OBJECTS, "", "Bergen")
+
+
+@pytest.mark.parametrize(
+    ("hint", "answer", "rejected"),
+    [
+        ("I told you it's Oslo", "Oslo", ""),
+        ("I already told you it's Oslo", "Oslo", ""),
+        ("I said Oslo", "Oslo", ""),
+        ("as I said, it's Oslo", "Oslo", ""),
+        ("no, like I said before, Oslo", "Oslo", ""),
+        ("I've already told you that it's Oslo", "Oslo", ""),
+        ("it's Oslo, as I said", "Oslo", ""),
+        ("Oslo, I told you", "Oslo", ""),
+        ("Bergen is wrong, it's Oslo", "Oslo", "Bergen"),
+        ("Bergen isn't right. Oslo", "Oslo", "Bergen"),
+        ("it isn't Bergen, it's Oslo", "Oslo", "Bergen"),
+        ("it wasn't Bergen but Oslo", "Oslo", "Bergen"),
+        ("the capital isn't Bergen, it's Oslo", "Oslo", "Bergen"),
+        ("the capital is not Bergen, it is Oslo", "Oslo", "Bergen"),
+        ("not Bergen, I think it's Oslo", "Oslo", "Bergen"),
+        ("wrong date, it's May 5", "May 5", ""),
+        ("that's the wrong date, it's May 5", "May 5", ""),
+        ("that's not the right year, it's 1905", "1905", ""),
+        ("the year is wrong, it's 1905", "1905", ""),
+        ("you got the year wrong, it's 1905", "1905", ""),
+        ("wrong name, it's Luna", "Luna", ""),
+        ("Oslo, right?", "Oslo", ""),
+        ("it's Oslo, isn't it?", "Oslo", ""),
+        ("turn left, then right", "turn left, then right", ""),
+    ],
+)
+def test_the_answer_is_given_without_the_objection(hint: str, answer: str, rejected: str) -> None:
+    found = read_hint(hint, CAPITAL)
+    assert (found.kind, found.answer, found.rejected) == (HintKind.STATES, answer, rejected)
+
+
+@pytest.mark.parametrize(
+    ("hint", "question", "answer"),
+    [
+        ("it was Manet who painted it", "Who painted Olympia?", "Manet"),
+        ("it's the man who lives next door", "Who painted Olympia?", "the man who lives next door"),
+        ("I said yes", "What did I say to the offer?", "I said yes"),
+        ("I told you my secret", "What did I tell you?", "I told you my secret"),
+        ("he isn't a doctor, he's a nurse", "What is my father's job?", "a nurse"),
+        ("he's not a doctor, he's a nurse", "What is my father's job?", "a nurse"),
+        ("because it is not ripe, wait a week", "Why is my pear hard?", "because it is not ripe, wait a week"),
+        ("Pluto isn't a planet, it's a dwarf planet", "Is Pluto a planet?", "Pluto isn't a planet, it's a dwarf planet"),
+    ],
+)
+def test_what_belongs_to_the_answer_stays(hint: str, question: str, answer: str) -> None:
+    found = read_hint(hint, question)
+    assert (found.kind, found.answer) == (HintKind.STATES, answer)
+
+
+@pytest.mark.parametrize("hint", ["Bergen is wrong", "no, Bergen is not right", "it isn't Bergen", "not Bergen, sorry"])
+def test_what_is_wrong_states_no_answer(hint: str) -> None:
     found = read_hint(hint, CAPITAL)
     assert (found.kind, found.answer, found.rejected) == (HintKind.OBJECTS, "", "Bergen")
 
