@@ -40,7 +40,8 @@ OBJECTIONS = phrases(
     "(haha|ha|lol|omg|ugh|ouch|erm|um|uh|nah nah|no no no)",
     "(that's|thats|that is|this is|it's|its|it is|) (wrong|incorrect|false|mistaken|not right|not true|not correct|not it)",
     "(that|it|this) (isn't|isnt) (right|true|correct|it)",
-    "(i don't think|i dont think|i do not think) (that's|thats|that is|it's|it is|so|) (right|correct|true|)",
+    "(i don't think|i dont think|i do not think) (that's|thats|that is|it's|it is) (right|correct|true)",
+    "(i don't think|i dont think|i do not think) (so|it)",
     "(you're|youre|you are) (wrong|mistaken|incorrect|not right)",
     "(not quite|not really|not at all|no no|no way|in fact|of course|obviously|clearly|really|rather|sorry but)",
     "(please|) (correct|fix|change) (this|that|it) (please|) (to|)",
@@ -91,7 +92,11 @@ INSTEAD = phrases("(and|but|) not", "(instead of|rather than)")  # before what i
 NOT_DENIED = _words("before until till after more less only even every always for because")
 NAMED = phrases("(called|named|actually|really)")
 IT_IS = phrases("(it's|its|it is|that's|thats|that is)")
-IS_NOT = phrases("(isn't|isnt|wasn't|wasnt|aren't|weren't)", "(is|was|are|were|it's|that's|he's|she's|they're) not")
+IS_NOT = phrases(
+    "(i don't think|i dont think|i do not think) (that's|thats|that is|it's|its|it is|it was)",
+    "(isn't|isnt|wasn't|wasnt|aren't|weren't)",
+    "(is|was|are|were|it's|that's|he's|she's|they're) not",
+)
 IS_WRONG = phrases(
     "(is|was|are|were) (wrong|incorrect|false|not right|not correct|not true)",
     "(isn't|isnt|wasn't|aren't) (right|correct|true)",
@@ -136,7 +141,9 @@ PRONOUN_IS = _words("it it's its he he's she she's they they're there there's")
 AUXILIARIES = _words("is was are were am did do does has have had can could will would should may might")
 # Before a "not" that belongs to the verb; between the two may stand an adverb
 NEGATABLE = AUXILIARIES | _words("must shall ought be been being im its thats better rather why or if")
-VERB_ADVERBS = _words("really actually definitely certainly usually clearly still just also often always simply probably")
+VERB_ADVERBS = _words(
+    "really actually definitely certainly usually clearly still just also often always simply probably"
+)
 YES_NO_QUESTIONS = AUXILIARIES | _words("isn't aren't doesn't don't didn't won't can't")  # their first words
 PRONOUNS = _words("it he she they we you i this that")
 COMMON_VERBS = (

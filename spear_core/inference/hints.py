@@ -259,13 +259,14 @@ def _after_denial(text: str, tokens: Sequence[_Token], first: int, question: str
         if not says_no_more:
             begin = _after(words, place, IS_NOT, most=1)
             subject = {stem(word) for word in words[first:place] if word not in SMALL_WORDS}
-            has_subject = place > first or "'" in words[place] and words[place].partition("'")[0] in PRONOUNS
+            doubts = words[place] == "i"  # "I don't think it's"
+            has_subject = place > first or doubts or "'" in words[place] and words[place].partition("'")[0] in PRONOUNS
             if begin == place or not has_subject or not subject <= {*map(stem, asked)}:
                 continue
             end = after = _end_of_rejected(text, tokens, begin)
-            says_no_more = _only_denies(text, tokens, first, begin - 1, question)
+            says_no_more = _only_denies(text, tokens, begin - 1 if doubts else first, begin - 1, question)
         follows = after + (words[after : after + 1] == ["but"])
-        if place < after < len(words) and (follows > after or _ends_clause(text, tokens, after)):
+        if place < after < len(words) and (follows > after or end == after or _ends_clause(text, tokens, after)):
             says_no_more = _after_announcements(words, follows) > follows or len(words) - follows <= LONGEST_ALONE
         elif after < len(words):
             continue
@@ -277,7 +278,8 @@ def _after_denial(text: str, tokens: Sequence[_Token], first: int, question: str
 def _end_of_rejected(text: str, tokens: Sequence[_Token], begin: int) -> int:
     """Where "but" or the end of a clause follows what is rejected from `begin` on; the end of the hint where none does."""
     for end in range(begin + 1, len(tokens)):
-        if _ends_clause(text, tokens, end) or tokens[end].word == "but" and end + 1 < len(tokens):
+        begins_again = _after([token.word for token in tokens[end : end + 2]], 0, IT_IS, most=1)
+        if _ends_clause(text, tokens, end) or (tokens[end].word == "but" or begins_again) and end + 1 < len(tokens):
             return end
     return len(tokens)
 
