@@ -71,12 +71,13 @@ ANNOUNCEMENTS = phrases(
     "(you|i|you must) (mean|meant)",
     "i (was|am) looking for",
     "(the|) (right|correct) (one|name|word|number|date|year|place|person) (is|was)",
-    "(the|his|her|its|their) (name|word|number|date|year|place) (is|was)",
+    "(the|his|her|its|their|) (name|word|number|date|year|place|address) (is|was)",
     "(the|my|your|) (right|correct|real|actual|true|proper|) (answer|solution|response) "
     "(to this question|to that|to it|) (is|was|should be|would be|must be|should have been|)",
     "(the|) (right|correct|real|true) (answer|solution) (here|) (is|would be)",
     "(just|) say",
 )
+NAMINGS = phrases("(please|you can|people|) call me", "(i'm|im|i am) called")  # the same, where the name is asked for
 # Endings that say no more than that the rest is right.
 ENDINGS = phrases(
     "(is|was|would be) (the|) (right|correct|real|true|actual) (answer|one|name|solution|response|)",
@@ -107,14 +108,37 @@ REQUEST_STARTS = _words("""make be use write rewrite rephrase reword say explain
     drop keep avoid skip put begin start end finish list describe summarise summarize shorten expand elaborate simplify sound
     answer reply respond speak show provide check consider don't dont do stop try let focus stick count look read cut
     convert format spell call address name compare talk think""")
-POLITE_STARTS = _words(
-    "please can could would will you just a bit little much way even i want need it to be that should something"
+# Those of them that are nouns as well ("sound engineer"), and the words with which an order goes on ("answer in French")
+NOUNS_TOO = _words("""name address list sound answer reply start end finish stop cut call format count look show focus check
+    talk drop""")
+AFTER_ORDERS = _words("""a an the it this that these them me my your his her its their all each every only just more less again with
+    without in as by on at to from for about how why what like one two three please and""")
+POLITE = phrases(
+    "(please|just|maybe|perhaps|also)",
+    "(can|could|will|would) (you|it|this|that|we|i) (please|just|)",
+    "(you|it|that|this) (should|could|can)",
+    "(i|we|) (want|need|would like|expect) (you|it|this|that) to",
+    "(i'd|we'd|id) (like|prefer) (you|it|this|that) to",
+)
+WISHES = phrases(
+    "(i|we|) (want|need|would like) (it|this|that|them|)", "(i'd|we'd|id) (like|prefer) (it|this|that|them|)"
+)
+DEGREES = phrases(
+    "(can be|could be|should be|to be|be|something|even|much|way|far|a lot|lots|a bit|a little|a tad|bit|little|a|an|it)"
 )
 COMPARATIVES = _words("""shorter longer simpler clearer nicer politer friendlier warmer funnier kinder softer briefer better worse easier
     harder stronger lighter happier sadder cheaper newer older smaller bigger more less fewer too""")
 STYLES = _words("""short long brief simple clear nice polite friendly formal informal casual concise precise exact detailed funny
     serious professional personal specific vague wordy verbose boring rude generic complicated technical repetitive
     dry cold harsh stiff childish confusing unclear incomplete outdated""")
+STYLES_OF_TEXTS = (
+    _words("""brief formal informal casual concise precise exact detailed specific vague wordy verbose boring rude generic
+    complicated technical repetitive childish confusing unclear incomplete outdated polite""")
+)  # of little else than a text
+TEXTS = (
+    _words("""answer answers version text reply replies response explanation summary description introduction information
+    info context title email letter message note story poem please thanks and but or now""")
+)  # what may follow a style word
 LANGUAGES = _words("""english french german spanish italian portuguese dutch polish russian ukrainian turkish greek latin arabic hebrew
     hindi chinese japanese korean swedish danish norwegian finnish czech hungarian romanian""")
 FORMS = _words("""sentence sentences word words paragraph paragraphs line lines bullet bullets point points list table tone style

@@ -13,11 +13,13 @@ from enum import StrEnum
 
 from spear_core.inference.correction_words import asks_for_a_fact
 from spear_core.inference.hint_words import (
+    AFTER_ORDERS,
     ANNOUNCEMENTS,
     ASKING_TAGS,
     CLAUSE_END,
     COMPARATIVES,
     COMPLAINED_OF,
+    DEGREES,
     ENDINGS,
     FORMS,
     FULL_STOP,
@@ -29,11 +31,13 @@ from spear_core.inference.hint_words import (
     LANGUAGES,
     LONGEST_PHRASE,
     NAMED,
+    NAMINGS,
     NEGATABLE,
     NOT_DENIED,
+    NOUNS_TOO,
     OBJECTIONS,
     POINTERS,
-    POLITE_STARTS,
+    POLITE,
     PRONOUN_IS,
     PRONOUNS,
     REMINDERS,
@@ -41,9 +45,12 @@ from spear_core.inference.hint_words import (
     SENTENCE_END,
     SMALL_WORDS,
     STYLES,
+    STYLES_OF_TEXTS,
     SUBJECT_ENDS,
     TAGS,
+    TEXTS,
     VERB_ADVERBS,
+    WISHES,
     YES_NO_QUESTIONS,
     Phrases,
     known_word,
@@ -67,6 +74,10 @@ _WHETHER_OR_WHY = [["why"], *([word] for word in YES_NO_QUESTIONS)]
 _LONGEST_SUBJECT = 20  # words
 _PERSONS = frozenset("i im he she we they you".split())  # noqa: SIM905
 LONGEST_NAME = 7  # words
+_OF_WISHING = frozenset("want need like prefer wish".split())  # noqa: SIM905
+_OF_LANGUAGES = frozenset("language languages speak".split())  # noqa: SIM905
+_BEFORE_FORMS = frozenset("in as with without only one two three no".split())  # noqa: SIM905
+_ASKS_FOR_THE_NAME = re.compile(r"\bmy name\b|\b(?:who am i|who i am|am i called|call me)\b", re.I)
 _OF_THE_SPEAKER = frozenset("i i'm im i've we we're my our not and but so because which who where the a an".split())  # noqa: SIM905
 
 
@@ -121,12 +132,20 @@ def read_hint(hint: str, question: str = "") -> Hint:
     begin = _after_announcements(words, first)
     if first < begin and len(words) - begin > LONGEST_ANNOUNCED and words[first] in PRONOUN_IS:
         begin = first
+    if _ASKS_FOR_THE_NAME.search(question):
+        begin = _after(words, begin, NAMINGS, most=1)
+    if (
+        begin + 1 < len(words)
+        and words[begin] in KINDS_OF_THING | {"address"}
+        and text.startswith(":", tokens[begin].end)
+    ):
+        begin += 1
     announced = begin > first or bool(rejected)
     if _only_objects(words, begin):
         return Hint(HintKind.OBJECTS, rejected=rejected)
     if any(_after(words, place, POINTERS, most=1) > place for place in range(begin, len(words))):
         return Hint(HintKind.POINTS, rejected=rejected)
-    if _asks(words, begin, announced):
+    if _asks(words, begin, announced, question):
         return Hint(HintKind.ASKS, rejected=rejected)
     if not announced:
         begin = _after_subject(words, first, question)
@@ -315,20 +334,60 @@ def _asks_for_a_fact(question: str) -> bool:
     return any(asks_for_a_fact([word for word in words if stem(word) != "favour"]) for words in sentences if words)
 
 
-def _asks(words: Sequence[str], begin: int, announced: bool) -> bool:
-    rest = list(words[begin:])
-    while len(rest) > 1 and rest[0] in POLITE_STARTS:
-        rest.pop(0)
-    asked, start = set(rest[:6]), rest[0]
-    if start in COMPARATIVES or (start in STYLES and len(rest) <= 3):
+def _asks(words: Sequence[str], begin: int, announced: bool, question: str) -> bool:
+    """Whether it asks for another form or content. "I use a Mac", "name is Luna" and "dry white wine" do not."""
+    asked, is_fact = {*plain_words(question)}, _asks_for_a_fact(question)
+    at = _after(words, begin, POLITE)
+    wished = _after(words, at, WISHES, most=1)
+    is_wish = at < wished < len(words)
+    if words[min(at, len(words) - 1)] in ("i", "we") and (not is_wish or asked & _OF_WISHING):
+        return False
+    at = min(_after(words, wished, POLITE | DEGREES), len(words) - 1)
+    rest, start, near = words[at:], words[at], {*words[at : at + 6]}
+    if is_fact or "or" in asked:  # "Is it dry or sweet?"
+        near -= asked
+    if start in near & (STYLES | COMPARATIVES):
+        return _is_style(rest, is_fact and words[at - 1 : at] != ["be"])
+    if start in ("very", "so", "not") and near & (STYLES | COMPARATIVES):
         return True
-    if start in ("very", "so", "not") and asked & (STYLES | COMPARATIVES):
+    if (start == "in" or is_wish and "in" in near) and near & LANGUAGES:
+        language = next(n for n, word in enumerate(rest) if word in LANGUAGES)
+        return not asked & _OF_LANGUAGES and (not is_fact or _is_over(rest[language + 1 :]))
+    if (start in _BEFORE_FORMS or is_wish and start != "to") and near & FORMS:
         return True
-    if start == "in" and asked & LANGUAGES:
+    return not (announced or is_wish) and _is_order(rest, is_fact and "you" not in words[begin:at], asked)
+
+
+def _is_over(rest: Sequence[str]) -> bool:
+    """Whether nothing follows, or nothing but words about a text."""
+    return not rest or rest[0] in TEXTS | FORMS
+
+
+def _is_style(rest: Sequence[str], is_fact: bool) -> bool:
+    """Whether a style word or a comparative is about the reply: it stands alone, or another one or a word for a text follows."""
+    start, following = rest[0], (rest[1:] or [""])[0]
+    if following == "than":
+        return {*rest[2:3]} <= {"this", "that", "it", "before", "i", "we", "expected"}
+    is_alone = (
+        _is_over(rest[1:]) or following in STYLES | COMPARATIVES or following.endswith("ly") or rest[-1] == "please"
+    )
+    is_alone = is_alone or not is_fact and following in ("one", "ones")
+    if start in COMPARATIVES:
+        return is_alone or not is_fact or start == "too" or following in AFTER_ORDERS
+    return is_alone and (start in STYLES_OF_TEXTS or not is_fact or bool(following))
+
+
+def _is_order(rest: Sequence[str], is_fact: bool, asked: set[str]) -> bool:
+    """Whether it tells the model what to do. Asked "When do I leave?", "leave at 7" answers."""
+    start, following = rest[0], (rest[1:] or [""])[0]
+    if start not in REQUEST_STARTS or following in ("is", "was"):
+        return False
+    if not is_fact:
         return True
-    if start in ("in", "as", "with", "without", "only", "one", "two", "three", "no") and asked & FORMS:
-        return True
-    return not announced and start in REQUEST_STARTS
+    if start in asked and asked & {"i", "we", "my", "our"}:
+        return False
+    goes_on = following in {"", *AFTER_ORDERS, *FORMS, *STYLES, *COMPARATIVES, *LANGUAGES}
+    return start not in NOUNS_TOO or goes_on or following.endswith(("ly", "ing"))
 
 
 def _after_subject(words: Sequence[str], begin: int, question: str) -> int:

@@ -231,6 +231,71 @@ def test_a_wish_for_another_form_is_not_an_answer_to_copy(hint: str) -> None:
     assert read_hint(hint, CAPITAL).kind is HintKind.ASKS
 
 
+@pytest.mark.parametrize("question", [CAPITAL, "Write an email to my landlord.", ""])
+@pytest.mark.parametrize(
+    "hint",
+    ["a bit shorter please", "I need it shorter", "I want it to be shorter", "I want you to write in French", "I'd like more details",
+     "please use simpler words", "more formal", "use bullet points", "in German", "call me Tom", "be nicer", "be nice",
+     "way too long", "could be shorter", "a short answer please", "short and simple", "more about the history",
+     "simpler than that", "list the dates", "a list please", "answer in French", "sound more professional", "don't repeat yourself",
+     "it should sound friendlier", "not so formal", "that's too technical", "shorter, please", "can it be shorter",
+     "can you list its rivers",
+     "more maps please", "I need an answer in German", "say it in simpler words"],
+)  # fmt: skip
+def test_a_request_stays_one_whatever_was_asked(hint: str, question: str) -> None:
+    assert read_hint(hint, question).kind is HintKind.ASKS
+
+
+@pytest.mark.parametrize(
+    ("hint", "question", "answer"),
+    [
+        ("I start at 9", "When do I start work?", "I start at 9"),
+        ("I use a Mac", "Which computer do I use?", "I use a Mac"),
+        ("No, I use a Mac.", "Which computer do I use?", "I use a Mac"),
+        ("I speak Spanish", "Which language do I speak?", "I speak Spanish"),
+        ("I leave at 7:30", "When do I leave?", "I leave at 7:30"),
+        ("leave at 7:30", "When do I leave?", "leave at 7:30"),
+        ("I keep it under the mat", "Where do I keep my key?", "I keep it under the mat"),
+        ("I write novels", "What do I do for a living?", "I write novels"),
+        ("I call her Nana", "What do I call my grandmother?", "I call her Nana"),
+        ("I don't have a dog", "What is my dog called?", "I don't have a dog"),
+        ("I need more milk", "What do I need from the shop?", "I need more milk"),
+        ("I want to write novels", "What do I want to do?", "I want to write novels"),
+        ("name is Luna", "What is my cat called?", "Luna"),
+        ("name: Luna", "What is my cat called?", "Luna"),
+        ("address is 12 High Street", "What is my address?", "12 High Street"),
+        ("dry white wine", "What is my favourite drink?", "dry white wine"),
+        ("a cold beer", "What do I drink after work?", "a cold beer"),
+        ("dry", "Is my favourite wine dry or sweet?", "dry"),
+        ("personal trainer", "What is my job?", "personal trainer"),
+        ("sound engineer", "What is my job?", "sound engineer"),
+        ("Nice", "Where does my aunt live?", "Nice"),
+        ("it's Nice", "Where does my aunt live?", "Nice"),
+        ("more than 50", "How many books do I have?", "more than 50"),
+        ("less than 10 euros", "How much is the ticket?", "less than 10 euros"),
+        ("older than 30", "How old is my boss?", "older than 30"),
+        ("brown bread and less salt", "What did my doctor recommend?", "brown bread and less salt"),
+        ("call me Tom", "What is my name?", "Tom"),
+        ("in German", "Which language do I dream in?", "in German"),
+        ("two words", "How many words are in my motto?", "two words"),
+        ("end of May", "When is my exam?", "end of May"),
+        ("in French Guiana", "Where does my aunt live?", "in French Guiana"),
+    ],
+)
+def test_an_everyday_statement_is_no_request(hint: str, question: str, answer: str) -> None:
+    found = read_hint(hint, question)
+    assert (found.kind, found.answer) == (HintKind.STATES, answer)
+
+
+@pytest.mark.parametrize(
+    "hint",
+    ["I start at 9", "I use a Mac", "I speak Spanish", "I keep it under the mat", "I call her Nana", "name is Luna",
+     "dry white wine", "a cold beer", "personal trainer", "more than 50", "less than 10 euros"],
+)  # fmt: skip
+def test_some_statements_need_no_question(hint: str) -> None:
+    assert read_hint(hint).kind is HintKind.STATES
+
+
 @pytest.mark.parametrize(
     "hint", ["it starts with O", "a word of 5 letters", "there is a letter f in it", "think of the fjord"]
 )
