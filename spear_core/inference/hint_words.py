@@ -191,6 +191,17 @@ _NO_TYPOS = _words("""three thee than tank tanks thin pace palace quiet quit mea
     loner waned pleas chang pearson pierson persson wong""")
 
 
+def after_phrases(words: Sequence[str], at: int, phrases: Phrases, most: int = 8) -> int:
+    """The place after as many of the phrases as stand here, one after the other."""
+    for _ in range(most):
+        longest = min(LONGEST_PHRASE, len(words) - at)
+        length = next((n for n in range(longest, 0, -1) if tuple(words[at : at + n]) in phrases), 0)
+        if not length:
+            break
+        at += length
+    return at
+
+
 def plain_words(text: str) -> list[str]:
     """The words of a text in lower case with straight apostrophes."""
     return [plain(match.group()) for match in _WORD.finditer(text)]

@@ -11,48 +11,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from spear_core.inference.correction_words import asks_for_a_fact
+from spear_core.inference.hint_requests import asks_for_a_fact_or_favourite, asks_for_another_form
 from spear_core.inference.hint_words import (
-    AFTER_ORDERS,
     ANNOUNCEMENTS,
     ASKING_TAGS,
     CLAUSE_END,
-    COMPARATIVES,
     COMPLAINED_OF,
-    DEGREES,
     ENDINGS,
-    FORMS,
     FULL_STOP,
     INSTEAD,
     IS_NOT,
     IS_WRONG,
     IT_IS,
     KINDS_OF_THING,
-    LANGUAGES,
-    LONGEST_PHRASE,
     NAMED,
     NAMINGS,
     NEGATABLE,
     NOT_DENIED,
-    NOUNS_TOO,
     OBJECTIONS,
     POINTERS,
-    POLITE,
     PRONOUN_IS,
     PRONOUNS,
     REMINDERS,
-    REQUEST_STARTS,
     SENTENCE_END,
     SMALL_WORDS,
-    STYLES,
-    STYLES_OF_TEXTS,
     SUBJECT_ENDS,
     TAGS,
-    TEXTS,
     VERB_ADVERBS,
-    WISHES,
     YES_NO_QUESTIONS,
-    Phrases,
+    after_phrases,
     known_word,
     plain,
     plain_words,
@@ -74,9 +61,6 @@ _WHETHER_OR_WHY = [["why"], *([word] for word in YES_NO_QUESTIONS)]
 _LONGEST_SUBJECT = 20  # words
 _PERSONS = frozenset("i im he she we they you".split())  # noqa: SIM905
 LONGEST_NAME = 7  # words
-_OF_WISHING = frozenset("want need like prefer wish".split())  # noqa: SIM905
-_OF_LANGUAGES = frozenset("language languages speak".split())  # noqa: SIM905
-_BEFORE_FORMS = frozenset("in as with without only one two three no".split())  # noqa: SIM905
 _ASKS_FOR_THE_NAME = re.compile(r"\bmy name\b|\b(?:who am i|who i am|am i called|call me)\b", re.I)
 _OF_THE_SPEAKER = frozenset("i i'm im i've we we're my our not and but so because which who where the a an".split())  # noqa: SIM905
 
@@ -133,7 +117,7 @@ def read_hint(hint: str, question: str = "") -> Hint:
     if first < begin and len(words) - begin > LONGEST_ANNOUNCED and words[first] in PRONOUN_IS:
         begin = first
     if _ASKS_FOR_THE_NAME.search(question):
-        begin = _after(words, begin, NAMINGS, most=1)
+        begin = after_phrases(words, begin, NAMINGS, most=1)
     if (
         begin + 1 < len(words)
         and words[begin] in KINDS_OF_THING | {"address"}
@@ -143,9 +127,9 @@ def read_hint(hint: str, question: str = "") -> Hint:
     announced = begin > first or bool(rejected)
     if _only_objects(words, begin):
         return Hint(HintKind.OBJECTS, rejected=rejected)
-    if any(_after(words, place, POINTERS, most=1) > place for place in range(begin, len(words))):
+    if any(after_phrases(words, place, POINTERS, most=1) > place for place in range(begin, len(words))):
         return Hint(HintKind.POINTS, rejected=rejected)
-    if _asks(words, begin, announced, question):
+    if asks_for_another_form(words, begin, announced, question):
         return Hint(HintKind.ASKS, rejected=rejected)
     if not announced:
         begin = _after_subject(words, first, question)
@@ -193,25 +177,14 @@ def capitalised(text: str) -> str:
 # -- the parts of a hint -------------------------------------------------------------------------------------
 
 
-def _after(words: Sequence[str], at: int, phrases: Phrases, most: int = 8) -> int:
-    """The place after as many of the phrases as stand here, one after the other."""
-    for _ in range(most):
-        longest = min(LONGEST_PHRASE, len(words) - at)
-        length = next((n for n in range(longest, 0, -1) if tuple(words[at : at + n]) in phrases), 0)
-        if not length:
-            break
-        at += length
-    return at
-
-
 def _after_objections(text: str, tokens: Sequence[_Token], at: int, question: str) -> int:
     """The place after "no", "well, actually", "wrong date," or "as I said,"; the "well" of "well done" is no opening."""
     words = [token.word for token in tokens]
     openings = OBJECTIONS if {*plain_words(question)} & _OF_SAYING else OBJECTIONS | REMINDERS
     while True:
-        after = _after(words, at, openings)
+        after = after_phrases(words, at, openings)
         if after == len(words):
-            after = _after(words, at, OBJECTIONS)  # "I told you already" is a protest
+            after = after_phrases(words, at, OBJECTIONS)  # "I told you already" is a protest
         end = next((n for n in range(after + 1, len(words)) if _ends_clause(text, tokens, n)), at)
         clause = words[at:end]
         if not clause or not _only_objects(clause, _after_announcements(clause, after - at)):
@@ -226,7 +199,7 @@ def _after_objections(text: str, tokens: Sequence[_Token], at: int, question: st
 def _after_announcements(words: Sequence[str], at: int) -> int:
     """The place after "it's" or "you mean it's", but not after what begins a sentence of its own: "it was founded by"."""
     for _ in range(2):
-        after = _after(words, at, ANNOUNCEMENTS, most=1)
+        after = after_phrases(words, at, ANNOUNCEMENTS, most=1)
         if words[min(at, len(words) - 1)] in PRONOUNS | PRONOUN_IS and _PARTICIPLE.search(
             words[min(after, len(words) - 1)]
         ):
@@ -258,7 +231,7 @@ def _is_yes_or_no(question: str, words: Sequence[str]) -> bool:
 def _after_rejection(text: str, tokens: Sequence[_Token], first: int, question: str) -> tuple[int, str]:
     """Of "not Bergen but Oslo" or "Bergen is wrong, Oslo": the place of "Oslo", and "Bergen". Of other hints `first` and ""."""
     words = [token.word for token in tokens]
-    at = _after(words, first, OBJECTIONS | IT_IS)
+    at = after_phrases(words, first, OBJECTIONS | IT_IS)
     if words[at : at + 1] == ["not"]:
         end = _end_of_rejected(text, tokens, at + 1)
         return (end + (words[end] == "but"), _cut(text, tokens, at + 1, end)) if end < len(words) else (first, "")
@@ -269,14 +242,19 @@ def _after_denial(text: str, tokens: Sequence[_Token], first: int, question: str
     """The same of "Bergen is wrong, it's Oslo" and "the capital isn't Bergen, it's Oslo"; also where no answer follows."""
     words, asked = [token.word for token in tokens], plain_words(question)
     is_statement = words[first : first + 1] == ["because"] or {"wrong", "false"} & {*asked}
-    if is_statement or asked[:1] in _WHETHER_OR_WHY or asked[:1] == ["how"] and not _asks_for_a_fact(question):
+    if (
+        is_statement
+        or asked[:1] in _WHETHER_OR_WHY
+        or asked[:1] == ["how"]
+        and not asks_for_a_fact_or_favourite(question)
+    ):
         return first, ""
     clause = next((n for n in range(first + 1, len(words)) if _ends_clause(text, tokens, n)), len(words))
     for place in range(first, min(clause, first + _LONGEST_SUBJECT)):
-        begin, end, after = first, place, _after(words, place, IS_WRONG, most=1)
+        begin, end, after = first, place, after_phrases(words, place, IS_WRONG, most=1)
         says_no_more = after > place
         if not says_no_more:
-            begin = _after(words, place, IS_NOT, most=1)
+            begin = after_phrases(words, place, IS_NOT, most=1)
             subject = {stem(word) for word in words[first:place] if word not in SMALL_WORDS}
             doubts = words[place] == "i"  # "I don't think it's"
             has_subject = place > first or doubts or "'" in words[place] and words[place].partition("'")[0] in PRONOUNS
@@ -297,7 +275,7 @@ def _after_denial(text: str, tokens: Sequence[_Token], first: int, question: str
 def _end_of_rejected(text: str, tokens: Sequence[_Token], begin: int) -> int:
     """Where "but" or the end of a clause follows what is rejected from `begin` on; the end of the hint where none does."""
     for end in range(begin + 1, len(tokens)):
-        begins_again = _after([token.word for token in tokens[end : end + 2]], 0, IT_IS, most=1)
+        begins_again = after_phrases([token.word for token in tokens[end : end + 2]], 0, IT_IS, most=1)
         if _ends_clause(text, tokens, end) or (tokens[end].word == "but" or begins_again) and end + 1 < len(tokens):
             return end
     return len(tokens)
@@ -321,73 +299,11 @@ def _only_objects(words: Sequence[str], begin: int) -> bool:
 
 def _only_denies(text: str, tokens: Sequence[_Token], first: int, begin: int, question: str) -> bool:
     """Of "it's not Bergen": whether it only says which name or number is not the answer. "She is not Danish" says more."""
-    if tokens[first].word.partition("'")[0] in _PERSONS or not _asks_for_a_fact(question):
+    if tokens[first].word.partition("'")[0] in _PERSONS or not asks_for_a_fact_or_favourite(question):
         return False
     denied = text[tokens[begin].end :]
     is_named = any(c.isupper() or c.isdigit() for c in denied)
     return is_named and tokens[begin + 1].word not in NOT_DENIED
-
-
-def _asks_for_a_fact(question: str) -> bool:
-    """Whether one of its sentences asks for a fact, or for what the person likes best."""
-    sentences = (plain_words(sentence) for sentence in re.split(r"[.!?]", question))
-    return any(asks_for_a_fact([word for word in words if stem(word) != "favour"]) for words in sentences if words)
-
-
-def _asks(words: Sequence[str], begin: int, announced: bool, question: str) -> bool:
-    """Whether it asks for another form or content. "I use a Mac", "name is Luna" and "dry white wine" do not."""
-    asked, is_fact = {*plain_words(question)}, _asks_for_a_fact(question)
-    at = _after(words, begin, POLITE)
-    wished = _after(words, at, WISHES, most=1)
-    is_wish = at < wished < len(words)
-    if words[min(at, len(words) - 1)] in ("i", "we") and (not is_wish or asked & _OF_WISHING):
-        return False
-    at = min(_after(words, wished, POLITE | DEGREES), len(words) - 1)
-    rest, start, near = words[at:], words[at], {*words[at : at + 6]}
-    if is_fact or "or" in asked:  # "Is it dry or sweet?"
-        near -= asked
-    if start in near & (STYLES | COMPARATIVES):
-        return _is_style(rest, is_fact and words[at - 1 : at] != ["be"])
-    if start in ("very", "so", "not") and near & (STYLES | COMPARATIVES):
-        return True
-    if (start == "in" or is_wish and "in" in near) and near & LANGUAGES:
-        language = next(n for n, word in enumerate(rest) if word in LANGUAGES)
-        return not asked & _OF_LANGUAGES and (not is_fact or _is_over(rest[language + 1 :]))
-    if (start in _BEFORE_FORMS or is_wish and start != "to") and near & FORMS:
-        return True
-    return not (announced or is_wish) and _is_order(rest, is_fact and "you" not in words[begin:at], asked)
-
-
-def _is_over(rest: Sequence[str]) -> bool:
-    """Whether nothing follows, or nothing but words about a text."""
-    return not rest or rest[0] in TEXTS | FORMS
-
-
-def _is_style(rest: Sequence[str], is_fact: bool) -> bool:
-    """Whether a style word or a comparative is about the reply: it stands alone, or another one or a word for a text follows."""
-    start, following = rest[0], (rest[1:] or [""])[0]
-    if following == "than":
-        return {*rest[2:3]} <= {"this", "that", "it", "before", "i", "we", "expected"}
-    is_alone = (
-        _is_over(rest[1:]) or following in STYLES | COMPARATIVES or following.endswith("ly") or rest[-1] == "please"
-    )
-    is_alone = is_alone or not is_fact and following in ("one", "ones")
-    if start in COMPARATIVES:
-        return is_alone or not is_fact or start == "too" or following in AFTER_ORDERS
-    return is_alone and (start in STYLES_OF_TEXTS or not is_fact or bool(following))
-
-
-def _is_order(rest: Sequence[str], is_fact: bool, asked: set[str]) -> bool:
-    """Whether it tells the model what to do. Asked "When do I leave?", "leave at 7" answers."""
-    start, following = rest[0], (rest[1:] or [""])[0]
-    if start not in REQUEST_STARTS or following in ("is", "was"):
-        return False
-    if not is_fact:
-        return True
-    if start in asked and asked & {"i", "we", "my", "our"}:
-        return False
-    goes_on = following in {"", *AFTER_ORDERS, *FORMS, *STYLES, *COMPARATIVES, *LANGUAGES}
-    return start not in NOUNS_TOO or goes_on or following.endswith(("ly", "ing"))
 
 
 def _after_subject(words: Sequence[str], begin: int, question: str) -> int:
@@ -397,7 +313,7 @@ def _after_subject(words: Sequence[str], begin: int, question: str) -> int:
         if words[place] in SUBJECT_ENDS:
             said = [word for word in words[begin:place] if word not in SMALL_WORDS]
             if said and all(stem(word) in asked for word in said):
-                answer = _after(words, place + 1, NAMED, most=1)
+                answer = after_phrases(words, place + 1, NAMED, most=1)
                 return answer if answer < len(words) else place + 1
     return begin
 
@@ -429,7 +345,7 @@ def _before_ending(text: str, tokens: Sequence[_Token], begin: int) -> tuple[int
     words = [token.word for token in tokens]
     end, rejected = len(words), ""
     for place in range(begin + 1, end):
-        after = _after(words, place, INSTEAD, most=1)
+        after = after_phrases(words, place, INSTEAD, most=1)
         if place < after < end and not _is_negation(text, tokens, begin, place):
             rejected, end = _cut(text, tokens, after, end), place
             break
