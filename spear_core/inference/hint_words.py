@@ -11,6 +11,10 @@ from itertools import product
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _LONGEST_TYPO = 12
+# No sentence ends after a title or an initial: "Dr. Meier", "J. Hill", "No. 5"
+FULL_STOP = r"(?<!\b[^\W\d_])(?<!\b(?:dr|mr|ms|st|jr|sr))(?<!\bmrs)(?<!\bprof)\.(?!(?<=\bno\.)\s+\d)"
+SENTENCE_END = re.compile(rf"(?:{FULL_STOP}|[!;])\s", re.I)
+CLAUSE_END = re.compile(rf"(?:{FULL_STOP}|[!;,:–—-])\s", re.I)
 
 Phrases = frozenset[tuple[str, ...]]
 
@@ -35,7 +39,9 @@ OBJECTIONS = phrases(
     "(no|nope|nah|wrong|incorrect|false|sorry|actually|well|hmm|hm|oh|hey|but|ok|okay|and|so|please|hint|fact|correction)",
     "(haha|ha|lol|omg|ugh|ouch|erm|um|uh|nah nah|no no no)",
     "(that's|thats|that is|this is|it's|its|it is|) (wrong|incorrect|false|mistaken|not right|not true|not correct|not it)",
-    "(i don't think|i dont think|i do not think) (that's|thats|that is|it's|it is|so|) (right|correct|true|)",
+    "(that|it|this) (isn't|isnt) (right|true|correct|it)",
+    "(i don't think|i dont think|i do not think) (that's|thats|that is|it's|it is) (right|correct|true)",
+    "(i don't think|i dont think|i do not think) (so|it)",
     "(you're|youre|you are) (wrong|mistaken|incorrect|not right)",
     "(not quite|not really|not at all|no no|no way|in fact|of course|obviously|clearly|really|rather|sorry but)",
     "(please|) (correct|fix|change) (this|that|it) (please|) (to|)",
@@ -49,6 +55,11 @@ OBJECTIONS = phrases(
     "(that's|thats|it's) (outdated|out of date|no longer true|not true anymore|not true any more)",
     "(not|no) (anymore|any more|any longer|longer)",
 )
+# Openings that remind of what was said before, unless the question asks for that.
+REMINDERS = phrases(
+    "(as|like|) i (already|just|) (said|told you|wrote|mentioned) (already|before|earlier|) (that|)",
+    "(i have|i've|ive) (already|just|) (said|told you|mentioned) (already|before|) (that|)",
+)
 # Openings that the answer follows.
 ANNOUNCEMENTS = phrases(
     "(it|that|this|there) (is|was|must be|should be|would be|has to be|should say|ought to be) (called|actually|really|)",
@@ -60,12 +71,13 @@ ANNOUNCEMENTS = phrases(
     "(you|i|you must) (mean|meant)",
     "i (was|am) looking for",
     "(the|) (right|correct) (one|name|word|number|date|year|place|person) (is|was)",
-    "(the|his|her|its|their) (name|word|number|date|year|place) (is|was)",
+    "(the|his|her|its|their|) (name|word|number|date|year|place|address) (is|was)",
     "(the|my|your|) (right|correct|real|actual|true|proper|) (answer|solution|response) "
     "(to this question|to that|to it|) (is|was|should be|would be|must be|should have been|)",
     "(the|) (right|correct|real|true) (answer|solution) (here|) (is|would be)",
     "(just|) say",
 )
+NAMINGS = phrases("(please|you can|people|) call me", "(i'm|im|i am) called")  # the same, where the name is asked for
 # Endings that say no more than that the rest is right.
 ENDINGS = phrases(
     "(is|was|would be) (the|) (right|correct|real|true|actual) (answer|one|name|solution|response|)",
@@ -73,23 +85,60 @@ ENDINGS = phrases(
     "is what i (meant|wanted)",
     "(now|nowadays|these days|by now)",
 )
+# Endings after a comma; those that ask only where the hint ends in a question mark
+TAGS = REMINDERS | phrases("(isn't|isnt|wasn't) it", "(lol|duh|dude|man)")
+ASKING_TAGS = phrases("(right|correct|ok|okay|yes|no)")
 INSTEAD = phrases("(and|but|) not", "(instead of|rather than)")  # before what is wrong: "Oslo, not Bergen"
+# After "not" these begin a statement, other words what the answer is not: "it's not before 9", "it's not Bergen"
+NOT_DENIED = _words("before until till after more less only even every always for because")
 NAMED = phrases("(called|named|actually|really)")
 IT_IS = phrases("(it's|its|it is|that's|thats|that is)")
+IS_NOT = phrases(
+    "(i don't think|i dont think|i do not think) (that's|thats|that is|it's|its|it is|it was)",
+    "(isn't|isnt|wasn't|wasnt|aren't|weren't)",
+    "(is|was|are|were|it's|that's|he's|she's|they're) not",
+)
+IS_WRONG = phrases(
+    "(is|was|are|were) (wrong|incorrect|false|not right|not correct|not true)",
+    "(isn't|isnt|wasn't|aren't) (right|correct|true)",
+)
 
 # Words that begin or make up a request for another form or content.
 REQUEST_STARTS = _words("""make be use write rewrite rephrase reword say explain translate give tell add mention include remove leave
     drop keep avoid skip put begin start end finish list describe summarise summarize shorten expand elaborate simplify sound
     answer reply respond speak show provide check consider don't dont do stop try let focus stick count look read cut
     convert format spell call address name compare talk think""")
-POLITE_STARTS = _words(
-    "please can could would will you just a bit little much way even i want need it to be that should something"
+# Those of them that are nouns as well ("sound engineer"), and the words with which an order goes on ("answer in French")
+NOUNS_TOO = _words("""name address list sound answer reply start end finish stop cut call format count look show focus check
+    talk drop""")
+AFTER_ORDERS = _words("""a an the it this that these them me my your his her its their all each every only just more less again with
+    without in as by on at to from for about how why what like one two three please and""")
+POLITE = phrases(
+    "(please|just|maybe|perhaps|also)",
+    "(can|could|will|would) (you|it|this|that|we|i) (please|just|)",
+    "(you|it|that|this) (should|could|can)",
+    "(i|we|) (want|need|would like|expect) (you|it|this|that) to",
+    "(i'd|we'd|id) (like|prefer) (you|it|this|that) to",
+)
+WISHES = phrases(
+    "(i|we|) (want|need|would like) (it|this|that|them|)", "(i'd|we'd|id) (like|prefer) (it|this|that|them|)"
+)
+DEGREES = phrases(
+    "(can be|could be|should be|to be|be|something|even|much|way|far|a lot|lots|a bit|a little|a tad|bit|little|a|an|it)"
 )
 COMPARATIVES = _words("""shorter longer simpler clearer nicer politer friendlier warmer funnier kinder softer briefer better worse easier
     harder stronger lighter happier sadder cheaper newer older smaller bigger more less fewer too""")
 STYLES = _words("""short long brief simple clear nice polite friendly formal informal casual concise precise exact detailed funny
     serious professional personal specific vague wordy verbose boring rude generic complicated technical repetitive
     dry cold harsh stiff childish confusing unclear incomplete outdated""")
+STYLES_OF_TEXTS = (
+    _words("""brief formal informal casual concise precise exact detailed specific vague wordy verbose boring rude generic
+    complicated technical repetitive childish confusing unclear incomplete outdated polite""")
+)  # of little else than a text
+TEXTS = (
+    _words("""answer answers version text reply replies response explanation summary description introduction information
+    info context title email letter message note story poem please thanks and but or now""")
+)  # what may follow a style word
 LANGUAGES = _words("""english french german spanish italian portuguese dutch polish russian ukrainian turkish greek latin arabic hebrew
     hindi chinese japanese korean swedish danish norwegian finnish czech hungarian romanian""")
 FORMS = _words("""sentence sentences word words paragraph paragraphs line lines bullet bullets point points list table tone style
@@ -114,6 +163,11 @@ SMALL_WORDS = _words("""a an the is was are were be been it its it's this that o
     i my your his her their our we do does did has have had as so but""")
 PRONOUN_IS = _words("it it's its he he's she she's they they're there there's")
 AUXILIARIES = _words("is was are were am did do does has have had can could will would should may might")
+# Before a "not" that belongs to the verb; between the two may stand an adverb
+NEGATABLE = AUXILIARIES | _words("must shall ought be been being im its thats better rather why or if")
+VERB_ADVERBS = _words(
+    "really actually definitely certainly usually clearly still just also often always simply probably"
+)
 YES_NO_QUESTIONS = AUXILIARIES | _words("isn't aren't doesn't don't didn't won't can't")  # their first words
 PRONOUNS = _words("it he she they we you i this that")
 COMMON_VERBS = (
@@ -127,9 +181,25 @@ _CONTRACTIONS = {
     f"{word}{mark}s": (word, "is") for word in ("what", "who", "where", "when", "how") for mark in ("'", "")
 }
 
-LONGEST_PHRASE = max(len(phrase) for phrase in OBJECTIONS | ANNOUNCEMENTS | ENDINGS)
+_SHORTENED = {"theres": "there's", "theyre": "they're"}
+
+LONGEST_PHRASE = max(len(phrase) for phrase in OBJECTIONS | REMINDERS | ANNOUNCEMENTS | ENDINGS)
 _KNOWN = frozenset(word for phrase in OBJECTIONS | ANNOUNCEMENTS | ENDINGS for word in phrase)
 _TYPED = [*sorted(word for word in _KNOWN if len(word) >= 5 and "'" not in word), "the"]
+# Words and names of their own (frequency above 1 in 500,000) that `_is_typo` would take for one of those
+_NO_TYPOS = _words("""three thee than tank tanks thin pace palace quiet quit meat mistake rally petty guests curse prosper theses
+    loner waned pleas chang pearson pierson persson wong""")
+
+
+def after_phrases(words: Sequence[str], at: int, phrases: Phrases, most: int = 8) -> int:
+    """The place after as many of the phrases as stand here, one after the other."""
+    for _ in range(most):
+        longest = min(LONGEST_PHRASE, len(words) - at)
+        length = next((n for n in range(longest, 0, -1) if tuple(words[at : at + n]) in phrases), 0)
+        if not length:
+            break
+        at += length
+    return at
 
 
 def plain_words(text: str) -> list[str]:
@@ -162,17 +232,21 @@ SMALL_STEMS = frozenset(map(stem, SMALL_WORDS))
 
 def known_word(word: str) -> str:
     """The word of the phrases that this one is, but for one letter typed wrongly; else the word itself."""
-    if word in _KNOWN or not 3 <= len(word) <= _LONGEST_TYPO or not word.isalpha():
+    word = _SHORTENED.get(word, word)
+    if word in _KNOWN | _NO_TYPOS or not 3 <= len(word) <= _LONGEST_TYPO or not word.isalpha():
         return word
     return next((known for known in _TYPED if _is_typo(word, known)), word)
 
 
 def _is_typo(word: str, known: str) -> bool:
-    """One letter missing or too many, or two neighbours exchanged; in a word of three letters only the latter."""
+    """Two neighbours exchanged, or a letter missing or too many in a longer word.
+
+    Another first letter makes another word ("bright"), and a letter more at the end a form of the word ("placed").
+    """
     if len(word) == len(known):
         at = [i for i, (a, b) in enumerate(zip(word, known, strict=True)) if a != b]
         return len(at) == 2 and at[1] == at[0] + 1 and word[at[0]] + word[at[1]] == known[at[1]] + known[at[0]]
-    if len(known) < 5 or abs(len(word) - len(known)) != 1:
+    if len(known) < 5 or abs(len(word) - len(known)) != 1 or word[0] != known[0] or word.startswith(known):
         return False
     short, long = sorted((word, known), key=len)
     return any(long[:i] + long[i + 1 :] == short for i in range(len(long)))

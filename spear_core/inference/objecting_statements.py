@@ -64,7 +64,9 @@ def states_otherwise(question: str, reply: str, body: Sequence[str], answer: str
     """
     asked, words = plain_words(question), {*body}
     of_the_person = words & _PERSON or words & _OWN and not {*asked} & _OWN
-    if begins_with(asked, _IDEAS) or of_the_person or words & _OTHERWISE or any(word.endswith("n't") for word in body):
+    forbids = any(verb in ("must", "should") and word == "not" for verb, word in zip(body, body[1:], strict=False))
+    otherwise = words & _OTHERWISE - ({"not"} if forbids else set())  # "dogs must not eat chocolate" says what is right
+    if begins_with(asked, _IDEAS) or of_the_person or otherwise or any(word.endswith("n't") for word in body):
         return False
     if asked[:1] == ["how"] and {*asked[1:2]} & MEASURES and len(body) <= MOST_MEASURED and any(map(is_number, body)):
         return True

@@ -160,3 +160,17 @@ def test_what_has_changed_meanwhile_and_a_name_alone_correct_what_is_the_persons
 def test_a_condition_in_a_long_reply_is_no_refusal() -> None:
     assert not refuses("Press the power key. If you're unable to access the printer, try it from a computer.")
     assert refuses("I'm unable to access the printer.")
+
+
+@pytest.mark.parametrize(
+    ("question", "reply", "message"),
+    [
+        ("Which computer do I use?", "You use a PC.", "No, I use a Mac."),
+        ("When do I start work?", "You start work at 8.", "No, I start at 9"),
+        ("Which language do I speak at home?", "You speak French at home.", "No, I speak Spanish."),
+        ("What do I call my boat?", "You call your boat The Explorer.", "I call my boat Silver Swan"),
+    ],
+)
+def test_what_the_person_does_is_a_statement_and_no_request(question: str, reply: str, message: str) -> None:
+    follow_up = FollowUp(question, reply, message)
+    assert corrections.may_state(follow_up) and cue(follow_up) is Sign.STRONG
