@@ -19,13 +19,14 @@ from spear_core.inference.hint_words import (
     stem,
 )
 from spear_core.inference.hints import capitalised
+from spear_core.inference.sentence_ends import NOT_ABBREVIATED, SENTENCE_END
 
 MOST_ADDED_WORDS = 2  # of a sentence about the answer: words that neither the question nor the answer has
 LONGEST_SENTENCE = 45  # words
 LONG_REPLY_WORDS = 40
 LONGEST_SUBJECT = 8  # words of the subject of a question for a reason
 LONGEST_DOER = 3  # of one with "do" or "does"
-_SENTENCE_END = re.compile(r"(?<=[\w\"')\]])[.!?](?=\s+[A-Z\"(]|\s*$)")
+_SENTENCE_END = re.compile(rf"(?<=[\w\"')\]])[.!?]{NOT_ABBREVIATED}(?=\s+[A-Z\"(])|[.!?](?=\s*$)")
 _YOU = {
     "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "i'm": "you are", "i've": "you have",
     "we": "you", "us": "you", "our": "your", "ours": "yours", "we're": "you are", "we've": "you have",
@@ -100,7 +101,7 @@ def said_to_you(text: str, question: str) -> str:
 def sentence_with(answer: str, text: str) -> str:
     """The first sentence of a text that contains the answer."""
     at = text.lower().find(answer.rstrip(".").lower())
-    before = [end.end() for end in _SENTENCE_END.finditer(text, 0, max(at, 0))] if at > 0 else []
+    before = [end.end() for end in _SENTENCE_END.finditer(text) if end.end() <= at]
     return sentence(first_sentence(text[before[-1] :] if before else text))
 
 
@@ -258,5 +259,5 @@ def last_question(text: str) -> str:
     end = line.rfind("?")
     if end < 0:
         return line
-    begin = max(line.rfind(mark, 0, end) for mark in ".?!") + 1
+    begin = max((match.end() for match in SENTENCE_END.finditer(line, 0, end)), default=0)
     return line[begin : end + 1].strip()

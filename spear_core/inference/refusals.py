@@ -16,10 +16,10 @@ from spear_core.inference.correction_words import OPINIONS, REACTIONS
 from spear_core.inference.fact_questions import BE, FAVOURITE, PERSON, Asked, FactQuestion, key, read_question
 from spear_core.inference.hint_words import REQUEST_STARTS, SMALL_WORDS, content_words, plain_words
 from spear_core.inference.hints import Hint
+from spear_core.inference.sentence_ends import NEXT_SENTENCE
 
 MOST_NEW_WORDS = 6  # of a message besides those of the question
 MOST_BARE_WORDS = 3  # of an answer that repeats nothing of the question
-_NEXT_SENTENCE = re.compile(r"(?<!\b\w)(?<!\b\w\w)[.!;]\s+\w")
 _FURTHER_CLAUSE = re.compile(
     r"\b(?:because|although|while|(?:and|but|so) (?:i|you|he|she|it|we|they|my|now|please))\b", re.I
 )
@@ -133,7 +133,7 @@ def _content(words: Sequence[str]) -> set[str]:
 
 def _goes_on(answer: str) -> bool:
     """Whether something else follows the answer: a second sentence, a request, a clause of its own."""
-    if _NEXT_SENTENCE.search(answer) or _FURTHER_CLAUSE.search(answer):
+    if NEXT_SENTENCE.search(answer) or _FURTHER_CLAUSE.search(answer):
         return True
     _, *later = re.split(r",\s*", answer)
     return any((plain_words(part) or [""])[0] in REQUEST_STARTS for part in later)

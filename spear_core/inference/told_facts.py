@@ -12,12 +12,15 @@ from spear_core.inference.fact_questions import PERSON, read_question
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.hints import HintKind, read_hint
 from spear_core.inference.refusals import Fit, fit
+from spear_core.inference.sentence_ends import NOT_ABBREVIATED
 from spear_core.training.traces import Messages
 
 MOST_CHARACTERS = 300  # of a statement; what is longer says more than one thing
 MOST_LOOKED_AT = 50  # of the newest messages
 # "Hello! My name is Bo.", "My dog is called Bruno and I live in Bergen."
-_STATEMENT_ENDS = re.compile(r"(?<=[.!;])\s+|,?\s+(?:and|but)\s+(?=(?:I|we|my|our)\b)", re.I)
+_STATEMENT_ENDS = re.compile(
+    rf"(?<=[.!;]){NOT_ABBREVIATED}\s+|,?\s+(?:and|but)\s+(?=(?:I|we|my|our)\b)", re.I
+)
 
 _GREETING = re.compile(r"^(?:(?:hi|hello|hey|well|so|ok|okay|oh|by the way|btw)(?: there)?[,!.]?\s+)+", re.I)
 _ME = "(?:I'm|I am)"

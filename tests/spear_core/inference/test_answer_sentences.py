@@ -109,6 +109,15 @@ def test_the_subject_of_the_reply_may_be_what_was_wrong() -> None:
     assert sentences.with_other_subject("The capital is Bergen.", "Oslo", "What is the capital?") is None
 
 
+def test_no_sentence_ends_after_a_title_or_an_initial() -> None:
+    assert sentences.first_sentence("Your doctor is Dr. Meier. She is kind.") == "Your doctor is Dr. Meier."
+    assert sentences.first_sentence("It was J. S. Bach. He wrote it.") == "It was J. S. Bach."
+    assert sentences.first_sentence("It was so. Then I. He did.") == "It was so."
+    assert sentences.sentence_with("Meier", "You asked. It is Dr. Meier.") == "It is Dr. Meier."
+    assert sentences.last_question("I forgot. Who is Dr. Meier?") == "Who is Dr. Meier?"
+    assert sentences.last_question("Really! What is 3.5 km in miles?") == "What is 3.5 km in miles?"
+
+
 def test_sentences_begin_with_a_capital_and_end_with_a_full_stop() -> None:
     assert sentences.bare("oslo") == "Oslo."
     assert sentences.bare("Carlos Alan Autry Jr.") == "Carlos Alan Autry Jr."

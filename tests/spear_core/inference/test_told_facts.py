@@ -93,6 +93,9 @@ def test_other_statements_do_not(told: str, question: str) -> None:
      ("Hello, I'm Petra and I work as a nurse in Graz.", "What's my name?", "I'm Petra"),
      ("Hello, I'm Petra and I work as a nurse in Graz.", "What do I do for work?", "I work as a nurse in Graz."),
      ("Hi there! I live in Bergen.", "Where do I live?", "I live in Bergen."),
+     ("Hi! My doctor is Dr. Meier. She is nice.", "Who is my doctor?", "My doctor is Dr. Meier."),
+     ("My dog's vet is called Dr. Hill.", "Who is my dog's vet?", "My dog's vet is called Dr. Hill."),
+     ("My boss is J. P. Olsen and I like him.", "Who is my boss?", "My boss is J. P. Olsen"),
      ("Hi, I live in Bergen.", "Where do I live?", "I live in Bergen."),
      ("I moved. Now I live in Oslo, but my sister lives in Porto.", "Where does my sister live?", "my sister lives in Porto.")],
 )  # fmt: skip
