@@ -8,6 +8,7 @@ natural sentence (stated_answers.py).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from spear_core.inference.hint_words import (
     AUXILIARIES,
@@ -29,9 +30,14 @@ LONGEST_DOER = 3  # of one with "do" or "does"
 _SENTENCE_END = re.compile(rf"(?<=[\w\"')\]])[.!?]{NOT_ABBREVIATED}(?=\s+[A-Z\"(])|[.!?](?=\s*$)")
 _YOU = {
     "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "i'm": "you are", "i've": "you have",
+    "i'd": "you'd", "i'll": "you'll",
     "we": "you", "us": "you", "our": "your", "ours": "yours", "we're": "you are", "we've": "you have",
+    "we'd": "you'd", "we'll": "you'll",
 }  # fmt: skip
-_TO_BE = {"am": "are", "was": "were"}  # after "I"
+_TO_BE = {"am": "are", "was": "were", "wasn't": "weren't"}  # after "I"
+# Before "mine", where it is no noun ("a coal mine"); before an "I" that ends a text, where it is no numeral
+_BEFORE_MINE = frozenset("is are was were be not of than and or but like to as with from".split())  # noqa: SIM905
+_BEFORE_I = AUXILIARIES | {"and", "or", "than", "as"}
 _IS_QUESTION = re.compile(
     r"^(?:what|who|where|when|which\s+[\w' -]{1,40}?|what\s+[\w' -]{1,40}?)\s*(?:'s|’s|\s(is|was|are|were))\s+(.+)$",
     re.IGNORECASE | re.DOTALL,
@@ -71,23 +77,38 @@ def first_sentence(text: str) -> str:
 
 
 def to_you(text: str) -> str:
-    """A text about the speaker turned into one about the listener: "my sister" becomes "your sister"."""
+    """A text about the speaker turned into one about the listener: "my sister" becomes "your sister". Titles stay as they are."""
     words = text.split(" ")
     out: list[str] = []
     for i, word in enumerate(words):
         core = word.strip(",.;:!?\"'()")
         said = core.lower().replace("’", "'")
-        # a roman numeral or an initial is no "I": at the start, or before a word in small letters, it is one
-        is_numeral = core == "I" and i > 0 and not words[min(i + 1, len(words) - 1)][:1].islower()
-        if said in _YOU and not is_numeral and core != "US":
+        before = words[i - 1].lower() if i else ""
+        begins = i == 0 or before.endswith((".", "!", "?"))
+        if said in _YOU and _is_of_speaker(words, i, said, begins):
             new = _YOU[said]
-        elif said in _TO_BE and i and words[i - 1].lower() == "i":
+        elif said in _TO_BE and before == "i":
             new = _TO_BE[said]
         else:
             out.append(word)
             continue
-        out.append(word.replace(core, capitalised(new) if core[:1].isupper() and (core != "I" or i == 0) else new))
+        out.append(word.replace(core, capitalised(new) if core[:1].isupper() and begins else new))
     return " ".join(out)
+
+
+def _is_of_speaker(words: Sequence[str], at: int, said: str, begins: bool) -> bool:
+    """Whether a word such as "my" is said of the speaker: not in "My Fair Lady", "Elizabeth I", "a coal mine", "the US"."""
+    word, before = words[at], words[at - 1].strip(",;:") if at else ""
+    if said == "mine" and before.lower() not in {"", *_BEFORE_MINE}:
+        return False
+    if not word.lstrip("\"'(")[:1].isupper():
+        return True
+    after = [later[:1] for later in words[at + 1 : at + 3]]
+    if begins:  # "We Will Rock You"; "My Volvo is blue"
+        return not (len(after) == 2 and all(c.isupper() for c in after))
+    if said == "i" and not after:
+        return before.lower() in _BEFORE_I
+    return said.startswith("i") and said != "i" or said == "i" and after[0].islower()
 
 
 def said_to_you(text: str, question: str) -> str:

@@ -78,6 +78,36 @@ def test_what_a_person_says_of_themselves_is_said_to_them() -> None:
     assert sentences.to_you("Class I Railroads") == "Class I Railroads"
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("because I'm working too much", "because you are working too much"),
+        ("I'd like tea", "You'd like tea"),
+        ("I'll be 40", "You'll be 40"),
+        ("what I’ll eat", "what you'll eat"),
+        ("I wasn't there", "You weren't there"),
+        ("it is mine", "it is yours"),
+        ("Mine is red", "Yours is red"),
+        ("a friend of mine", "a friend of yours"),
+        ("my sister and I", "your sister and you"),
+        ("My Volvo is blue. My dog barks", "Your Volvo is blue. Your dog barks"),
+    ],
+)
+def test_every_form_of_the_first_person_is_said_to_them(said: str, expected: str) -> None:
+    assert sentences.to_you(said) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My Fair Lady", "We Will Rock You", "I Will Survive", "the film My Fair Lady", "a song called Tell Me Why", "Take On Me",
+        "in a coal mine", "the old mine", "a gold mine in Peru", "Elizabeth I", "the US", "So I Married an Axe Murderer",
+    ],
+)  # fmt: skip
+def test_titles_and_nouns_stay_as_they_are(text: str) -> None:
+    assert sentences.to_you(text) == text
+
+
 def test_what_the_model_took_over_from_the_question_is_said_to_the_person() -> None:
     assert sentences.said_to_you("We have a team of", "How many people work in our team?") == "You have a team of"
     assert sentences.said_to_you("My brother is", "How old is my brother?") == "Your brother is"
