@@ -65,6 +65,8 @@ _IRREGULAR = {"have": "has", "be": "is"}
 _COUNT_QUESTION = re.compile(r"^how\s+many\s+(.+)$", re.IGNORECASE | re.DOTALL)
 _INVERTED = {"do", "does", "did", "can", "could", "will", "would", "should", "must", "have", "has", "had", "there"}
 _PLACED = {"at", "in", "on", "by", "near", "behind", "under", "above", "next", "after", "before", "from", "to"}
+_LINK = rf"(?:\b(?:{'|'.join(sorted(_PLACED))})\s+)?(?:\b(?:an?|the|your|my|our)\s+)?"  # before a noun
+_LINK_BEFORE = re.compile(_LINK, re.IGNORECASE)
 _REASON = re.compile(r"because\b|due to\b|since\b", re.IGNORECASE)
 _SUBJECT_QUESTION = re.compile(r"^(?:who|which\s+\w+|what\s+\w+)\s+(\w+)\s+(.+)$", re.IGNORECASE | re.DOTALL)
 
@@ -144,11 +146,30 @@ def bare(answer: str) -> str:
 
 
 def in_place_of(rejected: str, answer: str, reply: str) -> str | None:
-    """The reply with every occurrence of what the hint rejects replaced by the answer; None where there is none."""
-    pattern = re.compile(rf"(?<!\w){re.escape(rejected)}(?!\w)", re.IGNORECASE) if rejected else None
-    if pattern is None or not pattern.search(reply):
+    """The reply with every occurrence of what the hint rejects replaced by the answer; None where there is none.
+
+    Of a number there must be one occurrence, and not within another number: "8" may mean "8:00" or "room 8". A preposition and
+    an article before it are replaced where the answer has its own: "on Monday" for "at 8".
+    """
+    if not rejected:
         return None
-    return capitalised(pattern.sub(lambda _: answer.rstrip("."), reply.strip()))
+    pattern = re.compile(rf"(?P<link>{_LINK})(?<!\w)(?<!\d[.:,]){re.escape(rejected)}(?!\w)(?![.:,]\d)", re.IGNORECASE)
+    is_number = rejected.strip()[-1:].isdigit() and not any(c.isalpha() for c in rejected)
+    if not pattern.search(reply) or is_number and len(re.findall(rf"(?<!\d){re.escape(rejected)}(?!\d)", reply)) > 1:
+        return None
+    new = answer.rstrip(".")
+    own = {*plain_words(begun.group())} if (begun := _LINK_BEFORE.match(new)) else set()
+
+    def changed(match: re.Match[str]) -> str:
+        kept = match.group("link")
+        if own & _PLACED:
+            kept = ""
+        elif own:
+            kept = "".join(word for word in re.findall(r"\S+\s+", kept) if word.strip().lower() in _PLACED)
+        begins = match.group()[:1].isupper() and not kept and match.group("link")
+        return kept + (capitalised(new) if begins else new)
+
+    return capitalised(pattern.sub(changed, reply.strip()))
 
 
 def endings(reply: str, question: str) -> list[str]:

@@ -123,6 +123,41 @@ def test_what_the_hint_calls_wrong_is_replaced_wherever_it_stands() -> None:
     assert sentences.in_place_of("(c) Sweden", r"\1", "It is (c) Sweden here.") == r"It is \1 here."
 
 
+@pytest.mark.parametrize(
+    ("rejected", "answer", "reply", "expected"),
+    [
+        ("8", "9", "The meeting is at 8.", "The meeting is at 9."),
+        ("8:00", "9:00", "The meeting is at 8:00 in room 8.", "The meeting is at 9:00 in room 8."),
+        ("Tuesday", "on Monday", "The meeting is on Tuesday.", "The meeting is on Monday."),
+        ("May", "on Monday", "It is in May and rains.", "It is on Monday and rains."),
+        ("4th", "on the 5th", "It is on the 4th.", "It is on the 5th."),
+        ("dog", "the cat", "It lies on a dog.", "It lies on the cat."),
+        ("dog", "cat", "It lies on a dog.", "It lies on a cat."),
+        ("cat", "a dog", "The cat barked. The cat ran.", "A dog barked. A dog ran."),
+    ],
+)
+def test_the_answer_takes_the_place_with_its_own_preposition_and_article(
+    rejected: str, answer: str, reply: str, expected: str
+) -> None:
+    assert sentences.in_place_of(rejected, answer, reply) == expected
+
+
+@pytest.mark.parametrize(
+    ("rejected", "answer", "reply"),
+    [
+        ("8", "9", "The meeting is at 8:00 in room 8."),
+        ("8", "9", "There are 8 planets, and 8 moons."),
+        ("5", "6", "It costs 5.50 euros."),
+        ("50", "60", "It costs 5.50 euros."),
+        ("5", "6", "It has 1,5 million and 5,000 more."),
+    ],
+)
+def test_a_number_is_not_replaced_within_another_nor_where_several_could_be_meant(
+    rejected: str, answer: str, reply: str
+) -> None:
+    assert sentences.in_place_of(rejected, answer, reply) is None
+
+
 def test_the_reply_is_cut_before_it_says_more_than_was_asked() -> None:
     heads = sentences.endings(
         "The capital of Norway is Bergen, a rainy town on the coast.", "What is the capital of Norway?"
