@@ -1,9 +1,9 @@
 """Candidate revisions with the answer that the hint states, ranked by the model.
 
 The model writes one candidate with a bias towards the answer (copy_bias.py). Others put the answer into the sentence of the
-refused reply or into the words of the question (answer_sentences.py). The model, told the answer, scores all of them in one
-pass. Candidates that add claims, repeat a refused answer or show the wording of the request are left out. The answer alone
-("Oslo.") is always a candidate.
+refused reply (answer_sentences.py) or into the words of the question (question_sentences.py). The model, told the answer,
+scores all of them in one pass. Candidates that add claims, repeat a refused answer or show the wording of the request are
+left out. The answer alone ("Oslo.") is always a candidate.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from spear_core.inference import answer_sentences as sentences
+from spear_core.inference import question_sentences
 from spear_core.inference.copy_bias import CopyBias
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import generate
@@ -121,10 +122,11 @@ def stated_revisions(
     is_reason = sentences.gives_reason(asked.question, answer)
     if len(answer.split()) <= (LONGEST_REASON if is_reason else LONGEST_PART):
         for head in _best_heads(model, encoder, asked, answer):
-            found.setdefault(sentences.sentence(f"{sentences.said_to_you(head, asked.question)} {answer}"), "reply")
+            said = sentences.said_to_you(head, asked.question)
+            found.setdefault(sentences.sentence(question_sentences.joined(said, answer)), "reply")
         if (other := sentences.with_other_subject(reply, answer, asked.question)) is not None:
             found.setdefault(other, "reply")
-        for text in sentences.from_question(asked.question, answer):
+        for text in question_sentences.from_question(asked.question, answer):
             found.setdefault(text, "question")
     if hint.statement:
         found.setdefault(sentences.sentence(sentences.to_you(hint.statement)), "hint")

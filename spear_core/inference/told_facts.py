@@ -18,9 +18,7 @@ from spear_core.training.traces import Messages
 MOST_CHARACTERS = 300  # of a statement; what is longer says more than one thing
 MOST_LOOKED_AT = 50  # of the newest messages
 # "Hello! My name is Bo.", "My dog is called Bruno and I live in Bergen."
-_STATEMENT_ENDS = re.compile(
-    rf"(?<=[.!;]){NOT_ABBREVIATED}\s+|,?\s+(?:and|but)\s+(?=(?:I|we|my|our)\b)", re.I
-)
+_STATEMENT_ENDS = re.compile(rf"(?<=[.!;]){NOT_ABBREVIATED}\s+|,?\s+(?:and|but)\s+(?=(?:I|we|my|our)\b)", re.I)
 
 _GREETING = re.compile(r"^(?:(?:hi|hello|hey|well|so|ok|okay|oh|by the way|btw)(?: there)?[,!.]?\s+)+", re.I)
 _ME = "(?:I'm|I am)"
