@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from spear_core.inference.answer_sentences import (
     LONGEST_SENTENCE,
     PREPOSITIONS,
+    PRONOUN_VERB,
     TO_BE,
     gives_reason,
     last_question,
@@ -39,6 +40,7 @@ from spear_core.inference.question_words import (
     before_place,
     before_time,
     third_person,
+    words_in,
 )
 
 LONGEST_SUBJECT = 8  # words of the subject of a question for a reason
@@ -81,6 +83,20 @@ _COUNTED_IS = re.compile(
     r"\b(?:is|are|was|were)\s+(?:my|our|your|the|an?|this|that|i|you|we|he|she|it|they|[A-Z]\S*)\b"
 )
 _SIDES = ("tall", "high", "wide", "deep", "long")  # "1.42 m tall"; not "100 km/h fast"
+_SUBORDINATES = words_in("who that which because when where what how if while since whose whom than as")
+_BE = words_in("is are was were am isn't aren't wasn't weren't")
+
+
+def is_clause(answer: str) -> bool:
+    """Whether an answer has a subject and a verb of its own: "it was built in 1920", "your dog's name is Bruno"."""
+    words = answer.replace("’", "'").strip(".!? ").split()
+    plain = [word.strip(",;:").lower() for word in words]
+    ends = next((i for i, word in enumerate(plain) if word in _SUBORDINATES and i + 1 < len(plain)), len(plain))
+    if plain and PRONOUN_VERB.match(plain[0]):
+        return True
+    if len(words) > 1 and plain[0] in {*SUBJECTS, "it", "there"} and plain[1] not in ("and", "or"):
+        return words[1][:1].islower()  # "We Will Rock You" is a title
+    return any(word in _BE - {"am"} for word in plain[1:ends])  # "6 am" is a time
 
 
 def from_question(question: str, answer: str) -> list[str]:
@@ -92,6 +108,8 @@ def from_question(question: str, answer: str) -> list[str]:
     asked = last_question(question).rstrip("?!. ")
     if gives_reason(question, answer):
         found = _reasons(asked, answer)
+    elif is_clause(answer):
+        found = []
     elif match := _HAVE_QUESTION.match(asked):
         subject, verb = to_you(match.group(3)).strip(), "has" if match.group(2).lower() == "does" else "have"
         found = [joined(f"{subject} {verb}", answer.rstrip("."), match.group(1))]

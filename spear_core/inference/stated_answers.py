@@ -21,6 +21,7 @@ from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import generate
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.hints import Hint, capitalised, case_variants
+from spear_core.inference.own_names import asks_own_name, own_name
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import decode_reply, encode_no_thought, encode_prompt, encode_text, padding_token_id
 from spear_core.models.thoughts import answer_of
@@ -111,16 +112,18 @@ def stated_revisions(
         The best first; empty where all are refused answers.
     """
     reply = asked.refused[-1]
-    answer = sentences.to_you(_as_written(model, encoder, asked, hint.answer))
+    name = own_name(hint.answer) if asks_own_name(asked.question) else ""
+    answer = name or sentences.to_you(_as_written(model, encoder, asked, hint.answer))
     begins = sentences.yes_or_no(asked.question, hint.statement or hint.answer)
     found: dict[str, str] = {}
-    if (replaced := sentences.in_place_of(hint.rejected, answer, reply)) is not None:
+    is_part = not question_sentences.is_clause(answer)  # nothing is built around a clause: "Your name is You are Bo."
+    if is_part and (replaced := sentences.in_place_of(hint.rejected, answer, reply)) is not None:
         (changed,) = _scored(model, encoder, asked, answer, {sentences.sentence_with(answer, replaced): "replaced"})
         if len(replaced.split()) > sentences.LONG_REPLY_WORDS and changed.score > DOUBTFUL and not begins:
             return [Candidate(replaced, "replaced", changed.score)]  # of a long reply only the wrong answer is replaced
         found[changed.text] = "replaced"
     is_reason = sentences.gives_reason(asked.question, answer)
-    if len(answer.split()) <= (LONGEST_REASON if is_reason else LONGEST_PART):
+    if (is_part or is_reason) and len(answer.split()) <= (LONGEST_REASON if is_reason else LONGEST_PART):
         for head in _best_heads(model, encoder, asked, answer):
             said = sentences.said_to_you(head, asked.question)
             found.setdefault(sentences.sentence(question_sentences.joined(said, answer)), "reply")

@@ -109,6 +109,29 @@ def test_a_noun_is_no_participle(noun: str) -> None:
     assert found == [f"Your {noun} is here."]
 
 
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What is my name?", "You are Bo"),
+        ("What is my name?", "I'm Bo"),
+        ("How old is the house?", "it was built in 1920"),
+        ("What is my dog called?", "your dog's name is Bruno"),
+        ("Where does Ana live?", "she lives in Oslo"),
+        ("When is the party?", "there's a party on Friday"),
+    ],
+)
+def test_nothing_is_built_around_a_clause(question: str, answer: str) -> None:
+    assert question_sentences.is_clause(answer)
+    assert question_sentences.from_question(question, answer) == []
+
+
+@pytest.mark.parametrize(
+    "answer", ["6 am", "We Will Rock You", "you and Ana", "the man who was king", "when it is dark", "It", ""]
+)
+def test_other_answers_are_no_clauses(answer: str) -> None:
+    assert not question_sentences.is_clause(answer)
+
+
 def test_what_was_done_to_the_answer_has_the_answer_for_its_subject() -> None:
     asked = "Which town is located nearest to the lake?"
     assert question_sentences.from_question(asked, "Rugby") == ["Rugby is located nearest to the lake."]

@@ -81,6 +81,30 @@ def test_a_no_to_a_question_of_yes_or_no_is_not_turned_into_a_yes(loaded: Loaded
         assert said in [c.text for c in found] and all(c.text.lstrip("- ").startswith("No") for c in found)
 
 
+@pytest.mark.parametrize(
+    ("question", "reply", "said", "expected"),
+    [
+        ("What is my name?", "Your name is Max.", "I'm Bo.", "Your name is Bo."),
+        ("What is my name?", "Your name is Max.", "I am Colombian.", "You are Colombian."),
+        ("How old is the house?", "The house is 10 years old.", "it was built in 1920", "It was built in 1920."),
+        (
+            "What is my dog called?",
+            "Your dog is called Max.",
+            "My dog's name is Bruno not Max",
+            "Your dog's name is Bruno.",
+        ),
+    ],
+)
+def test_nothing_is_built_around_a_clause(
+    loaded: LoadedModel, question: str, reply: str, said: str, expected: str
+) -> None:
+    asked = Asked([{"role": "user", "content": question}], [reply])
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    found = stated_revisions(loaded.model, encoder, asked, read_hint(said, question), is_unwanted=lambda: True)
+    assert expected in [c.text for c in found]
+    assert all(" You are " not in c.text and " Your dog's" not in c.text and " it was" not in c.text for c in found)
+
+
 def test_nobody_waits_for_a_sentence_that_is_not_wanted_any_more(loaded: LoadedModel) -> None:
     assert "written" not in {c.source for c in revised(loaded, "no, Oslo", is_unwanted=lambda: True)}
 
