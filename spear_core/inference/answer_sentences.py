@@ -201,6 +201,18 @@ def yes_or_no(question: str, stated: str) -> str:
     return words[0] if is_answer else ""
 
 
+def without_objection(question: str, stated: str, reply: str) -> str:
+    """A statement without its "no" where the reply, too, says "no" to the question: the person's objects to the reply's.
+
+    With "not" it answers the question: "no, it isn't a fruit".
+    """
+    words = plain_words(stated)
+    is_objection = yes_or_no(question, stated) == "no" and plain_words(reply)[:1] == ["no"]
+    if not is_objection or any(word in ("not", "never") or word.endswith("n't") for word in words):
+        return stated
+    return re.sub(r"^\W*no\b\W*", "", stated, flags=re.IGNORECASE)
+
+
 def last_question(text: str) -> str:
     """The last sentence that ends in a question mark; the whole text where there is none."""
     line = " ".join(text.split())

@@ -18,8 +18,8 @@ _NAMES = frozenset(
     "adrian damian dorian duncan fabian florian gillian hamish julian killian lilian lillian marian sebastian therese vivian".split()  # noqa: SIM905
 )
 _NO_NAMES = frozenset(
-    """arab asian bangladeshi british catholic cuban czech danish dutch french german greek hindu iraqi irish israeli jewish kenyan libyan muslim
-    protestant sikh swiss thai vegan welsh
+    """arab asian bangladeshi british catholic cuban czech danish dutch french german greek hindu iraqi irish israeli jewish kenyan libyan
+    muslim protestant sikh swiss thai vegan welsh
     back bored confused crazy curious divorced done excited hungry later married maybe please pregnant ready retired scared single
     sorry surprised thirsty unemployed worried""".split()  # noqa: SIM905
 )

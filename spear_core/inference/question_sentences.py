@@ -146,6 +146,16 @@ def joined(*parts: str) -> str:
     return " ".join(out)
 
 
+def affirmed(question: str, answer: str) -> list[str]:
+    """The "yes" to a question of yes or no that ends in the answer: "Is a tomato a fruit?" gives "Yes, a tomato is a fruit."."""
+    verb, *rest = to_you(last_question(question).rstrip("?!. ")).split() or [""]
+    count = len(answer.split())
+    if verb.lower() not in _BE or not count < len(rest) or plain_words(" ".join(rest[-count:])) != plain_words(answer):
+        return []
+    verb = TO_BE.get(verb.lower(), verb.lower()) if rest[0].lower() == "you" else verb.lower()
+    return [sentence(f"Yes, {' '.join(rest[:-count])} {verb} {' '.join(rest[-count:])}")]
+
+
 def _reasons(asked: str, answer: str) -> list[str]:
     """Sentences for a question that asks why, one for each place at which its subject may end."""
     match = _WHY_QUESTION.match(asked)

@@ -20,7 +20,7 @@ from spear_core.inference.copy_bias import CopyBias
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import generate
 from spear_core.inference.hint_words import plain_words
-from spear_core.inference.hints import Hint, capitalised, case_variants
+from spear_core.inference.hints import Hint, HintKind, capitalised, case_variants, read_hint
 from spear_core.inference.own_names import asks_own_name, own_name
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import decode_reply, encode_no_thought, encode_prompt, encode_text, padding_token_id
@@ -112,9 +112,15 @@ def stated_revisions(
         The best first; empty where all are refused answers.
     """
     reply = asked.refused[-1]
+    said = hint.statement or hint.answer
+    if is_objection := (meant := sentences.without_objection(asked.question, said, reply)) != said:
+        hint = read_hint(meant, asked.question)
+        if hint.kind is not HintKind.STATES:
+            return []
     name = own_name(hint.answer) if asks_own_name(asked.question) else ""
     answer = name or sentences.to_you(_as_written(model, encoder, asked, hint.answer))
-    begins = sentences.yes_or_no(asked.question, hint.statement or hint.answer)
+    affirmed = question_sentences.affirmed(asked.question, answer) if is_objection else []
+    begins = "yes" if affirmed else sentences.yes_or_no(asked.question, hint.statement or hint.answer)
     found: dict[str, str] = {}
     is_part = not question_sentences.is_clause(answer)  # nothing is built around a clause: "Your name is You are Bo."
     if is_part and (replaced := sentences.in_place_of(hint.rejected, answer, reply)) is not None:
@@ -131,6 +137,7 @@ def stated_revisions(
             found.setdefault(other, "reply")
         for text in question_sentences.from_question(asked.question, answer):
             found.setdefault(text, "question")
+    found |= dict.fromkeys(affirmed, "question")
     if hint.statement:
         found.setdefault(sentences.sentence(sentences.to_you(hint.statement)), "hint")
     if not hint.statement or len(answer.split()) <= LONGEST_BARE:
@@ -142,6 +149,7 @@ def stated_revisions(
             for text, source in texts.items()
             if _is_fit(text, answer, hint.rejected, asked)
             and (not begins or plain_words(text)[:1] == [begins])  # "Yes, Pluto is a dwarf planet." says the opposite
+            and not (is_objection and plain_words(text)[:1] == ["no"])
         }
 
     candidates = _scored(model, encoder, asked, answer, fit(found))

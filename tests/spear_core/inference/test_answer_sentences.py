@@ -132,6 +132,21 @@ def test_other_answers_are_no_clauses(answer: str) -> None:
     assert not question_sentences.is_clause(answer)
 
 
+@pytest.mark.parametrize(
+    ("question", "answer", "expected"),
+    [
+        ("Is a tomato a fruit?", "a fruit", ["Yes, a tomato is a fruit."]),
+        ("I wonder. Am I late?", "late", ["Yes, you are late."]),
+        ("Is a tomato a fruit?", "a berry", []),
+        ("Is a tomato?", "a tomato", []),
+        ("Can penguins fly?", "fly", []),
+        ("", "a fruit", []),
+    ],
+)
+def test_a_question_that_ends_in_the_answer_is_affirmed(question: str, answer: str, expected: list[str]) -> None:
+    assert question_sentences.affirmed(question, answer) == expected
+
+
 def test_what_was_done_to_the_answer_has_the_answer_for_its_subject() -> None:
     asked = "Which town is located nearest to the lake?"
     assert question_sentences.from_question(asked, "Rugby") == ["Rugby is located nearest to the lake."]

@@ -81,6 +81,19 @@ def test_a_no_to_a_question_of_yes_or_no_is_not_turned_into_a_yes(loaded: Loaded
         assert said in [c.text for c in found] and all(c.text.lstrip("- ").startswith("No") for c in found)
 
 
+def test_a_no_to_a_reply_that_says_no_is_no_answer(loaded: LoadedModel) -> None:
+    question, reply = "Is a tomato a fruit?", "No, a tomato is a vegetable."
+    asked = Asked([{"role": "user", "content": question}], [reply])
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    found = stated_revisions(loaded.model, encoder, asked, read_hint("no, it's a fruit", question))
+    assert "Yes, a tomato is a fruit." in [c.text for c in found] and all(c.text.startswith("Yes") for c in found)
+    found = stated_revisions(loaded.model, encoder, asked, read_hint("no, it's a berry", question))
+    assert "a berry." in [c.text.lower() for c in found] and not any(c.text.startswith("No") for c in found)
+    assert stated_revisions(loaded.model, encoder, asked, read_hint("no, it is", question)) == []
+    found = stated_revisions(loaded.model, encoder, asked, read_hint("no, it's not a fruit", question))
+    assert "No, it's not a fruit." in [c.text for c in found]
+
+
 @pytest.mark.parametrize(
     ("question", "reply", "said", "expected"),
     [
