@@ -162,12 +162,12 @@ def endings(reply: str, question: str) -> list[str]:
         head = " ".join(words[:count]).rstrip(",;:.!?")
         if len(added_words(head, question)) > MOST_ADDED_WORDS:
             break
-        if content_words(head) and not words[count - 1].endswith((",", ";")) and _has_verb(head):
+        if content_words(head) and not words[count - 1].endswith((",", ";")) and has_verb(head):
             found.append(head)
     return found
 
 
-def _has_verb(text: str) -> bool:
+def has_verb(text: str) -> bool:
     """Whether a finite verb is among the words, as far as they tell."""
     words = plain_words(text)
     for before, word in zip(["the", *words], words, strict=False):

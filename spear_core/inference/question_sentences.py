@@ -146,6 +146,12 @@ def joined(*parts: str) -> str:
     return " ".join(out)
 
 
+def is_begun_by(text: str, head: str) -> bool:
+    """Whether a sentence begins with these words, as far as their letters go."""
+    words = plain_words(head)
+    return plain_words(text)[: len(words)] == words
+
+
 def affirmed(question: str, answer: str) -> list[str]:
     """The "yes" to a question of yes or no that ends in the answer: "Is a tomato a fruit?" gives "Yes, a tomato is a fruit."."""
     verb, *rest = to_you(last_question(question).rstrip("?!. ")).split() or [""]
@@ -198,7 +204,8 @@ def _being(asks_for: str, verb: str, words: list[str], answer: str) -> list[str]
         if is_thing and last not in PREPOSITIONS | MOVING | {"called", "named", "painted"}:
             return []
     if asks_time:
-        return [joined(begun, link + answer) for link in (*before_time(answer), *(() if predicate else ("",)))]
+        links = before_time(answer)
+        return [joined(begun, link + answer) for link in (*links, *(() if predicate or links == ("at ",) else ("",)))]
     if asks_for == "where":
         return [joined(begun, link + answer) for link in (("",) if last in PREPOSITIONS else before_place(answer))]
     is_quality = {*asks_for.split()} & QUALITIES

@@ -130,13 +130,16 @@ def stated_revisions(
         found[changed.text] = "replaced"
     is_reason = sentences.gives_reason(asked.question, answer)
     if (is_part or is_reason) and len(answer.split()) <= (LONGEST_REASON if is_reason else LONGEST_PART):
+        asked_in = question_sentences.from_question(asked.question, answer)
+        found |= {text: "question" for text in asked_in if text not in found}
         for head in _best_heads(model, encoder, asked, answer):
             said = sentences.said_to_you(head, asked.question)
-            found.setdefault(sentences.sentence(question_sentences.joined(said, answer)), "reply")
+            text = sentences.sentence(question_sentences.joined(said, answer))
+            # "Your mum is" ends too early where "Your mum is from Graz." is known
+            if text in found or not any(question_sentences.is_begun_by(known, said) for known in asked_in):
+                found.setdefault(text, "reply")
         if (other := sentences.with_other_subject(reply, answer, asked.question)) is not None:
             found.setdefault(other, "reply")
-        for text in question_sentences.from_question(asked.question, answer):
-            found.setdefault(text, "question")
     found |= dict.fromkeys(affirmed, "question")
     if hint.statement:
         found.setdefault(sentences.sentence(sentences.to_you(hint.statement)), "hint")
@@ -158,7 +161,7 @@ def stated_revisions(
         return likely + [c for c in candidates if c not in likely]
     if not is_unwanted() and (not candidates or candidates[0].score < GOOD):
         written = sentences.sentence(_written(model, encoder, asked, answer, is_unwanted))
-        if written not in found:
+        if written not in found and sentences.has_verb(written):
             candidates += _scored(model, encoder, asked, answer, fit({written: "written"}))
     return sorted(candidates, key=lambda c: c.score, reverse=True)
 
@@ -229,17 +232,21 @@ def _scored(model: CausalModel, encoder: Encoder, asked: Asked, answer: str, fit
     examples = [encoder.plain(asked.told(answer), text) for text in texts]
     scores = score(model, examples, padding_token_id(encoder.tokenizer), every_token=True)
     candidates = []
+    asks_why = sentences.gives_reason(asked.question, answer)
+    has_other_subject = any(fit[text] == "question" and not text.lower().startswith(answer.lower()) for text in texts)
     for text, example, logps in zip(texts, examples, scores.logps, strict=True):
         own = logps[: len(example.completion_ids)]
         added = sentences.added_words(text, asked.question, answer)
         cost = ADDED_WORD * len(added) * (fit[text] not in ("replaced", "hint"))
         is_asked = fit[text] == "question"
         judged = own[1:] if is_asked and len(own) > 1 else own  # "You", where the model would begin in another way
-        if fit[text] not in ("bare", "hint") and float(judged.min()) < SURPRISE:
+        is_sure = fit[text] in ("bare", "hint") or is_asked and not asks_why
+        if not is_sure and float(judged.min()) < SURPRISE:
             cost -= DOUBTFUL
         elif fit[text] not in ("replaced", "hint") and len(added) > sentences.MOST_ADDED_WORDS:
             continue
         if is_asked:
-            cost += SUBJECT_COST if text.lower().startswith(answer.lower()) else -ASKED_GAIN
+            is_inverse = has_other_subject and text.lower().startswith(answer.lower())
+            cost += SUBJECT_COST if is_inverse else -ASKED_GAIN
         candidates.append(Candidate(text, fit[text], float(own.mean()) - cost))
     return sorted(candidates, key=lambda c: c.score, reverse=True)

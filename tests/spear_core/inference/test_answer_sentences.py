@@ -133,6 +133,21 @@ def test_other_answers_are_no_clauses(answer: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("stated", "reply", "expected"),
+    [
+        ("no, it's a fruit", "No, it is a vegetable.", "it's a fruit"),
+        ("No. It is a fruit", "no", "It is a fruit"),
+        ("no, it's a vegetable", "Yes, it is a fruit.", "no, it's a vegetable"),
+        ("no, it isn't a fruit", "No, it is a root.", "no, it isn't a fruit"),
+        ("yes, it's a fruit", "No, it is a vegetable.", "yes, it's a fruit"),
+        ("nobody knows", "No, it is a vegetable.", "nobody knows"),
+    ],
+)
+def test_a_no_objects_to_a_reply_that_says_no(stated: str, reply: str, expected: str) -> None:
+    assert sentences.without_objection("Is a tomato a fruit?", stated, reply) == expected
+
+
+@pytest.mark.parametrize(
     ("question", "answer", "expected"),
     [
         ("Is a tomato a fruit?", "a fruit", ["Yes, a tomato is a fruit."]),
