@@ -12,7 +12,7 @@ from spear_core.inference.fact_questions import PERSON, read_question
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.hints import HintKind, read_hint
 from spear_core.inference.own_names import asks_own_name, own_name
-from spear_core.inference.refusals import Fit, fit
+from spear_core.inference.refusals import Fit, fit, holds
 from spear_core.inference.sentence_ends import NOT_ABBREVIATED
 from spear_core.training.traces import Messages
 
@@ -58,6 +58,7 @@ def told_fact(prompt: Messages) -> str:
                 asks_name
                 and own_name(statement)
                 or any(pattern.match(statement) for pattern in of_statement)
+                and holds(question, statement)
                 or is_personal
                 and _states(statement, question)
             ):
