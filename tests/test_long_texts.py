@@ -28,6 +28,7 @@ from services.peers.views import CircleView, MergeView, without_addresses
 from services.views import ConversationView, LearnedView, MessageView
 from spear_core.errors import SpearError
 from spear_core.inference import answer_sentences as sentences
+from spear_core.inference import question_sentences
 from spear_core.inference.corrections import FollowUp, cue
 from spear_core.inference.hints import case_variants, read_hint
 from spear_core.inference.revision_requests import stated, without_introduction
@@ -138,12 +139,12 @@ READERS: dict[str, Callable[[str], Any]] = {
     "in_place_of": lambda text: sentences.in_place_of("a b", "zebra", text),
     "endings": lambda text: sentences.endings(text, text),
     "with_other_subject": lambda text: sentences.with_other_subject(text, "Oslo", "a b owl"),
-    "from_question": lambda text: sentences.from_question(text, "Oslo"),
-    "from_question_many": lambda text: sentences.from_question(f"How many {text}", "two"),
-    "from_question_have": lambda text: sentences.from_question(f"How many a does {text.replace('?', ' ')} have?", "two"),
-    "from_question_do": lambda text: sentences.from_question(f"Where does {text.replace('?', ' ')}?", "two"),
+    "from_question": lambda text: question_sentences.from_question(text, "Oslo"),
+    "from_question_many": lambda text: question_sentences.from_question(f"How many {text}", "two"),
+    "from_question_have": lambda text: question_sentences.from_question(f"How many a does {text.replace('?', ' ')} have?", "two"),
+    "from_question_do": lambda text: question_sentences.from_question(f"Where does {text.replace('?', ' ')}?", "two"),
     "said_to_you": lambda text: sentences.said_to_you(text, text),
-    "from_question_why": lambda text: sentences.from_question(f"Why is {text.replace('?', ' ')}?", "because"),
+    "from_question_why": lambda text: question_sentences.from_question(f"Why is {text.replace('?', ' ')}?", "because"),
     "added_words": lambda text: sentences.added_words(text, text),
     "without_introduction": lambda text: without_introduction(text, is_over=True),
     "question_key": question_key,

@@ -9,10 +9,10 @@ import re
 from collections.abc import Sequence
 from itertools import product
 
+from spear_core.inference.sentence_ends import FULL_STOP
+
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _LONGEST_TYPO = 12
-# No sentence ends after a title or an initial: "Dr. Meier", "J. Hill", "No. 5"
-FULL_STOP = r"(?<!\b[^\W\d_])(?<!\b(?:dr|mr|ms|st|jr|sr))(?<!\bmrs)(?<!\bprof)\.(?!(?<=\bno\.)\s+\d)"
 SENTENCE_END = re.compile(rf"(?:{FULL_STOP}|[!;])\s", re.I)
 CLAUSE_END = re.compile(rf"(?:{FULL_STOP}|[!;,:–—-])\s", re.I)
 

@@ -18,7 +18,6 @@ from spear_core.inference.hint_words import (
     CLAUSE_END,
     COMPLAINED_OF,
     ENDINGS,
-    FULL_STOP,
     INSTEAD,
     IS_NOT,
     IS_WRONG,
@@ -45,6 +44,7 @@ from spear_core.inference.hint_words import (
     plain_words,
     stem,
 )
+from spear_core.inference.sentence_ends import FULL_STOP
 
 MOST_HINT_CHARACTERS = 2000  # a longer hint is read up to here
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")

@@ -58,6 +58,13 @@ TIMES = frozenset(
     january february march april may june july august september october november december spring summer autumn winter
     noon midnight tomorrow today tonight morning afternoon evening night christmas easter weekend week daily weekly""".split()  # noqa: SIM905
 )
+NUMBERED = frozenset(
+    "apartment building bus channel flat floor gate house level line lot number platform room row seat terminal track".split()  # noqa: SIM905
+)  # before a number that is no time: "platform 3"
+# Of a wish, a guess or a condition: what they are said of need not be so
+UNREAL = frozenset(
+    """almost hope hopes if maybe might nearly perhaps want wanted wants wish would i'd""".split()  # noqa: SIM905
+)
 _NUMBERS = frozenset(
     """one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
     nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million dozen half first second third

@@ -10,14 +10,25 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import Enum
+from itertools import pairwise
 
 from spear_core.inference import refusal_words as words_of
+from spear_core.inference.answer_sentences import last_question
 from spear_core.inference.correction_words import OPINIONS, REACTIONS
 from spear_core.inference.fact_questions import BE, FAVOURITE, PERSON, Asked, FactQuestion, key, read_question
-from spear_core.inference.hint_words import REQUEST_STARTS, SENTENCE_END, SMALL_WORDS, content_words, plain_words
+from spear_core.inference.hint_words import (
+    AUXILIARIES,
+    REQUEST_STARTS,
+    SMALL_WORDS,
+    content_words,
+    plain_words,
+    without_contractions,
+)
 from spear_core.inference.hints import Hint
+from spear_core.inference.sentence_ends import NEXT_SENTENCE
 
 MOST_NEW_WORDS = 6  # of a message besides those of the question
+PAST = frozenset(["was", "were"])
 MOST_BARE_WORDS = 3  # of an answer that repeats nothing of the question
 _FURTHER_CLAUSE = re.compile(
     r"\b(?:because|although|while|(?:and|but|so) (?:i|you|he|she|it|we|they|my|now|please))\b", re.I
@@ -52,6 +63,8 @@ def fit(question: str, reply: str, message: str, hint: Hint, objection: bool) ->
     answer = content_words(hint.answer)
     if asked is None or _goes_on(hint.answer) or {*typed} & words_of.ABOUT_THE_TALK or {*answer} <= words_of.NO_ANSWERS:
         return Fit.NONE
+    if not objection and not holds(question, message):
+        return Fit.NONE
     said = _content(typed)
     new = said - asked.content
     if not new or len(new) > MOST_NEW_WORDS or ({*typed} - FAVOURITE) & OPINIONS:
@@ -65,6 +78,7 @@ def fit(question: str, reply: str, message: str, hint: Hint, objection: bool) ->
     is_short = asked.is_personal and len(content) > 2 and len(missing) == 1 and not missing & asked.owned
     is_whole = len(missing) <= stands_for or is_short and any(c.isdigit() for c in hint.answer)
     is_statement = bool(content & said) and is_whole and _is_about(asked, typed, is_pronoun)
+    is_statement = is_statement and _has_its_subject(asked, plain_words(last_question(question)), typed)
     if is_statement and _is_of_kind(asked.kind, typed, hint.answer):
         is_called = bool({*typed} & {"called", "named"})
         if asked.kind is Asked.NAME and not is_called and message[:1].isupper() and hint.answer.islower():
@@ -84,6 +98,25 @@ def fit(question: str, reply: str, message: str, hint: Hint, objection: bool) ->
         if _is_of_kind(asked.kind, typed, hint.answer) and (is_typed or is_name):
             return Fit.STATES
     return _short(asked, reply, typed, answer, hint, is_pronoun, objection)
+
+
+def holds(question: str, statement: str) -> bool:
+    """Whether a statement says what is so: not what was, what is denied, wished or guessed, unless the question asks for that."""
+    asked, typed = with_verbs_apart(question), with_verbs_apart(statement)
+    if ({*typed} & words_of.UNREAL) - {*asked} or ("used", "to") in pairwise(typed) and "used" not in asked:
+        return False
+    new = {*typed} - {*asked}
+    is_denied = "never" in new or any(word.endswith("n't") for word in new)
+    is_denied |= (
+        "not" in new and "but" not in typed and any(b == "not" and a in AUXILIARIES | BE for a, b in pairwise(typed))
+    )
+    is_past = {*typed} & PAST and not {*typed} & (BE - PAST)
+    return not is_denied and not (is_past and {*asked} & BE and not {*asked} & PAST)
+
+
+def with_verbs_apart(text: str) -> list[str]:
+    """The words of a text with "it's" as two."""
+    return words_of.with_verbs_apart(without_contractions(plain_words(text)))
 
 
 def _short(
@@ -120,6 +153,28 @@ def _is_about(asked: FactQuestion, typed: Sequence[str], is_pronoun: bool) -> bo
     return before <= asked.content or after <= asked.content  # "Luna is my cat's name"
 
 
+def _has_its_subject(asked: FactQuestion, question: Sequence[str], typed: Sequence[str]) -> bool:
+    """Whether a statement is about the one whom the question asks about: "I live in", not "my sister lives in"."""
+    apart = words_of.with_verbs_apart(typed)
+    for owner, thing, verb in zip(apart, apart[1:], apart[2:], strict=False):
+        is_owned = (
+            owner.endswith("'s")
+            and owner not in question
+            and key(owner) in asked.owned
+            and key(thing) not in asked.content
+        )
+        if is_owned and (verb in BE or key(verb) in asked.content):
+            return False  # "my sister's husband lives in", asked of the sister
+    at = next((i for i, word in enumerate(question) if word in ("i", "we")), None)
+    main = next((w for w in apart if w not in words_of.FILLERS), "")
+    verb = question[at + 1] if at is not None and at + 1 < len(question) else ""
+    if (
+        at is None or main in ("it", "that") or verb == "have" and asked.owned
+    ):  # "my appointment is" of "do I have my appointment"
+        return True
+    return bool({*apart} & {"i", "we"}) and not {*typed} & {f"{verb}s", f"{verb}es"}
+
+
 def _has_name(answer: str) -> bool:
     """Whether one of its words has a capital or a digit. "I" and "I'm" are no names."""
     words = [word for word in answer.split() if word.partition("'")[0] != "I"]
@@ -132,7 +187,7 @@ def _content(words: Sequence[str]) -> set[str]:
 
 def _goes_on(answer: str) -> bool:
     """Whether something else follows the answer: a second sentence, a request, a clause of its own."""
-    if SENTENCE_END.search(answer) or _FURTHER_CLAUSE.search(answer):
+    if NEXT_SENTENCE.search(answer) or _FURTHER_CLAUSE.search(answer):
         return True
     _, *later = re.split(r",\s*", answer)
     return any((plain_words(part) or [""])[0] in REQUEST_STARTS for part in later)
@@ -144,9 +199,23 @@ def _is_of_kind(kind: Asked, typed: Sequence[str], answer: str) -> bool:
     if kind is Asked.NUMBER:
         return any(map(words_of.is_number, typed))
     if kind is Asked.TIME:
-        return bool(words & words_of.TIMES) or any(map(words_of.is_number, typed))
+        before = ["", *typed]
+        return bool(words & words_of.TIMES) or any(
+            words_of.is_number(word) and before[i] not in words_of.NUMBERED for i, word in enumerate(typed)
+        )
     if kind is Asked.PLACE:
-        return bool(words & words_of.PLACES) and not words & words_of.TIMES
+        return _names_place(typed) and not words & words_of.TIMES
     if kind is Asked.NAME:
         return not {*plain_words(answer)} & (words_of.NO_ANSWERS | {"to"})
     return True
+
+
+def _names_place(typed: Sequence[str]) -> bool:
+    """Whether something that is no number of its own follows a preposition: "at 12 Main Street", not "in 1984"."""
+    for i, word in enumerate(typed):
+        rest = [w for w in typed[i + 1 : i + 4] if w not in ("the", "a", "an")]
+        if word in words_of.PLACES and rest:
+            ends = len(rest) == 1 or rest[1] in words_of.UNITS | words_of.PLACES | {"am", "pm", "o'clock", "and"}
+            if not words_of.is_number(rest[0]) or not ends:
+                return True
+    return False

@@ -1,9 +1,9 @@
 """Candidate revisions with the answer that the hint states, ranked by the model.
 
 The model writes one candidate with a bias towards the answer (copy_bias.py). Others put the answer into the sentence of the
-refused reply or into the words of the question (answer_sentences.py). The model, told the answer, scores all of them in one
-pass. Candidates that add claims, repeat a refused answer or show the wording of the request are left out. The answer alone
-("Oslo.") is always a candidate.
+refused reply (answer_sentences.py) or into the words of the question (question_sentences.py). The model, told the answer,
+scores all of them in one pass. Candidates that add claims, repeat a refused answer or show the wording of the request are
+left out. The answer alone ("Oslo.") is always a candidate.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from spear_core.inference import answer_sentences as sentences
+from spear_core.inference import question_sentences
 from spear_core.inference.copy_bias import CopyBias
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import generate
 from spear_core.inference.hint_words import plain_words
-from spear_core.inference.hints import Hint, capitalised, case_variants
+from spear_core.inference.hints import Hint, HintKind, capitalised, case_variants, read_hint
+from spear_core.inference.own_names import asks_own_name, own_name
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import decode_reply, encode_no_thought, encode_prompt, encode_text, padding_token_id
 from spear_core.models.thoughts import answer_of
@@ -110,22 +112,35 @@ def stated_revisions(
         The best first; empty where all are refused answers.
     """
     reply = asked.refused[-1]
-    answer = sentences.to_you(_as_written(model, encoder, asked, hint.answer))
-    begins = sentences.yes_or_no(asked.question, hint.statement or hint.answer)
+    said = hint.statement or hint.answer
+    if is_objection := (meant := sentences.without_objection(asked.question, said, reply)) != said:
+        hint = read_hint(meant, asked.question)
+        if hint.kind is not HintKind.STATES:
+            return []
+    name = own_name(hint.answer) if asks_own_name(asked.question) else ""
+    answer = name or sentences.to_you(_as_written(model, encoder, asked, hint.answer))
+    affirmed = question_sentences.affirmed(asked.question, answer) if is_objection else []
+    begins = "yes" if affirmed else sentences.yes_or_no(asked.question, hint.statement or hint.answer)
     found: dict[str, str] = {}
-    if (replaced := sentences.in_place_of(hint.rejected, answer, reply)) is not None:
+    is_part = not question_sentences.is_clause(answer)  # nothing is built around a clause: "Your name is You are Bo."
+    if is_part and (replaced := sentences.in_place_of(hint.rejected, answer, reply)) is not None:
         (changed,) = _scored(model, encoder, asked, answer, {sentences.sentence_with(answer, replaced): "replaced"})
         if len(replaced.split()) > sentences.LONG_REPLY_WORDS and changed.score > DOUBTFUL and not begins:
             return [Candidate(replaced, "replaced", changed.score)]  # of a long reply only the wrong answer is replaced
         found[changed.text] = "replaced"
     is_reason = sentences.gives_reason(asked.question, answer)
-    if len(answer.split()) <= (LONGEST_REASON if is_reason else LONGEST_PART):
+    if (is_part or is_reason) and len(answer.split()) <= (LONGEST_REASON if is_reason else LONGEST_PART):
+        asked_in = question_sentences.from_question(asked.question, answer)
+        found |= {text: "question" for text in asked_in if text not in found}
         for head in _best_heads(model, encoder, asked, answer):
-            found.setdefault(sentences.sentence(f"{sentences.said_to_you(head, asked.question)} {answer}"), "reply")
+            said = sentences.said_to_you(head, asked.question)
+            text = sentences.sentence(question_sentences.joined(said, answer))
+            # "Your mum is" ends too early where "Your mum is from Graz." is known
+            if text in found or not any(question_sentences.is_begun_by(known, said) for known in asked_in):
+                found.setdefault(text, "reply")
         if (other := sentences.with_other_subject(reply, answer, asked.question)) is not None:
             found.setdefault(other, "reply")
-        for text in sentences.from_question(asked.question, answer):
-            found.setdefault(text, "question")
+    found |= dict.fromkeys(affirmed, "question")
     if hint.statement:
         found.setdefault(sentences.sentence(sentences.to_you(hint.statement)), "hint")
     if not hint.statement or len(answer.split()) <= LONGEST_BARE:
@@ -137,6 +152,7 @@ def stated_revisions(
             for text, source in texts.items()
             if _is_fit(text, answer, hint.rejected, asked)
             and (not begins or plain_words(text)[:1] == [begins])  # "Yes, Pluto is a dwarf planet." says the opposite
+            and not (is_objection and plain_words(text)[:1] == ["no"])
         }
 
     candidates = _scored(model, encoder, asked, answer, fit(found))
@@ -145,7 +161,7 @@ def stated_revisions(
         return likely + [c for c in candidates if c not in likely]
     if not is_unwanted() and (not candidates or candidates[0].score < GOOD):
         written = sentences.sentence(_written(model, encoder, asked, answer, is_unwanted))
-        if written not in found:
+        if written not in found and sentences.has_verb(written):
             candidates += _scored(model, encoder, asked, answer, fit({written: "written"}))
     return sorted(candidates, key=lambda c: c.score, reverse=True)
 
@@ -216,17 +232,21 @@ def _scored(model: CausalModel, encoder: Encoder, asked: Asked, answer: str, fit
     examples = [encoder.plain(asked.told(answer), text) for text in texts]
     scores = score(model, examples, padding_token_id(encoder.tokenizer), every_token=True)
     candidates = []
+    asks_why = sentences.gives_reason(asked.question, answer)
+    has_other_subject = any(fit[text] == "question" and not text.lower().startswith(answer.lower()) for text in texts)
     for text, example, logps in zip(texts, examples, scores.logps, strict=True):
         own = logps[: len(example.completion_ids)]
         added = sentences.added_words(text, asked.question, answer)
         cost = ADDED_WORD * len(added) * (fit[text] not in ("replaced", "hint"))
         is_asked = fit[text] == "question"
         judged = own[1:] if is_asked and len(own) > 1 else own  # "You", where the model would begin in another way
-        if fit[text] not in ("bare", "hint") and float(judged.min()) < SURPRISE:
+        is_sure = fit[text] in ("bare", "hint") or is_asked and not asks_why
+        if not is_sure and float(judged.min()) < SURPRISE:
             cost -= DOUBTFUL
         elif fit[text] not in ("replaced", "hint") and len(added) > sentences.MOST_ADDED_WORDS:
             continue
         if is_asked:
-            cost += SUBJECT_COST if text.lower().startswith(answer.lower()) else -ASKED_GAIN
+            is_inverse = has_other_subject and text.lower().startswith(answer.lower())
+            cost += SUBJECT_COST if is_inverse else -ASKED_GAIN
         candidates.append(Candidate(text, fit[text], float(own.mean()) - cost))
     return sorted(candidates, key=lambda c: c.score, reverse=True)

@@ -11,29 +11,20 @@ from spear_core.inference.answer_sentences import last_question
 from spear_core.inference.fact_questions import PERSON, read_question
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.hints import HintKind, read_hint
-from spear_core.inference.refusals import Fit, fit
+from spear_core.inference.own_names import asks_own_name, own_name
+from spear_core.inference.refusals import Fit, fit, holds
+from spear_core.inference.sentence_ends import NOT_ABBREVIATED
 from spear_core.training.traces import Messages
 
 MOST_CHARACTERS = 300  # of a statement; what is longer says more than one thing
 MOST_LOOKED_AT = 50  # of the newest messages
 # "Hello! My name is Bo.", "My dog is called Bruno and I live in Bergen."
-_STATEMENT_ENDS = re.compile(r"(?<=[.!;])\s+|,?\s+(?:and|but)\s+(?=(?:I|we|my|our)\b)", re.I)
+_STATEMENT_ENDS = re.compile(rf"(?<=[.!;]){NOT_ABBREVIATED}\s+|,?\s+(?:and|but)\s+(?=(?:I|we|my|our)\b)", re.I)
 
 _GREETING = re.compile(r"^(?:(?:hi|hello|hey|well|so|ok|okay|oh|by the way|btw)(?: there)?[,!.]?\s+)+", re.I)
 _ME = "(?:I'm|I am)"
-_NATIONALITIES = """
-African American Arab Asian Australian Austrian Belgian Brazilian British Canadian Chinese Czech Danish Dutch English European
-Finnish French German Greek Hungarian Indian Irish Italian Japanese Jewish Korean Mexican Muslim Norwegian Polish Portuguese
-Russian Scottish Spanish Swedish Swiss Turkish Ukrainian
-"""
 # What people say of themselves in other words than they are asked in: the question in lower case, and the statement
 _IN_OTHER_WORDS = (
-    (
-        re.compile(r"(?:what(?:'s|s| is) my (?:first )?name|what my name is|my name|who (?:am i|i am))$"),
-        re.compile(
-            rf"(?:{_ME}(?: called)?|(?i:call me|this is)) (?!(?:{'|'.join(_NATIONALITIES.split())})\b)[A-Z][\w'-]+(?: [A-Z][\w'-]+)?[.!]?$"
-        ),
-    ),
     (
         re.compile(
             r"(?:what(?:'s|s| is) my (?:job|profession|occupation)|what (?:do i|i) (?:do|work as)(?: for (?:a living|work))?)$"
@@ -56,6 +47,7 @@ def told_fact(prompt: Messages) -> str:
     asked, said = read_question(question), " ".join(plain_words(last_question(question)))
     is_personal = asked is not None and asked.is_personal
     of_statement = [answering for asking, answering in _IN_OTHER_WORDS if asking.search(said)]
+    asks_name = asks_own_name(question)
     for message in prompt[-2 : -MOST_LOOKED_AT - 2 : -1]:
         text = message["content"].strip()
         if message["role"] != "user" or "?" in text or len(text) > MOST_CHARACTERS:
@@ -63,7 +55,10 @@ def told_fact(prompt: Messages) -> str:
         for part in reversed(_STATEMENT_ENDS.split(text)):
             statement = _GREETING.sub("", part)
             if statement and (
-                any(pattern.match(statement) for pattern in of_statement)
+                asks_name
+                and own_name(statement)
+                or any(pattern.match(statement) for pattern in of_statement)
+                and holds(question, statement)
                 or is_personal
                 and _states(statement, question)
             ):

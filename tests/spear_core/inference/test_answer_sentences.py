@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spear_core.inference import answer_sentences as sentences
+from spear_core.inference import question_sentences
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,46 @@ from spear_core.inference import answer_sentences as sentences
         ("Who do I call about the heating?", "Mr Klein", "You call Mr Klein about the heating."),
         ("What does she carry?", "a bag", "She carries a bag."),
         ("Where does he go?", "to school", "He goes to school."),
+        ("When is my sister coming?", "Friday", "Your sister is coming on Friday."),
+        ("How long does it take to get to work?", "20 minutes", "It takes 20 minutes to get to work."),
+        ("How long does it take me to get to work?", "20 minutes", "It takes you 20 minutes to get to work."),
+        ("How long do I boil an egg?", "8 minutes", "You boil an egg for 8 minutes."),
+        ("How far do I run on Mondays?", "5 km", "You run 5 km on Mondays."),
+        ("How far is the station from here?", "2 km", "The station is 2 km from here."),
+        ("How far is the station?", "2 km", "The station is 2 km away."),
+        ("How late is the train?", "10 minutes", "The train is 10 minutes late."),
+        ("How old am I?", "40", "You are 40 years old."),
+        ("How many people are in the Lisbon office?", "37", "37 people are in the Lisbon office."),
+        ("How many legs does a spider have?", "eight legs", "A spider has eight legs."),
+        ("Where is my mum from?", "Graz", "Your mum is from Graz."),
+        ("Where is my mum from?", "from Graz", "Your mum is from Graz."),
+        ("Where is my mum?", "Graz", "Your mum is in Graz."),
+        ("What is my sister allergic to?", "nuts", "Your sister is allergic to nuts."),
+        ("What is my sister allergic to?", "allergic to nuts", "Your sister is allergic to nuts."),
+        ("What am I allergic to?", "nuts", "You are allergic to nuts."),
+        ("What is my best friend good at?", "chess", "Your best friend is good at chess."),
+        ("Which floor is our office on?", "the third", "Your office is on the third."),
+        ("Who was Hamlet written by?", "Shakespeare", "Hamlet was written by Shakespeare."),
+        ("What is the weather like?", "sunny", "The weather is sunny."),
+        ("What is my brother studying?", "law", "Your brother is studying law."),
+        ("What is my dog called?", "Bruno", "Your dog is called Bruno."),
+        ("What colour is the wall painted?", "blue", "The wall is painted blue."),
+        ("Who do I work for?", "Siemens", "You work for Siemens."),
+        ("Who do I talk to about the heating?", "Mr Klein", "You talk to Mr Klein about the heating."),
+        ("What city do I live in?", "in Oslo", "You live in Oslo."),
+        ("What kind of music do I like?", "jazz", "You like jazz."),
+        ("What size shoes do I wear?", "42", "You wear 42."),
+        ("What do I usually have for breakfast?", "porridge", "You usually have porridge for breakfast."),
+        ("What do I need to buy?", "milk", "You need to buy milk."),
+        ("When was I born?", "1984", "You were born in 1984."),
+        ("Which year was Ana born?", "1867", "Ana was born in 1867."),
+        ("When is the shop open?", "9 am", "The shop is open at 9 am."),
+        ("When is our team meeting?", "10:00", "Your team meeting is at 10:00."),
+        ("When is the wedding?", "4 May", "The wedding is on 4 May."),
+        ("Who is coming to dinner?", "Ana", "Ana is coming to dinner."),
+        ("What is in the box?", "A hat", "A hat is in the box."),
+        ("Who wrote We Will Rock You?", "Brian May", "Brian May wrote We Will Rock You."),
+        ("What is the language spoken in Brazil?", "Portuguese", "The language spoken in Brazil is Portuguese."),
         ("Why is the sea so salty?", "because of its rivers", "The sea is so salty because of its rivers."),
         ("Why can't penguins fly?", "because of their wings", "Penguins can't fly because of their wings."),
         ("Why was our meeting moved?", "because Anna is away", "Your meeting was moved because Anna is away."),
@@ -44,12 +85,86 @@ from spear_core.inference import answer_sentences as sentences
     ],
 )
 def test_a_simple_question_gives_the_sentence(question: str, answer: str, expected: str) -> None:
-    assert expected in sentences.from_question(question, answer)
+    assert expected in question_sentences.from_question(question, answer)
+
+
+@pytest.mark.parametrize(
+    "noun",
+    [
+        "pen",
+        "children",
+        "kitchen",
+        "garden",
+        "oven",
+        "bed",
+        "queen",
+        "speed camera",
+        "screen",
+        "next meeting",
+        "Beijing",
+    ],
+)
+def test_a_noun_is_no_participle(noun: str) -> None:
+    found = question_sentences.from_question(f"Where is my {noun}?", "here")
+    assert found == [f"Your {noun} is here."]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What is my name?", "You are Bo"),
+        ("What is my name?", "I'm Bo"),
+        ("How old is the house?", "it was built in 1920"),
+        ("What is my dog called?", "your dog's name is Bruno"),
+        ("Where does Ana live?", "she lives in Oslo"),
+        ("When is the party?", "there's a party on Friday"),
+    ],
+)
+def test_nothing_is_built_around_a_clause(question: str, answer: str) -> None:
+    assert question_sentences.is_clause(answer)
+    assert question_sentences.from_question(question, answer) == []
+
+
+@pytest.mark.parametrize(
+    "answer", ["6 am", "We Will Rock You", "you and Ana", "the man who was king", "when it is dark", "It", ""]
+)
+def test_other_answers_are_no_clauses(answer: str) -> None:
+    assert not question_sentences.is_clause(answer)
+
+
+@pytest.mark.parametrize(
+    ("stated", "reply", "expected"),
+    [
+        ("no, it's a fruit", "No, it is a vegetable.", "it's a fruit"),
+        ("No. It is a fruit", "no", "It is a fruit"),
+        ("no, it's a vegetable", "Yes, it is a fruit.", "no, it's a vegetable"),
+        ("no, it isn't a fruit", "No, it is a root.", "no, it isn't a fruit"),
+        ("yes, it's a fruit", "No, it is a vegetable.", "yes, it's a fruit"),
+        ("nobody knows", "No, it is a vegetable.", "nobody knows"),
+    ],
+)
+def test_a_no_objects_to_a_reply_that_says_no(stated: str, reply: str, expected: str) -> None:
+    assert sentences.without_objection("Is a tomato a fruit?", stated, reply) == expected
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "expected"),
+    [
+        ("Is a tomato a fruit?", "a fruit", ["Yes, a tomato is a fruit."]),
+        ("I wonder. Am I late?", "late", ["Yes, you are late."]),
+        ("Is a tomato a fruit?", "a berry", []),
+        ("Is a tomato?", "a tomato", []),
+        ("Can penguins fly?", "fly", []),
+        ("", "a fruit", []),
+    ],
+)
+def test_a_question_that_ends_in_the_answer_is_affirmed(question: str, answer: str, expected: list[str]) -> None:
+    assert question_sentences.affirmed(question, answer) == expected
 
 
 def test_what_was_done_to_the_answer_has_the_answer_for_its_subject() -> None:
     asked = "Which town is located nearest to the lake?"
-    assert sentences.from_question(asked, "Rugby") == ["Rugby is located nearest to the lake."]
+    assert question_sentences.from_question(asked, "Rugby") == ["Rugby is located nearest to the lake."]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +175,17 @@ def test_what_was_done_to_the_answer_has_the_answer_for_its_subject() -> None:
         ("Why", "because of it"),
         ("", "because of it"),
         ("How far is it to the lake?", "3 km"),
+        ("How fast is a cheetah?", "100 km/h"),
+        ("How long is Ana staying?", "a week"),
+        ("How many kilos is my suitcase?", "20"),
+        ("How many cups am I allowed?", "two"),
+        ("Which floor is the design team on?", "the fourth"),
+        ("What is Ana reading?", "Emma"),
+        ("Where is Ana teaching maths?", "Graz"),
+        ("What is the weather like in Oslo?", "sunny"),
+        ("What size shoes can I wear?", "42"),
+        ("What does Ana call me?", "Bobo"),
+        ("What do I need to renew?", "my pass"),
         ("How many legs are there?", "eight"),
         ("How many goals did Ana score?", "eight"),
         ("Where does a lighthouse keeper nap?", "Oslo"),
@@ -67,7 +193,7 @@ def test_what_was_done_to_the_answer_has_the_answer_for_its_subject() -> None:
     ],
 )
 def test_a_question_whose_words_do_not_make_the_sentence_gives_none(question: str, answer: str) -> None:
-    assert sentences.from_question(question, answer) == []
+    assert question_sentences.from_question(question, answer) == []
 
 
 def test_what_a_person_says_of_themselves_is_said_to_them() -> None:
@@ -76,6 +202,36 @@ def test_what_a_person_says_of_themselves_is_said_to_them() -> None:
     assert sentences.to_you("we're closed on Monday") == "you are closed on Monday"
     assert sentences.to_you("Elizabeth I") == "Elizabeth I"
     assert sentences.to_you("Class I Railroads") == "Class I Railroads"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("because I'm working too much", "because you are working too much"),
+        ("I'd like tea", "You'd like tea"),
+        ("I'll be 40", "You'll be 40"),
+        ("what I’ll eat", "what you'll eat"),
+        ("I wasn't there", "You weren't there"),
+        ("it is mine", "it is yours"),
+        ("Mine is red", "Yours is red"),
+        ("a friend of mine", "a friend of yours"),
+        ("my sister and I", "your sister and you"),
+        ("My Volvo is blue. My dog barks", "Your Volvo is blue. Your dog barks"),
+    ],
+)
+def test_every_form_of_the_first_person_is_said_to_them(said: str, expected: str) -> None:
+    assert sentences.to_you(said) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My Fair Lady", "We Will Rock You", "I Will Survive", "the film My Fair Lady", "a song called Tell Me Why", "Take On Me",
+        "in a coal mine", "the old mine", "a gold mine in Peru", "Elizabeth I", "the US", "So I Married an Axe Murderer",
+    ],
+)  # fmt: skip
+def test_titles_and_nouns_stay_as_they_are(text: str) -> None:
+    assert sentences.to_you(text) == text
 
 
 def test_what_the_model_took_over_from_the_question_is_said_to_the_person() -> None:
@@ -93,6 +249,41 @@ def test_what_the_hint_calls_wrong_is_replaced_wherever_it_stands() -> None:
     assert sentences.in_place_of("(c) Sweden", r"\1", "It is (c) Sweden here.") == r"It is \1 here."
 
 
+@pytest.mark.parametrize(
+    ("rejected", "answer", "reply", "expected"),
+    [
+        ("8", "9", "The meeting is at 8.", "The meeting is at 9."),
+        ("8:00", "9:00", "The meeting is at 8:00 in room 8.", "The meeting is at 9:00 in room 8."),
+        ("Tuesday", "on Monday", "The meeting is on Tuesday.", "The meeting is on Monday."),
+        ("May", "on Monday", "It is in May and rains.", "It is on Monday and rains."),
+        ("4th", "on the 5th", "It is on the 4th.", "It is on the 5th."),
+        ("dog", "the cat", "It lies on a dog.", "It lies on the cat."),
+        ("dog", "cat", "It lies on a dog.", "It lies on a cat."),
+        ("cat", "a dog", "The cat barked. The cat ran.", "A dog barked. A dog ran."),
+    ],
+)
+def test_the_answer_takes_the_place_with_its_own_preposition_and_article(
+    rejected: str, answer: str, reply: str, expected: str
+) -> None:
+    assert sentences.in_place_of(rejected, answer, reply) == expected
+
+
+@pytest.mark.parametrize(
+    ("rejected", "answer", "reply"),
+    [
+        ("8", "9", "The meeting is at 8:00 in room 8."),
+        ("8", "9", "There are 8 planets, and 8 moons."),
+        ("5", "6", "It costs 5.50 euros."),
+        ("50", "60", "It costs 5.50 euros."),
+        ("5", "6", "It has 1,5 million and 5,000 more."),
+    ],
+)
+def test_a_number_is_not_replaced_within_another_nor_where_several_could_be_meant(
+    rejected: str, answer: str, reply: str
+) -> None:
+    assert sentences.in_place_of(rejected, answer, reply) is None
+
+
 def test_the_reply_is_cut_before_it_says_more_than_was_asked() -> None:
     heads = sentences.endings(
         "The capital of Norway is Bergen, a rainy town on the coast.", "What is the capital of Norway?"
@@ -102,11 +293,27 @@ def test_the_reply_is_cut_before_it_says_more_than_was_asked() -> None:
     assert sentences.endings("", "What?") == []
 
 
+def test_the_beginning_of_a_reply_has_a_verb() -> None:
+    asked = "How often do I water the cactus?"
+    assert sentences.endings("Watering a cactus is needed weekly.", asked)[0] == "Watering a cactus is"
+    assert sentences.endings("The people in the office", "How many people are in the office?") == []
+    assert sentences.endings("Your brother plays the flute.", "What does my brother play?")[0] == "Your brother plays"
+
+
 def test_the_subject_of_the_reply_may_be_what_was_wrong() -> None:
     assert sentences.with_other_subject("Lope de Vega wrote Don Quixote.", "Cervantes", "Who wrote Don Quixote?") == (
         "Cervantes wrote Don Quixote."
     )
     assert sentences.with_other_subject("The capital is Bergen.", "Oslo", "What is the capital?") is None
+
+
+def test_no_sentence_ends_after_a_title_or_an_initial() -> None:
+    assert sentences.first_sentence("Your doctor is Dr. Meier. She is kind.") == "Your doctor is Dr. Meier."
+    assert sentences.first_sentence("It was J. S. Bach. He wrote it.") == "It was J. S. Bach."
+    assert sentences.first_sentence("It was so. Then I. He did.") == "It was so."
+    assert sentences.sentence_with("Meier", "You asked. It is Dr. Meier.") == "It is Dr. Meier."
+    assert sentences.last_question("I forgot. Who is Dr. Meier?") == "Who is Dr. Meier?"
+    assert sentences.last_question("Really! What is 3.5 km in miles?") == "What is 3.5 km in miles?"
 
 
 def test_sentences_begin_with_a_capital_and_end_with_a_full_stop() -> None:

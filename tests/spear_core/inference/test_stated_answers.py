@@ -81,6 +81,61 @@ def test_a_no_to_a_question_of_yes_or_no_is_not_turned_into_a_yes(loaded: Loaded
         assert said in [c.text for c in found] and all(c.text.lstrip("- ").startswith("No") for c in found)
 
 
+def test_a_no_to_a_reply_that_says_no_is_no_answer(loaded: LoadedModel) -> None:
+    question, reply = "Is a tomato a fruit?", "No, a tomato is a vegetable."
+    asked = Asked([{"role": "user", "content": question}], [reply])
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    found = stated_revisions(loaded.model, encoder, asked, read_hint("no, it's a fruit", question))
+    assert "Yes, a tomato is a fruit." in [c.text for c in found] and all(c.text.startswith("Yes") for c in found)
+    found = stated_revisions(loaded.model, encoder, asked, read_hint("no, it's a berry", question))
+    assert "a berry." in [c.text.lower() for c in found] and not any(c.text.startswith("No") for c in found)
+    assert stated_revisions(loaded.model, encoder, asked, read_hint("no, it is", question)) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "reply", "said", "expected"),
+    [
+        ("What is my name?", "Your name is Max.", "I'm Bo.", "Your name is Bo."),
+        ("What is my name?", "Your name is Max.", "I am Colombian.", "You are Colombian."),
+        ("How old is the house?", "The house is 10 years old.", "it was built in 1920", "It was built in 1920."),
+        (
+            "What is my dog called?",
+            "Your dog is called Max.",
+            "My dog's name is Bruno not Max",
+            "Your dog's name is Bruno.",
+        ),
+    ],
+)
+def test_nothing_is_built_around_a_clause(
+    loaded: LoadedModel, question: str, reply: str, said: str, expected: str
+) -> None:
+    asked = Asked([{"role": "user", "content": question}], [reply])
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    found = stated_revisions(loaded.model, encoder, asked, read_hint(said, question), is_unwanted=lambda: True)
+    assert expected in [c.text for c in found]
+    assert all(" You are " not in c.text and " Your dog's" not in c.text and " it was" not in c.text for c in found)
+
+
+def test_a_sentence_in_the_words_of_the_question_is_preferred_to_a_shorter_beginning_of_the_reply(
+    loaded: LoadedModel,
+) -> None:
+    question = "Where is my mum from?"
+    asked = Asked([{"role": "user", "content": question}], ["Your mum is from Vienna."])
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    found = stated_revisions(loaded.model, encoder, asked, read_hint("Graz", question), is_unwanted=lambda: True)
+    assert ("Your mum is from Graz.", "question") in [(c.text, c.source) for c in found]
+    assert "Your mum is Graz." not in [c.text for c in found]
+
+
+def test_a_fragment_that_the_model_writes_is_no_candidate(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stated_answers, "_written", lambda *_: "The 37 people in the Lisbon office")
+    asked = Asked([{"role": "user", "content": "How many people are in the Lisbon office?"}], ["There are 20 people."])
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    found = stated_revisions(loaded.model, encoder, asked, read_hint("37"))
+    assert "37 people are in the Lisbon office." in [c.text for c in found]
+    assert "written" not in {c.source for c in found}
+
+
 def test_nobody_waits_for_a_sentence_that_is_not_wanted_any_more(loaded: LoadedModel) -> None:
     assert "written" not in {c.source for c in revised(loaded, "no, Oslo", is_unwanted=lambda: True)}
 

@@ -1,0 +1,44 @@
+"""The name that people give as their own: "I'm Bo.", "Call me Bo". Read from the words alone. No model."""
+
+from __future__ import annotations
+
+import re
+
+from spear_core.inference.answer_sentences import last_question
+from spear_core.inference.hint_words import plain_words
+from spear_core.inference.refusal_words import ADVERBS, NO_ANSWERS, TIMES
+
+_ASKS = re.compile(r"(?:what(?:'s|s| is) my (?:first |full )?name|what my name is|my name|who (?:am i|i am))$")
+_GIVES = re.compile(
+    r"(?:(?:I['’]m|I am)(?: called)?|(?i:call me|my name(?:['’]s| is))) ([A-Z][\w'’-]+(?: [A-Z][\w'’-]+)?)[.!]?$"
+)
+# Of a nationality, a religion or an opinion; a few names end so too
+_GROUP = re.compile(r"\w{3}(?:ian|can|ean|ese|ish|ist|stani)$")
+_NAMES = frozenset(
+    "adrian damian dorian duncan fabian florian gillian hamish julian killian lilian lillian marian sebastian therese vivian".split()  # noqa: SIM905
+)
+_NO_NAMES = frozenset(
+    """arab asian bangladeshi british catholic cuban czech danish dutch french german greek hindu iraqi irish israeli jewish kenyan libyan
+    muslim protestant sikh swiss thai vegan welsh
+    back bored confused crazy curious divorced done excited hungry later married maybe please pregnant ready retired scared single
+    sorry surprised thirsty unemployed worried""".split()  # noqa: SIM905
+)
+
+
+def asks_own_name(question: str) -> bool:
+    """Whether a person asks for their own name."""
+    return _ASKS.search(" ".join(plain_words(last_question(question)))) is not None
+
+
+def own_name(statement: str) -> str:
+    """The name, one or two capitalised words, that a statement gives as the speaker's; empty where it gives none."""
+    match = _GIVES.match(statement.strip())
+    if match is None:
+        return ""
+    words = plain_words(match.group(1))
+    is_group = any(_GROUP.search(word) and word not in _NAMES for word in words)
+    return (
+        ""
+        if is_group or {*words} & (_NO_NAMES | NO_ANSWERS | ADVERBS | TIMES - {"april", "august", "june", "may"})
+        else match.group(1)
+    )
