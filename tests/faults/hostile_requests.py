@@ -31,6 +31,7 @@ CASES = int(os.environ.get("SPEAR_HOSTILE_CASES", "2000"))
 REPORT = os.environ.get("SPEAR_HOSTILE_REPORT")
 IN_FULL = "SPEAR_HOSTILE_CASES" in os.environ
 VICTIM, MARK = "ben", "zanzibar-lighthouse"
+OWN = ("users.json", "users.json.lock", "data", "gradio")  # what lies in the folder of an attacked app
 _STANDS_FOR = re.compile("(BEN|CORA)-([0-9]+)")
 TRACES_OF_CODE = re.compile(
     rb'Traceback \(most recent call last\)|File \\?"[^"]+\.py\\?", line \d|Internal Server Error'

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from server import guard as access_gate
 from server import slow_clients
-from tests.faults.hostile_requests import AttackedApp, Direct, share_of_cases
+from tests.faults.hostile_requests import OWN, AttackedApp, Direct, share_of_cases
 from tests.faults.hostile_words import PATHS, SHORT, in_path
 from tests.server.running import running
 
@@ -196,7 +196,7 @@ def test_an_upload_lies_where_uploads_lie_and_only_an_owner_uploads(
         )
         assert name == "anna" or status == 403
         uploads = world.folder.parent / "gradio"
-        strangers = [p for p in world.folder.parent.iterdir() if p.name not in ("users.json", "data", "gradio")]
+        strangers = [p for p in world.folder.parent.iterdir() if p.name not in OWN]
         assert not strangers and not any(p.is_symlink() for p in uploads.rglob("*")), strangers
 
 

@@ -124,7 +124,7 @@ def test_a_session_is_of_one_user_whoever_knows_its_name(world: AttackedApp, for
     ben = Forger(world, "ben")
     show = next(event for event in ben.events if event["api_name"] == "settle")
     with world.watch.case(SESSIONS):
-        assert ben.join(show, [world.of_victim[0], ""], None, "bens-session").status_code == 200
+        assert ben.join(show, [world.of_victim[0], "", None], None, "bens-session").status_code == 200
         for session in ("bens-session", "bens-session~ben", "bens-session~ben~cora"):
             world.watch.shown(SESSIONS, forger.stream(session).encode())
         for path in (

@@ -22,7 +22,7 @@ from services.data.feedback_import import import_lines
 from services.user_session import UserSession
 from spear_core.errors import SpearError
 from spear_core.models.prompts import revision_messages
-from tests.faults.hostile_requests import AttackedApp, share_of_cases
+from tests.faults.hostile_requests import OWN, AttackedApp, share_of_cases
 from tests.faults.hostile_words import BOMBS, CONTROL, NUMBERS, PATHS, SHORT, VALUES, WORDS, to_text
 from ui.chat import messages as m
 from ui.chat.conversation_list import list_html
@@ -244,7 +244,7 @@ def test_no_zip_is_unpacked_or_ends_in_more_than_a_sentence(
             raise AssertionError("a damaged adapter was taken")
         except SpearError as error:
             world.watch.refused(error)
-    assert {p.name for p in world.folder.parent.iterdir()} <= {"users.json", "data", "hostile.zip", "gradio"}
+    assert {p.name for p in world.folder.parent.iterdir()} <= {*OWN, "hostile.zip"}
 
 
 @share_of_cases(0.05)
