@@ -85,6 +85,7 @@ _COUNTED_IS = re.compile(
 _SIDES = ("tall", "high", "wide", "deep", "long")  # "1.42 m tall"; not "100 km/h fast"
 _SUBORDINATES = words_in("who that which because when where what how if while since whose whom than as")
 _BE = words_in("is are was were am isn't aren't wasn't weren't")
+_IN_PLACE_OF_VERB = words_in("does do did has is are was were")
 
 
 def is_clause(answer: str) -> bool:
@@ -92,7 +93,7 @@ def is_clause(answer: str) -> bool:
     words = answer.replace("’", "'").strip(".!? ").split()
     plain = [word.strip(",;:").lower() for word in words]
     ends = next((i for i, word in enumerate(plain) if word in _SUBORDINATES and i + 1 < len(plain)), len(plain))
-    if plain and PRONOUN_VERB.match(plain[0]):
+    if plain and PRONOUN_VERB.match(plain[0]) or plain[1:] and plain[-1] in _IN_PLACE_OF_VERB:  # "Ana does"
         return True
     if len(words) > 1 and plain[0] in {*SUBJECTS, "it", "there"} and plain[1] not in ("and", "or"):
         return words[1][:1].islower()  # "We Will Rock You" is a title

@@ -118,6 +118,7 @@ def test_a_noun_is_no_participle(noun: str) -> None:
         ("What is my dog called?", "your dog's name is Bruno"),
         ("Where does Ana live?", "she lives in Oslo"),
         ("When is the party?", "there's a party on Friday"),
+        ("Who waters the plants in the office?", "Joaquin does"),
     ],
 )
 def test_nothing_is_built_around_a_clause(question: str, answer: str) -> None:
