@@ -94,9 +94,9 @@ class AppServices:
             self.learning.kick()
 
     def erase(self) -> None:
-        """Erase everything that anybody said and the model learned, backups and the peer key included, and begin anew."""
+        """Erase everything that anybody said and the model learned, backups and the peer key included, and start over."""
         backups.erase(self.engine.store, self.engine.data_folder, self.learning.exchange)
-        self.sync.begin_anew()
+        self.sync.start_over()
 
     def close(self) -> None:
         """End replies and rounds under way, then close the database. What a round was learning waits for the next start."""

@@ -62,10 +62,10 @@ class SyncService:
         self._next_try: dict[str, float] = {}  # key -> when, by the monotonic clock
         self._unfit: dict[str, tuple[str, str]] = {}  # key -> etag of an update that this peer refused, and its words
         self.on_sync: Callable[[], object] = lambda: None  # set by jobs: sync now
-        self.begin_anew()
+        self.start_over()
         clear_partial(self.inbox)
 
-    def begin_anew(self) -> None:
+    def start_over(self) -> None:
         """With what the data folder holds. Where everything was erased that is a new identity, and the settings' peers alone."""
         self.identity = open_identity(self._engine.data_folder / FOLDER / KEY_FILE)
         self.join_requests = JoinRequests()

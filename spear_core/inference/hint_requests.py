@@ -26,11 +26,12 @@ from spear_core.inference.hint_words import (
     after_phrases,
     plain_words,
     stem,
+    words_in,
 )
 
-_OF_WISHING = frozenset("want need like prefer wish".split())  # noqa: SIM905
-_OF_LANGUAGES = frozenset("language languages speak".split())  # noqa: SIM905
-_BEFORE_FORMS = frozenset("in as with without only one two three no".split())  # noqa: SIM905
+_OF_WISHING = words_in("want need like prefer wish")
+_OF_LANGUAGES = words_in("language languages speak")
+_BEFORE_FORMS = words_in("in as with without only one two three no")
 
 
 def asks_for_another_form(words: Sequence[str], begin: int, announced: bool, question: str) -> bool:

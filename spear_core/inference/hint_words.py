@@ -9,17 +9,14 @@ import re
 from collections.abc import Sequence
 from itertools import product
 
-from spear_core.inference.sentence_ends import FULL_STOP
-
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _LONGEST_TYPO = 12
-SENTENCE_END = re.compile(rf"(?:{FULL_STOP}|[!;])\s", re.I)
-CLAUSE_END = re.compile(rf"(?:{FULL_STOP}|[!;,:–—-])\s", re.I)
 
 Phrases = frozenset[tuple[str, ...]]
 
 
-def _words(text: str) -> frozenset[str]:
+def words_in(text: str) -> frozenset[str]:
+    """The words of a list that is written as one text."""
     return frozenset(text.split())
 
 
@@ -90,7 +87,7 @@ TAGS = REMINDERS | phrases("(isn't|isnt|wasn't) it", "(lol|duh|dude|man)")
 ASKING_TAGS = phrases("(right|correct|ok|okay|yes|no)")
 INSTEAD = phrases("(and|but|) not", "(instead of|rather than)")  # before what is wrong: "Oslo, not Bergen"
 # After "not" these begin a statement, other words what the answer is not: "it's not before 9", "it's not Bergen"
-NOT_DENIED = _words("before until till after more less only even every always for because")
+NOT_DENIED = words_in("before until till after more less only even every always for because")
 NAMED = phrases("(called|named|actually|really)")
 IT_IS = phrases("(it's|its|it is|that's|thats|that is)")
 IS_NOT = phrases(
@@ -104,14 +101,14 @@ IS_WRONG = phrases(
 )
 
 # Words that begin or make up a request for another form or content.
-REQUEST_STARTS = _words("""make be use write rewrite rephrase reword say explain translate give tell add mention include remove leave
+REQUEST_STARTS = words_in("""make be use write rewrite rephrase reword say explain translate give tell add mention include remove leave
     drop keep avoid skip put begin start end finish list describe summarise summarize shorten expand elaborate simplify sound
     answer reply respond speak show provide check consider don't dont do stop try let focus stick count look read cut
     convert format spell call address name compare talk think""")
 # Those of them that are nouns as well ("sound engineer"), and the words with which an order goes on ("answer in French")
-NOUNS_TOO = _words("""name address list sound answer reply start end finish stop cut call format count look show focus check
+NOUNS_TOO = words_in("""name address list sound answer reply start end finish stop cut call format count look show focus check
     talk drop""")
-AFTER_ORDERS = _words("""a an the it this that these them me my your his her its their all each every only just more less again with
+AFTER_ORDERS = words_in("""a an the it this that these them me my your his her its their all each every only just more less again with
     without in as by on at to from for about how why what like one two three please and""")
 POLITE = phrases(
     "(please|just|maybe|perhaps|also)",
@@ -126,22 +123,22 @@ WISHES = phrases(
 DEGREES = phrases(
     "(can be|could be|should be|to be|be|something|even|much|way|far|a lot|lots|a bit|a little|a tad|bit|little|a|an|it)"
 )
-COMPARATIVES = _words("""shorter longer simpler clearer nicer politer friendlier warmer funnier kinder softer briefer better worse easier
+COMPARATIVES = words_in("""shorter longer simpler clearer nicer politer friendlier warmer funnier kinder softer briefer better worse easier
     harder stronger lighter happier sadder cheaper newer older smaller bigger more less fewer too""")
-STYLES = _words("""short long brief simple clear nice polite friendly formal informal casual concise precise exact detailed funny
+STYLES = words_in("""short long brief simple clear nice polite friendly formal informal casual concise precise exact detailed funny
     serious professional personal specific vague wordy verbose boring rude generic complicated technical repetitive
     dry cold harsh stiff childish confusing unclear incomplete outdated""")
 STYLES_OF_TEXTS = (
-    _words("""brief formal informal casual concise precise exact detailed specific vague wordy verbose boring rude generic
+    words_in("""brief formal informal casual concise precise exact detailed specific vague wordy verbose boring rude generic
     complicated technical repetitive childish confusing unclear incomplete outdated polite""")
 )  # of little else than a text
 TEXTS = (
-    _words("""answer answers version text reply replies response explanation summary description introduction information
+    words_in("""answer answers version text reply replies response explanation summary description introduction information
     info context title email letter message note story poem please thanks and but or now""")
 )  # what may follow a style word
-LANGUAGES = _words("""english french german spanish italian portuguese dutch polish russian ukrainian turkish greek latin arabic hebrew
+LANGUAGES = words_in("""english french german spanish italian portuguese dutch polish russian ukrainian turkish greek latin arabic hebrew
     hindi chinese japanese korean swedish danish norwegian finnish czech hungarian romanian""")
-FORMS = _words("""sentence sentences word words paragraph paragraphs line lines bullet bullets point points list table tone style
+FORMS = words_in("""sentence sentences word words paragraph paragraphs line lines bullet bullets point points list table tone style
     rhyme verse prose steps step example examples emoji emojis jargon detail details short brief lowercase uppercase
     capitals quotes numbers markdown html code""")
 # Words of a hint that points at the answer without stating it: "a word of five letters", "it starts with O".
@@ -151,31 +148,31 @@ POINTERS = phrases(
     "think (of|about)",
     "(similar to|close to|related to|known for|famous for|something like|kind of|type of|sort of)",
 )
-KINDS_OF_THING = _words("""answer city town country continent place location name person man woman author singer actor player team year date
-    day month time century age number figure amount price unit language word spelling order colour color animal
+KINDS_OF_THING = words_in("""answer city town country continent place location name person man woman author singer actor player team year
+    date day month time century age number figure amount price unit language word spelling order colour color animal
     category subject topic title book film movie song state capital river mountain company product model
     version gender sex direction format way method question thing one part""")
 COMPLAINED_OF = (
-    _words("""forgot missed misspelled misspelt misread misunderstood spelled spelt mixed confused made repeated ignored invented
+    words_in("""forgot missed misspelled misspelt misread misunderstood spelled spelt mixed confused made repeated ignored invented
     skipped left got wrote said keep didn't didnt don't dont still already just always were are""")
 )  # what "you ..." did, in a complaint
-SMALL_WORDS = _words("""a an the is was are were be been it its it's this that of in on at to for from by with and or not no he she they you
-    i my your his her their our we do does did has have had as so but""")
-PRONOUN_IS = _words("it it's its he he's she she's they they're there there's")
-AUXILIARIES = _words("is was are were am did do does has have had can could will would should may might")
+SMALL_WORDS = words_in("""a an the is was are were be been it its it's this that of in on at to for from by with and or not no he she
+    they you i my your his her their our we do does did has have had as so but""")
+PRONOUN_IS = words_in("it it's its he he's she she's they they're there there's")
+AUXILIARIES = words_in("is was are were am did do does has have had can could will would should may might")
 # Before a "not" that belongs to the verb; between the two may stand an adverb
-NEGATABLE = AUXILIARIES | _words("must shall ought be been being im its thats better rather why or if")
-VERB_ADVERBS = _words(
+NEGATABLE = AUXILIARIES | words_in("must shall ought be been being im its thats better rather why or if")
+VERB_ADVERBS = words_in(
     "really actually definitely certainly usually clearly still just also often always simply probably"
 )
-YES_NO_QUESTIONS = AUXILIARIES | _words("isn't aren't doesn't don't didn't won't can't")  # their first words
-PRONOUNS = _words("it he she they we you i this that")
+YES_NO_QUESTIONS = AUXILIARIES | words_in("isn't aren't doesn't don't didn't won't can't")  # their first words
+PRONOUNS = words_in("it he she they we you i this that")
 COMMON_VERBS = (
-    _words("""become begin belong buy call carry close come contain cook cost drink drive eat end feed finish fly get give go grow
+    words_in("""become begin belong buy call carry close come contain cook cost drink drive eat end feed finish fly get give go grow
     happen help hold keep know last leave like live look make mean meet move need open own pay play put read run sell
     send serve show sit sleep speak start stay stop store take teach tell travel use visit wear weigh work write""")
 )  # their base forms
-SUBJECT_ENDS = _words("is was are were has had in by be on called")
+SUBJECT_ENDS = words_in("is was are were has had in by be on called")
 
 _CONTRACTIONS = {
     f"{word}{mark}s": (word, "is") for word in ("what", "who", "where", "when", "how") for mark in ("'", "")
@@ -187,7 +184,7 @@ LONGEST_PHRASE = max(len(phrase) for phrase in OBJECTIONS | REMINDERS | ANNOUNCE
 _KNOWN = frozenset(word for phrase in OBJECTIONS | ANNOUNCEMENTS | ENDINGS for word in phrase)
 _TYPED = [*sorted(word for word in _KNOWN if len(word) >= 5 and "'" not in word), "the"]
 # Words and names of their own (frequency above 1 in 500,000) that `_is_typo` would take for one of those
-_NO_TYPOS = _words("""three thee than tank tanks thin pace palace quiet quit meat mistake rally petty guests curse prosper theses
+_NO_TYPOS = words_in("""three thee than tank tanks thin pace palace quiet quit meat mistake rally petty guests curse prosper theses
     loner waned pleas chang pearson pierson persson wong""")
 
 

@@ -15,7 +15,6 @@ from spear_core.inference.hint_requests import asks_for_a_fact_or_favourite, ask
 from spear_core.inference.hint_words import (
     ANNOUNCEMENTS,
     ASKING_TAGS,
-    CLAUSE_END,
     COMPLAINED_OF,
     ENDINGS,
     INSTEAD,
@@ -32,7 +31,6 @@ from spear_core.inference.hint_words import (
     PRONOUN_IS,
     PRONOUNS,
     REMINDERS,
-    SENTENCE_END,
     SMALL_WORDS,
     SUBJECT_ENDS,
     TAGS,
@@ -43,8 +41,9 @@ from spear_core.inference.hint_words import (
     plain,
     plain_words,
     stem,
+    words_in,
 )
-from spear_core.inference.sentence_ends import FULL_STOP
+from spear_core.inference.sentence_ends import FULL_STOP, FURTHER_CLAUSE, FURTHER_SENTENCE
 
 MOST_HINT_CHARACTERS = 2000  # a longer hint is read up to here
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -56,13 +55,13 @@ _DONE_WELL = re.compile(r"\w{2}ed$|^(?:done|known|made|said|paid|hidden|spoken|w
 LONGEST_ANNOUNCED = 6  # words of an answer that is taken without its "it's"; a longer clause stays whole
 SHORTEST_FURTHER = 3  # words of what follows "that's ...,"
 LONGEST_ALONE = 3  # words of an answer that follows what is rejected without an "it's"
-_OF_SAYING = frozenset("say says said saying tell told mention mentioned write wrote".split())  # noqa: SIM905
+_OF_SAYING = words_in("say says said saying tell told mention mentioned write wrote")
 _WHETHER_OR_WHY = [["why"], *([word] for word in YES_NO_QUESTIONS)]
 _LONGEST_SUBJECT = 20  # words
-_PERSONS = frozenset("i im he she we they you".split())  # noqa: SIM905
+_PERSONS = words_in("i im he she we they you")
 LONGEST_NAME = 7  # words
 _ASKS_FOR_THE_NAME = re.compile(r"\bmy name\b|\b(?:who am i|who i am|am i called|call me)\b", re.I)
-_OF_THE_SPEAKER = frozenset("i i'm im i've we we're my our not and but so because which who where the a an".split())  # noqa: SIM905
+_OF_THE_SPEAKER = words_in("i i'm im i've we we're my our not and but so because which who where the a an")
 
 
 class HintKind(StrEnum):
@@ -283,7 +282,7 @@ def _end_of_rejected(text: str, tokens: Sequence[_Token], begin: int) -> int:
 
 def _ends_clause(text: str, tokens: Sequence[_Token], place: int) -> bool:
     """Whether a clause or sentence ends before the word at `place`."""
-    end = CLAUSE_END.search(text, tokens[place - 1].end, tokens[place].end)
+    end = FURTHER_CLAUSE.search(text, tokens[place - 1].end, tokens[place].end)
     return end is not None and end.start() < tokens[place].start
 
 
@@ -379,4 +378,4 @@ def _cut(text: str, tokens: Sequence[_Token], first: int, last: int) -> str:
     if first:  # what closed the opening: "no, ", "answer: ", "it is - "
         piece = re.sub(r"^[\s,;:!?…)\]–—-]*(?:\.+\s)?[\s,;:!?–—-]*", "", piece)
     piece = piece.rstrip(" ,;:!?…–—-")
-    return piece if SENTENCE_END.search(piece) else re.sub(rf"(?<!\.){FULL_STOP}$", "", piece, flags=re.I)
+    return piece if FURTHER_SENTENCE.search(piece) else re.sub(rf"(?<!\.){FULL_STOP}$", "", piece, flags=re.I)

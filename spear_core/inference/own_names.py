@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from spear_core.inference.answer_sentences import last_question
-from spear_core.inference.hint_words import plain_words
+from spear_core.inference.hint_words import plain_words, words_in
 from spear_core.inference.refusal_words import ADVERBS, NO_ANSWERS, TIMES
 
 _ASKS = re.compile(r"(?:what(?:'s|s| is) my (?:first |full )?name|what my name is|my name|who (?:am i|i am))$")
@@ -14,14 +14,14 @@ _GIVES = re.compile(
 )
 # Of a nationality, a religion or an opinion; a few names end so too
 _GROUP = re.compile(r"\w{3}(?:ian|can|ean|ese|ish|ist|stani)$")
-_NAMES = frozenset(
-    "adrian damian dorian duncan fabian florian gillian hamish julian killian lilian lillian marian sebastian therese vivian".split()  # noqa: SIM905
+_NAMES = words_in(
+    "adrian damian dorian duncan fabian florian gillian hamish julian killian lilian lillian marian sebastian therese vivian"
 )
-_NO_NAMES = frozenset(
+_NO_NAMES = words_in(
     """arab asian bangladeshi british catholic cuban czech danish dutch french german greek hindu iraqi irish israeli jewish kenyan libyan
     muslim protestant sikh swiss thai vegan welsh
     back bored confused crazy curious divorced done excited hungry later married maybe please pregnant ready retired scared single
-    sorry surprised thirsty unemployed worried""".split()  # noqa: SIM905
+    sorry surprised thirsty unemployed worried"""
 )
 
 

@@ -20,7 +20,7 @@ from spear_core.inference.answer_sentences import (
     to_you,
 )
 from spear_core.inference.fact_questions import TIME_NOUNS
-from spear_core.inference.hint_words import AUXILIARIES, plain_words
+from spear_core.inference.hint_words import AUXILIARIES, plain_words, words_in
 from spear_core.inference.question_words import (
     ADJECTIVES,
     ADVERBS,
@@ -40,7 +40,6 @@ from spear_core.inference.question_words import (
     before_place,
     before_time,
     third_person,
-    words_in,
 )
 
 LONGEST_SUBJECT = 8  # words of the subject of a question for a reason

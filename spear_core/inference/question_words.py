@@ -5,13 +5,7 @@ from __future__ import annotations
 import re
 
 from spear_core.inference.answer_sentences import PREPOSITIONS
-from spear_core.inference.hint_words import COMMON_VERBS, plain_words
-
-
-def words_in(text: str) -> frozenset[str]:
-    """The words of a list that is written as one text."""
-    return frozenset(text.split())
-
+from spear_core.inference.hint_words import COMMON_VERBS, plain_words, words_in
 
 # Those that follow the subject of an everyday question; another word may be its noun ("my little sister")
 VERBS = COMMON_VERBS | words_in(
