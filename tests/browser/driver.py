@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, TimeoutError, expect, sync_playwright
 
 from services.learning.whitening_file import FOLDER
 from tests.forked import Forked
@@ -137,7 +137,13 @@ class Visitor:
         page.set_default_timeout(20_000)
 
     def open(self) -> None:
-        self.page.goto(self.url, timeout=REPLY_MS)
+        try:
+            self.page.goto(self.url, timeout=REPLY_MS)
+        except Error as e:
+            if "ERR_ABORTED" not in e.message:
+                raise
+            # A page whose app was away and is back loads itself again; at this moment that ends our own request.
+            self.page.goto(self.url, timeout=REPLY_MS)
         self.page.wait_for_selector("#message textarea", timeout=REPLY_MS)  # on one busy core, half a minute
         expect(self.card).to_be_visible()
 
