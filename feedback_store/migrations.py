@@ -376,6 +376,12 @@ def m017_edits_voted_up(db: Database) -> None:
     """)
 
 
+@MIGRATIONS()
+def m018_messages_by_text(db: Database) -> None:
+    """Finds the conversations in which a user said exactly a text, however many there are."""
+    db.execute("CREATE INDEX messages_said ON messages(substr(text, 1, 64)) WHERE role = 'user'")
+
+
 OVERWRITES_DELETED = "m012_words_erased"
 
 

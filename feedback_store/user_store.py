@@ -58,13 +58,13 @@ class UserStore(Store):
         return super().messages(conversation_id) if self._is_mine(conversation_id) else []
 
     def conversations_that_say(self, text: str, newest: int) -> list[str]:
-        """Ids of the user's `newest` conversations with a message that is exactly `text`, newest first."""
+        """Ids of the user's conversations with a message that is exactly `text`, the `newest` of them, newest first."""
         with self._transaction(write=False):
             rows = self._rows(
-                "SELECT c.id FROM (SELECT id, seq FROM conversations WHERE user = ? ORDER BY seq DESC LIMIT ?) c "
-                "WHERE EXISTS (SELECT 1 FROM messages m WHERE m.conversation_id = c.id AND m.role = 'user' "
-                "AND m.text = ?) ORDER BY c.seq DESC",
-                [self.user, newest, text],
+                "SELECT c.id FROM messages m INDEXED BY messages_said JOIN conversations c ON c.id = m.conversation_id "
+                "WHERE m.role = 'user' AND substr(m.text, 1, 64) = substr(?, 1, 64) AND m.text = ? AND c.user = ? "
+                "GROUP BY c.id ORDER BY c.seq DESC LIMIT ?",
+                [text, text, self.user, newest],
             )
             return [row["id"] for row in rows]
 

@@ -20,7 +20,7 @@ from spear_core.models.thoughts import answer_of
 if TYPE_CHECKING:
     from services.user_session import UserSession
 
-NEWEST_LOOKED_AT = 200  # of the user's conversations
+MOST_COMPARED = 200  # conversations of the user that say the same; the newest
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def conversation_for(app: UserSession, history: History, learn: bool) -> str:
     """The id of the conversation that `history.question` continues; `learn` applies to a new one."""
     store = app.store
     if history.turns:
-        for conversation_id in store.conversations_that_say(history.turns[-1][0], NEWEST_LOOKED_AT):
+        for conversation_id in store.conversations_that_say(history.turns[-1][0], MOST_COMPARED):
             if _is_repeated(store.messages(conversation_id), history):
                 return conversation_id
     if not history.turns and not history.system:
@@ -101,14 +101,14 @@ def reply_at_the_end(app: UserSession, said: Sequence[Said]) -> str:
     if not said or said[-1].role != "assistant":
         raise SpearError("The last message must be the assistant's: the reply that the feedback is about.")
     history, reply = read_history([s for s in said[:-1] if s.role != "system"]), said[-1].text.strip()
-    for conversation_id in app.store.conversations_that_say(history.question, NEWEST_LOOKED_AT):
+    for conversation_id in app.store.conversations_that_say(history.question, MOST_COMPARED):
         messages = app.store.messages(conversation_id)
         by_id = {m.id: m for m in messages}
         for message in reversed(messages):
             is_it = message.role == "assistant" and message.complete and reply in _ways(message.text)
             if is_it and _follows(message, history, by_id):
                 return message.id
-    raise UnknownRecord(f"None of your {NEWEST_LOOKED_AT} newest conversations matches these messages.")
+    raise UnknownRecord("None of your conversations matches these messages.")
 
 
 def _follows(reply: Message, history: History, by_id: Mapping[str, Message]) -> bool:

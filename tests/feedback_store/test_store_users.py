@@ -96,6 +96,24 @@ def test_no_list_holds_what_is_anothers(mine: UserStore, theirs: Talk) -> None:
     assert list(mine.exported_records(Wanted())) == list(mine.exported_traces(Wanted(user="ben"))) == []
 
 
+def test_conversations_that_say_a_text_are_found_behind_hundreds_of_newer_ones(store: Store) -> None:
+    ben = UserStore(store, "ben")
+    long = "word " * 30
+
+    def say(text: str) -> str:
+        conversation = ben.create_conversation()
+        ben.add_message(conversation.id, "user", text)
+        return conversation.id
+
+    first, second = say(long + "one"), say(long + "one")
+    with store.transaction():
+        for _ in range(250):
+            say(long + "two")
+    assert ben.conversations_that_say(long + "one", 10) == [second, first]
+    assert ben.conversations_that_say(long + "one", 1) == [second]
+    assert ben.conversations_that_say(long, 10) == []
+
+
 def test_each_sees_their_own(store: Store, theirs: Talk) -> None:
     ben = UserStore(store, "ben")
     assert [c.id for c in ben.conversations()] == [theirs.conversation_id]
