@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from services.user_session import UserBackups, UserLearning
     from ui.visitor import Visitor
 
-FILTERED = 1000  # entries that a filter looks through
+FILTERED = 1000  # entries that a filter looks through; the newest
 POLL_INTERVAL_SECONDS = 2.0  # only while the tab is open
 
 FORGET_DIALOG = (
@@ -154,12 +154,13 @@ class LearningTab:
         """Both lists, and the mark of what they show. `wanted`: words, status and source, empty for any."""
         is_filtered = any(wanted)
         entries, adapters = self.learning.learned(FILTERED if is_filtered else count + 1), self.learning.adapters()
+        newest = FILTERED if is_filtered and len(entries) >= FILTERED else None
         if is_filtered:
             entries = matching(entries, *wanted)
         others = self.learning.learned_by_others(count + 1) if self.learning.sees_others else []
         mark = mark_of((entries, others, adapters, count, wanted))
-        learned = learned_html(entries, count, going, is_filtered=is_filtered) + others_html(others, count, going)
-        return learned, adapters_html(adapters, count), mark
+        learned = learned_html(entries, count, going, is_filtered=is_filtered, newest=newest)
+        return learned + others_html(others, count, going), adapters_html(adapters, count), mark
 
     @show_errors
     def filter(self, count: int, *wanted: str) -> Any:

@@ -132,16 +132,25 @@ def matching(entries: Sequence[LearnedView], words: str = "", status: str = "", 
 
 
 def learned_html(
-    entries: Sequence[LearnedView], count: int = PAGE_LENGTH, going: str | None = None, *, is_filtered: bool = False
+    entries: Sequence[LearnedView],
+    count: int = PAGE_LENGTH,
+    going: str | None = None,
+    *,
+    is_filtered: bool = False,
+    newest: int | None = None,
 ) -> str:
-    """The first `count` entries; `going` is the id of the one that is being forgotten right now."""
+    """The first `count` entries; `going` is the id of the one that is being forgotten right now.
+
+    `newest`: how many entries a filter has looked through, where there may be more.
+    """
     shown = "".join(_entry(entry, entry.message_id == going) for entry in entries[:count])
     listed = (
         f"<ul>{shown}</ul>{MORE if len(entries) > count else ''}" if entries else NONE_FIT if is_filtered else EMPTY
     )
+    looked_through = f" Searched among the newest {newest:,}." if newest else ""
     return (
         '<section class="card"><header><h3>What was learned</h3></header>'
-        f'<p class="detail">Your corrections and likes, newest first.</p>{listed}</section>'
+        f'<p class="detail">Your corrections and likes, newest first.{looked_through}</p>{listed}</section>'
     )
 
 

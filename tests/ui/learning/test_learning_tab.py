@@ -170,3 +170,10 @@ def test_a_filter_shows_only_what_fits_and_says_when_nothing_does(tab: LearningT
     assert "Q7?" in learned and "Q8?" not in learned
     learned, _, _ = tab.filter(PAGE_LENGTH, "", "waiting", "")
     assert "No entry matches" in learned
+
+
+def test_a_filter_says_where_it_has_not_looked_through_all(tab: LearningTab, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Searched" not in tab.filter(PAGE_LENGTH, "q7", "", "")[0]
+    monkeypatch.setattr(learning_tab, "FILTERED", 20)
+    assert "Searched among the newest 20." in tab.filter(PAGE_LENGTH, "q7", "", "")[0]
+    assert "Searched" not in tab.redraw(PAGE_LENGTH)[0]
