@@ -54,12 +54,17 @@ def siblings(messages: Sequence[Message]) -> dict[str, tuple[str, ...]]:
     return {message_id: tuple(ids) for ids in groups.values() for message_id in ids}
 
 
+def is_right_answer(answer: Message) -> bool:
+    """Whether a revision, an edit or the reply to a correction is what the person wants to hear."""
+    return answer.verdict != "still_wrong" if answer.kind == "edit" else answer.verdict == "better"
+
+
 def standing_reply(messages: Sequence[Message], first_reply_id: str) -> Message | None:
     """What counts of a first reply and what came of it: edit, confirmed revision, open revision, the reply itself."""
     replies = [m for m in messages if first_reply_id in (m.id, m.revises_id)]
     first = [m for m in replies if m.kind == "message"]
-    edits = [m for m in replies if m.kind == "edit"]
-    better = [m for m in replies if m.kind == "revision" and m.verdict == "better"]
+    edits = [m for m in replies if m.kind == "edit" and is_right_answer(m)]
+    better = [m for m in replies if m.kind == "revision" and is_right_answer(m)]
     untried = [m for m in replies if m.kind == "revision" and m.verdict is None and m.complete]
     for group in (edits, better, untried, first):
         if group:
@@ -155,7 +160,7 @@ def open_corrections(
         about += corrections
         later = [*tries, *(m for m in corrections if m.id in shown)]
         last = max(later, key=lambda m: m.position, default=first)
-        if last.complete and not any(m.kind == "edit" or m.verdict == "better" for m in about):
+        if last.complete and not any(is_right_answer(m) for m in about):
             is_waiting = bool(later) and last.verdict is None
             found[last.id] = len(tries) < most_tries and not is_waiting
     return found

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from feedback_store import Message
 from feedback_store.records import Source
-from services.chat.conversation_tree import prompt_up_to, subject_id
+from services.chat.conversation_tree import is_right_answer, prompt_up_to, subject_id
 from services.chat.preferences import Preferences
 from services.engine import Engine
 from services.learning import labels
@@ -62,6 +62,8 @@ class FeedbackService:
             return
         if message.corrects_id:
             self._withdraw_correction(message, "still_wrong")
+        if message.kind == "edit":
+            self._store.set_verdict(message.id, "still_wrong")
         self.complain(self._first(message).id, message.id, "")
 
     def clear_vote(self, message_id: str) -> None:
@@ -182,10 +184,12 @@ class FeedbackService:
                 self._store.set_verdict(correction.id, verdict)
 
     def _refuse_revisions(self, first_id: str, verdicts: tuple[str | None, ...] = ("better",)) -> None:
-        """Refuse the revisions of a reply with these verdicts, because another answer was confirmed. Inside a transaction."""
-        for revision in self._store.revisions_of(first_id):
-            if revision.kind == "revision" and revision.verdict in verdicts:
-                self._store.set_verdict(revision.id, "still_wrong")
+        """Refuse the revisions of a reply with these verdicts and the person's own texts for it, because another answer was
+        confirmed. Inside a transaction.
+        """
+        for other in self._store.revisions_of(first_id):
+            if other.verdict in (verdicts if other.kind == "revision" else (None,)):
+                self._store.set_verdict(other.id, "still_wrong")
 
     def _unfixed(self, first: Message, besides: str) -> None:
         """Count a reply as rejected without a better answer, unless another message than `besides` is one. In a transaction."""
@@ -224,8 +228,8 @@ class FeedbackService:
     def edit(self, message_id: str, text: str) -> MessageView:
         """Store a reply as the person rewrote it: their text is the win. Returns the new message.
 
-        Thoughts are removed from the text, because only the model writes them. A revision that waits for a verdict
-        becomes *Better* where the person wrote the same, else *Still wrong*.
+        Thoughts are removed from the text, because only the model writes them. A revision that waits for a verdict or was
+        confirmed becomes *Better* where the person wrote the same, else *Still wrong*.
         """
         text = answer_of(text.strip())
         if not text:
@@ -233,9 +237,9 @@ class FeedbackService:
         if len(text) > MAX_MESSAGE_CHARACTERS:
             raise SpearError(f"The edited reply is too long; {MAX_MESSAGE_CHARACTERS:,} characters are allowed.")
         first = self._first(self._store.message(message_id))
-        waiting = [m for m in self._store.revisions_of(first.id) if m.kind == "revision" and m.verdict is None]
+        revisions = [m for m in self._store.revisions_of(first.id) if m.kind == "revision"]
         with self._together():
-            for revision in waiting:
+            for revision in (m for m in revisions if m.verdict != "still_wrong"):
                 is_same = normalised(revision.text) == normalised(text)
                 self._store.set_verdict(revision.id, "better" if is_same else "still_wrong")
             edited = self._store.add_message(
@@ -253,6 +257,8 @@ class FeedbackService:
         )
         if not stands:
             with self._together():
+                self._refuse_revisions(first.id)
+                self._store.set_verdict(edited.id, None)
                 self._replace_by_edit(first, edited)
             self.on_new_traces()
 
@@ -291,7 +297,7 @@ class FeedbackService:
     def _is_settled(self, first: Message, besides: str) -> bool:
         """Whether a right answer to a reply's question is known from another message than `besides`."""
         about = [*self._store.revisions_of(first.id), *self._store.corrections_of(first.id)]
-        return any(m.id != besides and (m.kind == "edit" or m.verdict == "better") for m in about)
+        return any(m.id != besides and is_right_answer(m) for m in about)
 
     def _prompt(self, first: Message) -> labels.Prompt:
         if first.parent_id is None:

@@ -8,6 +8,7 @@ import pytest
 
 from feedback_store import StoreError, StoreUnavailable, Trace, UnknownRecord
 from services.app import AppServices
+from services.chat.conversation_tree import standing_reply
 from services.learning.labels import latest_word
 from spear_core.errors import SpearError
 from tests.pocket_model import USUAL_ANCHORS
@@ -112,6 +113,29 @@ def test_a_vote_on_the_persons_own_text_is_about_the_reply_that_it_replaced(app:
     app.feedback.like(edited.id)
     app.learning.forget([reply.id])
     assert app.engine.store.traces() == []
+
+
+@pytest.mark.parametrize("word", ["dislike", "like the first reply", "better"])
+def test_the_persons_own_text_counts_no_longer_once_they_say_so(app: AppServices, word: str) -> None:
+    reply, revisions = revised_twice(app)
+    edited = app.feedback.edit(reply, "It is a parrot.")
+    store = app.engine.store
+
+    def counts() -> str | None:
+        standing = standing_reply(store.messages(edited.conversation_id), reply)
+        return standing.id if standing else None
+
+    assert counts() == edited.id
+    if word == "dislike":
+        app.feedback.dislike(edited.id)
+    elif word == "better":
+        app.feedback.better(revisions[0])
+    else:
+        app.feedback.like(reply)
+    assert counts() == (revisions[0] if word == "better" else reply)
+    app.feedback.like(edited.id)
+    assert counts() == edited.id
+    assert [t.message_id for t in pending(app) if t.side == "win"] == [edited.id]
 
 
 def test_every_revision_still_wrong_leaves_half_confidence_and_no_further_try(app: AppServices) -> None:
