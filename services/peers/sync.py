@@ -14,13 +14,14 @@ from typing import Any
 from starlette.routing import BaseRoute
 
 from federation.aggregation_plan import Contribution
-from federation.checks import Expected, Seen, check_update
+from federation.checks import Expected, Seen, check_fit, check_update
 from federation.client import PeerClient, Waits
 from federation.errors import (
     FederationError,
     PeerRefused,
     PeerUnavailable,
     UpdateRefused,
+    UpdateReplayed,
 )
 from federation.identity import KEY_FILE, PublicKey, open_identity
 from federation.join_requests import JoinRequests
@@ -28,8 +29,8 @@ from federation.peer_host import Offer, clear_partial
 from federation.peers import PeerAddress, backoff_seconds, parse_address
 from federation.request_signing import UsedRequest
 from federation.routes import routes
-from federation.update import open_update
-from feedback_store import Peer, StoreError
+from federation.update import Update, open_update
+from feedback_store import Peer, StoreError, UnknownRecord
 from services.engine import Engine
 from services.learning.between_rounds import RoundUnderWay
 from services.learning.peer_questions import to_publish
@@ -58,6 +59,7 @@ class SyncService:
         self.settings = settings
         self.inbox = engine.data_folder / FOLDER / "inbox"
         self._client: PeerClient | None = None
+        self._taking = threading.Lock()  # a peer's push and a pull from it would overtake each other
         self._closing, self._asked = threading.Event(), threading.Event()
         self._next_try: dict[str, float] = {}  # key -> when, by the monotonic clock
         self._unfit: dict[str, tuple[str, str]] = {}  # key -> etag of an update that this peer refused, and its words
@@ -118,20 +120,18 @@ class SyncService:
 
     def receive(self, author: PublicKey, path: Path) -> None:
         """Check an update and keep it for the next merge. Raises UpdateRefused with the reason."""
-        if not self.approved(author):
-            raise UpdateRefused("this peer is not approved any more")
-        peer = self._store.peer(author.text)
-        seen = None if peer.seen_round is None else Seen(peer.seen_round, peer.seen_created_at or 0)
-        checked = check_update(path, author, self._expected(), seen, time.time())
-        manifest = checked.update.manifest
-        if manifest.parent != self.merging.first.digest:
-            raise UpdateRefused(
-                "the update began from another first adapter; run the same version of the app and of torch"
-            )
-        path.replace(self._file_of(author))
-        if not self._store.note_update(author.text, manifest.etag, checked.seen.round, checked.seen.created_at_utc):
-            self._file_of(author).unlink(missing_ok=True)
-            raise UpdateRefused("this peer is not approved any more")
+        with self._taking:
+            peer = self._present(author.text)
+            if peer is None:
+                raise UpdateRefused("this peer is not approved any more")
+            seen = None if peer.seen_round is None else Seen(peer.seen_round, peer.seen_created_at or 0)
+            checked = check_update(path, author, self._expected(), seen, time.time())
+            self._check_first(checked.update)
+            path.replace(self._file_of(author))
+            etag, taken = checked.update.manifest.etag, checked.seen
+            if not self._store.note_update(author.text, etag, taken.round, taken.created_at_utc):
+                self._file_of(author).unlink(missing_ok=True)
+                raise UpdateRefused("this peer is not approved any more")
 
     def routes(self) -> Sequence[BaseRoute]:
         """What the server that serves the page also answers."""
@@ -176,6 +176,9 @@ class SyncService:
         """From this moment on the peer gets nothing and nothing of it is taken. What was merged stays until undone."""
         self._store.remove_peer(key)
         self._remember_peers()
+        client = self._client
+        if client and client.address.key.text == key:
+            client.close()
         self._file_of(PublicKey.parse(key)).unlink(missing_ok=True)
 
     def sync_now(self) -> None:
@@ -195,9 +198,11 @@ class SyncService:
             self._make_folders()  # everything may have been erased meanwhile,
             self._remember_peers()  # and a restored backup may know others
             self._publish()
-            for peer in self._store.peers():
-                if peer.url and time.monotonic() >= self._next_try.get(peer.key, 0.0) and not self._closing.is_set():
-                    self._exchange(peer)
+            for listed in self._store.peers():
+                if time.monotonic() >= self._next_try.get(listed.key, 0.0) and not self._closing.is_set():
+                    peer = self._present(listed.key)  # changed or removed, perhaps, while others were asked
+                    if peer and peer.url:
+                        self._exchange(peer)
             if not self._learning.paused and not self._closing.is_set():
                 self._merge()
 
@@ -218,13 +223,17 @@ class SyncService:
         address = PeerAddress(peer.url, PublicKey.parse(peer.key))
         client = self._client = PeerClient(self.identity, address, WAITS)
         try:
+            if not self.approved(address.key):  # `remove` saw no client to close
+                return
             words = self._talk(client, peer)
         except UpdateRefused as e:
             self._note_failure(peer, f"Its update was refused: {e.reason}.", None)
         except PeerRefused as e:
+            if e.status == NOT_APPROVED:
+                self._store.note_pushed(peer.key, "")  # with the approval it dropped what it had
             self._note_failure(peer, self._send_join_request(client) if e.status == NOT_APPROVED else f"{e}.", None)
         except PeerUnavailable as e:
-            if not self._closing.is_set():
+            if not self._closing.is_set() and self.approved(address.key):
                 self._note_failure(peer, f"{e}.", e.retry_after_seconds)
         except FederationError as e:
             self._note_failure(peer, f"{e}.", None)
@@ -251,6 +260,8 @@ class SyncService:
             try:
                 self.receive(client.address.key, pulled.path)
                 done.append("took a new update")
+            except UpdateReplayed:
+                log.debug("peer %s pushed the update while it was pulled", peer.url)
             finally:
                 pulled.path.unlink(missing_ok=True)
         if refusal is not None:
@@ -290,7 +301,9 @@ class SyncService:
 
     def _merge(self) -> None:
         """Merge what approved peers sent, once for each new state of things, whatever came of the last one."""
-        theirs = {p.key: p for p in self._store.peers() if p.etag and self._file_of(PublicKey.parse(p.key)).is_file()}
+        peers = {p.key: p for p in self._store.peers() if p.etag}  # before the files: a newer one is merged once more
+        updates = self._fitting_updates(peers)
+        theirs = {key: peers[key] for key in updates}
         state = {key: peer.etag for key, peer in theirs.items()}
         last: dict[str, Any] = self._store.setting(ATTEMPTED, {})
         attempts = last.get("attempts", 0) if last.get("state") == state else 0
@@ -298,8 +311,7 @@ class SyncService:
             return
         self._store.set_setting(ATTEMPTED, {"state": state, "attempts": attempts + 1})
         try:
-            updates = [open_update(self._file_of(PublicKey.parse(key))) for key in theirs]
-            contributions = [Contribution.of(u) for u in updates if u.manifest.base == self.base]
+            contributions = [Contribution.of(updates[key]) for key in theirs]
             called = {key: peer.name for key, peer in theirs.items()}
             outcome = self.merging.merge(self.identity.public.text, contributions, self.settings.merge, called)
         except RoundUnderWay:
@@ -320,7 +332,36 @@ class SyncService:
         if outcome.version is not None:
             self._publish()
 
+    def _fitting_updates(self, keys: Iterable[str]) -> dict[str, Update]:
+        """What was taken, by its author's key, but for what does not fit any more since this instance's settings changed."""
+        expected, found = self._expected(), {}
+        for key in keys:
+            file = self._file_of(PublicKey.parse(key))
+            if not file.is_file():
+                continue
+            try:
+                update = open_update(file)
+                check_fit(update, expected)
+                self._check_first(update)
+            except UpdateRefused as e:
+                log.info("what peer %s sent is left out: %s", PublicKey.parse(key).fingerprint, e.reason)
+            else:
+                found[key] = update
+        return found
+
+    def _check_first(self, update: Update) -> None:
+        if update.manifest.parent != self.merging.first.digest:
+            raise UpdateRefused(
+                "the update began from another first adapter; run the same version of the app and of torch"
+            )
+
     # -- small things ------------------------------------------------------------------------------------------
+
+    def _present(self, key: str) -> Peer | None:
+        try:
+            return self._store.peer(key)
+        except UnknownRecord:
+            return None
 
     def _expected(self) -> Expected:
         state = self._learning.lineage.state or self.merging.first.tensors

@@ -9,18 +9,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from federation.client import PeerClient
+from federation.aggregation_plan import Contribution
+from federation.checks import Checked, check_update
+from federation.client import PeerClient, Pulled
 from federation.errors import AddressInvalid, FederationError, UpdateRefused
 from federation.identity import KEY_FILE, Identity, PublicKey, open_identity
 from federation.manifest import Manifest
 from federation.peer_host import Offer
 from federation.peers import PeerAddress
-from federation.update import write_update
+from federation.update import open_update, write_update
+from feedback_store import Peer
 from services.app import AppServices
+from services.peers.merging import MergeOutcome
 from services.peers.published_update import FOLDER
 from services.peers.settings import FederationSettings
 from spear_core.errors import ConfigError, SpearError
@@ -328,6 +333,145 @@ def test_a_peer_that_does_not_approve_us_is_knocked_at_after_a_push(offering: tu
     second.sync.approve(join_request.key)
     first.sync.sync()
     assert first.sync.view().peers[0].words == "Sent round 1 and took a new update."
+
+
+def while_another_is_asked(app: AppServices, do: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the app's next sync ask a peer that is down first, during which `do` happens."""
+    store, down = app.engine.store, Identity.new().public.text
+    present = store.peers()
+    for peer in present:
+        store.remove_peer(peer.key)
+    for address in (f"http://127.0.0.1:9#{down}", *(f"{peer.url}#{peer.key}" for peer in present)):
+        app.sync.add(address)
+    exchange = app.sync._exchange
+
+    def interrupted(peer: Peer) -> None:
+        exchange(peer)
+        if peer.key == down:
+            do()
+
+    monkeypatch.setattr(app.sync, "_exchange", interrupted)
+
+
+def test_a_peer_that_is_removed_during_a_sync_is_not_sent_to(
+    offering: tuple[AppServices, AppServices], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = offering
+    key = second.sync.identity.public.text
+    while_another_is_asked(first, lambda: first.sync.remove(key), monkeypatch)
+    first.sync.sync()
+    assert second.engine.store.peer(first.sync.identity.public.text).seen_round is None
+
+
+def test_a_removal_cuts_off_what_is_being_sent(
+    offering: tuple[AppServices, AppServices], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = offering
+    key = second.sync.identity.public.text
+    push = PeerClient.push
+
+    def removed_first(client: PeerClient, path: Path) -> bool:
+        first.sync.remove(key)
+        return push(client, path)
+
+    monkeypatch.setattr(PeerClient, "push", removed_first)
+    first.sync.sync()
+    assert second.engine.store.peer(first.sync.identity.public.text).seen_round is None
+
+
+def test_what_was_pushed_while_another_was_asked_is_no_failure_of_its_peer(
+    offering: tuple[AppServices, AppServices], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = offering
+    while_another_is_asked(first, second.sync.sync, monkeypatch)
+    first.sync.sync()
+    peer = first.engine.store.peer(second.sync.identity.public.text)
+    assert (peer.seen_round, peer.failures) == (1, 0), peer.words
+
+
+def test_what_was_pushed_while_it_was_pulled_is_no_failure_of_its_peer(
+    offering: tuple[AppServices, AppServices], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = offering
+    pull = PeerClient.pull
+
+    def pushed_meanwhile(client: PeerClient, inbox: Path, etag: str = "") -> Pulled | None:
+        pulled = pull(client, inbox, etag)
+        monkeypatch.setattr(PeerClient, "pull", pull)
+        second.sync.sync()
+        return pulled
+
+    monkeypatch.setattr(PeerClient, "pull", pushed_meanwhile)
+    first.sync.sync()
+    [peer] = first.engine.store.peers()
+    assert (peer.seen_round, peer.failures) == (1, 0), peer.words
+
+
+def test_of_two_updates_that_arrive_at_once_the_newer_stays(
+    open_peer: OpenPeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, author = open_peer("bench"), Identity.new()
+    admit(app, author)
+    for number in (1, 2):
+        hostile(app, tmp_path / str(number), author, round=number)
+    checked, newer_kept = threading.Event(), threading.Event()
+
+    def check(path: Path, *rest: Any) -> Checked:
+        found = check_update(path, *rest)
+        if found.seen.round == 1:
+            checked.set()
+            newer_kept.wait(1.0)
+        return found
+
+    monkeypatch.setattr("services.peers.sync.check_update", check)
+    older = threading.Thread(target=app.sync.receive, args=(author.public, tmp_path / "1"))
+    older.start()
+    assert checked.wait(60)
+    app.sync.receive(author.public, tmp_path / "2")
+    newer_kept.set()
+    older.join()
+    assert app.engine.store.peer(author.public.text).seen_round == 2
+    assert open_update(app.sync._file_of(author.public)).manifest.round == 2
+
+
+def test_a_peer_that_cannot_be_reached_and_is_approved_again_is_sent_the_update_again(
+    offering: tuple[AppServices, AppServices],
+) -> None:
+    first, second = offering
+    key = first.sync.identity.public.text
+    first.sync.sync()
+    second.sync.remove(key)
+    first.sync.sync()  # is refused, and asks to join
+    second.sync.approve(key)
+    assert second.engine.store.peer(key).url == "", "so only a push brings it"
+    first.sync.sync()
+    assert second.engine.store.peer(key).seen_round == 1
+
+
+@pytest.mark.parametrize("changed", [{"lora_alpha": 64}, {"lora_layers": "upper_third"}])
+def test_what_fits_no_more_since_the_settings_changed_is_left_out_of_merges(
+    open_peer: OpenPeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    app, before, after = open_peer("bench"), Identity.new(), Identity.new()
+    admit(app, before)
+    admit(app, after)
+    hostile(app, tmp_path / "u", before)
+    app.sync.receive(before.public, tmp_path / "u")
+    app.close()
+    app = open_peer("bench", spear=changed)
+    merged: list[list[str]] = []
+
+    def merge(author: str, theirs: list[Contribution], *rest: Any) -> MergeOutcome:
+        merged.append([c.peer for c in theirs])
+        return MergeOutcome("", None)
+
+    monkeypatch.setattr(app.sync.merging, "merge", merge)
+    app.sync.sync()
+    assert merged == []
+    hostile(app, tmp_path / "u", after)
+    app.sync.receive(after.public, tmp_path / "u")
+    app.sync.sync()
+    assert merged == [[after.public.text]]
 
 
 def test_a_peer_that_is_down_is_one_line_and_is_left_alone_for_a_while(
