@@ -25,7 +25,8 @@ class FederationSettings:
     """
 
     peers: Annotated[
-        tuple[str, ...], 'peers to push to and pull from, such as `"http://host:7860#key"`; the page adds more'
+        tuple[str, ...],
+        'peers to push to and pull from, such as `"http://host:7860#key"`; the page adds more; what it removes stays removed',
     ] = ()
     sync_every: Annotated[str, "how often to push and pull, 5s to 7d"] = "10m"
     name: Annotated[str, "what peers see beside this instance's key while it waits for their approval"] = ""

@@ -43,6 +43,7 @@ from spear_core.errors import SpearError
 
 log = logging.getLogger(__name__)
 MERGES, ATTEMPTED = "peer_merges", "peer_merge_attempted"
+REMOVED = "peers_removed"  # keys of the settings' peers that were removed on the page
 MERGES_KEPT = 20
 MOST_ATTEMPTS = 3  # at a merge that ends in a kill each time, say for want of memory
 NOT_APPROVED, UNFIT = 403, 422
@@ -74,9 +75,13 @@ class SyncService:
         self._next_try.clear()
         self._unfit.clear()
         self._begin()
+        removed = self._store.setting(REMOVED, [])
         for text in self.settings.peers:
             address = parse_address(text)
-            self._store.approve_peer(address.key.text, "", address.url)
+            if address.key.text in removed:
+                log.info("%s stays removed; add it on the page to approve it again", address.url)
+            else:
+                self._store.approve_peer(address.key.text, "", address.url)
         self._remember_peers()
         self._publish()
 
@@ -174,7 +179,10 @@ class SyncService:
 
     def remove(self, key: str) -> None:
         """From this moment on the peer gets nothing and nothing of it is taken. What was merged stays until undone."""
-        self._store.remove_peer(key)
+        with self._store.transaction():
+            self._store.remove_peer(key)
+            if any(parse_address(text).key.text == key for text in self.settings.peers):
+                self._store.set_setting(REMOVED, sorted({key, *self._store.setting(REMOVED, [])}))
         self._remember_peers()
         client = self._client
         if client and client.address.key.text == key:
@@ -371,7 +379,9 @@ class SyncService:
         return self._taken / f"{key.fingerprint}.safetensors"
 
     def _approve(self, key: PublicKey, name: str, url: str) -> None:
-        self._store.approve_peer(key.text, name, url)
+        with self._store.transaction():
+            self._store.approve_peer(key.text, name, url)
+            self._store.set_setting(REMOVED, [k for k in self._store.setting(REMOVED, []) if k != key.text])
         self._remember_peers()
         self.sync_now()
 

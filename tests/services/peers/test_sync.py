@@ -98,6 +98,17 @@ def test_after_everything_was_erased_a_running_app_is_a_new_peer_with_the_peers_
     assert [p.key for p in app.engine.store.peers()] == [named.public.text]
 
 
+def test_a_peer_of_the_settings_that_was_removed_stays_removed_until_it_is_added_again(open_peer: OpenPeer) -> None:
+    address = f"http://127.0.0.1:1#{Identity.new().public.text}"
+    app = open_peer("bench", peers=(address,))
+    app.sync.remove(app.sync.view().peers[0].key)
+    app.sync.start_over()  # as the next start does
+    assert app.sync.view().peers == ()
+    app.sync.add(address)
+    app.sync.start_over()
+    assert [peer.url for peer in app.sync.view().peers] == ["http://127.0.0.1:1"]
+
+
 @pytest.mark.slow
 def test_a_merge_keeps_what_the_peer_itself_was_taught(pair: tuple[AppServices, AppServices]) -> None:
     first, second = pair
