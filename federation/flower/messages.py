@@ -43,15 +43,25 @@ def unpacked(record: RecordDict) -> tuple[AdapterState, Words]:
 
 
 def ask(
-    grid: Grid, clients: Sequence[int], adapter: Mapping[str, Tensor], words: Mapping[str, Any], timeout_seconds: float
+    grid: Grid,
+    clients: Sequence[int],
+    adapter: Mapping[str, Tensor],
+    words: Mapping[str, Any],
+    timeout_seconds: float,
+    *,
+    own_nodes: bool = False,
 ) -> list[Answer]:
     """Send the adapter to these clients and wait for their answers, in ascending order of client.
 
-    Client c lives on node c (modulo the number of nodes) of the nodes in ascending order of their ids. A client that
-    fails, is too slow or sends what cannot be read is left out, and the log says so.
+    Client c lives on node c of the nodes in ascending order of their ids; clients that are simulated share nodes (c modulo
+    their number), with `own_nodes` no two do. A client without a node, or that fails, is too slow or sends what cannot be
+    read is left out, and the log says so.
     """
     nodes = sorted(grid.get_node_ids())
-    waiting = {c: nodes[c % len(nodes)] for c in clients}
+    placed = [c for c in clients if c < len(nodes) or (nodes and not own_nodes)]
+    if len(placed) < len(clients):
+        log.warning("%d clients have no node and are left out of this round", len(clients) - len(placed))
+    waiting = {c: nodes[c % len(nodes)] for c in placed}
     messages = [
         Message(packed(adapter, {**words, "client": c}), node, MessageType.TRAIN) for c, node in waiting.items()
     ]

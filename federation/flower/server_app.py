@@ -40,7 +40,8 @@ def main(grid: Grid, context: Context) -> None:
     )
     for round in range(settings.rounds):
         chosen = choose_clients(settings, int(config["seed"]), round)
-        answers = ask(grid, chosen, state.adapter, {**told, "wins": wins}, float(config["timeout-seconds"]))
+        timeout = float(config["timeout-seconds"])
+        answers = ask(grid, chosen, state.adapter, {**told, "wins": wins}, timeout, own_nodes=True)
         heard = fitting(state, [a.update for a in answers])
         state = next_state(state, heard, settings)
         wins = sum(min(c.weight, settings.max_weight) for c in heard) or wins

@@ -130,3 +130,38 @@ def test_one_bad_node_neither_ends_the_server_nor_reaches_its_adapter(
         state = next_state(state, [Contributed(c, adapter(c), 5) for c in (0, 2)], settings)
     merged = load_file(tmp_path / "round-0002.safetensors")
     assert all(torch.equal(merged[name], state.adapter[name]) for name in start)
+
+
+class Leaving:
+    """Three nodes when the run begins, `left` afterwards; each answers for the clients that it is asked as."""
+
+    def __init__(self, left: list[int]) -> None:
+        self.left, self.calls, self.asked = left, 0, list[list[int]]()
+
+    def get_node_ids(self) -> Iterable[int]:
+        self.calls += 1
+        return [10, 11, 12] if self.calls == 1 else self.left
+
+    def send_and_receive(self, messages: Iterable[Any], timeout: float) -> Iterable[Any]:
+        from federation.flower.messages import WORDS
+
+        messages = list(messages)
+        self.asked.append([m.node for m in messages])
+        for m in messages:
+            answer, metadata = honest(m.content[WORDS]["client"]), SimpleNamespace(src_node_id=m.node)
+            yield SimpleNamespace(content=answer, metadata=metadata, has_error=lambda: False)
+
+
+@pytest.mark.parametrize("left", [[10, 12], []])
+def test_where_nodes_have_left_no_other_is_asked_twice_and_the_run_goes_on(
+    left: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from federation.flower import messages, server_app
+
+    monkeypatch.setattr(messages, "Message", lambda content, node, kind: SimpleNamespace(content=content, node=node))
+    write_start(tmp_path / "start.safetensors", adapter(9), BASE, ALPHA)
+    config = {"folder": str(tmp_path), "rounds": 2, "clients": 3, "clients-a-round": 3, "method": "fedavg"}
+    grid = Leaving(left)
+    server_app.main(grid, SimpleNamespace(run_config={**config, "max-weight": 50, "seed": 1, "timeout-seconds": 1.0}))
+    assert grid.asked == [left, left]
+    assert (tmp_path / "round-0002.safetensors").exists()
