@@ -10,6 +10,7 @@ import numpy as np
 
 DRAWS = 2000
 FEWEST_SEEDS_FOR_A_TEST = 10
+TIED_DIGITS = 9
 Matrix = Sequence[Sequence[float]]  # (seeds, questions)
 
 
@@ -53,7 +54,8 @@ def wilcoxon(differences: Sequence[float]) -> float:
 
     Ties share their mean rank. Meant for at most 20 pairs: 2^n assignments are gone through.
     """
-    values = [d for d in differences if d != 0]
+    rounded = [round(d, TIED_DIGITS) for d in differences]  # 0.4 - 0.3 and 0.3 - 0.2 are one difference
+    values = [d for d in rounded if d != 0]
     if not values:
         return 1.0
     sizes = sorted(abs(v) for v in values)
