@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -23,8 +24,9 @@ Groups = dict[str, list[Result]]
 
 
 def write_report(folder: Path, to: Path) -> None:
-    """Raises ConfigError where the folder holds no complete run."""
+    """Raises ConfigError where the folder holds no complete run, or runs of one name that are not the same."""
     results, incomplete = read_results(folder)
+    results = _distinct(results)
     if not results:
         raise ConfigError(
             f"{folder} holds no complete run; play some with python -m experiments run FILE --out {folder}"
@@ -50,9 +52,23 @@ def write_report(folder: Path, to: Path) -> None:
     (to / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
+def _distinct(results: Sequence[Result]) -> list[Result]:
+    """Every run once, also where it was played in one process and on a fleet. Raises ConfigError as `write_report`."""
+    found: dict[tuple[Any, ...], Result] = {}
+    for r in results:
+        first = found.setdefault((r.run["task"], r.run["variant"], r.run["algorithm"], r.seed), r)
+        if first.run != r.run:
+            raise ConfigError(
+                f"{'/'.join(first.name)} and {'/'.join(r.name)} both play {r.run['task']} with seed {r.seed}, with other "
+                "settings; report on them one by one, or name a variant in one of the run files"
+            )
+    return list(found.values())
+
+
 def study_figures(groups: Mapping[str, Sequence[Result]]) -> list[dict[str, Any]]:
     """A row for each algorithm."""
-    reference = groups.get(REFERENCE) or next(iter(groups.values()))
+    named = REFERENCE if REFERENCE in groups else next(iter(groups))
+    reference = groups[named]
     start, end = mean(r.accuracy[0] for r in reference), mean(r.accuracy[-1] for r in reference)
     target = start + TARGET_SHARE * (end - start)
     rows = []
@@ -64,7 +80,7 @@ def study_figures(groups: Mapping[str, Sequence[Result]]) -> list[dict[str, Any]
                 "accuracy before": f"{mean(r.accuracy[0] for r in results):.3f}",
                 "accuracy": str(final_interval(results)),
                 **_balanced(results),
-                f"{REFERENCE} minus this": _difference(reference, results) if results is not reference else "",
+                f"{named} minus this": _difference(reference, results) if results is not reference else "",
                 f"seconds to {target:.3f}": _reached(results, target, [r.seconds for r in results]),
                 f"tokens to {target:.3f}": _reached(results, target, [r.total("generated_tokens") for r in results]),
                 "training seconds": f"{mean(r.total('train_seconds')[-1] for r in results):.0f}",
@@ -153,7 +169,8 @@ def _quarter(results: Sequence[Result], quarter: int) -> str:
     for r in results:
         size = max(1, len(r.needing_revision) // 4)
         shares += r.needing_revision[:size] if quarter == 0 else r.needing_revision[-size:]
-    return f"{100 * mean(shares):.0f} %"
+    known = [share for share in shares if not isnan(share)]
+    return f"{100 * mean(known):.0f} %" if known else "-"
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import nan
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -79,9 +80,9 @@ class Result:
 
     @property
     def needing_revision(self) -> list[float]:
-        """Share of each round's prompts whose first reply was wrong; from the first round on."""
+        """Share of each round's prompts whose first reply was wrong; from the first round on. NaN where no client was heard."""
         wrong, prompts = self.per_round("needed_revision")[1:], self.per_round("prompts")[1:]
-        return [w / p for w, p in zip(wrong, prompts, strict=True)]
+        return [w / p if p else nan for w, p in zip(wrong, prompts, strict=True)]
 
     def reached(self, accuracy: float, cost: Sequence[float]) -> float | None:
         """What it had cost when accuracy was first measured at this level or above; None where it never was."""

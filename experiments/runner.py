@@ -79,6 +79,7 @@ def play_run(
     done = folder / DONE
     if done.exists() and json.loads(done.read_text())["digest"] == run.digest:
         return dict(json.loads(done.read_text())["last"])
+    done.unlink(missing_ok=True)  # of other settings: the lines that it speaks of are written over
     world = Simulation(run, loaded)
     saved = checkpoint.load(folder, run.digest)
     if saved is None:

@@ -227,6 +227,22 @@ def test_other_settings_never_go_on_from_a_checkpoint(loaded: LoadedModel, tmp_p
     assert play_run(run, tmp_path / "out", loaded, quiet=True)["round"] == 3
 
 
+def test_a_run_that_begins_anew_with_other_settings_is_incomplete_until_its_end(
+    loaded: LoadedModel, tmp_path: Path
+) -> None:
+    run, out = small(tmp_path), tmp_path / "out"
+    play_run(run, out, loaded, quiet=True, clients=lambda *_: [])
+
+    def stopped(round: int, *_: Any) -> list[Any]:
+        if round:
+            raise KeyboardInterrupt
+        return []
+
+    with pytest.raises(KeyboardInterrupt):
+        play_run(dataclasses.replace(run, evaluate_every=2), out, loaded, quiet=True, clients=stopped)
+    assert read_results(out) == ([], [run.folder])
+
+
 def test_hints_are_in_no_training_context(loaded: LoadedModel, tmp_path: Path) -> None:
     world = Simulation(small(tmp_path), loaded)
     experience = world.algorithm.gather(world.runtime, world.shards[0][:6], ClientStreams(3, 0, 0))
@@ -284,6 +300,8 @@ def test_wilcoxon_and_holm_by_hand() -> None:
     assert wilcoxon([0, 0]) == 1.0
     # ranks 1, 2, 3 with the smallest negative: |5 - 3| = 2 or more for sums 0, 1, 5, 6 -> 4 of 8
     assert wilcoxon([-1, 2, 3]) == pytest.approx(4 / 8)
+    # shares of 200 questions: differences of equal size are ties, whatever their last bits
+    assert wilcoxon([0.4 - 0.3, 0.3 - 0.2, 0.2 - 0.3]) == wilcoxon([1, 1, -1])
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
