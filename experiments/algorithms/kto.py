@@ -1,7 +1,7 @@
 """KTO (Ethayarajh et al. 2024, arXiv 2402.01306, eq. 7-8) on the same self-play: single replies, right or wrong.
 
 With r = log pi(y) - log base(y): 1 - sigmoid(beta * (r - z)) for accepted, 1 - sigmoid(beta * (z - r)) for refused replies.
-z = max(0, mean of r over prompts matched with the next prompt's reply) estimates the KL, without a gradient, as the
+z = max(0, mean of r over prompts matched with another prompt's reply) estimates the KL, without a gradient, as the
 authors and TRL do; it is taken once per micro-batch.
 """
 
@@ -40,6 +40,15 @@ def kto_loss(ratios: Tensor, accepted: Tensor, z: Tensor, beta: float) -> Tensor
     return (1 - torch.sigmoid(beta * signed)).mean()
 
 
+def mismatched_pairs(replies: Sequence[Encoded]) -> list[Encoded]:
+    """Each prompt with the next reply to another one; with its own where there is no other."""
+    found = []
+    for i, reply in enumerate(replies):
+        others = (r for r in (*replies[i + 1 :], *replies[:i]) if r.prompt_ids != reply.prompt_ids)
+        found.append(replace(next(others, reply), prompt_ids=reply.prompt_ids))
+    return found
+
+
 class Kto(Algorithm[list[Judged]]):
     name: ClassVar[str] = "kto"
     defaults = {"beta": 0.1}
@@ -53,8 +62,7 @@ class Kto(Algorithm[list[Judged]]):
             replies += [(on_prompt(e.replies[0], e.replies[-1]), True)] if e.solved else []
             replies += [(e.replies[0].encoded, False)] if not e.accepted[0] else []
         encoded = [r for r, _ in replies]
-        shifted = [*encoded[1:], *encoded[:1]]
-        mismatched = [replace(other, prompt_ids=e.prompt_ids) for e, other in zip(encoded, shifted, strict=True)]
+        mismatched = mismatched_pairs(encoded)
         base = [float(row.sum()) for row in runtime.base_logps([*encoded, *mismatched])]
         items = [
             Judged(e, accepted, mismatched[i], base[i], base[len(encoded) + i])

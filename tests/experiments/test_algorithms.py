@@ -15,7 +15,7 @@ from experiments.algorithms import ALGORITHMS
 from experiments.algorithms.dpo import dpo_loss
 from experiments.algorithms.groups import group_advantages, kl_estimate
 from experiments.algorithms.grpo import grpo_loss
-from experiments.algorithms.kto import kto_loss
+from experiments.algorithms.kto import kto_loss, mismatched_pairs
 from experiments.algorithms.opsd import distillation_loss
 from experiments.algorithms.rltf_sd import rltf_loss, turn_weights
 from spear_core.errors import ConfigError
@@ -36,6 +36,14 @@ def test_kto_by_hand() -> None:
     values = kto_loss(tensor([1.0, 1.0]), tensor([True, False]), tensor(0.5), 2.0)
     assert values.item() == pytest.approx(0.5)
     assert kto_loss(tensor([1.0]), tensor([True]), tensor(0.5), 2.0).item() == pytest.approx(0.268941, abs=1e-6)
+
+
+def test_a_mismatched_reply_is_one_to_another_prompt() -> None:
+    # an episode that was revised leaves two replies to one prompt, side by side
+    replies = [Encoded((p,), (c,), (True,)) for p, c in ((1, 10), (1, 11), (2, 20), (3, 30), (3, 31))]
+    found = [(pair.prompt_ids[0], pair.completion_ids[0]) for pair in mismatched_pairs(replies)]
+    assert found == [(1, 20), (1, 20), (2, 30), (3, 10), (3, 10)]
+    assert [pair.completion_ids[0] for pair in mismatched_pairs(replies[:2])] == [10, 11], "there is no other prompt"
 
 
 def test_group_advantages_by_hand() -> None:
