@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.real_figures import percentile
 from benchmarks.report import add_common_flags, print_table
 from pocket.tasks import open_task
 from pocket.wordings import OPEN
@@ -166,7 +167,7 @@ class Session:
 
 
 def p95(values: list[float]) -> float:
-    return statistics.quantiles(values, n=20)[-1] if len(values) > 1 else values[0]
+    return percentile(values, 0.95)
 
 
 def longest_swap_silence(replies: Replies, swaps: list[tuple[float, float]]) -> float:

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.asking import answers
+from benchmarks.real_figures import percentile
 from benchmarks.studies import changed_keys, print_figures, save_checkpoint, study_parser, study_settings
 from pocket.evaluation import Conversation, ask, retention_questions
 from pocket.outside import HELD_OUT as OUTSIDE
@@ -178,7 +179,7 @@ class Study:
             "half_known_after": learned,
             "half_known_frozen": learned_frozen,
             "seconds_to_live_p50": statistics.median(seconds),
-            "seconds_to_live_p95": seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))],
+            "seconds_to_live_p95": percentile(seconds, 0.95),
             "rounds_refused": _share(t.refused, t.rounds),
             "revised": sum(t.needed_revision),
             "round_seconds_p50": statistics.median(t.round_seconds) if t.round_seconds else 0.0,

@@ -60,14 +60,13 @@ def measure(
 def _retrieval(corrections: Sequence[Correction], probe: Probe, *, frozen: bool) -> dict[str, float]:
     memory = Memory(corrections)
 
-    def ask(questions: Sequence[str]) -> list[str]:
-        return probe.prompted([memory.prompt(q) for q in questions], frozen=frozen)
+    def ask(questions: Sequence[str], **how: Any) -> list[str]:
+        return probe.prompted([memory.prompt(q) for q in questions], frozen=frozen, **how)
 
-    plain = probe.untouched(probe.unrelated)
-    said = ask(probe.unrelated)
-    first_words = [(a.split()[:6], b.split()[:6]) for a, b in zip(said, plain, strict=True)]
-    changed = sum(a != b for a, b in first_words) / len(first_words)
-    return {**_shares(tally(corrections, ask, probe.untouched)), "answers_changed": changed}
+    return {
+        **_shares(tally(corrections, ask, probe.untouched)),
+        "answers_changed": probe.answers_changed(ask),
+    }
 
 
 def _trained(name: str, settings: Settings, corrections: Sequence[Correction], probe: Probe) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
+from math import ceil
 
 FIRST_TOKENS = 8  # of an unrelated reply, that are compared
 _PUNCTUATION = string.punctuation + "\u2018\u2019\u201c\u201d\u2013\u2014"
@@ -56,6 +57,6 @@ def mean(values: Sequence[float]) -> float:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The nearest-rank percentile; 0 of nothing."""
+    """The nearest-rank percentile, the least value that `share` of them do not exceed; 0 of nothing."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+    return ordered[max(0, ceil(share * len(ordered) - 1e-9) - 1)] if ordered else 0.0

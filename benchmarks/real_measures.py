@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,14 +102,15 @@ class Probe:
             corrections, lambda questions: self.replies(questions, said=said), self.untouched, neighbours=neighbours
         )
 
-    def answers_changed(self) -> float:
+    def answers_changed(self, ask: Callable[..., list[str]] | None = None) -> float:
         """Share of unrelated replies that differ within the first tokens from the untouched model's.
 
+        `ask` gives the replies, and takes the arguments of `replies`; without it they are what serves now.
         They are asked for one at a time: what a row is computed with moves the last bits of bfloat16, and a tenth of the
         replies with them.
         """
         how: dict[str, Any] = {"tokens": FIRST_TOKENS, "batch_size": 1}
-        now = self._ids(self.replies(self.unrelated, **how))
+        now = self._ids((ask or self.replies)(self.unrelated, **how))
         return changed(now, self._ids(self.untouched(self.unrelated, **how)))
 
     def retention_nll(self) -> float:

@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.real_figures import contains, percentile
 from benchmarks.report import add_common_flags, print_table
 from services.chat.revisions import Revision
 from spear_core.inference.hint_words import SMALL_WORDS, plain_words
@@ -95,10 +96,6 @@ def plain_text(text: str) -> str:
     """Lower case, without punctuation and articles (docs/METRICS.md)."""
     kept = "".join(c for c in text.lower() if c not in string.punctuation and c not in "’‘“”")
     return " ".join(word for word in kept.split() if word not in ("a", "an", "the"))
-
-
-def contains(text: str, target: str) -> bool:
-    return bool(plain_text(target)) and plain_text(target) in plain_text(text)
 
 
 def wrong_words(question: str, refused: str) -> str:
@@ -205,8 +202,7 @@ def figures(done: Sequence[Done]) -> dict[str, Any]:
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
-    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)
+    return round(percentile(values, share), 3)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

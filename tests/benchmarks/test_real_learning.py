@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks import real_baselines
+from benchmarks.chat_while_training import p95
 from benchmarks.real_corrections import (
     Correction,
     arc_challenge,
@@ -16,7 +20,7 @@ from benchmarks.real_corrections import (
 )
 from benchmarks.real_figures import changed, contains, leaks, percentile, right_choices
 from benchmarks.real_learning import Progress, resumed
-from benchmarks.real_measures import tally
+from benchmarks.real_measures import Probe, tally
 from benchmarks.real_retrieval import Memory
 from benchmarks.studies import save_checkpoint
 
@@ -76,6 +80,10 @@ def test_percentiles_are_values_that_were_measured() -> None:
     assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert percentile([3.0, 1.0, 2.0], 0.95) == 3.0
     assert percentile([], 0.5) == 0.0
+    # nearest rank: of 20 values the 19th is the first that 95 per cent do not exceed, of four the second for a half
+    assert percentile([float(n) for n in range(1, 21)], 0.95) == 19.0
+    assert percentile([4.0, 1.0, 2.0, 3.0], 0.5) == 2.0
+    assert p95([float(n) for n in range(1, 16)]) == 15.0, "and never more than the largest"
 
 
 def test_shares_are_counted_over_wordings_and_over_corrections() -> None:
@@ -90,6 +98,25 @@ def test_shares_are_counted_over_wordings_and_over_corrections() -> None:
 
     learned = tally(taught, ask, lambda questions: ["no"] * len(questions))
     assert (learned.same, learned.wordings, learned.neighbour_leak) == (0.5, 0.5, 0.5)
+
+
+class Told(Probe):
+    """A probe whose model, one token a word, adds a seventh word where a correction is in the prompt."""
+
+    def prompted(self, prompts: Sequence[Any], **how: Any) -> list[str]:
+        self.batch_sizes = {how.get("batch_size", 32), *getattr(self, "batch_sizes", ())}
+        return ["one two three four five six " + "seven" * ("Answer:" in p[0]["content"]) for p in prompts]
+
+    def _ids(self, replies: Sequence[str]) -> list[list[int]]:
+        return [[len(word) for word in reply.split()] for reply in replies]
+
+
+def test_retrieval_is_measured_on_unrelated_questions_as_training_is() -> None:
+    taught = [Correction("Who made my chair?", "Ann.", "Ann", "no, Ann", (), ())]
+    probe = Told(None, ["Who made the moon?", "Is it late?"])  # type: ignore[arg-type]
+    found = real_baselines.measure(["retrieval"], None, taught, probe)["retrieval"]  # type: ignore[arg-type]
+    assert found["answers_changed"] == 0.5, "the seventh word is within the first eight tokens"
+    assert 1 in probe.batch_sizes, "what a reply is computed with would change some"
 
 
 def _records() -> list[dict[str, str]]:

@@ -19,6 +19,7 @@ def done(kind: str, revision: str, target: str = "Oslo", refused: str = "Bergen.
 def test_an_answer_is_right_as_the_metrics_say() -> None:
     assert bench.contains("It is the Trumpet-Major!", "'THE TRUMPETMAJOR'")
     assert not bench.contains("It is Bergen.", "Oslo") and not bench.contains("anything", "...")
+    assert not done("full", "It was in 2011.", "11").is_right, "whole words"
 
 
 @pytest.mark.parametrize("number", range(24))
