@@ -108,6 +108,9 @@ class _Download(Response):
                 async with asyncio.timeout(limits.transfer_seconds):
                     await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                     while chunk := await run_in_threadpool(file.read, CHUNK_BYTES):
+                        if not self._guard.peer_host.approved(self._found.key):  # any more
+                            log.info("peer %s was removed while it downloaded", self._found.key.fingerprint)
+                            return
                         async with asyncio.timeout(limits.idle_seconds):
                             await send({"type": "http.response.body", "body": chunk, "more_body": True})
                     await send({"type": "http.response.body", "body": b""})

@@ -435,6 +435,21 @@ def test_a_slow_reader_is_cut_off(tmp_path: Path) -> None:
     assert 0 < got < 32 << 20
 
 
+def test_a_peer_that_is_removed_while_it_downloads_gets_no_more(tmp_path: Path) -> None:
+    peer_host = FolderDesk(tmp_path, keys={ME.public})
+    big = tmp_path / "big"
+    big.write_bytes(bytes(32 << 20))  # more than the sockets' buffers hold
+    peer_host.offer = Offer(big, "e" * 32, 1)
+    header = sign_request(ME, peer_host.identity.public, "GET", UPDATE, time.time())
+    with serving(peer_host) as peer, connect(peer.url) as line:
+        line.sendall(f"GET {UPDATE} HTTP/1.1\r\nHost: x\r\n{HEADER}: {header}\r\n\r\n".encode())
+        got = len(line.recv(1 << 10))
+        peer_host.keys.clear()
+        while piece := line.recv(1 << 20):
+            got += len(piece)
+    assert 0 < got < 32 << 20
+
+
 def test_the_public_card_tells_no_more_than_the_card(peer_host: FolderDesk, peer: PeerAddress) -> None:
     manifest = peer_host.publish(created_at_utc=NOW)
     with connect(peer.url) as line:
