@@ -22,6 +22,7 @@ from benchmarks.real_learning import Progress, Study
 from benchmarks.real_measures import Learned, Probe
 from federation.aggregation_plan import Method
 from services.app import AppServices, open_services
+from services.peers.merging import NOTHING_NEW
 from services.peers.settings import FederationSettings
 from services.settings import Settings
 
@@ -108,10 +109,12 @@ class Peer:
         self.app.sync.sync()
         newest = self.app.sync.view().merges
         offer = self.app.sync.latest()
+        is_decided = newest != merges and newest[0].words != NOTHING_NEW
+        merged = newest[0].version is not None if is_decided else None
         return {
             "seconds": time.monotonic() - began,
             "processor_seconds": time.process_time() - processor,
-            "merged": newest[0].version is not None if newest != merges else None,
+            "merged": merged,
             "words": newest[0].words if newest != merges else "",
             "peers": [peer.words for peer in self.app.sync.view().peers],
             "update_bytes": offer.path.stat().st_size if offer else 0,

@@ -29,6 +29,7 @@ from pocket.tasks import Task
 from pocket.wordings import OPEN, split
 from pocket.world import Fact, load_world
 from services.app import AppServices, open_services
+from services.peers.merging import NOTHING_NEW
 from services.settings import Settings
 
 RETENTION_QUESTIONS = 250
@@ -106,7 +107,7 @@ def spread(circle: Circle, settings: MergeSettings, syncs: int, folder: Path) ->
                 app.sync.merging.merge(name, [v for v in voices if v.peer != name], settings)
                 for name, app in zip(circle.names, apps, strict=True)
             ]
-            refused = sum(outcome.version is None for outcome in outcomes)
+            refused = sum(outcome.version is None and outcome.words != NOTHING_NEW for outcome in outcomes)
             found.append({"sync": sync, **circle.figures(studies), "refused": refused})
             print(settings.method, settings.scale, found[-1], file=sys.stderr, flush=True)
     finally:

@@ -23,6 +23,7 @@ from spear_core.models.shared_base import AdapterState
 
 log = logging.getLogger(__name__)
 SAME = 0.01  # a merge that moves the adapter by less than this share of its length has nothing new
+NOTHING_NEW = "Nothing new: the peers' adapters and this one agree."
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Merging:
             questions = None if style else after_merge(store, engine.base, version, author, sent)
             is_same = own is not None and _distance(own, merged.state) < SAME
             if is_same and not _adds(questions, of_version(store, engine.base, version)):
-                return MergeOutcome("Nothing new: the peers' adapters and this one agree.", None)
+                return MergeOutcome(NOTHING_NEW, None)
             seed = learning.lineage.seed(version)
             replay = store.replay_wins(engine.base, REPLAY_SAMPLE, [], seed)
             gained = f"what {len(counted)} {'peer' if len(counted) == 1 else 'peers'} taught is merged in"

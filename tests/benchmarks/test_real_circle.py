@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from benchmarks.real_circle import run, syncs_needed
+from benchmarks.real_circle_peer import Peer
+from services.peers.merging import NOTHING_NEW
+from services.peers.views import MergeView
 
 
 def asked(out: Path, syncs: int, **changes: Any) -> argparse.Namespace:
@@ -33,6 +37,20 @@ def test_two_peers_sync_and_a_study_goes_on_after_its_last_whole_sync(tmp_path: 
         run(asked(tmp_path, 2, facts=2))
     with pytest.raises(SystemExit, match="other settings"):
         run(asked(tmp_path, 2, share_questions=False))
+
+
+@pytest.mark.parametrize(("words", "merged"), [(NOTHING_NEW, None), ("Not kept: it lost an answer.", False)])
+def test_a_sync_that_found_nothing_new_was_not_refused(words: str, merged: bool | None) -> None:
+    merges: list[MergeView] = []
+    peer = object.__new__(Peer)
+    peer.app = SimpleNamespace(  # type: ignore[assignment]
+        sync=SimpleNamespace(
+            view=lambda: SimpleNamespace(merges=tuple(merges), peers=()),
+            sync=lambda: merges.append(MergeView("", words, None, [])),
+            latest=lambda: None,
+        )
+    )
+    assert peer.sync()["merged"] is merged
 
 
 def test_a_sync_is_enough_only_where_every_bar_holds() -> None:
