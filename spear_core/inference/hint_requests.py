@@ -32,11 +32,13 @@ from spear_core.inference.hint_words import (
 _OF_WISHING = words_in("want need like prefer wish")
 _OF_LANGUAGES = words_in("language languages speak")
 _BEFORE_FORMS = words_in("in as with without only one two three no")
+_HOW_SOMEBODY_IS = re.compile(r"\bhow(?:['’]?s| is| are| was| were) (?:my|our|he|she|they)\b", re.I)
 
 
 def asks_for_another_form(words: Sequence[str], begin: int, announced: bool, question: str) -> bool:
     """Whether it asks for another form or content. "I use a Mac", "name is Luna" and "dry white wine" do not."""
-    asked, is_fact = {*plain_words(question)}, asks_for_a_fact_or_favourite(question)
+    asked = {*plain_words(question)}
+    is_fact = asks_for_a_fact_or_favourite(question) or _HOW_SOMEBODY_IS.search(question) is not None
     at = after_phrases(words, begin, POLITE)
     wished = after_phrases(words, at, WISHES, most=1)
     is_wish = at < wished < len(words)

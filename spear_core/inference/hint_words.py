@@ -86,6 +86,7 @@ ENDINGS = phrases(
 TAGS = REMINDERS | phrases("(isn't|isnt|wasn't) it", "(lol|duh|dude|man)")
 ASKING_TAGS = phrases("(right|correct|ok|okay|yes|no)")
 INSTEAD = phrases("(and|but|) not", "(instead of|rather than)")  # before what is wrong: "Oslo, not Bergen"
+YOU_SAID = phrases("(and|but|) you (said|wrote|told me)")  # after a comma: "7, you said 8"
 # After "not" these begin a statement, other words what the answer is not: "it's not before 9", "it's not Bergen"
 NOT_DENIED = words_in("before until till after more less only even every always for because")
 NAMED = phrases("(called|named|actually|really)")

@@ -36,6 +36,7 @@ from spear_core.inference.hint_words import (
     TAGS,
     VERB_ADVERBS,
     YES_NO_QUESTIONS,
+    YOU_SAID,
     after_phrases,
     known_word,
     plain,
@@ -44,6 +45,7 @@ from spear_core.inference.hint_words import (
     words_in,
 )
 from spear_core.inference.sentence_ends import FULL_STOP, FURTHER_CLAUSE, FURTHER_SENTENCE
+from spear_core.inference.typed_words import with_apostrophes
 
 MOST_HINT_CHARACTERS = 2000  # a longer hint is read up to here
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -56,6 +58,7 @@ LONGEST_ANNOUNCED = 6  # words of an answer that is taken without its "it's"; a 
 SHORTEST_FURTHER = 3  # words of what follows "that's ...,"
 LONGEST_ALONE = 3  # words of an answer that follows what is rejected without an "it's"
 _OF_SAYING = words_in("say says said saying tell told mention mentioned write wrote")
+_OF_TALKING = words_in("asked wanted want meant need didn't don't never")  # "you didn't answer, I asked about Rome"
 _WHETHER_OR_WHY = [["why"], *([word] for word in YES_NO_QUESTIONS)]
 _LONGEST_SUBJECT = 20  # words
 _PERSONS = words_in("i im he she we they you")
@@ -101,7 +104,7 @@ class _Token:
 
 def read_hint(hint: str, question: str = "") -> Hint:
     """What the hint says. `question` tells a sentence about the question ("Norway's capital is Oslo") from an answer."""
-    text = " ".join(hint[:MOST_HINT_CHARACTERS].split())
+    text = with_apostrophes(" ".join(hint[:MOST_HINT_CHARACTERS].split()))
     tokens = [_Token(known_word(plain(m.group())), m.start(), m.end()) for m in _WORD.finditer(text)]
     if not tokens:  # an answer may be a sign
         return Hint(HintKind.STATES, text) if text.strip("!?.…-– ") else Hint(HintKind.OBJECTS)
@@ -113,6 +116,9 @@ def read_hint(hint: str, question: str = "") -> Hint:
         first = _after_objections(text, tokens, after, question)
     first = _after_what_the_reply_is(text, tokens, first)
     begin = _after_announcements(words, first)
+    named = after_phrases(words, first, ANNOUNCEMENTS, most=1)
+    if begin == first < named < len(words) and (rejected or text[tokens[named].start].isupper()):
+        begin = named  # "it's Frozen"
     if first < begin and len(words) - begin > LONGEST_ANNOUNCED and words[first] in PRONOUN_IS:
         begin = first
     if _ASKS_FOR_THE_NAME.search(question):
@@ -188,8 +194,9 @@ def _after_objections(text: str, tokens: Sequence[_Token], at: int, question: st
         clause = words[at:end]
         if not clause or not _only_objects(clause, _after_announcements(clause, after - at)):
             break
-        if "you" in clause[:2] and _after_announcements(words, end) == end:
-            break  # "you forgot to halve it, that one is 12" goes on with the complaint
+        is_own = words[end] in _PERSONS | {"my", "our"} and not {*words[end + 1 : end + 2]} & _OF_TALKING
+        if "you" in clause[:2] and _after_announcements(words, end) == end and not is_own:
+            break  # "you forgot to halve it, that one is 12" goes on with the complaint; "you forgot, I go on Fridays" does not
         at = end
     is_adverb = at < after < len(words) and words[after - 1] == "well" and _DONE_WELL.search(words[after])
     return after - 1 if is_adverb else after
@@ -199,6 +206,8 @@ def _after_announcements(words: Sequence[str], at: int) -> int:
     """The place after "it's" or "you mean it's", but not after what begins a sentence of its own: "it was founded by"."""
     for _ in range(2):
         after = after_phrases(words, at, ANNOUNCEMENTS, most=1)
+        if words[at : at + 1] in (["there's"], ["there"]) and words[after : after + 1] == ["no"]:
+            break
         if words[min(at, len(words) - 1)] in PRONOUNS | PRONOUN_IS and _PARTICIPLE.search(
             words[min(after, len(words) - 1)]
         ):
@@ -346,6 +355,10 @@ def _before_ending(text: str, tokens: Sequence[_Token], begin: int) -> tuple[int
     for place in range(begin + 1, end):
         after = after_phrases(words, place, INSTEAD, most=1)
         if place < after < end and not _is_negation(text, tokens, begin, place):
+            rejected, end = _cut(text, tokens, after, end), place
+            break
+        after = after_phrases(words, place, YOU_SAID, most=1)
+        if place < after < end and _ends_clause(text, tokens, place):
             rejected, end = _cut(text, tokens, after, end), place
             break
     tags = TAGS | ASKING_TAGS if text.endswith("?") else TAGS

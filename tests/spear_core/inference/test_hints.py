@@ -333,3 +333,24 @@ def test_names_are_offered_as_names_are_written(typed: str, written: list[str]) 
 
 def test_a_very_long_hint_is_read_in_no_time() -> None:
     assert read_hint("no, " * 50_000 + "oslo", CAPITAL).kind in HintKind
+
+
+@pytest.mark.parametrize(
+    ("hint", "question", "answer"),
+    [
+        ("you forgot, I go on Tuesdays", "Which day do I go swimming?", "Tuesdays"),
+        ("not Titanic, its Spirited Away", "What is my favourite film?", "Spirited Away"),
+        ("it's Frozen", "What is my favourite film?", "Frozen"),
+        ("theres no dress code", "What is the dress code?", "there's no dress code"),
+        ("about 6, you said 8", "How many hours do I sleep?", "about 6"),
+        ("better, he's out of hospital", "How's my dad doing?", "better, he's out of hospital"),
+    ],
+)
+def test_the_fact_beside_a_complaint_or_a_title_is_kept(hint: str, question: str, answer: str) -> None:
+    found = read_hint(hint, question)
+    assert (found.kind, found.answer) == (HintKind.STATES, answer)
+
+
+@pytest.mark.parametrize("hint", ["you didn't answer, I asked about Rome", "you forgot to halve it, that one is 12"])
+def test_a_complaint_that_goes_on_states_nothing(hint: str) -> None:
+    assert read_hint(hint, "What is the capital of Italy?").kind is HintKind.OBJECTS
