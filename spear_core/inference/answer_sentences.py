@@ -20,6 +20,7 @@ from spear_core.inference.hint_words import (
 )
 from spear_core.inference.hints import capitalised
 from spear_core.inference.sentence_ends import NOT_ABBREVIATED, SENTENCE_END
+from spear_core.inference.typed_words import with_calendar_capitals
 
 MOST_ADDED_WORDS = 2  # of a sentence about the answer: words that neither the question nor the answer has
 LONGEST_SENTENCE = 45  # words
@@ -47,6 +48,7 @@ _FINITE = YES_NO_QUESTIONS | frozenset(
 )
 _PAST = re.compile(r"\w[^e]ed$")
 PRONOUN_VERB = re.compile(r"(?:i|you|he|she|it|we|they|that|there)'(?:m|re|s|ve|d|ll)$")
+_SUBJECT_BEGINS = r"(?:i|you|he|she|it|we|they|that|there|my|your|our|his|her|their|the)\b"
 _REASON = re.compile(r"because\b|due to\b|since\b", re.IGNORECASE)
 
 
@@ -114,8 +116,8 @@ def added_words(sentence: str, *known: str) -> list[str]:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital at its beginning and a full stop at its end."""
-    text = text.strip().rstrip(" ,;:")
+    """The text with a capital at its beginning and of weekdays, and a full stop at its end."""
+    text = with_calendar_capitals(text.strip().rstrip(" ,;:"))
     return capitalised(text) if text[-1:] in (".", "!", "?") else capitalised(text) + "."
 
 
@@ -199,6 +201,15 @@ def yes_or_no(question: str, stated: str) -> str:
     asked, words = plain_words(last_question(question)), plain_words(stated)
     is_answer = asked[:1] and asked[0] in YES_NO_QUESTIONS and len(words) > 1 and words[0] in ("yes", "no")
     return words[0] if is_answer else ""
+
+
+def with_comma(question: str, stated: str) -> str:
+    """A statement with a comma after its "yes" or "no": "No, he is younger."; "no meat" is left as it is."""
+    if not yes_or_no(question, stated):
+        return stated
+    after = rf"(?:\s*[,.;:!–—-]+\s*|\s+(?={_SUBJECT_BEGINS}))"
+    match = re.match(rf"\W*(yes|no){after}(You\w*\b)?", stated, re.I)
+    return f"{match[1]}, {(match[2] or '').lower()}{stated[match.end() :]}" if match else stated
 
 
 def without_objection(question: str, stated: str, reply: str) -> str:

@@ -12,54 +12,45 @@ from collections.abc import Sequence
 from spear_core.inference.answer_sentences import (
     LONGEST_SENTENCE,
     PREPOSITIONS,
-    PRONOUN_VERB,
     TO_BE,
     gives_reason,
     last_question,
     sentence,
     to_you,
 )
+from spear_core.inference.do_questions import THING, from_do_question
 from spear_core.inference.fact_questions import TIME_NOUNS
 from spear_core.inference.hint_words import AUXILIARIES, plain_words, words_in
+from spear_core.inference.indirect_questions import from_indirect, is_indirect, within_request
 from spear_core.inference.question_words import (
     ADJECTIVES,
-    ADVERBS,
     DETERMINERS,
     ENDS_AS_PARTICIPLE,
-    HERE_AND_NOW,
     MAY_FOLLOW,
-    MEASURING,
     MOVING,
     NOUNS_IN_ING,
-    OBJECTS,
     PARTICIPLES,
     PREDICATES,
     QUALITIES,
     SUBJECTS,
-    VERBS,
     before_place,
     before_time,
-    third_person,
+    plural,
 )
+from spear_core.inference.sentence_parts import around, is_clause, joined
+from spear_core.inference.typed_words import with_apostrophes
 
 LONGEST_SUBJECT = 8  # words of the subject of a question for a reason
-LONGEST_DOER = 3  # of one with "do" or "does"
-LONGEST_OVERLAP = 3  # words
 _ANY = re.IGNORECASE | re.DOTALL
-# "What kind of music", "which floor"
-_THING = r"(?:what|which)(?:\s+(?!(?:is|are|was|were|am|do|does|did|my|our|the|your)\b)[\w'’-]+){1,5}?"
-_IS_QUESTION = re.compile(rf"^(what|who|where|when|{_THING})(?:['’]s|\s+(is|are|was|were|am))\s+(.+)$", _ANY)
+_IS_QUESTION = re.compile(rf"^(what|who|where|when|{THING})(?:['’]s|\s+(is|are|was|were|am))\s+(.+)$", _ANY)
+_IN_WHAT = re.compile(r"^(?:in|on|at)\s+(?=what\b|which\b)", re.I)
 _WHY_QUESTION = re.compile(
     r"^why\s+(is|are|was|were|am|can|could|should|must|will|would|do|(?:is|are|was|were|do|ca|could|should|wo|would)n['’]t)\s+(.+)$",
     _ANY,
 )
-_DO_QUESTION = re.compile(
-    rf"^(how(?:\s+(?:often|long|far|much))?|where|when|who|what|which|{_THING})\s+(do|does)\s+(.+)$", _ANY
-)
 _MEASURE_QUESTION = re.compile(
     r"^how\s+(old|long|far|tall|high|big|wide|deep|heavy|fast|expensive|late)\s+(is|are|was|were|am)\s+(.+)$", _ANY
 )
-_HAVE_QUESTION = re.compile(r"^how\s+many\s+([\w' -]{1,40}?)\s+(do|does)\s+(.+?)\s+have$", _ANY)
 _COUNT_QUESTION = re.compile(r"^how\s+many\s+(.+)$", _ANY)
 _SUBJECT_QUESTION = re.compile(r"^(?:who|which\s+\w+|what\s+\w+)\s+(\w+)\s+(.+)$", _ANY)
 _INVERTED = {
@@ -82,21 +73,7 @@ _COUNTED_IS = re.compile(
     r"\b(?:is|are|was|were)\s+(?:my|our|your|the|an?|this|that|i|you|we|he|she|it|they|[A-Z]\S*)\b"
 )
 _SIDES = ("tall", "high", "wide", "deep", "long")  # "1.42 m tall"; not "100 km/h fast"
-_SUBORDINATES = words_in("who that which because when where what how if while since whose whom than as")
 _BE = words_in("is are was were am isn't aren't wasn't weren't")
-_IN_PLACE_OF_VERB = words_in("does do did has is are was were")
-
-
-def is_clause(answer: str) -> bool:
-    """Whether an answer has a subject and a verb of its own: "it was built in 1920", "your dog's name is Bruno"."""
-    words = answer.replace("’", "'").strip(".!? ").split()
-    plain = [word.strip(",;:").lower() for word in words]
-    ends = next((i for i, word in enumerate(plain) if word in _SUBORDINATES and i + 1 < len(plain)), len(plain))
-    if plain and PRONOUN_VERB.match(plain[0]) or plain[1:] and plain[-1] in _IN_PLACE_OF_VERB:  # "Ana does"
-        return True
-    if len(words) > 1 and plain[0] in {*SUBJECTS, "it", "there"} and plain[1] not in ("and", "or"):
-        return words[1][:1].islower()  # "We Will Rock You" is a title
-    return any(word in _BE - {"am"} for word in plain[1:ends])  # "6 am" is a time
 
 
 def from_question(question: str, answer: str) -> list[str]:
@@ -105,45 +82,52 @@ def from_question(question: str, answer: str) -> list[str]:
     A question for a reason gives one for each place at which its subject may end, and most of them are no sentences: "Why is
     the sea salty?" gives "The sea is salty because ..." and "The is sea salty because ...". The model chooses.
     """
-    asked = last_question(question).rstrip("?!. ")
+    asked = _IN_WHAT.sub("", within_request(with_apostrophes(last_question(question).rstrip("?!. "))))
     if gives_reason(question, answer):
         found = _reasons(asked, answer)
-    elif is_clause(answer):
+    elif is_clause(answer) or answer.lower() == "yours":
         found = []
-    elif match := _HAVE_QUESTION.match(asked):
-        subject, verb = to_you(match.group(3)).strip(), "has" if match.group(2).lower() == "does" else "have"
-        found = [joined(f"{subject} {verb}", answer.rstrip("."), match.group(1))]
-    elif match := _DO_QUESTION.match(asked):
-        found = _done(match.group(1).lower(), match.group(2).lower() == "does", to_you(match.group(3)).split(), answer)
+    elif is_indirect(asked):
+        found = from_indirect(asked, answer)
+    elif (done := from_do_question(asked, answer)) is not None:
+        found = done
     elif match := _MEASURE_QUESTION.match(asked):
         found = _measured(match.group(1).lower(), match.group(2).lower(), to_you(match.group(3)).split(), answer)
     elif match := _COUNT_QUESTION.match(asked):
         is_known = not set(plain_words(asked)) & _INVERTED and not _COUNTED_IS.search(asked)
-        found = [joined(answer.rstrip("."), to_you(match.group(1)))] if is_known else []
+        found = [around("", answer, to_you(match.group(1)))] if is_known else []
     elif match := _IS_QUESTION.match(asked):
         verb = (match.group(2) or "is").lower()
+        verb = plural(verb) if _is_several(asked, answer) and match.group(3).split()[0].endswith("ing") else verb
         found = _being(match.group(1).lower(), verb, to_you(match.group(3)).split(), answer)
     elif match := _SUBJECT_QUESTION.match(asked):
         rest = [word for word in (match.group(1), *match.group(2).split()) if word.islower()]
         no_verb = PREPOSITIONS | DETERMINERS | SUBJECTS
-        is_verb = match.group(1).lower() not in no_verb and not {*rest} & (AUXILIARIES | {"am", "must", "shall"})
-        found = [f"{answer.rstrip('.')} {match.group(1)} {to_you(match.group(2))}"] if is_verb else []
+        has_relative = bool({*plain_words(answer)} & {"who", "which", "that"})
+        has_verb = (
+            not has_relative
+            and match.group(1).lower() not in no_verb
+            and not {*rest} & (AUXILIARIES | {"am", "must", "shall"})
+        )
+        verb = plural(match.group(1)) if _is_several(asked, answer) else match.group(1)
+        found = [around("", answer, f"{verb} {to_you(match.group(2))}")] if has_verb else []
     else:
         found = []
     return [sentence(text) for text in dict.fromkeys(found) if len(text.split()) <= LONGEST_SENTENCE]
 
 
-def joined(*parts: str) -> str:
-    """The parts one after the other. Words that end one and begin the next are said once: "is from", "from Graz"."""
-    out: list[str] = []
-    for part in parts:
-        words = part.split()
-        for count in range(min(LONGEST_OVERLAP, len(out), len(words)), 0, -1):
-            if plain_words(" ".join(out[-count:])) == plain_words(" ".join(words[:count])):
-                words = words[count:]
-                break
-        out += words
-    return " ".join(out)
+def _is_several(asked: str, answer: str) -> bool:
+    """Whether an answer to "who" is "you" or names several people, after which a verb is in the plural."""
+    has_more = re.search(r"\band (?:your|his|her|their|the|an?|[A-Z]\w+)\b", answer)
+    return asked[:3].lower() == "who" and (answer.lower() == "you" or has_more is not None)
+
+
+def being(asked: str) -> str:
+    """The subject of a question with "to be": "the deadline" of "when is the deadline"; empty where it is not known."""
+    match = _IS_QUESTION.match(asked)
+    words = to_you(match.group(3)).split() if match else []
+    is_thing = bool(match) and match.group(1).lower() not in ("where", "when")
+    return " ".join(words[: _subject_end(words, is_thing)]) if words else ""
 
 
 def is_begun_by(text: str, head: str) -> bool:
@@ -184,8 +168,13 @@ def _being(asks_for: str, verb: str, words: list[str], answer: str) -> list[str]
     first = words[0].lower()
     if first in ("there", "it") or len(words) > LONGEST_SENTENCE:
         return []
-    is_predicate = first in PREDICATES and (
-        first in MOVING | PARTICIPLES or words[1:2] and words[1].lower() in MAY_FOLLOW
+    if first in ("wrong", "new", "up"):  # "What's wrong with the car?"
+        return []
+    is_doing = first.endswith("ing") and first not in NOUNS_IN_ING
+    is_predicate = (
+        is_doing
+        or first in PREDICATES
+        and (first in MOVING | PARTICIPLES or words[1:2] and words[1].lower() in MAY_FOLLOW)
     )
     if (is_predicate or first in PREPOSITIONS) and len(
         words
@@ -228,6 +217,8 @@ def _subject_end(words: Sequence[str], is_thing: bool) -> int:
         return 1
     if "like" in lower:  # "What is the weather like in Oslo?"
         return last if lower[last] == "like" else 0
+    if is_thing and {*lower[1:]} & (SUBJECTS - {"her"}):  # "the project you are working on"
+        return len(words)
     begins = [i for i in range(1, last + 1) if not _is_noun_after(lower[i - 1])]  # a noun directly follows "the"
     if lower[last] in PREPOSITIONS:
         if last - 1 in begins and lower[last - 1] in PREDICATES:
@@ -275,56 +266,3 @@ def _measured(measure: str, verb: str, words: list[str], answer: str) -> list[st
     if measure == "old":
         return [*found, f"{begun} {said} years old" if len(alone) == 1 else f"{begun} {said} old"]
     return [*found, f"{begun} {said} {measure}"] if measure in _SIDES else found
-
-
-def _done(asks_for: str, is_third_person: bool, words: list[str], answer: str) -> list[str]:
-    """Sentences for "ASKS_FOR do(es) WORDS?". The answer to "what" or "who" follows the verb; none where that is not known."""
-    if len(words) < 2 or len(words) > LONGEST_SENTENCE:
-        return []
-    lower = [word.lower() for word in words]
-    known = (i for i in range(1, min(len(words), LONGEST_DOER + 1)) if lower[i] in VERBS)
-    at = next(known, 0)
-    if lower[0] in {*SUBJECTS, "it"}:
-        at = next((i for i in range(1, len(words)) if lower[i] not in ADVERBS), 0)
-    if not at:
-        return []
-    words = [*words[:at], third_person(words[at]) if is_third_person else words[at], *words[at + 1 :]]
-    is_time = asks_for == "when" or asks_for.split()[-1] in TIME_NOUNS
-    if is_time or asks_for in ("where", "how", "how often") or lower[-1] in PREPOSITIONS:
-        links = before_time(answer) if is_time else ("",)
-        if asks_for == "where" and lower[-1] not in PREPOSITIONS:
-            links = before_place(answer)
-        return [joined(" ".join(words), link + answer) for link in links]
-    if asks_for.startswith("how"):
-        place = _after_measured(lower, at)
-        link = "for " if asks_for == "how long" and lower[at] not in MEASURING and lower[at] != "last" else ""
-        link = "" if {*plain_words(answer)[:1]} & PREPOSITIONS else link
-    else:
-        place, link = _after_object(lower, at), ""
-    if not place:
-        return []
-    rest = " ".join(words[place:])
-    return [joined(" ".join(words[:place]), link + (answer.rstrip(".") if rest else answer), rest)]
-
-
-def _after_measured(words: Sequence[str], at: int) -> int:
-    """Where the answer to "how long" or "how much" stands in words whose verb is at `at`; 0 where it is not known."""
-    place = at + 1
-    if words[at] in MEASURING and words[place : place + 1] and words[place] in OBJECTS:
-        place += 1  # "it takes you 20 minutes to ..."
-    if place == len(words) or words[place] in MAY_FOLLOW:
-        return place
-    return 0 if words[at] in MEASURING else len(words)
-
-
-def _after_object(words: Sequence[str], at: int) -> int:
-    """Where the answer to "what" or "who" stands in words whose verb is at `at`; 0 where it is not known."""
-    while words[at + 1 : at + 2] == ["to"] and words[at + 2 : at + 3] and words[at + 2] in VERBS:
-        at += 2  # "need to buy"
-    after = words[at + 1 : at + 3]
-    if len(after) == 2 and after[0] in PREPOSITIONS and after[1] in PREPOSITIONS | HERE_AND_NOW:
-        return at + 2  # "talk to about the heating"
-    if after and after[0] not in MAY_FOLLOW:
-        return 0
-    is_verb_next = len(after) == 2 and after[0] == "to" and after[1] not in DETERMINERS
-    return 0 if is_verb_next else at + 1

@@ -9,9 +9,23 @@ from spear_core.inference.hint_words import COMMON_VERBS, plain_words, words_in
 
 # Those that follow the subject of an everyday question; another word may be its noun ("my little sister")
 VERBS = COMMON_VERBS | words_in(
-    "arrive attend believe depart earn hate have love park prefer prepare ride sing smell spend study taste want"
+    """arrive attend believe bring depart die earn fall hate have join love park prefer prepare ride say sing smell spend study
+    support taste tell think want"""
 )
 _IRREGULAR = {"have": "has", "be": "is"}
+_PLURALS = {"is": "are", "was": "were", "has": "have"}
+_PAST = dict(
+    pair.split(":")
+    for pair in words_in(
+        """be:was become:became begin:began break:broke bring:brought build:built buy:bought catch:caught choose:chose
+        come:came cost:cost cut:cut do:did drink:drank drive:drove eat:ate fall:fell feel:felt find:found fly:flew
+        forget:forgot get:got give:gave go:went grow:grew have:had hear:heard hit:hit hold:held hurt:hurt keep:kept
+        know:knew lead:led leave:left let:let lose:lost make:made mean:meant meet:met pay:paid put:put read:read
+        ride:rode run:ran say:said see:saw sell:sold send:sent set:set shut:shut sing:sang sit:sat sleep:slept
+        speak:spoke spend:spent stand:stood steal:stole swim:swam take:took teach:taught tell:told think:thought
+        throw:threw wake:woke wear:wore win:won write:wrote"""
+    )
+)
 MEASURING = words_in("cost earn measure need pay take weigh")  # "it takes 20 minutes to ..."
 SUBJECTS = words_in("you he she they we i")
 OBJECTS = words_in("you him her them us")
@@ -78,3 +92,28 @@ def third_person(verb: str) -> str:
     if re.search(r"(?:[sxzo]|ch|sh)$", verb):
         return verb + "es"
     return verb[:-1] + "ies" if re.search(r"[^aeiou]y$", verb) else verb + "s"
+
+
+def past(verb: str) -> str:
+    """The past of a verb: "went", "moved", "tried", "stopped"."""
+    if verb in _PAST:
+        return _PAST[verb]
+    if verb.endswith("e"):
+        return verb + "d"
+    if re.search(r"[^aeiou]y$", verb):
+        return verb[:-1] + "ied"
+    return verb + verb[-1] + "ed" if re.fullmatch(r"[^aeiou]*[aeiou][^aeiouwxy]", verb) else verb + "ed"
+
+
+def plural(verb: str) -> str:
+    """The form of a verb after "they" or "you", from the one after "he": "are", "have", "live", "go"."""
+    if verb in _PLURALS:
+        return _PLURALS[verb]
+    if re.search(r"(?:[sxo]|ch|sh|zz)es$", verb):
+        return verb[:-2]
+    return re.sub(r"ies$", "y", verb) if verb.endswith("ies") else re.sub(r"(?<=[^s])s$", "", verb)
+
+
+def is_verb(word: str) -> bool:
+    """Whether a word is the base or the past of a verb that is known here."""
+    return word in VERBS or word in _PAST

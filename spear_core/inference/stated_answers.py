@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from spear_core.inference import answer_sentences as sentences
-from spear_core.inference import question_sentences
+from spear_core.inference import question_sentences, sentence_parts
 from spear_core.inference.copy_bias import CopyBias
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import generate
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.hints import Hint, HintKind, capitalised, case_variants, read_hint
 from spear_core.inference.own_names import asks_own_name, own_name
+from spear_core.inference.typed_words import with_names_of
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import decode_reply, encode_no_thought, encode_prompt, encode_text, padding_token_id
 from spear_core.models.thoughts import answer_of
@@ -118,11 +119,12 @@ def stated_revisions(
         if hint.kind is not HintKind.STATES:
             return []
     name = own_name(hint.answer) if asks_own_name(asked.question) else ""
-    answer = name or sentences.to_you(_as_written(model, encoder, asked, hint.answer))
+    question = with_names_of(reply, asked.question)
+    answer = name or _told(question, _as_written(model, encoder, asked, hint.answer))
     affirmed = question_sentences.affirmed(asked.question, answer) if is_objection else []
     begins = "yes" if affirmed else sentences.yes_or_no(asked.question, hint.statement or hint.answer)
     found: dict[str, str] = {}
-    is_part = not question_sentences.is_clause(answer)  # nothing is built around a clause: "Your name is You are Bo."
+    is_part = not sentence_parts.is_clause(answer)  # nothing is built around a clause: "Your name is You are Bo."
     if is_part and (replaced := sentences.in_place_of(hint.rejected, answer, reply)) is not None:
         (changed,) = _scored(model, encoder, asked, answer, {sentences.sentence_with(answer, replaced): "replaced"})
         if len(replaced.split()) > sentences.LONG_REPLY_WORDS and changed.score > DOUBTFUL and not begins:
@@ -130,11 +132,11 @@ def stated_revisions(
         found[changed.text] = "replaced"
     is_reason = sentences.gives_reason(asked.question, answer)
     if (is_part or is_reason) and len(answer.split()) <= (LONGEST_REASON if is_reason else LONGEST_PART):
-        asked_in = question_sentences.from_question(asked.question, answer)
+        asked_in = question_sentences.from_question(question, answer)
         found |= {text: "question" for text in asked_in if text not in found}
         for head in _best_heads(model, encoder, asked, answer):
             said = sentences.said_to_you(head, asked.question)
-            text = sentences.sentence(question_sentences.joined(said, answer))
+            text = sentences.sentence(sentence_parts.joined(said, answer))
             # "Your mum is" ends too early where "Your mum is from Graz." is known
             if text in found or not any(question_sentences.is_begun_by(known, said) for known in asked_in):
                 found.setdefault(text, "reply")
@@ -142,7 +144,7 @@ def stated_revisions(
             found.setdefault(other, "reply")
     found |= dict.fromkeys(affirmed, "question")
     if hint.statement:
-        found.setdefault(sentences.sentence(sentences.to_you(hint.statement)), "hint")
+        found.setdefault(sentences.sentence(_told(question, hint.statement)), "hint")
     if not hint.statement or len(answer.split()) <= LONGEST_BARE:
         found.setdefault(sentences.bare(answer), "bare")
 
@@ -164,6 +166,11 @@ def stated_revisions(
         if written not in found and sentences.has_verb(written):
             candidates += _scored(model, encoder, asked, answer, fit({written: "written"}))
     return sorted(candidates, key=lambda c: c.score, reverse=True)
+
+
+def _told(question: str, stated: str) -> str:
+    """What a person stated, as it is said to them in answer to the question."""
+    return sentences.with_comma(question, sentences.to_you(stated))
 
 
 @torch.inference_mode()

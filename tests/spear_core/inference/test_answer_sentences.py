@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spear_core.inference import answer_sentences as sentences
-from spear_core.inference import question_sentences
+from spear_core.inference import question_sentences, sentence_parts
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,31 @@ from spear_core.inference import question_sentences
         ("Why am I so tired?", "because of the cold", "You are so tired because of the cold."),
         ("Why do cats purr?", "because they are content", "Cats purr because they are content."),
         ("Why do we have leap years?", "due to the Sun", "We have leap years due to the Sun."),
+        ("When did the Berlin Wall fall?", "9 November 1989", "The Berlin Wall fell on 9 November 1989."),
+        ("How much did my new bike cost?", "$1,250", "Your new bike cost $1,250."),
+        ("In what year did Portugal join the EU?", "1986", "Portugal joined the EU in 1986."),
+        ("what did i name my boat", "Ada", "You named your boat Ada."),
+        ("What does Ana call me?", "Bobo", "Ana calls you Bobo."),
+        ("What should I bring to the picnic?", "napkins", "You should bring napkins to the picnic."),
+        ("what does my partner do", "a carpenter", "Your partner is a carpenter."),
+        ("how many vacation days do i have left", "11 and a half", "You have 11 and a half vacation days left."),
+        (
+            "How many kids does my brother have?",
+            "two, a boy and a girl",
+            "Your brother has two kids, a boy and a girl.",
+        ),
+        ("How many siblings do I have?", "two brothers", "You have two brothers."),
+        ("what language do we speak at home", "Polish", "You speak Polish at home."),
+        ("What do I need for tomorrow?", "a rope", "You need a rope for tomorrow."),
+        (
+            "What's the name of the project I'm working on?",
+            "Heron",
+            "The name of the project you are working on is Heron.",
+        ),
+        ("Who's coming on Saturday?", "Jonas and his wife", "Jonas and his wife are coming on Saturday."),
+        ("who reports to me", "Anja, Tomasz and Leo", "Anja, Tomasz and Leo report to you."),
+        ("Who sits next to me?", "nobody, you work from home", "Nobody sits next to you, you work from home."),
+        ("Who pays for my trip?", "you", "You pay for your trip."),
     ],
 )
 def test_a_simple_question_gives_the_sentence(question: str, answer: str, expected: str) -> None:
@@ -122,7 +147,7 @@ def test_a_noun_is_no_participle(noun: str) -> None:
     ],
 )
 def test_nothing_is_built_around_a_clause(question: str, answer: str) -> None:
-    assert question_sentences.is_clause(answer)
+    assert sentence_parts.is_clause(answer)
     assert question_sentences.from_question(question, answer) == []
 
 
@@ -130,7 +155,7 @@ def test_nothing_is_built_around_a_clause(question: str, answer: str) -> None:
     "answer", ["6 am", "We Will Rock You", "you and Ana", "the man who was king", "when it is dark", "It", ""]
 )
 def test_other_answers_are_no_clauses(answer: str) -> None:
-    assert not question_sentences.is_clause(answer)
+    assert not sentence_parts.is_clause(answer)
 
 
 @pytest.mark.parametrize(
@@ -185,12 +210,17 @@ def test_what_was_done_to_the_answer_has_the_answer_for_its_subject() -> None:
         ("Where is Ana teaching maths?", "Graz"),
         ("What is the weather like in Oslo?", "sunny"),
         ("What size shoes can I wear?", "42"),
-        ("What does Ana call me?", "Bobo"),
         ("What do I need to renew?", "my pass"),
         ("How many legs are there?", "eight"),
         ("How many goals did Ana score?", "eight"),
         ("Where does a lighthouse keeper nap?", "Oslo"),
         ("What do", "Oslo"),
+        ("Who owns the blue bike?", "yours"),
+        ("Who invented the telephone?", "Meucci who was first"),
+        ("What's wrong with my car?", "the brakes"),
+        ("What do I do for a living?", "nurse"),
+        ("How many cups do I drink a day?", "only one"),
+        ("How many pets do we have, and what are they called?", "two cats"),
     ],
 )
 def test_a_question_whose_words_do_not_make_the_sentence_gives_none(question: str, answer: str) -> None:
@@ -327,3 +357,26 @@ def test_the_sentence_with_the_answer_is_the_one_it_stands_in() -> None:
     text = "Oslo lies at a fjord. It is the capital of Norway. It rains."
     assert sentences.sentence_with("Norway", text) == "It is the capital of Norway."
     assert sentences.sentence_with("Oslo", text) == "Oslo lies at a fjord."
+
+
+@pytest.mark.parametrize(
+    ("question", "stated", "expected"),
+    [
+        ("Is my brother older?", "no he is younger", "no, he is younger"),
+        ("Can I eat nuts?", "no!! You are allergic", "no, you are allergic"),
+        ("Do I eat meat?", "no meat", "no meat"),
+        ("What do I eat?", "no - it is late", "no - it is late"),
+    ],
+)
+def test_a_comma_follows_the_yes_or_no(question: str, stated: str, expected: str) -> None:
+    assert sentences.with_comma(question, stated) == expected
+
+
+@pytest.mark.parametrize("answer", ["your aunt gave it to you", "germany beat argentina", "Lena will pick you up"])
+def test_a_noun_and_a_verb_are_a_clause(answer: str) -> None:
+    assert sentence_parts.is_clause(answer)
+
+
+@pytest.mark.parametrize("answer", ["a house built in 1920", "Jonas and Will", "a must", "the made bed"])
+def test_a_noun_with_what_looks_like_a_verb_is_none(answer: str) -> None:
+    assert not sentence_parts.is_clause(answer)
