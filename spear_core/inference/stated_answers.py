@@ -22,6 +22,7 @@ from spear_core.inference.generation import generate
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.hints import Hint, HintKind, capitalised, case_variants, read_hint
 from spear_core.inference.own_names import asks_own_name, own_name
+from spear_core.inference.pronoun_subjects import with_subject
 from spear_core.inference.typed_words import with_names_of
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import decode_reply, encode_no_thought, encode_prompt, encode_text, padding_token_id
@@ -170,7 +171,7 @@ def stated_revisions(
 
 def _told(question: str, stated: str) -> str:
     """What a person stated, as it is said to them in answer to the question."""
-    return sentences.with_comma(question, sentences.to_you(stated))
+    return with_subject(question, sentences.with_comma(question, sentences.to_you(stated)))
 
 
 @torch.inference_mode()
