@@ -37,6 +37,7 @@ REACTIONS = frozenset("wow haha lol cool nice great good ok okay yes no thanks s
 ABOUT_THE_REPLY = frozenset("wrong incorrect mistaken got have completely totally still reply again sorry".split())  # noqa: SIM905
 BARE_NO = frozenset(["no", "nope", "nah"])
 IT_IS = frozenset("it it's its that's thats he's she's they're".split())  # noqa: SIM905
+_INTERJECTIONS = frozenset("ah eh er erm hm hmm uh um well".split())  # noqa: SIM905
 SURPRISE = phrases("(no way|really|no kidding|seriously)")
 # Openings that say that the reply is wrong.
 EXPLICIT_OBJECTIONS = phrases(
@@ -85,6 +86,12 @@ def asks_for_a_fact(question: Sequence[str]) -> bool:
 def begins_with(words: Sequence[str], openings: Phrases) -> bool:
     """Whether the first words, at most eight, are one of the openings."""
     return any(tuple(words[:n]) in openings for n in range(1, min(len(words), 8) + 1))
+
+
+def after_interjection(words: Sequence[str]) -> list[str]:
+    """The words from an objection on, where no more than "hm" or "well" stands before it."""
+    place = next((i for i, word in enumerate(words) if word not in _INTERJECTIONS), 0)
+    return list(words[place:] if begins_with(words[place:], OBJECTIONS) else words)
 
 
 def after_objection(words: Sequence[str]) -> list[str]:

@@ -28,7 +28,7 @@ from spear_core.inference.hint_words import (
 )
 from spear_core.inference.hints import Hint, HintKind, read_hint
 from spear_core.inference.objecting_statements import states_otherwise
-from spear_core.inference.refusals import Fit, fit, refuses
+from spear_core.inference.refusals import Fit, fit, is_exact, refuses
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import padding_token_id
 from spear_core.training.scoring import score_rows
@@ -82,7 +82,7 @@ def cue(follow_up: FollowUp) -> Sign:
     if is_asked:  # it may answer that, but not where it says what the person had asked for
         hint = read_hint(message, follow_up.question)
         return Sign.STRONG if _tells_of_the_person(follow_up, message, hint, False) else Sign.NONE
-    words = [known_word(word) for word in typed]
+    words = words_of.after_interjection([known_word(word) for word in typed])
     explicit = words_of.begins_with(words, words_of.EXPLICIT_OBJECTIONS)
     if (words_of.begins_with(words, words_of.NOT_A_CORRECTION) and not explicit) or "?" in message:
         return Sign.NONE
@@ -119,7 +119,7 @@ def _after_refusal(follow_up: FollowUp, message: str, words: list[str], hint: Hi
     found = fit(follow_up.question, follow_up.reply, statement, hint, objection)
     if found is Fit.PERHAPS and words_of.begins_with(words, words_of.PERSONAL):
         return Sign.NONE
-    if found is Fit.PERHAPS and _names(statement, hint) and _is_personal(follow_up.question):
+    if found is Fit.PERHAPS and _is_certain(follow_up, statement, hint) and _is_personal(follow_up.question):
         return Sign.STRONG
     return {Fit.NONE: Sign.NONE, Fit.PERHAPS: Sign.WEAK, Fit.STATES: Sign.STRONG}[found]
 
@@ -134,7 +134,7 @@ def _tells_of_the_person(follow_up: FollowUp, message: str, hint: Hint, objectio
         return False
     statement = _without_opening(message)
     found = fit(follow_up.question, follow_up.reply, statement, hint, objection)
-    if found is Fit.NONE or found is Fit.PERHAPS and not _names(statement, hint):
+    if found is Fit.NONE or found is Fit.PERHAPS and not _is_certain(follow_up, statement, hint):
         return False
     small = SMALL_STEMS | {stem(w) for w in plain_words(follow_up.question)}
     said = {stem(w) for w in plain_words(message)} - small
@@ -147,9 +147,10 @@ def _is_personal(question: str) -> bool:
     return asked is not None and asked.is_personal
 
 
-def _names(statement: str, hint: Hint) -> bool:
-    """Whether it is a name or a number after "it's": "It's Dr. Meier."."""
-    return plain_words(statement)[0] in words_of.IT_IS and re.match(r"[A-Z0-9]", hint.answer) is not None
+def _is_certain(follow_up: FollowUp, statement: str, hint: Hint) -> bool:
+    """Whether it is a name or a number after "it's" ("It's Dr. Meier."), or the time or number that was asked for."""
+    is_named = plain_words(statement)[0] in words_of.IT_IS and re.match(r"[A-Z0-9]", hint.answer) is not None
+    return is_named or is_exact(follow_up.question, hint.answer)
 
 
 def _without_opening(message: str) -> str:

@@ -100,6 +100,13 @@ def fit(question: str, reply: str, message: str, hint: Hint, objection: bool) ->
     return _short(asked, reply, typed, answer, hint, is_pronoun, objection)
 
 
+def is_exact(question: str, answer: str) -> bool:
+    """Whether an answer is the time or number that was asked for and nothing else: "May 2019", which has no other meaning."""
+    asked, exact = read_question(question), words_of.TIMES | words_of.UNITS | {"am", "pm"}
+    is_sought = asked is not None and asked.kind in (Asked.TIME, Asked.NUMBER)
+    return is_sought and all(words_of.is_number(word) or word in exact for word in content_words(answer))
+
+
 def holds(question: str, statement: str) -> bool:
     """Whether a statement says what is so: not what was, what is denied, wished or guessed, unless the question asks for that."""
     asked, typed = with_verbs_apart(question), with_verbs_apart(statement)

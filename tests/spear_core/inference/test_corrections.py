@@ -174,3 +174,27 @@ def test_a_condition_in_a_long_reply_is_no_refusal() -> None:
 def test_what_the_person_does_is_a_statement_and_no_request(question: str, reply: str, message: str) -> None:
     follow_up = FollowUp(question, reply, message)
     assert corrections.may_state(follow_up) and cue(follow_up) is Sign.STRONG
+
+
+@pytest.mark.parametrize(
+    ("question", "reply", "message"),
+    [
+        ("Who wrote Faust?", "It was written by Schiller.", "hm no, Goethe wrote that one"),
+        ("When did we move in?", "I don't have that information.", "May 2019."),
+        ("When does our choir rehearse?", "Your choir rehearses on Wednesdays.", "mondays half seven"),
+    ],
+)
+def test_an_objection_after_hm_and_the_time_asked_for_are_strong_signs(question: str, reply: str, message: str) -> None:
+    assert cue(FollowUp(question, reply, message)) is Sign.STRONG
+
+
+@pytest.mark.parametrize(
+    ("question", "reply", "message"),
+    [
+        ("When did we move in?", "I don't have that information.", "hm, it rained that day"),
+        ("When is the dentist?", "I can't see your calendar.", "well, never mind"),
+        ("Who wrote Faust?", "It was written by Goethe.", "well I never"),
+    ],
+)
+def test_hm_and_other_remarks_are_none(question: str, reply: str, message: str) -> None:
+    assert cue(FollowUp(question, reply, message)) is not Sign.STRONG
