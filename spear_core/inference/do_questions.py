@@ -34,7 +34,7 @@ LONGEST_DOER = 3  # words of the subject
 _ANY = re.IGNORECASE | re.DOTALL
 # "What kind of music", "which floor"
 THING = r"(?:what|which)(?:\s+(?!(?:is|are|was|were|am|do|does|did|my|our|the|your)\b)[\w'’-]+){1,5}?"
-_DOING = "do|does|did|should|can|could|will|would|must"
+_DOING = "do|does|did|have|has|should|can|could|will|would|must"
 _DO_QUESTION = re.compile(
     rf"^(how(?:\s+(?:often|long|far|much))?|where|when|who|what|which|{THING})\s+({_DOING})\s+(.+)$", _ANY
 )
@@ -72,9 +72,8 @@ def _verb_place(words: Sequence[str]) -> int:
     if words[0] in {*SUBJECTS, "it"}:
         return next((i for i in range(1, len(words)) if words[i] not in ADVERBS), 0)
     last = len(words) - 1
-    return next(
-        (i for i in range(1, min(last, LONGEST_DOER) + 1) if words[i] in VERBS), last if is_verb(words[last]) else 0
-    )
+    is_last = is_verb(words[last]) or last == 1 + (words[0] in DETERMINERS)  # "my passport expire", "Ana nap"
+    return next((i for i in range(1, min(last, LONGEST_DOER) + 1) if words[i] in VERBS), last if is_last else 0)
 
 
 def _conjugated(do: str, verb: str) -> str:
@@ -103,8 +102,8 @@ def _done(asks_for: str, do: str, words: list[str], answer: str) -> list[str]:
         return []
     lower = [word.lower() for word in words]
     at = _verb_place(lower)
-    if not at or " " in asks_for and do not in ("do", "does", "did"):
-        return []
+    if not at or do not in ("do", "does", "did") and (" " in asks_for) != (do in ("have", "has")):
+        return []  # of "have" only "how long", of "should" only one word
     words = [*words[:at], _conjugated(do, words[at]), *words[at + 1 :]]
     is_time = asks_for == "when" or asks_for.split()[-1] in TIME_NOUNS
     if is_time or asks_for in ("where", "how", "how often") or lower[-1] in PREPOSITIONS:

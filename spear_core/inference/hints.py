@@ -161,7 +161,12 @@ def case_variants(answer: str) -> list[str]:
     if any(c.isdigit() or c in "@_/\\" for c in answer):
         return [answer]  # a code, an address, a date
     words = answer.lower().split()
-    if len(words) > LONGEST_NAME or re.search(r"[,.;:]\s", answer) or words and words[0] in PRONOUNS | {"because"}:
+    if (
+        len(words) > LONGEST_NAME
+        or re.search(r"[,.;:]\s", answer)
+        or words
+        and words[0].partition("'")[0] in PRONOUNS | {"because"}
+    ):
         return [answer]  # a clause
     shouted = len(letters) > 4 and answer.upper() == answer
     if not letters or not (shouted or answer.lower() == answer):

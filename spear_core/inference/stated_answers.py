@@ -125,7 +125,8 @@ def stated_revisions(
     affirmed = question_sentences.affirmed(asked.question, answer) if is_objection else []
     begins = "yes" if affirmed else sentences.yes_or_no(asked.question, hint.statement or hint.answer)
     found: dict[str, str] = {}
-    is_part = not sentence_parts.is_clause(answer)  # nothing is built around a clause: "Your name is You are Bo."
+    # nothing is built around a clause: "Your name is You are Bo."
+    is_part = not sentence_parts.is_clause(name or sentences.to_you(hint.answer))
     if is_part and (replaced := sentences.in_place_of(hint.rejected, answer, reply)) is not None:
         (changed,) = _scored(model, encoder, asked, answer, {sentences.sentence_with(answer, replaced): "replaced"})
         if len(replaced.split()) > sentences.LONG_REPLY_WORDS and changed.score > DOUBTFUL and not begins:
@@ -220,10 +221,13 @@ def _is_fit(text: str, answer: str, rejected: str, asked: Asked) -> bool:
     """Whether it contains the answer, not what the hint rejects, repeats no refused answer and shows no request."""
     plain, wanted = " ".join(plain_words(text)), " ".join(plain_words(answer))
     wrong = " ".join(plain_words(rejected))
+    parts = filter(
+        None, (" ".join(plain_words(part)) for part in answer.split(", "))
+    )  # "three kids, two girls" has them
     told = text.replace(answer, "") if _ASKS_FOR_SUCH.search(answer) else text
     shows_request = told.startswith(SCAFFOLDING) or _SHOWS_REQUEST.match(told)
     return (
-        (f" {wanted} " in f" {plain} " if wanted else answer in text)
+        (all(f" {part} " in f" {plain} " for part in parts) if wanted else answer in text)
         and not (wrong and f" {wrong} " in f" {plain} " and f" {wrong} " not in f" {wanted} ")
         and normalised(text) not in {normalised(old) for old in asked.refused}
         and (_ASKS_FOR_SUCH.search(asked.question) is not None or not shows_request)

@@ -62,5 +62,5 @@ def with_names_of(reply: str, text: str) -> str:
     for name in {*_NAME.findall(reply)}:
         lower = re.escape(name.lower())
         if not re.search(rf"\b{lower}\b", reply):
-            text = re.sub(rf"\b{lower}\b", name, text)
+            text = re.sub(rf"(?<!\bmy )(?<!\bour )(?<!\ba )\b{lower}\b", name, text)
     return text

@@ -47,6 +47,8 @@ def test_every_sentence_says_the_answer_and_none_shows_the_request(loaded: Loade
         ("Where is the key?", "under the pot", "The solution to the question is under the pot.", False),
         ("Where is the key?", "under the pot", "The answer is under the pot.", False),
         ("Where is the key?", "under the pot", "You keep it under the pot.", True),
+        ("How many kids has he?", "two, both girls", "He has two kids, both girls.", True),
+        ("How many kids has he?", "two, both girls", "He has two kids.", False),
         ("What is the answer to the riddle?", "an egg", "The answer to the riddle is an egg.", True),
         ("What should Ben send?", "his reply to this question", "Ben should send his reply to this question.", True),
     ],

@@ -56,6 +56,7 @@ def test_a_word_that_may_be_another_has_none(text: str) -> None:
         ("It fell, as the Berlin Wall did.", "when did the berlin wall fall", "when did the Berlin Wall fall"),
         ("Visit New York.", "where is my new bike", "where is my new bike"),
         ("The bike is in Bike Street.", "where is my bike", "where is my bike"),
+        ("I can feed a Hamster.", "where is my hamster", "where is my hamster"),
         ("Cars are parked outside.", "where are the cars", "where are the cars"),
     ],
 )
