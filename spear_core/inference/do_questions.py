@@ -102,8 +102,9 @@ def _done(asks_for: str, do: str, words: list[str], answer: str) -> list[str]:
         return []
     lower = [word.lower() for word in words]
     at = _verb_place(lower)
-    if not at or do not in ("do", "does", "did") and (" " in asks_for) != (do in ("have", "has")):
-        return []  # of "have" only "how long", of "should" only one word
+    is_known = do in ("do", "does", "did") or (asks_for == "how long" if do in ("have", "has") else " " not in asks_for)
+    if not at or not is_known:
+        return []
     words = [*words[:at], _conjugated(do, words[at]), *words[at + 1 :]]
     is_time = asks_for == "when" or asks_for.split()[-1] in TIME_NOUNS
     if is_time or asks_for in ("where", "how", "how often") or lower[-1] in PREPOSITIONS:
@@ -135,7 +136,7 @@ def _after_measured(words: Sequence[str], at: int) -> int:
 
 def _after_object(words: Sequence[str], at: int) -> int:
     """Where the answer to "what" or "who" stands in words whose verb is at `at`; 0 where it is not known."""
-    while words[at + 1 : at + 2] == ["to"] and words[at + 2 : at + 3] and words[at + 2] in VERBS:
+    while words[at] != "use" and words[at + 1 : at + 2] == ["to"] and words[at + 2 : at + 3] and words[at + 2] in VERBS:
         at += 2  # "need to buy"
     after = words[at + 1 : at + 3]
     if words[at] in ("call", "name") and after and after[0] in DETERMINERS | OBJECTS:

@@ -44,9 +44,10 @@ def within_request(question: str) -> str:
     return rest
 
 
-def is_indirect(asked: str) -> bool:
-    """Whether its subject stands before its verb: "where I parked the car"."""
-    return _INDIRECT.fullmatch(asked) is not None
+def is_indirect(asked: str, *, is_request: bool) -> bool:
+    """Whether its subject stands before its verb: "where I parked the car". "What made the noise" is only in a request."""
+    match = _INDIRECT.fullmatch(asked)
+    return match is not None and (is_request or match.group(1)[:3].lower() == "how" or " " not in match.group(1))
 
 
 def from_indirect(asked: str, answer: str) -> list[str]:

@@ -43,7 +43,7 @@ from spear_core.inference.typed_words import with_apostrophes
 LONGEST_SUBJECT = 8  # words of the subject of a question for a reason
 _ANY = re.IGNORECASE | re.DOTALL
 _IS_QUESTION = re.compile(rf"^(what|who|where|when|{THING})(?:['’]s|\s+(is|are|was|were|am))\s+(.+)$", _ANY)
-_IN_WHAT = re.compile(r"^(?:in|on|at)\s+(?=what\b|which\b)", re.I)
+_IN_WHAT = re.compile(r"^(?:in|on|at)\s+(?=(?:what|which)\s+\w+\s+(?:do|does|did)\b)", re.I)
 _WHY_QUESTION = re.compile(
     r"^why\s+(is|are|was|were|am|can|could|should|must|will|would|do|(?:is|are|was|were|do|ca|could|should|wo|would)n['’]t)\s+(.+)$",
     _ANY,
@@ -82,12 +82,13 @@ def from_question(question: str, answer: str) -> list[str]:
     A question for a reason gives one for each place at which its subject may end, and most of them are no sentences: "Why is
     the sea salty?" gives "The sea is salty because ..." and "The is sea salty because ...". The model chooses.
     """
-    asked = _IN_WHAT.sub("", within_request(with_apostrophes(last_question(question).rstrip("?!. "))))
+    typed = _IN_WHAT.sub("", with_apostrophes(last_question(question).rstrip("?!. ")))
+    asked = within_request(typed)
     if gives_reason(question, answer):
         found = _reasons(asked, answer)
     elif is_clause(answer) or answer.lower() == "yours":
         found = []
-    elif is_indirect(asked):
+    elif is_indirect(asked, is_request=asked != typed):
         found = from_indirect(asked, answer)
     elif (done := from_do_question(asked, answer)) is not None:
         found = done
@@ -126,7 +127,7 @@ def being(asked: str) -> str:
     """The subject of a question with "to be": "the deadline" of "when is the deadline"; empty where it is not known."""
     match = _IS_QUESTION.match(asked)
     words = to_you(match.group(3)).split() if match else []
-    is_thing = bool(match) and match.group(1).lower() not in ("where", "when")
+    is_thing = match is not None and match.group(1).lower() not in ("where", "when")
     return " ".join(words[: _subject_end(words, is_thing)]) if words else ""
 
 
@@ -168,7 +169,12 @@ def _being(asks_for: str, verb: str, words: list[str], answer: str) -> list[str]
     first = words[0].lower()
     if first in ("there", "it") or len(words) > LONGEST_SENTENCE:
         return []
-    if first in ("wrong", "new", "up"):  # "What's wrong with the car?"
+    if first in ("wrong", "new", "up") and words[1:2] in (
+        ["with"],
+        ["about"],
+        ["at"],
+        ["in"],
+    ):  # "What's wrong with the car?"
         return []
     is_doing = first.endswith("ing") and first not in NOUNS_IN_ING
     is_predicate = (
@@ -217,7 +223,7 @@ def _subject_end(words: Sequence[str], is_thing: bool) -> int:
         return 1
     if "like" in lower:  # "What is the weather like in Oslo?"
         return last if lower[last] == "like" else 0
-    if is_thing and {*lower[1:]} & (SUBJECTS - {"her"}):  # "the project you are working on"
+    if is_thing and lower[0] in DETERMINERS and {*lower[1:]} & SUBJECTS:  # "the project you are working on"
         return len(words)
     begins = [i for i in range(1, last + 1) if not _is_noun_after(lower[i - 1])]  # a noun directly follows "the"
     if lower[last] in PREPOSITIONS:

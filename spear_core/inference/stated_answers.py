@@ -163,6 +163,8 @@ def stated_revisions(
     # what a small model writes itself of a reason is bent to fit: "The sky blue is because ..."
     if likely := [c for c in candidates if is_reason and c.source == "question" and c.score > DOUBTFUL]:
         return likely + [c for c in candidates if c not in likely]
+    if not is_part and not is_reason and candidates:
+        return candidates  # a clause is a sentence: "The dress code is there's no dress code."
     if not is_unwanted() and (not candidates or candidates[0].score < GOOD):
         written = sentences.sentence(_written(model, encoder, asked, answer, is_unwanted))
         if written not in found and sentences.has_verb(written):
