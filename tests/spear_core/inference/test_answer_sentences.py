@@ -89,6 +89,7 @@ from spear_core.inference import question_sentences, sentence_parts
         ("How many goals did Ana score?", "eight", "Ana scored eight goals."),
         ("how long have i been learning it", "since June", "You have been learning it since June."),
         ("Which architect built the palace?", "Le Monnier", "Le Monnier built the palace."),
+        ("When did Etta Cone last visit Europe?", "1938", "Etta Cone last visited Europe in 1938."),
         ("what did i name my boat", "Ada", "You named your boat Ada."),
         ("What does Ana call me?", "Bobo", "Ana calls you Bobo."),
         ("What should I bring to the picnic?", "napkins", "You should bring napkins to the picnic."),
