@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from functools import partial
-from operator import ge
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if file.is_file():
         classifier = load_correction_classifier(file, loaded.model.base_model, loaded.tokenizer)
         taken = [
-            may_state(f) and takes(classifier.least, classifier.odds(f, sign), sign, partial(ge, x, MIN_INFORMATION))
-            for f, sign, x in zip(follow_ups, signs, informations, strict=True)
+            may_state(f) and takes(classifier.least, classifier.odds(f, sign), sign)
+            for f, sign in zip(follow_ups, signs, strict=True)
         ]
         rule = outcome(taken, truth)
         found = {"classifier": rule, **found}

@@ -13,7 +13,6 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ from torch import Tensor
 
 from experiments.ranking import auc
 from spear_core.inference.correction_classifier import CorrectionClassifier, FollowUpStates, Least, fit, takes
-from spear_core.inference.corrections import FollowUp, Sign, cue, is_informed, may_state
+from spear_core.inference.corrections import FollowUp, Sign, cue, may_state
+from spear_core.inference.hint_words import plain_words
 from spear_core.models.loading import load_model
 from spear_core.training.neighbours import question_key
-from spear_core.training.traces import Encoder
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "assets" / "smollm2" / "follow_ups"
@@ -58,13 +57,22 @@ def _records(file: Path) -> list[dict[str, Any]]:
 
 
 def training_moments() -> list[Moment]:
-    """All that the classifier may be fitted on, without questions that are asked in an evaluation, in whatever words."""
-    evaluated = {question_key(r["question"]) for r in _records(TUNED_ON) if r["split"] != "tune"}
+    """All that the classifier may be fitted on: no question that an evaluation asks, in whatever words, and no message of the
+    follow-ups there.
+    """
+    held = [r for r in _records(TUNED_ON) if r["split"] != "tune"]
+    messages = {tuple(plain_words(r["message"])) for r in held}
+    evaluated = {question_key(r["question"]) for r in held}
     evaluated |= {question_key(line) for line in (EVALUATION / "unrelated_questions.txt").read_text().splitlines()}
     for fact in _records(EVALUATION / "personal_facts.json"):
         evaluated |= {question_key(text) for text in (fact["question"], *fact["wordings"], *fact["neighbours"])}
     found = [*read_moments(*sorted(FOLDER.glob("*.json"))), *read_moments(TUNED_ON, split="tune")]
-    return [m for m in found if question_key(m.follow_up.question) not in evaluated - {""}]
+    return [
+        m
+        for m in found
+        if question_key(m.follow_up.question) not in evaluated - {""}
+        and tuple(plain_words(m.follow_up.message)) not in messages
+    ]
 
 
 def held_out_odds(
@@ -102,13 +110,13 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="file to be written, such as corrections.safetensors")
     parser.add_argument("--layers", type=int, nargs="+", default=[16, 18, 20], help="whose inputs are tried")
     parser.add_argument("--decays", type=float, nargs="+", default=[0.01, 0.05, 0.2])
-    parser.add_argument("--precision", type=float, default=0.96, help="for which the recall of a setting is told")
+    parser.add_argument("--precision", type=float, default=0.95, help="for which the recall of a setting is told")
     parser.add_argument(
         "--least",
         type=float,
-        nargs=4,
-        default=[1.8, 4.0, -1.0, 0.0],
-        metavar=("NONE", "WEAK", "STRONG", "INFORMED"),
+        nargs=3,
+        default=[2.0, 1.75, -1.0],
+        metavar=("NONE", "WEAK", "STRONG"),
         help="log-odds from which on a message is taken for a correction, by the sign of its words (default: as shipped)",
     )
     arguments = parser.parse_args()
@@ -133,9 +141,8 @@ def main() -> None:
     states = FollowUpStates(loaded.model.base_model, loaded.tokenizer, layer)
     made = CorrectionClassifier(states, *fit(read[layer], signs, truth, decay), least)
     made.save(Path(arguments.out))
-    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
     taken = [
-        may_state(m.follow_up) and takes(least, value, sign, partial(is_informed, loaded.model, encoder, m.follow_up))
+        may_state(m.follow_up) and takes(least, value, sign)
         for m, value, sign in zip(moments, held_out[layer, decay], signs, strict=True)
     ]
     right = sum(a and b for a, b in zip(taken, truth, strict=True))

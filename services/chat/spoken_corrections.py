@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from feedback_store import Message
 from services.chat.conversation_tree import prompt_up_to, refused_replies, standing_reply
 from services.chat.revisions import Revision
 from spear_core.inference.correction_classifier import CorrectionClassifier
-from spear_core.inference.corrections import FollowUp, Sign, cue, is_correction, is_informed, may_state
+from spear_core.inference.corrections import FollowUp, Sign, cue, is_correction, may_state
 from spear_core.inference.revision_requests import stated
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.settings import ModelSettings
@@ -44,8 +43,7 @@ class Correction:
     def is_one(self, model: CausalModel, encoder: Encoder, classifier: CorrectionClassifier | None = None) -> bool:
         """Whether the message is a correction: by the classifier, or by its words, and the model where they leave it open."""
         if classifier is not None:
-            informed = partial(is_informed, model, encoder, self.follow_up)
-            return classifier.is_correction(self.follow_up, cue(self.follow_up), informed)
+            return classifier.is_correction(self.follow_up, cue(self.follow_up))
         return is_correction(model, encoder, self.follow_up)
 
 

@@ -2,14 +2,14 @@
 
 Once the model has read question, reply and message, its hidden states tell whether it was corrected better than the words do:
 "thats bad advice, they need acid soil" has none of the usual openings. The states that enter one of its layers, of the last
-token and as the mean of the last few, and how strong the sign by the words is (corrections.py) make the log-odds. The
-weights are a few kilobytes in a file beside the model; `experiments/correction_classifier.py` fits them.
+token and as the means of the last few and of the message, and how strong the sign by the words is (corrections.py) make the
+log-odds. The weights are a few kilobytes in a file beside the model; `experiments/correction_classifier.py` fits them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ FILE = "corrections.safetensors"
 LAST_TOKENS = 6  # of the prompt, whose mean is looked at; the template's after the message are among them
 REPLY_WORDS = 60  # of a long reply that are read
 MAX_TOKENS = 512
+STATES = 3  # vectors of a follow-up, one after the other
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,11 @@ class Least:
         none: where the words show none.
         weak: where they may.
         strong: where they do.
-        informed: where they may, and the question makes the message more likely.
     """
 
     none: float
     weak: float
     strong: float
-    informed: float
 
 
 class FollowUpStates:
@@ -64,9 +63,10 @@ class FollowUpStates:
         self.layer = layer
         self._trunk = Trunk(backbone, layer, TrunkCache(0))
         self._tokenizer = tokenizer
+        self._after = _tokens_after(tokenizer)
 
     def __call__(self, follow_up: FollowUp) -> Tensor:
-        """(2 H,), float32: of the last token, and the mean of the LAST_TOKENS last ones."""
+        """(STATES H,), float32: of the last token, the mean of the LAST_TOKENS last ones, and that of the message's tokens."""
         ids = encode_prompt(
             self._tokenizer,
             [
@@ -76,9 +76,20 @@ class FollowUpStates:
             ],
             max_tokens=MAX_TOKENS,
         )
-        states = self._trunk.states(Encoded(tuple(ids), (), ()))[-LAST_TOKENS:].float().cpu()
+        states = self._trunk.states(Encoded(tuple(ids), (), ())).float().cpu()
         self._trunk.cache.drop()
-        return torch.cat([states[-1], states.mean(0)])
+        end = len(ids) - self._after
+        length = len(self._tokenizer(follow_up.message, add_special_tokens=False)["input_ids"])
+        said = states[max(end - max(length, 1), 0) : end]
+        return torch.cat([states[-1], states[-LAST_TOKENS:].mean(0), said.mean(0)])
+
+
+def _tokens_after(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many tokens of a prompt follow those of its last message."""
+    with_a, with_b = (
+        encode_prompt(tokenizer, [{"role": "user", "content": said}], max_tokens=MAX_TOKENS) for said in "ab"
+    )
+    return next(i for i, (a, b) in enumerate(zip(with_a[::-1], with_b[::-1], strict=False)) if a != b)
 
 
 class CorrectionClassifier:
@@ -86,7 +97,7 @@ class CorrectionClassifier:
 
     Args:
         states: of the base model.
-        weight: (2 H,), of the states.
+        weight: (STATES H,), of the states.
         of_sign: (3,), what each `Sign` by the words adds.
         least: log-odds from which on a message is taken for one.
     """
@@ -98,11 +109,9 @@ class CorrectionClassifier:
         """Log-odds that the message corrects the reply; `sign` is that of its words."""
         return float(self.states(follow_up) @ self.weight + self.of_sign[sign])
 
-    def is_correction(self, follow_up: FollowUp, sign: Sign, is_informed: Callable[[], bool]) -> bool:
-        """Whether the message is taken for a correction. `is_informed` tells of a weak sign whether the question makes the
-        message more likely (`corrections.information`); it is called only where that decides.
-        """
-        return takes(self.least, self.odds(follow_up, sign), sign, is_informed)
+    def is_correction(self, follow_up: FollowUp, sign: Sign) -> bool:
+        """Whether the message is taken for a correction; `sign` is that of its words."""
+        return takes(self.least, self.odds(follow_up, sign), sign)
 
     def save(self, file: Path) -> None:
         """Write the weights, in float32."""
@@ -112,10 +121,9 @@ class CorrectionClassifier:
         )
 
 
-def takes(least: Least, odds: float, sign: Sign, is_informed: Callable[[], bool]) -> bool:
+def takes(least: Least, odds: float, sign: Sign) -> bool:
     """The rule of `CorrectionClassifier.is_correction`."""
-    of_sign = (least.none, least.weak, least.strong)[sign]
-    return odds >= of_sign or (sign is Sign.WEAK and odds >= least.informed and is_informed())
+    return odds >= (least.none, least.weak, least.strong)[sign]
 
 
 def load_correction_classifier(
@@ -131,7 +139,7 @@ def load_correction_classifier(
         hidden = int(backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError) as e:
         raise ConfigError(f"{file} cannot be used: {one_line(e)}") from e
-    if weight.shape != (2 * hidden,) or of_sign.shape != (len(Sign),):
+    if weight.shape != (STATES * hidden,) or of_sign.shape != (len(Sign),):
         raise ConfigError(f"{file} is not of this model")
     return CorrectionClassifier(states, weight.float(), of_sign.float(), least)
 
@@ -140,13 +148,13 @@ def fit(states: Sequence[Tensor], signs: Sequence[Sign], truth: Sequence[bool], 
     """The weights of `CorrectionClassifier` by logistic regression on standardised states.
 
     Args:
-        states: of the follow-ups, each (2 H,).
+        states: of the follow-ups, each (STATES H,).
         signs: of their words.
         truth: whether each is a correction.
         decay: factor on the sum of the squared weights.
 
     Returns:
-        `weight` (2 H,) and `of_sign` (3,).
+        `weight` (STATES H,) and `of_sign` (3,).
     """
     x = torch.stack(list(states))
     mean, scale = x.mean(0), x.std(0) + 1e-6

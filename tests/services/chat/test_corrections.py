@@ -17,6 +17,7 @@ from services.views import MessageView
 from spear_core.errors import SpearError
 from spear_core.inference.correction_classifier import (
     FILE,
+    STATES,
     CorrectionClassifier,
     FollowUpStates,
     Least,
@@ -66,9 +67,9 @@ def test_the_reply_to_a_correction_is_the_revision_and_nothing_trains_without_a_
 def test_where_the_model_has_a_classifier_that_decides_and_not_the_words(talk: AppServices, least: float) -> None:
     engine = talk.engine
     states = FollowUpStates(engine.shared_models.base.base_model, engine.loaded.tokenizer, 1)
-    nothing = torch.zeros(2 * engine.shared_models.base.config.hidden_size), torch.zeros(3)
+    nothing = torch.zeros(STATES * engine.shared_models.base.config.hidden_size), torch.zeros(3)
     engine.corrections = CorrectionReading()
-    engine.corrections._of = engine.base, CorrectionClassifier(states, *nothing, Least(least, least, least, least))
+    engine.corrections._of = engine.base, CorrectionClassifier(states, *nothing, Least(least, least, least))
     first = ask(talk, QUESTION)
     reply = ask(talk, "thats nonsense, the capital city there is Oslo", first.conversation_id)
     assert (reply.corrects == first.id) is (least < 0)
@@ -110,7 +111,7 @@ def test_the_shipped_classifier_sees_corrections_that_the_words_do_not_show(tmp_
         ("mine have black spots on the leaves", False),
     ):
         follow_up = FollowUp(*asked, message)
-        assert classifier.is_correction(follow_up, cue(follow_up), lambda: False) is is_one, message
+        assert classifier.is_correction(follow_up, cue(follow_up)) is is_one, message
 
 
 def test_yes_makes_the_traces_of_a_confirmed_revision(talk: AppServices) -> None:

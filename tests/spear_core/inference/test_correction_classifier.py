@@ -15,6 +15,7 @@ from spear_core.errors import ConfigError
 from spear_core.inference.correction_classifier import (
     FILE,
     REPLY_WORDS,
+    STATES,
     CorrectionClassifier,
     FollowUpStates,
     Least,
@@ -27,7 +28,7 @@ from spear_core.models.loading import load_model
 from tests.spear_core.inference.tiny_backbone import backbone
 
 ROOT = Path(__file__).resolve().parents[3]
-LEAST = Least(none=0.5, weak=2.0, strong=-1.0, informed=0.0)
+LEAST = Least(none=0.5, weak=2.0, strong=-1.0)
 SAID = FollowUp("How do I descale a kettle?", "Use bleach.", "omg never, vinegar or citric acid")
 
 
@@ -39,7 +40,10 @@ def tokenizer() -> Any:
 def random_classifier(tokenizer: Any) -> CorrectionClassifier:
     torch.manual_seed(5)
     return CorrectionClassifier(
-        FollowUpStates(backbone(tokenizer), tokenizer, 2), torch.randn(64), torch.tensor([0.0, 1.0, 2.0]), LEAST
+        FollowUpStates(backbone(tokenizer), tokenizer, 2),
+        torch.randn(STATES * 32),
+        torch.tensor([0.0, 1.0, 2.0]),
+        LEAST,
     )
 
 
@@ -53,33 +57,23 @@ def test_what_is_saved_is_read_again(tokenizer: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("odds", "sign", "is_informed", "is_taken"),
+    ("odds", "sign", "is_taken"),
     [
-        (0.6, Sign.NONE, True, True),
-        (0.4, Sign.NONE, True, False),
-        (2.1, Sign.WEAK, False, True),
-        (1.9, Sign.WEAK, False, False),
-        (0.1, Sign.WEAK, True, True),
-        (-0.1, Sign.WEAK, True, False),
-        (-0.9, Sign.STRONG, False, True),
-        (-1.1, Sign.STRONG, True, False),
+        (0.6, Sign.NONE, True),
+        (0.4, Sign.NONE, False),
+        (2.1, Sign.WEAK, True),
+        (1.9, Sign.WEAK, False),
+        (-0.9, Sign.STRONG, True),
+        (-1.1, Sign.STRONG, False),
     ],
 )
-def test_what_is_taken_depends_on_the_sign_of_the_words(
-    odds: float, sign: Sign, is_informed: bool, is_taken: bool
-) -> None:
-    assert takes(LEAST, odds, sign, lambda: is_informed) is is_taken
+def test_what_is_taken_depends_on_the_sign_of_the_words(odds: float, sign: Sign, is_taken: bool) -> None:
+    assert takes(LEAST, odds, sign) is is_taken
 
 
-def test_the_question_is_asked_only_where_that_decides(tokenizer: Any) -> None:
+def test_a_correction_is_what_reaches_the_least_odds(tokenizer: Any) -> None:
     made = random_classifier(tokenizer)
-
-    def never() -> bool:
-        raise AssertionError
-
-    odds = made.odds(SAID, Sign.NONE)
-    assert made.is_correction(SAID, Sign.NONE, never) is (odds >= LEAST.none)
-    assert takes(LEAST, 5.0, Sign.WEAK, never) and not takes(LEAST, -5.0, Sign.WEAK, never)
+    assert made.is_correction(SAID, Sign.NONE) is (made.odds(SAID, Sign.NONE) >= LEAST.none)
 
 
 def test_question_reply_and_message_are_read_and_of_a_long_reply_its_beginning(tokenizer: Any) -> None:
@@ -108,10 +102,10 @@ def test_a_file_of_another_model_or_a_damaged_one_is_refused_with_a_sentence(
     if fault == "cut off":
         file.write_bytes(file.read_bytes()[:100])
     if fault == "no metadata":
-        save_file({"weight": torch.zeros(64), "of_sign": torch.zeros(3)}, file)
+        save_file({"weight": torch.zeros(STATES * 32), "of_sign": torch.zeros(3)}, file)
     if fault == "no such layer":
         save_file(
-            {"weight": torch.zeros(64), "of_sign": torch.zeros(3)},
+            {"weight": torch.zeros(STATES * 32), "of_sign": torch.zeros(3)},
             file,
             {"layer": "9", "least": json.dumps(asdict(LEAST))},
         )
