@@ -27,6 +27,18 @@ def layers_of(model: nn.Module) -> list[GradientCheckpointingLayer]:
 
 
 @contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside, without dropout; afterwards each module has the mode that it had."""
+    were_training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in were_training:
+            module.training = True
+
+
+@contextlib.contextmanager
 def checkpointed(model: CausalModel) -> Iterator[None]:
     """Gradient checkpointing inside: a layer's activations are computed again in the backward pass, not kept.
 

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from spear_core.errors import one_line
 from spear_core.models.causal_model import CausalModel, unwrapped
+from spear_core.models.decoder_layers import evaluating
 from spear_core.training.packing import Packed, pack
 from spear_core.training.traces import Encoded
 
@@ -83,27 +84,21 @@ def _try(causal: PreTrainedModel) -> Ability:
     # the second completion stands far from its prompt, so that a leak or a position that goes on counting shows
     trial = [made_up(tokens[:4], tokens[4:14]), made_up(tokens[:4], tokens[14:20]), made_up(tokens[20:22], [5, 3])]
     reasons = []
-    was_training = [m for m in causal.modules() if m.training]
-    with torch.no_grad():
-        causal.eval()
+    with torch.no_grad(), evaluating(causal):
         try:
-            try:
-                packs = _packs(causal, trial)
-                if not packs:
-                    reasons.append("it computes something else for completions that share a row, so each gets its own")
-            except REFUSALS as e:
-                packs = False
-                reasons.append(f"it does not take a mask for completions that share a row ({one_line(e)})")
-            try:
-                plain = _plain_head(causal, trial[0])
-            except REFUSALS as e:
-                plain = False
-                log.debug("the head could not be tried: %s", one_line(e))
-            if not plain:
-                reasons.append("its head is not a frozen linear layer alone, so logits are not made in chunks")
-        finally:
-            for module in was_training:
-                module.training = True
+            packs = _packs(causal, trial)
+            if not packs:
+                reasons.append("it computes something else for completions that share a row, so each gets its own")
+        except REFUSALS as e:
+            packs = False
+            reasons.append(f"it does not take a mask for completions that share a row ({one_line(e)})")
+        try:
+            plain = _plain_head(causal, trial[0])
+        except REFUSALS as e:
+            plain = False
+            log.debug("the head could not be tried: %s", one_line(e))
+        if not plain:
+            reasons.append("its head is not a frozen linear layer alone, so logits are not made in chunks")
     return Ability(packs, plain, window, "; ".join(reasons))
 
 

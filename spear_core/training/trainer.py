@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from spear_core.config import SpearConfig
 from spear_core.errors import TrainingFailed
-from spear_core.models.decoder_layers import checkpointed
+from spear_core.models.decoder_layers import checkpointed, evaluating
 from spear_core.training.losses import lose_loss, win_loss
 from spear_core.training.material import Anchors, DriftDraw, Material, cap_loses, draw_some, worded
 from spear_core.training.packing import batches_by_prompt
@@ -198,11 +198,8 @@ class Trainer:
             yield
 
     def _rows(self, examples: Sequence[Encoded]) -> list[Row]:
-        training = self.model.training
-        self.model.eval()  # as it will answer: without dropout
-        rows = score_rows(self.model, examples, self.pad_id, self.config.micro_batch, self.priority)
-        self.model.train(training)
-        return rows
+        with evaluating(self.model):  # as it will answer
+            return score_rows(self.model, examples, self.pad_id, self.config.micro_batch, self.priority)
 
     def _all_learned(self, confirmed: Sequence[Encoded]) -> bool:
         return all(row.learned for row in self._rows(confirmed))

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 
 from spear_core.errors import one_line
 from spear_core.models.causal_model import CausalModel, unwrapped
-from spear_core.models.decoder_layers import layer_list
+from spear_core.models.decoder_layers import evaluating, layer_list
 from spear_core.training.ability import (
     REFUSALS,
     Ability,
@@ -185,14 +185,12 @@ def _try_trunk(causal: PreTrainedModel, able: Ability) -> Trunk | None:
     vocabulary = int(causal.config.get_text_config().vocab_size)
     tokens = [(5 + 13 * i) % vocabulary for i in range(20)]
     trial = [made_up(tokens[:4], tokens[4:14]), made_up(tokens[:4], tokens[14:20])]
-    was_training = [m for m in causal.modules() if m.training]
     try:
-        causal.eval()
         kept: dict[int, TrunkCache] = _kept_states.setdefault(causal.get_input_embeddings().weight, {})
         trunk = Trunk(backbone, first, kept.setdefault(first, TrunkCache()))
         packed = pack(trial, 0, next(causal.parameters()).device, every_token=True)
         inputs = backbone_inputs(packed, share=True, dtype=causal.dtype)
-        with torch.no_grad():
+        with evaluating(causal), torch.no_grad():
             halves = trunk.hidden(packed, trial, inputs)[packed.present]
             if same_states(halves, backbone(**inputs).last_hidden_state[packed.present]):
                 trunk.cache.discard([text_key(e) for e in trial])
@@ -200,9 +198,6 @@ def _try_trunk(causal: PreTrainedModel, able: Ability) -> Trunk | None:
         log.warning("this model computes something else when its layers are cut in two; the lower ones are not cached")
     except REFUSALS as e:
         log.warning("the lower layers of this model are not cached: %s", one_line(e))
-    finally:
-        for module in was_training:
-            module.training = True
     return None
 
 

@@ -13,6 +13,7 @@ import torch
 
 from spear_core.config import SpearConfig, preset
 from spear_core.errors import TrainingFailed
+from spear_core.models.decoder_layers import layers_of
 from spear_core.models.loading import LoadedModel, load_model
 from spear_core.models.prompts import template_token_ids
 from spear_core.models.shared_base import AdapterState, SharedBaseModels
@@ -119,6 +120,23 @@ def test_the_same_seed_gives_the_same_adapter(loaded: LoadedModel) -> None:
 
     first, second = trained(), trained()
     assert all(torch.equal(v, second[k]) for k, v in first.items())
+
+
+@pytest.mark.parametrize("lora_dropout", [0.0, 0.1])
+def test_every_step_checkpoints_where_that_is_chosen(loaded: LoadedModel, lora_dropout: float) -> None:
+    shared_models = shared_models_of(loaded, gradient_checkpointing=True, lora_dropout=lora_dropout, max_steps=2)
+    win = Encoder(loaded.tokenizer, loaded.context_tokens).trace(WIN)
+    layer, seen = layers_of(shared_models.training)[-1], []
+
+    def see(module: torch.nn.Module, *_: object) -> None:
+        if torch.is_grad_enabled():
+            seen.append(module.training and bool(module.gradient_checkpointing))
+
+    hook = layer.register_forward_pre_hook(see)
+    Trainer(shared_models.training, shared_models.config, 0, frozenset()).train(Material([win], []), seed=1)
+    hook.remove()
+    assert seen and all(seen)
+    assert not any(module.training for module in shared_models.training.modules())
 
 
 def test_a_loss_that_is_not_finite_ends_the_round(loaded: LoadedModel) -> None:
