@@ -237,9 +237,10 @@ class FeedbackService:
         if len(text) > MAX_MESSAGE_CHARACTERS:
             raise SpearError(f"The edited reply is too long; {MAX_MESSAGE_CHARACTERS:,} characters are allowed.")
         first = self._first(self._store.message(message_id))
-        revisions = [m for m in self._store.revisions_of(first.id) if m.kind == "revision"]
+        made = self._store.revisions_of(first.id)
+        unrefused = [m for m in made if m.kind == "revision" and m.verdict != "still_wrong"]
         with self._together():
-            for revision in (m for m in revisions if m.verdict != "still_wrong"):
+            for revision in unrefused:
                 is_same = normalised(revision.text) == normalised(text)
                 self._store.set_verdict(revision.id, "better" if is_same else "still_wrong")
             edited = self._store.add_message(

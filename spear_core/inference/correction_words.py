@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spear_core.inference.hint_words import Phrases, phrases, without_contractions
+from spear_core.inference.hint_words import Phrases, phrases, without_contractions, words_in
 
 # A message that begins so is no correction.
 NOT_A_CORRECTION = phrases(
@@ -37,7 +37,7 @@ REACTIONS = frozenset("wow haha lol cool nice great good ok okay yes no thanks s
 ABOUT_THE_REPLY = frozenset("wrong incorrect mistaken got have completely totally still reply again sorry".split())  # noqa: SIM905
 BARE_NO = frozenset(["no", "nope", "nah"])
 IT_IS = frozenset("it it's its that's thats he's she's they're".split())  # noqa: SIM905
-_INTERJECTIONS = frozenset("ah eh er erm hm hmm uh um well".split())  # noqa: SIM905
+_INTERJECTIONS = words_in("ah eh er erm hm hmm uh um well")
 SURPRISE = phrases("(no way|really|no kidding|seriously)")
 # Openings that say that the reply is wrong.
 EXPLICIT_OBJECTIONS = phrases(

@@ -215,12 +215,7 @@ def information(model: CausalModel, encoder: Encoder, follow_up: FollowUp) -> fl
     return rows[0].mean_logp - rows[1].mean_logp
 
 
-def is_informed(model: CausalModel, encoder: Encoder, follow_up: FollowUp, least: float = MIN_INFORMATION) -> bool:
-    """Whether the question makes the message more likely, by at least `least` nats per token."""
-    return information(model, encoder, follow_up) >= least
-
-
 def is_correction(model: CausalModel, encoder: Encoder, follow_up: FollowUp, least: float = MIN_INFORMATION) -> bool:
     """Whether the message is a correction: a strong sign, or a weak one with at least `least` nats per token."""
     sign = cue(follow_up)
-    return sign is Sign.STRONG or (sign is Sign.WEAK and is_informed(model, encoder, follow_up, least))
+    return sign is Sign.STRONG or (sign is Sign.WEAK and information(model, encoder, follow_up) >= least)

@@ -46,12 +46,9 @@ _DOES = re.compile(r"^(?:.+\s)?(?:does|did)\s+(.+)$", _ANY)
 def from_do_question(asked: str, answer: str) -> list[str] | None:
     """The sentences; None where the question is of another kind."""
     if match := _JOB_QUESTION.match(asked):
-        is_job = re.match(r"an?\b", answer, re.I)
-        return (
-            [f"{to_you(match.group(2))} {'is' if match.group(1).lower() == 'does' else 'are'} {answer}"]
-            if is_job
-            else []
-        )
+        if not re.match(r"an?\b", answer, re.I):  # not a job
+            return []
+        return [f"{to_you(match.group(2))} {'is' if match.group(1).lower() == 'does' else 'are'} {answer}"]
     if match := _MANY_QUESTION.match(asked):
         return _counted(match.group(1), match.group(2).lower(), to_you(match.group(3)).split(), answer)
     if match := _DO_QUESTION.match(asked):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from spear_core.inference.answer_sentences import PREPOSITIONS, has_verb, to_you
+from spear_core.inference.answer_sentences import PREPOSITIONS, has_verb, last_question, to_you
 from spear_core.inference.fact_questions import REQUESTS, TIME_NOUNS
 from spear_core.inference.hint_words import plain, words_in
 from spear_core.inference.question_words import before_place, before_time
+from spear_core.inference.typed_words import with_apostrophes
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _LONGEST_OPENING = 10  # words
@@ -22,6 +23,11 @@ _INDIRECT = re.compile(
     re.I,
 )
 _ENDS_IN_BE = words_in("is are was were am called named")
+
+
+def asked_last(question: str) -> str:
+    """The last question of a message, without its mark and with the apostrophes that people leave out."""
+    return with_apostrophes(last_question(question).rstrip("?!. "))
 
 
 def within_request(question: str) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 
-from spear_core.inference.answer_sentences import last_question, to_you
+from spear_core.inference.answer_sentences import to_you
 from spear_core.inference.do_questions import doer
 from spear_core.inference.hint_words import words_in
-from spear_core.inference.indirect_questions import within_request
+from spear_core.inference.indirect_questions import asked_last, within_request
 from spear_core.inference.pointing_words import FEMININE, MASCULINE
 from spear_core.inference.question_sentences import being
 from spear_core.inference.question_words import DETERMINERS
-from spear_core.inference.typed_words import with_apostrophes
 
 _BEGINS = re.compile(r"((?:yes|no)\b\W+)?(he|she|it)(['’](?:s|ll))?\s+(\w+)", re.I)
 _HAS = words_in("been become gone got had")  # after "he's", which else is "he is"
@@ -43,7 +42,7 @@ def with_subject(question: str, statement: str) -> str:
         match.group(3) or "",
         match.group(4).lower(),
     )
-    asked = to_you(within_request(with_apostrophes(last_question(question).rstrip("?!. "))))
+    asked = to_you(within_request(asked_last(question)))
     subject = _thing(asked) if pronoun == "it" else _person(asked, _PEOPLE[pronoun])
     if not subject or short.endswith("s") and _MAY_BE_EITHER.search(verb):
         return statement

@@ -20,10 +20,11 @@ from spear_core.inference.answer_sentences import (
 )
 from spear_core.inference.do_questions import THING, from_do_question
 from spear_core.inference.fact_questions import TIME_NOUNS
-from spear_core.inference.hint_words import AUXILIARIES, plain_words, words_in
-from spear_core.inference.indirect_questions import from_indirect, is_indirect, within_request
+from spear_core.inference.hint_words import AUXILIARIES, plain_words
+from spear_core.inference.indirect_questions import asked_last, from_indirect, is_indirect, within_request
 from spear_core.inference.question_words import (
     ADJECTIVES,
+    BE,
     DETERMINERS,
     ENDS_AS_PARTICIPLE,
     MAY_FOLLOW,
@@ -38,7 +39,6 @@ from spear_core.inference.question_words import (
     plural,
 )
 from spear_core.inference.sentence_parts import around, is_clause, joined
-from spear_core.inference.typed_words import with_apostrophes
 
 LONGEST_SUBJECT = 8  # words of the subject of a question for a reason
 _ANY = re.IGNORECASE | re.DOTALL
@@ -73,7 +73,6 @@ _COUNTED_IS = re.compile(
     r"\b(?:is|are|was|were)\s+(?:my|our|your|the|an?|this|that|i|you|we|he|she|it|they|[A-Z]\S*)\b"
 )
 _SIDES = ("tall", "high", "wide", "deep", "long")  # "1.42 m tall"; not "100 km/h fast"
-_BE = words_in("is are was were am isn't aren't wasn't weren't")
 
 
 def from_question(question: str, answer: str) -> list[str]:
@@ -82,7 +81,7 @@ def from_question(question: str, answer: str) -> list[str]:
     A question for a reason gives one for each place at which its subject may end, and most of them are no sentences: "Why is
     the sea salty?" gives "The sea is salty because ..." and "The is sea salty because ...". The model chooses.
     """
-    typed = _IN_WHAT.sub("", with_apostrophes(last_question(question).rstrip("?!. ")))
+    typed = _IN_WHAT.sub("", asked_last(question))
     asked = within_request(typed)
     if gives_reason(question, answer):
         found = _reasons(asked, answer)
@@ -141,7 +140,7 @@ def affirmed(question: str, answer: str) -> list[str]:
     """The "yes" to a question of yes or no that ends in the answer: "Is a tomato a fruit?" gives "Yes, a tomato is a fruit."."""
     verb, *rest = to_you(last_question(question).rstrip("?!. ")).split() or [""]
     count = len(answer.split())
-    if verb.lower() not in _BE or not count < len(rest) or plain_words(" ".join(rest[-count:])) != plain_words(answer):
+    if verb.lower() not in BE or not count < len(rest) or plain_words(" ".join(rest[-count:])) != plain_words(answer):
         return []
     verb = TO_BE.get(verb.lower(), verb.lower()) if rest[0].lower() == "you" else verb.lower()
     return [sentence(f"Yes, {' '.join(rest[:-count])} {verb} {' '.join(rest[-count:])}")]
@@ -169,12 +168,12 @@ def _being(asks_for: str, verb: str, words: list[str], answer: str) -> list[str]
     first = words[0].lower()
     if first in ("there", "it") or len(words) > LONGEST_SENTENCE:
         return []
-    if first in ("wrong", "new", "up") and words[1:2] in (
-        ["with"],
-        ["about"],
-        ["at"],
-        ["in"],
-    ):  # "What's wrong with the car?"
+    if first in ("wrong", "new", "up") and {*words[1:2]} & {
+        "with",
+        "about",
+        "at",
+        "in",
+    }:  # "What's wrong with the car?"
         return []
     is_doing = first.endswith("ing") and first not in NOUNS_IN_ING
     is_predicate = (

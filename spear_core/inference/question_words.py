@@ -12,6 +12,7 @@ VERBS = COMMON_VERBS | words_in(
     """arrive attend believe bring depart die earn fall hate have join love park prefer prepare ride say sing smell spend study
     support taste tell think want"""
 )
+BE = words_in("is are was were am isn't aren't wasn't weren't")
 _IRREGULAR = {"have": "has", "be": "is"}
 _PLURALS = {"is": "are", "was": "were", "has": "have"}
 _PAST = dict(

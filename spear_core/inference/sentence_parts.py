@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from spear_core.inference.answer_sentences import PRONOUN_VERB
 from spear_core.inference.hint_words import plain_words, words_in
-from spear_core.inference.question_words import DETERMINERS, SUBJECTS
+from spear_core.inference.question_words import BE, DETERMINERS, SUBJECTS
 from spear_core.inference.refusal_words import is_number
 
 LONGEST_OVERLAP = 3  # words
 _SUBORDINATES = words_in("who that which because when where what how if while since whose whom than as")
-_BE = words_in("is are was were isn't aren't wasn't weren't")
 # Past forms that are no participles ("a house built in 1920"), and verbs that are no nouns
 _FINITE = words_in(
     """beat became began came drank drove ate fell flew forgot gave went grew knew ran sang spoke stole swam took threw wore wrote
@@ -27,7 +26,7 @@ def is_clause(answer: str) -> bool:
         return True
     if len(words) > 1 and plain[0] in {*SUBJECTS, "it", "there"} and plain[1] not in ("and", "or"):
         return words[1][:1].islower()  # "We Will Rock You" is a title
-    if any(word in _BE for word in plain[1:ends]):  # "6 am" is a time
+    if any(word in BE - {"am"} for word in plain[1:ends]):  # "6 am" is a time
         return True
     verbs = {word for word, before in zip(words[1:ends], plain, strict=False) if before not in DETERMINERS}
     return bool(verbs & _FINITE) and words[-1] not in _FINITE  # "your aunt gave it to you"; "Will" may be a name

@@ -227,7 +227,7 @@ def test_other_settings_never_go_on_from_a_checkpoint(loaded: LoadedModel, tmp_p
     assert play_run(run, tmp_path / "out", loaded, quiet=True)["round"] == 3
 
 
-def test_a_run_that_begins_anew_with_other_settings_is_incomplete_until_its_end(
+def test_a_run_that_starts_over_with_other_settings_is_incomplete_until_its_end(
     loaded: LoadedModel, tmp_path: Path
 ) -> None:
     run, out = small(tmp_path), tmp_path / "out"
