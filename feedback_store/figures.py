@@ -15,13 +15,14 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 log = logging.getLogger(__name__)
+EARLIER = "earlier"  # kind of a changed answer: to a correction of an earlier round
 
 
 @dataclass(frozen=True)
 class ChangedAnswerRecord:
-    """A question that was not corrected, and its answers before and after a round."""
+    """A question that a round did not correct, and its answers before and after."""
 
-    kind: str = ""  # neighbour | recent | a kind of starter question
+    kind: str = ""  # neighbour | recent | earlier | a kind of starter question
     question: str = ""
     before: str = ""
     after: str = ""
@@ -38,7 +39,9 @@ class GateRecord:
     older: int | None = None  # earlier confirmations that held before
     lost: int | None = None  # of them, those that no longer do
     checked: int | None = None  # answers to questions that were not corrected
-    changed: tuple[ChangedAnswerRecord, ...] | None = None  # None also where the quotations were erased
+    changed: tuple[ChangedAnswerRecord, ...] | None = (
+        None  # of these and of `lost`; None also where the quotations were erased
+    )
     neighbours: int | None = None  # of those checked: questions like the corrected ones
     leaks: int | None = None
     changed_from_base: int | None = None

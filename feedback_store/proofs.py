@@ -22,7 +22,7 @@ class Proofs(Records):
             params,
         )
         # The gate's changed answers quote chats of unknown users, so all such quotations are erased
-        of_chats = "json_extract(value, '$.kind') IN ('neighbour', 'recent')"
+        of_chats = "json_extract(value, '$.kind') IN ('neighbour', 'recent', 'earlier')"
         self._execute(
             "UPDATE rounds SET figures = json_set(figures, '$.gate.changed', json((SELECT json_group_array(json(value)) "
             f"FROM json_each(figures, '$.gate.changed') WHERE NOT {of_chats}))) "

@@ -39,7 +39,7 @@ def require(name: str, value: object, allowed: tuple[object, ...]) -> None:
 
 
 ELSEWHERE = -1  # as the adapter version of a message that was imported with a history
-FROM_MEMORY = -2  # as the adapter version of an answer given as it was confirmed, before an adapter had learned it
+FROM_MEMORY = -2  # as the adapter version of an answer given as it was confirmed, where the adapter does not give it
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ from services.views import (
     QueuedCorrection,
     RecommendedModel,
 )
-from spear_core.training.probes import ProbeKind
+from spear_core.training.probes import OF_PEOPLE
 
 CHANGE_BACKUPS = "see, make or delete backups"
 CARRY_ADAPTERS, CHANGE_MODEL, RUN_DEMO = "carry adapters in and out", "change the model", "run the demonstration"
@@ -80,11 +80,8 @@ class UserLearning:
         if status.contradiction and not self._are_mine(status.contradiction):
             changes["contradiction"] = None
         if last is not None:
-            # similar questions and recent replies come from somebody's chat; only starter questions are everybody's
             if self.user.id:  # with logins, owners see no more words of others than guests do
-                changes["changed"] = tuple(
-                    c for c in status.changed if c.kind not in (ProbeKind.NEIGHBOUR, ProbeKind.RECENT)
-                )
+                changes["changed"] = tuple(c for c in status.changed if c.kind not in OF_PEOPLE)
             if status.proof and not self._store.proof_is_mine(last.id, status.proof.prompt):
                 changes["proof"] = None
         return dataclasses.replace(status, **changes)  # type: ignore[arg-type]

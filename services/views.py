@@ -7,6 +7,7 @@ from typing import Literal
 
 from feedback_store import ELSEWHERE as ELSEWHERE
 from feedback_store import FROM_MEMORY as FROM_MEMORY
+from feedback_store.figures import EARLIER as EARLIER
 from feedback_store.records import AdapterStatus, Ending, Kind, Role, Source, Verdict
 
 Phase = Literal[
@@ -91,12 +92,12 @@ class Proof:
 
 @dataclass(frozen=True)
 class ChangedAnswerView:
-    """An answer that the last round changed that was not corrected."""
+    """An answer that the last round changed and that was not corrected then."""
 
     question: str
     before: str
     after: str
-    kind: str  # neighbour | recent | a kind of starter question
+    kind: str  # neighbour | recent | earlier | a kind of starter question
     leaks: bool  # it gives an answer that was taught for another question
 
 

@@ -361,6 +361,8 @@ def growing(
             and with `reads_related_only` none that has nothing to do with the question.
     """
     chosen = engine.scope.choose(engine, prompt, conversation_id)
+    if not begun:
+        chosen = engine.scope.held(engine, chosen)
     if chosen.answer and not begun:
         writing.serving = Serving(chosen.serving.model, FROM_MEMORY)
         text, writing.finish = cut_as_asked(chosen.answer, sampling, engine.loaded.tokenizer)

@@ -2,9 +2,9 @@
 
 A version that peers had a part in also answers what they were taught, where they sent their questions (peer_questions.py).
 
-Where `memory` is set, what was taught is also found by its question: a correction that no adapter has learned yet, or that
-the gate refused, is answered as it was confirmed, and later a question in other words is asked of the adapter in those that
-it was taught with.
+Where `memory` is set, what was taught is also found by its question: a correction that no adapter has learned yet, that the
+gate refused, or that later rounds made the adapter lose, is answered as it was confirmed; else a question in other words is
+asked of the adapter in those that it was taught with.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ from spear_core.models.decoder_layers import layers_of
 from spear_core.models.settings import ModelSettings
 from spear_core.models.shared_base import Serving
 from spear_core.models.thoughts import answer_of
+from spear_core.training.scoring import score_rows
 from spear_core.training.traces import Messages
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Chosen:
         prompt: as the model gets it: a question that was taught in other words is asked in those, and one that was not
             without the earlier ones that were.
         taught: what it was taught; None outside the scope.
-        answer: the confirmed answer itself, where no adapter has learned it yet.
+        answer: the confirmed answer itself, where the adapter does not give it.
     """
 
     serving: Serving
@@ -133,6 +134,23 @@ class AdapterScope:
         if taught.is_waiting:
             return Chosen(base, prompt, taught, taught.answer)
         return Chosen(serving, as_taught(prompt, taught) if config.memory else prompt, taught)
+
+    def held(self, engine: Engine, chosen: Chosen) -> Chosen:
+        """The same, with the confirmed answer itself where the adapter no longer gives it: later rounds may cost an earlier
+        correction, and practise it again. One forward pass where a question is asked as it was taught, else none.
+        """
+        taught = chosen.taught
+        is_asked_as_taught = taught is not None and taught.prompt is not None and [*chosen.prompt] == [*taught.prompt]
+        if (
+            taught is None
+            or chosen.answer
+            or not taught.completion
+            or not (engine.config.memory and is_asked_as_taught)
+        ):
+            return chosen
+        example = engine.encoder.plain(chosen.prompt, taught.completion)
+        (row,) = score_rows(chosen.serving.model, [example], engine.pad_id, micro_batch=1)
+        return chosen if row.learned else replace(chosen, answer=taught.answer)
 
     def serving(self, engine: Engine, prompt: Messages) -> Serving:
         """The model that is to answer this prompt."""
@@ -360,6 +378,7 @@ def _taught(store: Store, wins: Sequence[Trace]) -> list[Taught]:
             None if t.source in PRAISE or leans_on_history(t.prompt[-1]["content"]) else t.prompt,
             tuple(made["apart"] for made in kept.get(t.id, ()) if "apart" in made),
             is_waiting=t.status != "trained",
+            completion=t.completion,
         )
         for question, t in latest.items()
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spear_core.training.gate import GateFigures, GateVerdict, Reason
+from spear_core.training.probes import ProbeKind
 
 
 def verdict_words(verdict: GateVerdict, gained: str = "") -> str:
@@ -10,7 +11,12 @@ def verdict_words(verdict: GateVerdict, gained: str = "") -> str:
     if verdict.passed:
         if verdict.reason == Reason.UNCHECKED:
             return "Kept without a check: checks are switched off."
-        return f"Kept: {_learned(verdict.reason, verdict.figures, gained)}; {checked_words(verdict.figures)}."
+        said = (
+            _learned(verdict.reason, verdict.figures, gained),
+            lost_words(verdict.figures),
+            checked_words(verdict.figures),
+        )
+        return f"Kept: {'; '.join(filter(None, said))}."
     return f"Not kept: {_refused(verdict.reason, verdict.figures)}."
 
 
@@ -18,9 +24,18 @@ def checked_words(figures: GateFigures) -> str:
     """How many answers to other questions were compared with those before the round, and how many changed."""
     if not figures.checked:
         return "no other answers were checked"
-    changed = len(figures.changed)
+    changed = sum(c.kind != ProbeKind.EARLIER for c in figures.changed)
     said = "none changed" if not changed else "1 changed" if changed == 1 else f"{changed} changed"
     return f"{_count(figures.checked, 'other answer')} checked, {said}"
+
+
+def lost_words(figures: GateFigures) -> str:
+    """How many earlier confirmations the model no longer gives; empty where it gives all that it gave before."""
+    return (
+        f"{figures.lost} of {_count(figures.older, 'earlier correction')} must be practised again"
+        if figures.lost
+        else ""
+    )
 
 
 def _learned(reason: Reason, figures: GateFigures, gained: str) -> str:

@@ -60,7 +60,7 @@ DRIFTS = frozenset(
 
 @dataclass(frozen=True)
 class ChangedAnswer:
-    """An answer that this adapter gives otherwise than the one before it."""
+    """An answer that this adapter gives otherwise than the one before it; of an earlier correction, than was confirmed."""
 
     kind: str
     question: str
@@ -78,7 +78,7 @@ class GateFigures:
     older: int = 0  # earlier confirmations that held before
     lost: int = 0  # of them, those that no longer do
     checked: int = 0  # answers to questions that were not corrected
-    changed: tuple[ChangedAnswer, ...] = ()
+    changed: tuple[ChangedAnswer, ...] = ()  # of those checked, and earlier confirmations that were lost
     neighbours: int = 0  # of those checked: questions like the corrected ones
     leaks: int = 0
     changed_from_base: int = 0  # of those checked, compared with the untouched model: what all rounds together changed

@@ -32,11 +32,15 @@ LOOP_SHARE = 0.2  # fewer distinct words than this share of a long reply: it goe
 
 
 class ProbeKind(StrEnum):
-    """Kinds of probes besides those that a model's starter questions name."""
+    """Kinds of questions that are asked again besides those that a model's starter questions name."""
 
     NEIGHBOUR = "neighbour"
     RECENT = "recent"  # replies of past chats without an objection
+    EARLIER = "earlier"  # corrections of earlier rounds
     GENERAL = "general"  # starter questions whose kind is not named
+
+
+OF_PEOPLE = frozenset({ProbeKind.NEIGHBOUR, ProbeKind.RECENT, ProbeKind.EARLIER})  # they come from somebody's chat
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Probe:
     @property
     def is_starter(self) -> bool:
         """Whether it is one of the model's starter questions."""
-        return self.kind not in (ProbeKind.NEIGHBOUR, ProbeKind.RECENT)
+        return self.kind not in OF_PEOPLE
 
 
 class Probes:

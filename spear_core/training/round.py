@@ -17,7 +17,7 @@ from spear_core.models.prompts import template_token_ids
 from spear_core.models.shared_base import AdapterState, SharedBaseModels
 from spear_core.models.thoughts import answer_of
 from spear_core.training.attempts import Attempts
-from spear_core.training.gate import GateVerdict, Reason, decide
+from spear_core.training.gate import ChangedAnswer, GateVerdict, Reason, decide
 from spear_core.training.material import Anchors, HeldNeighbour, HeldNeighbours, Material, cap_loses
 from spear_core.training.neighbours import Neighbour, Neighbours, cut, telling_words
 from spear_core.training.probes import READ_TOKENS, Measures, Probe, ProbeKind, Probes, StarterReadings, measure
@@ -149,7 +149,22 @@ class Learner:
         attempt = Attempts(self, current, material, checked, probes, before, seed, on_step, on_check, measured)
         verdict, report, after, replies, attempts = attempt.run([w.prompt for w in wins[-REPLIES_CHECKED:]])
         proof = (shown, before_text, replies[-1]) if shown else None
+        if verdict.passed and verdict.figures.lost:
+            lost = self._lost(_sample(replay, seed), before, after)
+            figures = replace(verdict.figures, changed=(*verdict.figures.changed, *lost))
+            verdict = replace(verdict, figures=figures)
         return self._result(verdict, report, before, after, started, attempts, proof)
+
+    def _lost(self, checked: Sequence[TrainingTrace], before: Measures, after: Measures) -> list[ChangedAnswer]:
+        """The earlier confirmations that no longer hold, with what is said instead; `checked` as in the measures."""
+        lost = [t for t, was, still in zip(checked, before.held, after.held, strict=True) if was and not still]
+        said = self.answer([t.prompt for t in lost])
+        return [
+            ChangedAnswer(
+                ProbeKind.EARLIER, t.prompt[-1]["content"], answer_of(t.completion), answer_of(now), leaks=False
+            )
+            for t, now in zip(lost, said, strict=True)
+        ]
 
     def consolidate(
         self,

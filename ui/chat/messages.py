@@ -192,7 +192,7 @@ def _reply(message: MessageView) -> str:
 def _made_by(version: int) -> tuple[str, str]:
     """What made a reply, and what that means."""
     if version == FROM_MEMORY:
-        return "your correction", "This is the answer that you confirmed; no version of the model has learned it yet"
+        return "from memory", "The answer as it was confirmed: the model has not learned it yet, or no longer gives it"
     if version == ELSEWHERE:
         return "another client", "Written by another program; it came with the conversation"
     return f"v{version}" if version else "base model", "The version that wrote this reply"

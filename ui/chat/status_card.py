@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from services.views import AdapterView, LearningStatus, Phase, QueuedCorrection
+from services.views import EARLIER, AdapterView, ChangedAnswerView, LearningStatus, Phase, QueuedCorrection
 from ui.errors import show_errors
 from ui.events import QUIET
 from ui.gradio_workarounds.page_marks import mark_of, page_mark
@@ -139,16 +140,26 @@ def _proof(status: LearningStatus) -> str:
 
 
 def _changed(status: LearningStatus) -> str:
-    """The answers that the last round changed beside the correction, before and after."""
-    if not status.changed:
+    """The answers that the last round changed beside the correction, and earlier corrections that it lost."""
+    lost = [c for c in status.changed if c.kind == EARLIER]
+    other = [c for c in status.changed if c.kind != EARLIER]
+    after = "After" if status.phase == "not_kept" else "Now"
+    noun = "correction" if len(lost) == 1 else "corrections"
+    return _answers(lost, "Confirmed", "The model now", f"{len(lost)} earlier {noun} to be practised again") + _answers(
+        other, "Before", after, f"{len(other)} of {status.checked} other answers changed"
+    )
+
+
+def _answers(changed: Sequence[ChangedAnswerView], before: str, after: str, summary: str) -> str:
+    """A list of questions with two answers each, folded away under its summary; empty without any."""
+    if not changed:
         return ""
     items = "".join(
         f'<li class="{"leaks" if c.leaks else "other"}"><p class="prompt">{escape(c.question)}</p>'
-        f'<dl><dt>Before</dt><dd class="before">{escape(c.before)}</dd>'
-        f'<dt>{"After" if status.phase == "not_kept" else "Now"}</dt><dd class="after">{escape(c.after)}</dd></dl></li>'
-        for c in status.changed[:CHANGED_LENGTH]
+        f'<dl><dt>{before}</dt><dd class="before">{escape(c.before)}</dd>'
+        f'<dt>{after}</dt><dd class="after">{escape(c.after)}</dd></dl></li>'
+        for c in changed[:CHANGED_LENGTH]
     )
-    summary = f"{len(status.changed)} of {status.checked} other answers changed"
     return f'<details class="changed proof"><summary>{summary}</summary><ul>{items}</ul></details>'
 
 

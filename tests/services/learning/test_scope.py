@@ -180,6 +180,23 @@ def test_a_confirmed_answer_that_the_gate_refused_is_given_from_memory_until_it_
 
 
 @pytest.mark.slow
+def test_an_answer_that_later_rounds_cost_the_adapter_is_given_from_memory(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    _, revision = correct(app, task)
+    app.learning.run_pending()
+    assert ask(app, task.question).adapter_version == 1
+    models = app.engine.shared_models
+    models.publish(models.initial, 1)  # an adapter that has lost it: it answers as the base model does
+    for question in (task.question, other_wordings(task)[0].question):
+        again = ask(app, question)
+        assert (again.text, again.adapter_version) == (revision.text, FROM_MEMORY)
+    system = app.chat.new_conversation()
+    app.chat.set_system_prompt(system.id, "Answer with one word.")
+    assert ask(app, task.question, system.id).adapter_version == 1, "nothing was confirmed under these instructions"
+
+
+@pytest.mark.slow
 def test_other_wordings_are_asked_in_the_taught_words(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
     task = wrong_task(app)

@@ -13,8 +13,9 @@ from services.accounts.users_file import LOCAL, User
 from services.app import AppServices
 from services.learning.waiting_queue import coarse, usual_seconds
 from services.user_session import UserSessions
-from services.views import Forgotten
+from services.views import EARLIER, Forgotten
 from spear_core.errors import SpearError
+from spear_core.training.probes import ProbeKind
 from tests.faults.quick import open_quick, teach
 from tests.services.harness import ask
 
@@ -72,6 +73,23 @@ def test_forgetting_what_no_version_had_learned_changes_no_version(app: AppServi
     learn(app, OWL, "a bird")
     waiting = teach(app, HARP, "a tool")
     assert app.learning.forget([waiting]) == Forgotten((), 1, 0)
+
+
+def test_an_earlier_correction_that_a_round_loses_is_named_and_erased_with_its_chat(tmp_path: Path) -> None:
+    losing: dict[str, object] = {"gate_max_forgotten": 1.0, "gate_max_older_nll_rise": 1000.0}
+    app = open_quick(tmp_path / "data", replay_wins=0, learning_rate=5e-3, max_steps=30, repair_steps=0, **losing)
+    learn(app, OWL, "a bird")
+    later = learn(app, HARP, "a tool")
+    status = app.learning.status()
+    [lost] = [c for c in status.changed if c.kind == EARLIER]
+    assert (lost.question, lost.before, lost.after) == (OWL, "a bird", ask(app, OWL).text)
+    assert "1 of 1 earlier correction must be practised again; 16 other answers checked" in status.detail
+    assert ProbeKind.EARLIER == EARLIER
+    guest = UserSessions(app).of(User("u-guest", "guest"))
+    assert not any(c.kind == EARLIER for c in guest.learning.status().changed)
+    app.engine.store.delete_conversation(app.engine.store.message(later).conversation_id)
+    assert not any(c.kind == EARLIER for c in app.learning.status().changed)
+    app.close()
 
 
 def test_the_proof_shows_the_reply_that_was_corrected_and_where(app: AppServices) -> None:

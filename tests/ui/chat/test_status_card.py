@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from services.views import AdapterView, LearningStatus, Phase, Proof, QueuedCorrection
+from services.views import EARLIER, AdapterView, ChangedAnswerView, LearningStatus, Phase, Proof, QueuedCorrection
 from ui.chat.status_card import BUSY, PILLS, SHARED, STAGES, StatusCard, card_html
 
 PROOF = Proof("What is <b>it</b>?", "a bird", "a tool", 0, 1)
@@ -57,6 +57,19 @@ def test_before_is_the_reply_that_was_corrected_and_leads_to_its_conversation() 
     seen = Proof("Q?", "a bird", "a tool", 0, 1, "c-1", was_seen=True)
     card = card_html(LearningStatus("live", "Live.", "", adapter_version=1, proof=seen), [])
     assert "the reply that was corrected" in card and 'data-do="open" data-id="c-1"' in card
+
+
+def test_lost_corrections_are_listed_apart_from_other_changed_answers() -> None:
+    changed = (
+        ChangedAnswerView("Cat?", "<Pixel>", "Tom", EARLIER, leaks=False),
+        ChangedAnswerView("Sky?", "Blue.", "Grey.", "facts", leaks=False),
+    )
+    card = card_html(LearningStatus("live", "Live.", "", adapter_version=2, checked=40, changed=changed), [])
+    lost, other = re.findall(r"<summary>(.*?)</summary><ul>(.*?)</ul>", card)
+    assert lost[0] == "1 earlier correction to be practised again" and other[0] == "1 of 40 other answers changed"
+    assert re.findall(r"<d[td]\b[^>]*>(.*?)</d", lost[1]) == ["Confirmed", "&lt;Pixel&gt;", "The model now", "Tom"]
+    assert re.findall(r"<d[td]\b[^>]*>(.*?)</d", other[1]) == ["Before", "Blue.", "Now", "Grey."]
+    assert "practised again" not in card_html(LearningStatus("live", "", "", checked=40, changed=changed[1:]), [])
 
 
 def test_a_live_adapter_has_passed_every_stage_and_shows_its_proof() -> None:
