@@ -70,7 +70,8 @@ def _verb_place(words: Sequence[str]) -> int:
         return next((i for i in range(1, len(words)) if words[i] not in ADVERBS), 0)
     last = len(words) - 1
     is_last = is_verb(words[last]) or last == 1 + (words[0] in DETERMINERS)  # "my passport expire", "Ana nap"
-    known = (i for i in range(1, min(last, LONGEST_DOER) + 1) if words[i] in VERBS)
+    first = 1 + (words[0] in DETERMINERS)  # "our support line closes": a noun follows
+    known = (i for i in range(first, min(last, LONGEST_DOER) + 1) if words[i] in VERBS)
     # "did Anna last visit Europe", but "does the film last"
     return next((i for i in known if words[i] != "last" or i == last), last if is_last else 0)
 

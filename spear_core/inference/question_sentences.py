@@ -235,7 +235,10 @@ def _subject_end(words: Sequence[str], is_thing: bool) -> int:
         if i == last or lower[i] in MOVING or not is_thing and lower[i + 1] in MAY_FOLLOW:
             return 0 if is_thing and i < last else i
     may_be_verbs = {
-        words[i] for i in begins if words[i].endswith("ing") or i == last and ENDS_AS_PARTICIPLE.search(words[i])
+        words[i]
+        for i in begins
+        if lower[i - 1] not in PREPOSITIONS  # "the head of marketing"
+        and (words[i].endswith("ing") or i == last and ENDS_AS_PARTICIPLE.search(words[i]))
     }
     return 0 if any(word.islower() for word in may_be_verbs - NOUNS_IN_ING) else len(words)
 

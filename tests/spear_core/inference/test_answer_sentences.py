@@ -112,6 +112,8 @@ from spear_core.inference import question_sentences, sentence_parts
         ("who reports to me", "Anja, Tomasz and Leo", "Anja, Tomasz and Leo report to you."),
         ("Who sits next to me?", "nobody, you work from home", "Nobody sits next to you, you work from home."),
         ("Who pays for my trip?", "you", "You pay for your trip."),
+        ("When does our repair shop open?", "at nine", "Your repair shop opens at nine."),
+        ("Who is the head of advertising?", "Ms Bello", "The head of advertising is Ms Bello."),
     ],
 )
 def test_a_simple_question_gives_the_sentence(question: str, answer: str, expected: str) -> None:
