@@ -245,6 +245,8 @@ class SyncService:
                 self._note_failure(peer, f"{e}.", e.retry_after_seconds)
         except FederationError as e:
             self._note_failure(peer, f"{e}.", None)
+        except OSError as e:  # the other peers are asked all the same
+            self._note_failure(peer, f"Its update cannot be stored: {e.strerror or e}.", None)
         else:
             if peer.failures:
                 log.info("peer %s answers again", address.url)

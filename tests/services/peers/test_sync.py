@@ -310,6 +310,17 @@ def test_an_update_that_a_peer_had_already_is_noted_and_not_said_to_be_sent(
     assert peer.words == "Up to date." and peer.pushed_etag == offer.etag
 
 
+def test_an_update_that_cannot_be_stored_is_one_peers_failure(offering: tuple[AppServices, AppServices]) -> None:
+    first, second = offering
+    taken = second.engine.data_folder / "federation" / "taken" / second.engine.base
+    in_the_way = taken / f"{first.sync.identity.public.fingerprint}.safetensors"
+    (in_the_way / "folder").mkdir(parents=True)
+    second.sync.sync()
+    [peer] = second.engine.store.peers()
+    assert peer.words == "Its update cannot be stored: Is a directory." and peer.failures == 1
+    assert not list(second.sync.inbox.iterdir())
+
+
 @pytest.mark.slow
 def test_a_peer_that_refuses_a_push_is_pulled_from_and_not_sent_the_same_again(
     offering: tuple[AppServices, AppServices], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
