@@ -118,7 +118,7 @@ class Material:
     loses: Sequence[Encoded]
     replay: Sequence[Encoded] = ()
     anchors: Anchors | None = None
-    forgotten: Sequence[Encoded] = ()  # of `replay`: wins that the adapter has lost, and that half of it is drawn from
+    forgotten: Sequence[Encoded] = ()  # of `replay`: wins that the adapter has lost, and that are practised first
     regained: Sequence[Encoded] = ()  # of `forgotten`: training goes on until they are learned again, like the new wins
     # Questions about something else: the base model's own answer to them, and the taught answer forced upon them. Held
     # to the base's distribution along both, so that the taught answer stays as improbable there as it was.
@@ -133,7 +133,7 @@ def cap_loses(loses: Sequence[Encoded], wins: int, config: SpearConfig, rng: ran
 
 
 class DriftDraw:
-    """Which anchors a step is held to: a share of those that drifted most when last seen in this round, the rest in turn.
+    """Which examples a step takes: a share of those that moved most when last seen in this round, the rest in turn.
 
     A correction outside of what a model knows well moves a few kinds of answers far and most not at all; drawn evenly,
     the few are hardly ever seen.
@@ -141,13 +141,13 @@ class DriftDraw:
 
     def __init__(self, count: int, rng: random.Random, drift_share: float) -> None:
         self.drift_share = drift_share
-        self.drift: dict[int, float] = {}  # index -> KL per token when last seen
+        self.drift: dict[int, float] = {}  # index -> how far it had moved when last seen, in nats per token
         self._order = list(range(count))
         rng.shuffle(self._order)
         self._next = 0
 
     def draw(self, count: int) -> list[int]:
-        """Indices of the anchors of the next step, at most `count`, each once."""
+        """Indices of the examples of the next step, at most `count`, each once."""
         count = min(count, len(self._order))
         worst = sorted(self.drift, key=lambda i: (-self.drift[i], i))[: int(self.drift_share * count)]
         drawn = list(worst)

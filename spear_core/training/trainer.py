@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 LOSSES = ("win", "lose", "anchor", "neighbour")
 SMALL_P = 0.05  # a rejected answer this improbable need not fall further
 PATIENCE = 8  # times the settling steps are spent on making a rejected answer fall that rose with the right one
+REPLAY_DRIFT_SHARE = 0.5  # of a step's earlier right answers: those that training moved most
+REPLAY_LOOKED_AT = 64  # of them, how many are read again once the new answers are learned
+LOST = 1.0  # nats a token: how far an earlier right answer counts as moved where it is not given any more
 PRESSURE = 0.1  # weight of unlikelihood, without a margin, in these further steps where the preset has none
 
 
@@ -69,6 +72,7 @@ class _Part:
     """The rows of one micro-step."""
 
     wins: Sequence[Encoded]
+    replayed: Sequence[int | None]  # of each win, its index among the earlier ones; None: it is new
     loses: Sequence[Encoded]
     held: Sequence[_Held]  # anchors before neighbours, and of the anchors those first whose questions were cut
     lambda_lose: float
@@ -76,7 +80,7 @@ class _Part:
 
 
 class _Draws:
-    """Of one round: its anchors and neighbours, and what of them each step is held to."""
+    """Of one round: its earlier wins, anchors and neighbours, and what of them each step takes."""
 
     def __init__(self, material: Material, config: SpearConfig, rng: random.Random) -> None:
         self.anchors = material.anchors or Anchors([])
@@ -88,6 +92,9 @@ class _Draws:
         share = config.anchor_drift_share
         self.of_anchors = DriftDraw(len(self.anchors.examples), rng, share)
         self.of_neighbours = [DriftDraw(len(neighbours), rng, share) for neighbours, _ in self.sets]
+        self.of_replay = DriftDraw(len(material.replay), rng, REPLAY_DRIFT_SHARE)
+        lost = set(material.forgotten)
+        self.of_replay.drift |= {i: LOST for i, e in enumerate(material.replay) if e in lost}
 
     def anchor_indices(self, count: int) -> list[int]:
         drawn = self.of_anchors.draw(count)
@@ -156,6 +163,8 @@ class Trainer:
                 while steps < max_steps:
                     if cfg.stop_when_learned and confirmed and (settled or steps % cfg.check_every == 0):
                         learned = settled > 0 or self._all_learned(confirmed)
+                        if learned and not settled:
+                            self._look_at_replay(material, draws, rng)
                         settled_enough = learned and settled >= cfg.settle_steps and drift <= cfg.settle_drift
                         out_of_patience = settled >= PATIENCE * cfg.settle_steps
                         if settled_enough and (out_of_patience or self._probability(rejected) <= highest):
@@ -208,6 +217,15 @@ class Trainer:
         """Of what made the rejected answers wrong, mean over the answers."""
         return sum(math.exp(row.masked_logp) for row in self._rows(rejected)) / max(1, len(rejected))
 
+    def _look_at_replay(self, material: Material, draws: _Draws, rng: random.Random) -> None:
+        """See which earlier right answers the new ones have moved, once those are learned: the settling steps practise them.
+
+        After "maximally interfered retrieval" (arXiv 1908.04742), which looks a step ahead, and at every step.
+        """
+        indices = rng.sample(range(len(material.replay)), min(REPLAY_LOOKED_AT, len(material.replay)))
+        for i, row in zip(indices, self._rows([material.replay[i] for i in indices]), strict=True):
+            draws.of_replay.drift[i] = (0.0 if row.learned else LOST) - row.mean_logp
+
     # -- one step --------------------------------------------------------------------------------------------
 
     def _step(
@@ -222,10 +240,10 @@ class Trainer:
     ) -> dict[str, float]:
         cfg = self.config
         lambda_lose, margin = (PRESSURE, 0.0) if pressing and not cfg.lambda_lose else (cfg.lambda_lose, cfg.margin)
-        again = draw_some(material.forgotten, cfg.replay_wins // 2, rng)
         new = draw_some(material.wins, cfg.wins_a_step, rng)
-        older = again + draw_some(material.replay, cfg.replay_wins - len(again), rng)
-        wins = worded(new, older, material.wordings, cfg.wordings_a_step, rng)
+        older = draws.of_replay.draw(cfg.replay_wins)
+        wins = worded(new, [material.replay[i] for i in older], material.wordings, cfg.wordings_a_step, rng)
+        replayed = [*[None] * (len(wins) - len(older)), *older]
         drawn_loses = draw_some(loses, cfg.loses_a_step, rng) if lambda_lose > 0 else []
         drawn = draws.anchor_indices(cfg.anchors_a_step) if cfg.anchor_weight > 0 else []
         asked = self._drop([*wins, *drawn_loses], rng, cfg.prompt_dropout)
@@ -245,12 +263,13 @@ class Trainer:
             )
             part = _Part(
                 [rows[i] for i in of_wins],
+                [replayed[i] for i in of_wins],
                 [rows[i] for i in of_loses],
                 [held[i - sides[2]] for i in of_held],
                 lambda_lose,
                 margin,
             )
-            for name, value in self._part(part, totals, mean).items():
+            for name, value in self._part(part, draws.of_replay, totals, mean).items():
                 values[name] += value
         norm = torch.nn.utils.clip_grad_norm_(parameters, cfg.max_grad_norm)
         if not all(math.isfinite(v) for v in values.values()) or not math.isfinite(norm.item()):
@@ -259,10 +278,12 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         return values
 
-    def _part(self, part: _Part, totals: dict[str, float], mean_lose_confidence: float) -> dict[str, float]:
+    def _part(
+        self, part: _Part, of_replay: DriftDraw, totals: dict[str, float], mean_lose_confidence: float
+    ) -> dict[str, float]:
         """One micro-step: a backbone pass over all its rows together, and its gradients. Returns the losses.
 
-        Who drew the anchors and neighbours is told how far each is from the base model, in nats per token.
+        Who drew the earlier wins, anchors and neighbours is told how far each has moved, in nats per token.
         """
         cfg = self.config
         self.priority()
@@ -275,6 +296,12 @@ class Trainer:
         if part.wins:
             scores = wins.scores()
             losses["win"] = win_loss(scores.logps, scores.scored.float(), self._confidence(part.wins), totals["win"])
+            sums = scores.logps.detach().sum(-1).tolist()
+            of_replay.drift |= {
+                index: -total / len(e.completion_ids)
+                for index, total, e in zip(part.replayed, sums, part.wins, strict=True)
+                if index is not None
+            }
         if part.loses:
             scores, confidence = loses.scores(), self._confidence(part.loses)
             if cfg.confidence_form == "batch_mean":
