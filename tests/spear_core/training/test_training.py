@@ -197,7 +197,7 @@ def test_a_rejected_answer_that_rose_with_the_right_one_is_trained_on_until_it_f
     assert steps(rejected_now=0.9) == steps(rejected_now=0.1) + 7 * 2  # patience: eight times the settling steps
 
 
-def test_half_of_a_steps_anchors_are_those_that_drifted_most_and_the_rest_come_in_turn() -> None:
+def test_half_of_what_a_step_takes_is_what_moved_most_and_the_rest_comes_in_turn() -> None:
     draw = DriftDraw(10, random.Random(1), 0.5)
     first = draw.draw(4)
     assert len(set(first)) == 4
@@ -238,6 +238,38 @@ def test_older_wins_that_the_adapter_has_lost_are_trained_in_every_step(
     assert result.state is not None and result.before.held.count(False) == 1
     lost_ids = learner.encoder.trace(lost).completion_ids
     assert len(seen) == 5 and all(lost_ids in step and len(step) == 1 + 4 for step in seen)
+
+
+@pytest.mark.slow
+def test_the_earlier_win_that_a_new_one_moved_most_is_practised_once_that_is_learned(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared_models = shared_models_of(loaded, replay_wins=2, max_steps=60, settle_steps=3, gate_enabled=False)
+    learner = learner_of(loaded, shared_models)
+    kept = [TrainingTrace("win", [{"role": "user", "content": f"Say {n}."}], "a tree") for n in range(12)]
+    Trainer(shared_models.training, shared_models.config, 0, frozenset()).train(
+        Material([learner.encoder.trace(t) for t in kept], []), seed=1
+    )
+    steps: list[list[tuple[int, ...]]] = []
+    moved_most: list[tuple[int, tuple[int, ...]]] = []
+    part, look = Trainer._part, Trainer._look_at_replay
+
+    def spy(self: Trainer, rows: Any, *rest: Any) -> Any:
+        steps.append([e.prompt_ids for e in rows.wins])
+        return part(self, rows, *rest)
+
+    def spy_look(self: Trainer, material: Material, *rest: Any) -> None:
+        rows = self._rows(material.replay)
+        worst = min(range(len(rows)), key=lambda i: (rows[i].learned, rows[i].mean_logp))
+        moved_most.append((len(steps), material.replay[worst].prompt_ids))
+        look(self, material, *rest)
+
+    monkeypatch.setattr(Trainer, "_part", spy)
+    monkeypatch.setattr(Trainer, "_look_at_replay", spy_look)
+    result = learner.run_round(shared_models.state(), [WIN], [], kept, seed=2)
+    assert result.report.learned and moved_most
+    assert all(prompt in steps[at] for at, prompt in moved_most)
+    assert all(len(set(step)) == 1 + 2 for step in steps), "a new one and two earlier ones"
 
 
 def _with(config: SpearConfig, **changes: Any) -> Callable[[LoadedModel], SharedBaseModels]:
