@@ -180,7 +180,8 @@ def _reply(message: MessageView) -> str:
             tools += _button("details", message.id, "Details", icon("details"))
             told = f'<p class="details" hidden>{html.escape(details(message))}</p>'
             made_by, title = _made_by(message.adapter_version)
-            tools += f'<span class="made-by" title="{title}">{made_by}</span>'
+            memory = " memory" if message.adapter_version == FROM_MEMORY else ""  # shown without pointing at the reply
+            tools += f'<span class="made-by{memory}" title="{title}">{made_by}</span>'
         note = f'<p class="note">{html.escape(message.note)}</p>' if message.note else ""
         tools = f'{note}{_cut(message)}{_learn(message)}{_verdict(message)}<footer class="tools">{tools}</footer>{told}'
     return (

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from services.views import MessageView
+from services.views import FROM_MEMORY, MessageView
 from ui.chat import messages as m
 
 
@@ -54,6 +54,13 @@ def test_a_wrong_reply_offers_what_can_be_done_next() -> None:
     assert "Give a hint" in open_one and "Write it myself" in open_one
     no_tries_left = m.row(message("a", vote=-1, can_be_written=True))
     assert "Give a hint" not in no_tries_left and "Write it myself" in no_tries_left
+
+
+def test_an_answer_from_memory_is_marked_without_being_pointed_at() -> None:
+    remembered = m.row(message("m1", "assistant", "Pixel.", complete=True, adapter_version=FROM_MEMORY))
+    assert re.search(r'<span class="made-by memory" title="The answer as it was confirmed[^"]*">from memory<', remembered)
+    learned = m.row(message("m1", "assistant", "Pixel.", complete=True, adapter_version=3))
+    assert '<span class="made-by" title="The version that wrote this reply">v3<' in learned
 
 
 def test_a_pressed_thumb_takes_the_vote_back() -> None:

@@ -67,7 +67,7 @@ def test_lost_corrections_are_listed_apart_from_other_changed_answers() -> None:
     card = card_html(LearningStatus("live", "Live.", "", adapter_version=2, checked=40, changed=changed), [])
     lost, other = re.findall(r"<summary>(.*?)</summary><ul>(.*?)</ul>", card)
     assert lost[0] == "1 earlier correction to be practised again" and other[0] == "1 of 40 other answers changed"
-    assert re.findall(r"<d[td]\b[^>]*>(.*?)</d", lost[1]) == ["Confirmed", "&lt;Pixel&gt;", "The model now", "Tom"]
+    assert re.findall(r"<d[td]\b[^>]*>(.*?)</d", lost[1]) == ["The model now", "Tom", "Confirmed", "&lt;Pixel&gt;"]
     assert re.findall(r"<d[td]\b[^>]*>(.*?)</d", other[1]) == ["Before", "Blue.", "Now", "Grey."]
     assert "practised again" not in card_html(LearningStatus("live", "", "", checked=40, changed=changed[1:]), [])
 
