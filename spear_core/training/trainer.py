@@ -163,7 +163,7 @@ class Trainer:
                 while steps < max_steps:
                     if cfg.stop_when_learned and confirmed and (settled or steps % cfg.check_every == 0):
                         learned = settled > 0 or self._all_learned(confirmed)
-                        if learned and not settled:
+                        if learned and not settled and cfg.replay_wins:
                             self._look_at_replay(material, draws, rng)
                         settled_enough = learned and settled >= cfg.settle_steps and drift <= cfg.settle_drift
                         out_of_patience = settled >= PATIENCE * cfg.settle_steps
