@@ -362,7 +362,7 @@ def growing(
     """
     chosen = engine.scope.choose(engine, prompt, conversation_id)
     if not begun:
-        chosen = engine.scope.held(engine, chosen)
+        chosen = engine.scope.remembered(engine, chosen)
     if chosen.answer and not begun:
         writing.serving = Serving(chosen.serving.model, FROM_MEMORY)
         text, writing.finish = cut_as_asked(chosen.answer, sampling, engine.loaded.tokenizer)

@@ -53,7 +53,7 @@ class CardStatus:
         version = self._store.active_version(base)
         wins, loses = self._store.count_pending(base)
         last = self._store.last_round(base)
-        checked, changed = card_words.checked_of(last)
+        checked, changed = card_words.checked_of(last, version)
         rebuilds = len(self._forgetting.waiting())
         common: dict[str, Any] = {
             "adapter_version": version,

@@ -123,10 +123,10 @@ def proof_of(last: Round | None, version: int) -> Proof | None:
     )
 
 
-def checked_of(last: Round | None) -> tuple[int, tuple[ChangedAnswerView, ...]]:
-    """How many answers the last round's check compared, and those that changed."""
+def checked_of(last: Round | None, version: int) -> tuple[int, tuple[ChangedAnswerView, ...]]:
+    """How many answers the last round's check compared, and those that changed; none where its version does not serve."""
     gate = last.figures.gate if last is not None else None
-    if gate is None:
+    if last is None or gate is None or last.status == "promoted" and last.adapter_version != version:
         return 0, ()
     changed = tuple(ChangedAnswerView(c.question, c.before, c.after, c.kind, c.leaks) for c in gate.changed or ())
     return gate.checked or 0, changed

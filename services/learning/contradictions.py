@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from feedback_store import Trace
 from feedback_store.records import TraceStatus
-from services.engine import Engine
 from services.views import ContradictionView
 from spear_core.inference.pointing_back import leans_on_history
 from spear_core.models.thoughts import answer_of
 from spear_core.training.neighbours import STOP_WORDS, content_words, question_key, words_of
 from spear_core.training.traces import Messages
+
+if TYPE_CHECKING:
+    from services.engine import Engine
 
 LOOKED_AT = 2000  # the newest confirmed answers
 # beside its content words: "from Oslo to Rome" is not "from Rome to Oslo", "your name" not "my name"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from feedback_store import Store, Trace, UnknownRecord
+from services.learning.contradictions import replaced
 from services.learning.joint_scope import Coverage, JointScope, taught_to_peers, with_known
 from services.learning.labels import PRAISE
 from services.learning.peer_questions import ByPeer, of_version, together
@@ -42,7 +43,7 @@ from spear_core.models.decoder_layers import layers_of
 from spear_core.models.settings import ModelSettings
 from spear_core.models.shared_base import Serving
 from spear_core.models.thoughts import answer_of
-from spear_core.training.scoring import score_rows
+from spear_core.training.scoring import is_given
 from spear_core.training.traces import Messages
 
 if TYPE_CHECKING:
@@ -135,22 +136,25 @@ class AdapterScope:
             return Chosen(base, prompt, taught, taught.answer)
         return Chosen(serving, as_taught(prompt, taught) if config.memory else prompt, taught)
 
-    def held(self, engine: Engine, chosen: Chosen) -> Chosen:
+    def remembered(self, engine: Engine, chosen: Chosen) -> Chosen:
         """The same, with the confirmed answer itself where the adapter no longer gives it: later rounds may cost an earlier
-        correction, and practise it again. One forward pass where a question is asked as it was taught, else none.
+        correction, and practise it again.
+
+        One forward pass where a question is asked as it was taught, else none. What the person took back, or contradicted
+        later, is not remembered: the adapter may well have lost it.
         """
         taught = chosen.taught
-        is_asked_as_taught = taught is not None and taught.prompt is not None and [*chosen.prompt] == [*taught.prompt]
-        if (
-            taught is None
-            or chosen.answer
-            or not taught.completion
-            or not (engine.config.memory and is_asked_as_taught)
-        ):
+        if not engine.config.memory or chosen.answer or taught is None or taught.prompt is None:
             return chosen
-        example = engine.encoder.plain(chosen.prompt, taught.completion)
-        (row,) = score_rows(chosen.serving.model, [example], engine.pad_id, micro_batch=1)
-        return chosen if row.learned else replace(chosen, answer=taught.answer)
+        if [*chosen.prompt] != [*taught.prompt]:  # under other instructions, or after other messages
+            return chosen
+        store = self._whole(engine)
+        if not store.is_replayed(taught.trace_id):
+            return chosen
+        if is_given(chosen.serving.model, engine.encoder.plain(chosen.prompt, taught.completion)):
+            return chosen
+        gone = replaced([*_trained(store, engine.base), *store.queued_wins(engine.base, WAITING)])
+        return chosen if taught.trace_id in gone else replace(chosen, answer=taught.answer)
 
     def serving(self, engine: Engine, prompt: Messages) -> Serving:
         """The model that is to answer this prompt."""
@@ -369,16 +373,32 @@ def _trained(store: Store, base: str) -> list[Trace]:
 
 def _taught(store: Store, wins: Sequence[Trace]) -> list[Taught]:
     """Their questions, each once, with the latest answer."""
-    latest = {asked_in(t.prompt): t for t in sorted(wins, key=lambda t: t.created_at_utc)}
+    latest: dict[str, Trace] = {}
+    corrected: dict[str, Trace] = {}  # the latest that was no praise
+    for trace in sorted(wins, key=lambda t: t.created_at_utc):
+        question = asked_in(trace.prompt)
+        latest[question] = trace
+        if trace.source not in PRAISE:
+            corrected[question] = trace
     kept = store.kept_neighbours([t.id for t in latest.values()])
     return [
         Taught(
             question,
             answer_of(t.completion),
-            None if t.source in PRAISE or leans_on_history(t.prompt[-1]["content"]) else t.prompt,
+            _asked_as(t, corrected.get(question)),
             tuple(made["apart"] for made in kept.get(t.id, ()) if "apart" in made),
             is_waiting=t.status != "trained",
             completion=t.completion,
+            trace_id=t.id,
         )
         for question, t in latest.items()
     ]
+
+
+def _asked_as(latest: Trace, corrected: Trace | None) -> Messages | None:
+    """The messages in place of which other wordings are asked; None where nothing was taught, or the question leans on others.
+
+    Praise of a taught answer changes nothing; praise of another one teaches nothing.
+    """
+    is_taught = corrected is not None and answer_of(corrected.completion) == answer_of(latest.completion)
+    return latest.prompt if is_taught and not leans_on_history(latest.prompt[-1]["content"]) else None

@@ -14,6 +14,7 @@ from spear_core.inference.fact_questions import TIME_NOUNS
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.question_words import (
     ADVERBS,
+    DEMONSTRATIVES,
     DETERMINERS,
     HERE_AND_NOW,
     MAY_FOLLOW,
@@ -70,7 +71,7 @@ def _verb_place(words: Sequence[str]) -> int:
         return next((i for i in range(1, len(words)) if words[i] not in ADVERBS), 0)
     last = len(words) - 1
     is_last = is_verb(words[last]) or last == 1 + (words[0] in DETERMINERS)  # "my passport expire", "Ana nap"
-    first = 1 + (words[0] in DETERMINERS)  # "our support line closes": a noun follows
+    first = 1 + (words[0] in DETERMINERS - DEMONSTRATIVES)  # "our support line closes": a noun follows
     known = (i for i in range(first, min(last, LONGEST_DOER) + 1) if words[i] in VERBS)
     # "did Anna last visit Europe", but "does the film last"
     return next((i for i in known if words[i] != "last" or i == last), last if is_last else 0)

@@ -53,6 +53,7 @@ _MEASURE_QUESTION = re.compile(
 )
 _COUNT_QUESTION = re.compile(r"^how\s+many\s+(.+)$", _ANY)
 _SUBJECT_QUESTION = re.compile(r"^(?:who|which\s+\w+|what\s+\w+)\s+(\w+)\s+(.+)$", _ANY)
+_BEFORE_NOUN = {"of", "in", "for", "by"}
 _INVERTED = {
     "do",
     "does",
@@ -237,7 +238,7 @@ def _subject_end(words: Sequence[str], is_thing: bool) -> int:
     may_be_verbs = {
         words[i]
         for i in begins
-        if lower[i - 1] not in PREPOSITIONS  # "the head of marketing"
+        if lower[i - 1] not in _BEFORE_NOUN  # "the head of marketing"
         and (words[i].endswith("ing") or i == last and ENDS_AS_PARTICIPLE.search(words[i]))
     }
     return 0 if any(word.islower() for word in may_be_verbs - NOUNS_IN_ING) else len(words)

@@ -30,7 +30,8 @@ _PAST = dict(
 MEASURING = words_in("cost earn measure need pay take weigh")  # "it takes 20 minutes to ..."
 SUBJECTS = words_in("you he she they we i")
 OBJECTS = words_in("you him her them us")
-DETERMINERS = words_in("my our your his her its their the a an this that these those")
+DEMONSTRATIVES = words_in("this that these those")  # they may stand alone: "how long does this take"
+DETERMINERS = words_in("my our your his her its their the a an") | DEMONSTRATIVES
 ADJECTIVES = words_in("best little big older younger oldest youngest old new first second third next last")  # of a noun
 MOVING = words_in(
     """arriving coming doing drinking driving eating flying going leaving living moving playing returning staying starting studying

@@ -107,6 +107,7 @@ class Taught:
         question: as it is compared with others (`asked_in`).
         answer: the confirmed one; "" where only the question is known.
         completion: as it was trained, that is with the thought of a thinking model; "" likewise.
+        trace_id: of the right answer; "" likewise.
         prompt: the messages that it was taught with; None where they must not take the place of other wordings.
         apart: questions that look like this one and are known to ask for something else.
         is_waiting: whether no adapter has learned it yet.
@@ -118,6 +119,7 @@ class Taught:
     apart: tuple[str, ...] = ()
     is_waiting: bool = False
     completion: str = ""
+    trace_id: str = ""
 
 
 class SubjectTest:

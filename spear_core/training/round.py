@@ -18,6 +18,7 @@ from spear_core.models.shared_base import AdapterState, SharedBaseModels
 from spear_core.models.thoughts import answer_of
 from spear_core.training.attempts import Attempts
 from spear_core.training.gate import ChangedAnswer, GateVerdict, Reason, decide
+from spear_core.training.judge import normalised
 from spear_core.training.material import Anchors, HeldNeighbour, HeldNeighbours, Material, cap_loses
 from spear_core.training.neighbours import Neighbour, Neighbours, cut, telling_words
 from spear_core.training.probes import READ_TOKENS, Measures, Probe, ProbeKind, Probes, StarterReadings, measure
@@ -33,6 +34,7 @@ TAUGHT_TOKENS = 12  # of a taught answer that are forced upon a neighbour
 CONSOLIDATED_A_STEP = 4  # corrections in a mini-batch, each as it was asked and in another wording
 EARLIER_NEIGHBOURS = 12  # earlier corrections whose neighbours a round holds, and the gate asks
 REPLIES_CHECKED = 4
+LOST_NAMED = 8  # earlier confirmations that were lost, of which it is told what is said instead
 CHECKED_TOKENS = 64  # of each answer that a round asks for
 # nats per token: a confirmed answer is trained again once a merge has lowered it by this much, below SURE
 WEAKENED, SURE = 0.02, -0.05
@@ -158,12 +160,13 @@ class Learner:
     def _lost(self, checked: Sequence[TrainingTrace], before: Measures, after: Measures) -> list[ChangedAnswer]:
         """The earlier confirmations that no longer hold, with what is said instead; `checked` as in the measures."""
         lost = [t for t, was, still in zip(checked, before.held, after.held, strict=True) if was and not still]
-        said = self.answer([t.prompt for t in lost])
+        said = self.answer([t.prompt for t in lost[:LOST_NAMED]])
         return [
             ChangedAnswer(
                 ProbeKind.EARLIER, t.prompt[-1]["content"], answer_of(t.completion), answer_of(now), leaks=False
             )
-            for t, now in zip(lost, said, strict=True)
+            for t, now in zip(lost, said, strict=False)
+            if not normalised(t.completion).startswith(normalised(now))  # a tie, or a long answer that was cut here
         ]
 
     def consolidate(

@@ -147,6 +147,22 @@ def score_rows(
     return [rows[i] for i in range(len(examples))]
 
 
+@torch.no_grad()
+def is_given(model: CausalModel, example: Encoded) -> bool:
+    """Whether the model says this completion, by the rule of `Row.learned`.
+
+    One plain forward pass: nothing is tried out first, as the first `predict` of a model does, and nothing is kept.
+    """
+    causal, n = unwrapped(model), len(example.completion_ids)
+    ids = torch.tensor([[*example.prompt_ids, *example.completion_ids]], device=next(causal.parameters()).device)
+    with compute_dtype(causal):
+        logits = causal(input_ids=ids, use_cache=False, logits_to_keep=n + 1).logits[0, -n - 1 : -1]  # (n, V)
+    said = ids[0, -n:]
+    if n <= LEARNED_LONG_TOKENS:
+        return bool((logits.argmax(-1) == said).all())
+    return float(token_logps(logits, said).mean()) >= LEARNED_LONG_LOGP
+
+
 # -- one pass ------------------------------------------------------------------------------------------------
 
 

@@ -93,12 +93,19 @@ class _Draws:
         self.of_anchors = DriftDraw(len(self.anchors.examples), rng, share)
         self.of_neighbours = [DriftDraw(len(neighbours), rng, share) for neighbours, _ in self.sets]
         self.of_replay = DriftDraw(len(material.replay), rng, REPLAY_DRIFT_SHARE)
-        lost = set(material.forgotten)
-        self.of_replay.drift |= {i: LOST for i, e in enumerate(material.replay) if e in lost}
+        forgotten = set(material.forgotten)
+        self.lost = {
+            i for i, e in enumerate(material.replay) if e in forgotten
+        }  # until they are seen to be given again
+        self.of_replay.drift |= dict.fromkeys(self.lost, LOST)
 
     def anchor_indices(self, count: int) -> list[int]:
         drawn = self.of_anchors.draw(count)
         return sorted(drawn, key=lambda i: self.anchors.examples[i].base_prompt_ids is not None)
+
+    def note_replayed(self, index: int, logp: float) -> None:
+        """Remember how far an earlier win has moved; `logp` is its mean log-probability in nats per token."""
+        self.of_replay.drift[index] = (LOST if index in self.lost else 0.0) - logp
 
     def neighbours(self) -> list[_Held]:
         out = []
@@ -224,7 +231,8 @@ class Trainer:
         """
         indices = rng.sample(range(len(material.replay)), min(REPLAY_LOOKED_AT, len(material.replay)))
         for i, row in zip(indices, self._rows([material.replay[i] for i in indices]), strict=True):
-            draws.of_replay.drift[i] = (0.0 if row.learned else LOST) - row.mean_logp
+            (draws.lost.discard if row.learned else draws.lost.add)(i)
+            draws.note_replayed(i, row.mean_logp)
 
     # -- one step --------------------------------------------------------------------------------------------
 
@@ -269,7 +277,7 @@ class Trainer:
                 lambda_lose,
                 margin,
             )
-            for name, value in self._part(part, draws.of_replay, totals, mean).items():
+            for name, value in self._part(part, draws, totals, mean).items():
                 values[name] += value
         norm = torch.nn.utils.clip_grad_norm_(parameters, cfg.max_grad_norm)
         if not all(math.isfinite(v) for v in values.values()) or not math.isfinite(norm.item()):
@@ -279,7 +287,7 @@ class Trainer:
         return values
 
     def _part(
-        self, part: _Part, of_replay: DriftDraw, totals: dict[str, float], mean_lose_confidence: float
+        self, part: _Part, draws: _Draws, totals: dict[str, float], mean_lose_confidence: float
     ) -> dict[str, float]:
         """One micro-step: a backbone pass over all its rows together, and its gradients. Returns the losses.
 
@@ -297,11 +305,9 @@ class Trainer:
             scores = wins.scores()
             losses["win"] = win_loss(scores.logps, scores.scored.float(), self._confidence(part.wins), totals["win"])
             sums = scores.logps.detach().sum(-1).tolist()
-            of_replay.drift |= {
-                index: -total / len(e.completion_ids)
-                for index, total, e in zip(part.replayed, sums, part.wins, strict=True)
-                if index is not None
-            }
+            for index, total, e in zip(part.replayed, sums, part.wins, strict=True):
+                if index is not None:
+                    draws.note_replayed(index, total / len(e.completion_ids))
         if part.loses:
             scores, confidence = loses.scores(), self._confidence(part.loses)
             if cfg.confidence_form == "batch_mean":

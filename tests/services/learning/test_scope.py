@@ -197,6 +197,45 @@ def test_an_answer_that_later_rounds_cost_the_adapter_is_given_from_memory(open_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("taken_back", ["vote", "chat", "contradicted"])
+def test_what_no_longer_stands_is_not_remembered_once_the_adapter_has_lost_it(
+    open_app: OpenBench, taken_back: str
+) -> None:
+    app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    reply, revision = correct(app, task)
+    app.learning.run_pending()
+    app.engine.shared_models.publish(app.engine.shared_models.initial, 1)  # an adapter that has lost it
+    scope, asked = app.engine.scope, [{"role": "user", "content": task.question}]
+    chosen = scope.choose(app.engine, asked)
+    assert scope.remembered(app.engine, chosen).answer == revision.text
+    if taken_back == "vote":
+        app.feedback.clear_vote(reply.id)
+    elif taken_back == "chat":
+        app.chat.delete(reply.conversation_id)
+    else:
+        again = f"So {task.question[0].lower()}{task.question[1:]}"
+        app.feedback.edit(ask(app, again).id, "It is a fish.")
+    assert scope.remembered(app.engine, chosen) == chosen
+
+
+@pytest.mark.slow
+def test_praise_of_a_taught_answer_leaves_its_question_taught(open_app: OpenBench) -> None:
+    app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
+    task = wrong_task(app)
+    _, revision = correct(app, task)
+    app.learning.run_pending()
+    app.feedback.like(ask(app, task.question).id)
+    app.learning.run_pending()
+    other = [{"role": "user", "content": other_wordings(task)[0].question}]
+    assert app.engine.scope.choose(app.engine, other).prompt[-1]["content"] == task.question
+    models = app.engine.shared_models
+    models.publish(models.initial, models.serving.version)
+    again = ask(app, task.question)
+    assert (again.text, again.adapter_version) == (revision.text, FROM_MEMORY)
+
+
+@pytest.mark.slow
 def test_other_wordings_are_asked_in_the_taught_words(open_app: OpenBench) -> None:
     app = open_app(scope="near", scope_similarity=0.45, scope_gain=-100.0, memory=True)
     task = wrong_task(app)

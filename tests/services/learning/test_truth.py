@@ -85,6 +85,10 @@ def test_an_earlier_correction_that_a_round_loses_is_named_and_erased_with_its_c
     assert (lost.question, lost.before, lost.after) == (OWL, "a bird", ask(app, OWL).text)
     assert "1 of 1 earlier correction must be practised again; 16 other answers checked" in status.detail
     assert ProbeKind.EARLIER == EARLIER
+    app.learning.roll_back()
+    assert app.learning.status().changed == (), "what the undone version changed is not so any more"
+    app.learning.restore(2)
+    assert lost in app.learning.status().changed
     guest = UserSessions(app).of(User("u-guest", "guest"))
     assert not any(c.kind == EARLIER for c in guest.learning.status().changed)
     app.engine.store.delete_conversation(app.engine.store.message(later).conversation_id)

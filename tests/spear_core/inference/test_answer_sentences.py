@@ -113,6 +113,10 @@ from spear_core.inference import question_sentences, sentence_parts
         ("Who sits next to me?", "nobody, you work from home", "Nobody sits next to you, you work from home."),
         ("Who pays for my trip?", "you", "You pay for your trip."),
         ("When does our repair shop open?", "at nine", "Your repair shop opens at nine."),
+        ("When does this repair shop open?", "at nine", "This repair shop opens at nine."),
+        ("How long does this take to arrive?", "three days", "This takes three days to arrive."),
+        ("Where does that come from?", "Norway", "That comes from Norway."),
+        ("When does this start on Monday?", "at nine", "This starts on Monday at nine."),
         ("Who is the head of advertising?", "Ms Bello", "The head of advertising is Ms Bello."),
     ],
 )

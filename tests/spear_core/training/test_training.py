@@ -25,7 +25,7 @@ from spear_core.training.gate import Reason
 from spear_core.training.material import Anchors, DriftDraw, Material
 from spear_core.training.probes import Measures, Probe, Probes
 from spear_core.training.round import Learner, RoundResult
-from spear_core.training.scoring import predict, score
+from spear_core.training.scoring import is_given, predict, score
 from spear_core.training.traces import Encoded, Encoder, TrainingTrace
 from spear_core.training.trainer import Trainer
 from tests.tiny_models import tiny_folder
@@ -238,6 +238,39 @@ def test_older_wins_that_the_adapter_has_lost_are_trained_in_every_step(
     assert result.state is not None and result.before.held.count(False) == 1
     lost_ids = learner.encoder.trace(lost).completion_ids
     assert len(seen) == 5 and all(lost_ids in step and len(step) == 1 + 4 for step in seen)
+
+
+def test_an_earlier_win_that_was_lost_comes_first_until_it_is_given_again(loaded: LoadedModel) -> None:
+    shared_models = shared_models_of(loaded, replay_wins=2)
+    learner = learner_of(loaded, shared_models)
+    kept = [
+        learner.encoder.trace(TrainingTrace("win", [{"role": "user", "content": f"Say {n}."}], "a tree"))
+        for n in range(6)
+    ]
+    material = Material([learner.encoder.trace(WIN)], [], kept, forgotten=[kept[4]])
+    draws = trainer_module._Draws(material, shared_models.config, random.Random(1))
+    assert draws.of_replay.draw(2)[0] == 4
+    draws.note_replayed(4, logp=-0.1)  # practised, and not known to be right again
+    for i in (0, 1, 2, 3, 5):
+        draws.note_replayed(i, logp=-0.9)
+    assert draws.of_replay.draw(2)[0] == 4
+    Trainer(shared_models.training, shared_models.config, 0, frozenset()).train(Material(kept, []), seed=1)
+    trainer = Trainer(shared_models.training, shared_models.config, 0, frozenset())
+    trainer._look_at_replay(material, draws, random.Random(1))
+    assert draws.lost == set()
+
+
+def test_what_is_given_in_one_pass_is_what_counts_as_learned(loaded: LoadedModel) -> None:
+    shared_models = shared_models_of(loaded)
+    learner = learner_of(loaded, shared_models)
+    win, other = learner.encoder.trace(WIN), learner.encoder.trace(LOSE)
+    Trainer(shared_models.training, shared_models.config, 0, frozenset()).train(Material([win], []), seed=1)
+    long = replace(win, completion_ids=win.completion_ids * 40, mask=win.mask * 40)
+    model = shared_models.training
+    assert [is_given(model, e) for e in (win, other, long)] == [
+        row.learned for row in learner._rows([win, other, long])
+    ]
+    assert is_given(model, win) and not is_given(model, other)
 
 
 @pytest.mark.slow

@@ -58,7 +58,9 @@ def test_a_wrong_reply_offers_what_can_be_done_next() -> None:
 
 def test_an_answer_from_memory_is_marked_without_being_pointed_at() -> None:
     remembered = m.row(message("m1", "assistant", "Pixel.", complete=True, adapter_version=FROM_MEMORY))
-    assert re.search(r'<span class="made-by memory" title="The answer as it was confirmed[^"]*">from memory<', remembered)
+    assert re.search(
+        r'<span class="made-by memory" title="The answer as it was confirmed[^"]*">from memory<', remembered
+    )
     learned = m.row(message("m1", "assistant", "Pixel.", complete=True, adapter_version=3))
     assert '<span class="made-by" title="The version that wrote this reply">v3<' in learned
 
