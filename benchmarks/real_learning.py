@@ -1,7 +1,7 @@
 """A hundred corrections of a real language model, through the services the page uses: do they stick, do they spread?
 
-`python -m benchmarks.real_learning --data QAEDIT.json --corrections N --seed S --json`
-`python -m benchmarks.real_learning --corrections 60 --seed S --json` (the project's own personal facts)
+`python -m benchmarks.real_learning --model FOLDER --preset general --data QAEDIT.json --corrections N --seed S --json`
+Without --data it takes the project's own 60 personal facts; without --model and --preset the pocket model, as it is taught.
 
 The person is simulated: they ask, say what is wrong as people type it, confirm a revision that has the answer, and write
 the answer themselves where it has not. Model, training, gate and store are the real ones. Figures: docs/METRICS.md.

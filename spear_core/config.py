@@ -170,7 +170,7 @@ class SpearConfig:
     ] = 0
     repair_steps: Annotated[
         Count,
-        "further steps on what the gate refuses for what moved elsewhere",
+        "further steps on what the gate refuses for what moved elsewhere, or for earlier corrections that were lost",
         Zero("trained again instead"),
     ] = 0
     # Judge of unconfirmed revisions, until this model has verdicts of its own to be calibrated on. From the pocket model

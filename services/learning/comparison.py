@@ -1,4 +1,4 @@
-"""Answers of several adapter versions to one prompt, as a chat would give them. Stores nothing and changes nothing."""
+"""Answers of several adapter versions to one prompt, decoded as in a chat; nothing from memory. Stores and changes nothing."""
 
 from __future__ import annotations
 
