@@ -176,10 +176,10 @@ def test_what_a_rounds_check_quotes_of_chats_goes_with_any_deletion(tmp_path: Pa
     store, reply = app.engine.store, ask(app, "something")
     app.feedback.edit(reply.id, "else")
     round_, claimed = store.claim_round(app.engine.base, 0) or pytest.fail("nothing to learn")
-    kinds = ("recent", "neighbour", "general")
+    kinds = ("recent", "neighbour", "earlier", "general")
     quoted = tuple(ChangedAnswerRecord(kind, f"{QUESTION} {kind}", "", ANSWER) for kind in kinds)
     store.finish_round(round_.id, "discarded", figures=RoundFigures(gate=GateRecord(checked=3, changed=quoted)))
     app.chat.delete(reply.conversation_id)
     left = store.round(round_.id).figures.gate
-    assert left == GateRecord(checked=3, changed=(quoted[2],)), "starter questions are nobody's"
+    assert left == GateRecord(checked=3, changed=(quoted[3],)), "starter questions are nobody's"
     app.close()
