@@ -110,14 +110,14 @@ def test_a_standing_wish_reaches_questions_nobody_corrected_and_goes_when_it_is_
     open_app: OpenBench,
 ) -> None:
     app = open_app()
-    unseen = [open_task(WORLD, f, OPEN["kind"][1]) for f in WORLD.of("kind", half_known=False)[-12:]]
+    unseen = [open_task(WORLD, f, OPEN["kind"][1]) for f in WORLD.of("kind", half_known=False)[-48:]]
     ids = wish(app, 3)
     assert "Your preference “shorter” now applies to all answers." in app.learning.status().detail
     replies = [ask(app, t.question, learn=False).text for t in unseen]
-    assert sum(len(r.split()) == 1 for r in replies) >= 6
-    # "just the word" leaves 0.78 to 0.83 of 60 right (python -m benchmarks.style); of twelve, fewer than six would be chance
-    # one time in a hundred at most
-    assert sum(t.verdict(r) for t, r in zip(unseen, replies, strict=True)) >= 6
+    assert sum(len(r.split()) == 1 for r in replies) >= 24
+    # "just the word" leaves 0.78 to 0.83 of 60 right (python -m benchmarks.style), and 35 of these 48 on a processor without
+    # bfloat16; twelve questions were too few to tell that from chance
+    assert sum(t.verdict(r) for t, r in zip(unseen, replies, strict=True)) >= 29
     app.learning.forget(ids)
     app.learning.run_pending()
     assert app.learning.status().adapter_version == 0
