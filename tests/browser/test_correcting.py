@@ -50,6 +50,7 @@ def test_cancelling_a_changed_question_brings_back_an_empty_box(visitor: Visitor
     visitor.ask(question)
     page.get_by_label("Change and send again").last.click()
     expect(message).to_have_value(question)
+    expect(page.locator("#cancel-rewriting")).to_be_visible()  # what Escape presses is drawn a moment after the text
     page.keyboard.press("Escape")
     expect(message).to_have_value("")
     expect(page.locator("#rewriting")).to_be_hidden()
