@@ -39,9 +39,8 @@ class GateRecord:
     older: int | None = None  # earlier confirmations that held before
     lost: int | None = None  # of them, those that no longer do
     checked: int | None = None  # answers to questions that were not corrected
-    changed: tuple[ChangedAnswerRecord, ...] | None = (
-        None  # of these and of `lost`; None also where the quotations were erased
-    )
+    # of those checked and of those lost; None also where the quotations were erased
+    changed: tuple[ChangedAnswerRecord, ...] | None = None
     neighbours: int | None = None  # of those checked: questions like the corrected ones
     leaks: int | None = None
     changed_from_base: int | None = None

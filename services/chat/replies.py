@@ -361,11 +361,9 @@ def growing(
             and with `reads_related_only` none that has nothing to do with the question.
     """
     chosen = engine.scope.choose(engine, prompt, conversation_id)
-    if not begun:
-        chosen = engine.scope.remembered(engine, chosen)
-    if chosen.answer and not begun:
+    if not begun and (answer := engine.scope.remembered(engine, chosen).answer):
         writing.serving = Serving(chosen.serving.model, FROM_MEMORY)
-        text, writing.finish = cut_as_asked(chosen.answer, sampling, engine.loaded.tokenizer)
+        text, writing.finish = cut_as_asked(answer, sampling, engine.loaded.tokenizer)
         yield text
         return
 

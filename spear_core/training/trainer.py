@@ -94,9 +94,8 @@ class _Draws:
         self.of_neighbours = [DriftDraw(len(neighbours), rng, share) for neighbours, _ in self.sets]
         self.of_replay = DriftDraw(len(material.replay), rng, REPLAY_DRIFT_SHARE)
         forgotten = set(material.forgotten)
-        self.lost = {
-            i for i, e in enumerate(material.replay) if e in forgotten
-        }  # until they are seen to be given again
+        # until they are seen to be given again
+        self.lost = {i for i, e in enumerate(material.replay) if e in forgotten}
         self.of_replay.drift |= dict.fromkeys(self.lost, LOST)
 
     def anchor_indices(self, count: int) -> list[int]:

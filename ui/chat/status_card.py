@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -145,24 +146,21 @@ def _changed(status: LearningStatus) -> str:
     other = [c for c in status.changed if c.kind != EARLIER]
     after = "After" if status.phase == "not_kept" else "Now"
     noun = "correction" if len(lost) == 1 else "corrections"
+    confirmed_last = [replace(c, before=c.after, after=c.before) for c in lost]
     return _answers(
-        [("The model now", c.after, "Confirmed", c.before, c) for c in lost],
-        f"{len(lost)} earlier {noun} to be practised again",
-    ) + _answers(
-        [("Before", c.before, after, c.after, c) for c in other],
-        f"{len(other)} of {status.checked} other answers changed",
-    )
+        confirmed_last, "The model now", "Confirmed", f"{len(lost)} earlier {noun} to be practised again"
+    ) + _answers(other, "Before", after, f"{len(other)} of {status.checked} other answers changed")
 
 
-def _answers(shown: Sequence[tuple[str, str, str, str, ChangedAnswerView]], summary: str) -> str:
-    """Questions with two answers each and their labels, the first struck out, folded away under a summary; empty without any."""
-    if not shown:
+def _answers(changed: Sequence[ChangedAnswerView], before: str, after: str, summary: str) -> str:
+    """Questions with their two answers, so labelled, the first struck out; folded away under a summary, empty without any."""
+    if not changed:
         return ""
     items = "".join(
-        f'<li class="{"leaks" if changed.leaks else "other"}"><p class="prompt">{escape(changed.question)}</p>'
-        f'<dl><dt>{first_label}</dt><dd class="before">{escape(first)}</dd>'
-        f'<dt>{second_label}</dt><dd class="after">{escape(second)}</dd></dl></li>'
-        for first_label, first, second_label, second, changed in shown[:CHANGED_LENGTH]
+        f'<li class="{"leaks" if c.leaks else "other"}"><p class="prompt">{escape(c.question)}</p>'
+        f'<dl><dt>{before}</dt><dd class="before">{escape(c.before)}</dd>'
+        f'<dt>{after}</dt><dd class="after">{escape(c.after)}</dd></dl></li>'
+        for c in changed[:CHANGED_LENGTH]
     )
     return f'<details class="changed proof"><summary>{summary}</summary><ul>{items}</ul></details>'
 

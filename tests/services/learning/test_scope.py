@@ -11,6 +11,7 @@ import pytest
 
 import services.learning.scope as scope_module
 from feedback_store import FROM_MEMORY, RoundFigures, UserStore
+from services.app import AppServices
 from services.chat.sampling import Sampling
 from services.learning.scope import Chosen
 from spear_core.inference.scope import Taught
@@ -18,6 +19,12 @@ from tests.services.conftest import OpenBench
 from tests.services.harness import ask, correct, other_wordings, wrong_task
 
 FAR = "Add 41 and 17."
+
+
+def lose_everything(app: AppServices) -> None:
+    """Let an adapter serve under the present version that answers as the base model does."""
+    models = app.engine.shared_models
+    models.publish(models.initial, models.serving.version)
 
 
 @pytest.mark.slow
@@ -186,8 +193,7 @@ def test_an_answer_that_later_rounds_cost_the_adapter_is_given_from_memory(open_
     _, revision = correct(app, task)
     app.learning.run_pending()
     assert ask(app, task.question).adapter_version == 1
-    models = app.engine.shared_models
-    models.publish(models.initial, 1)  # an adapter that has lost it: it answers as the base model does
+    lose_everything(app)
     for question in (task.question, other_wordings(task)[0].question):
         again = ask(app, question)
         assert (again.text, again.adapter_version) == (revision.text, FROM_MEMORY)
@@ -205,7 +211,7 @@ def test_what_no_longer_stands_is_not_remembered_once_the_adapter_has_lost_it(
     task = wrong_task(app)
     reply, revision = correct(app, task)
     app.learning.run_pending()
-    app.engine.shared_models.publish(app.engine.shared_models.initial, 1)  # an adapter that has lost it
+    lose_everything(app)
     scope, asked = app.engine.scope, [{"role": "user", "content": task.question}]
     chosen = scope.choose(app.engine, asked)
     assert scope.remembered(app.engine, chosen).answer == revision.text
@@ -229,8 +235,7 @@ def test_praise_of_a_taught_answer_leaves_its_question_taught(open_app: OpenBenc
     app.learning.run_pending()
     other = [{"role": "user", "content": other_wordings(task)[0].question}]
     assert app.engine.scope.choose(app.engine, other).prompt[-1]["content"] == task.question
-    models = app.engine.shared_models
-    models.publish(models.initial, models.serving.version)
+    lose_everything(app)
     again = ask(app, task.question)
     assert (again.text, again.adapter_version) == (revision.text, FROM_MEMORY)
 
