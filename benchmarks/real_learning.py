@@ -7,6 +7,8 @@ The person is simulated: they ask, say what is wrong as people type it, confirm 
 the answer themselves where it has not. Model, training, gate and store are the real ones. Figures: docs/METRICS.md.
 With --out the study is saved every 10 corrections and goes on from there. `--baselines` runs others on the same stream;
 with --baselines-only nothing else is taught, and the corrections are the first that the untouched model answers wrong.
+With --left-alone everything is asked a second time after the background jobs of the app have asked it again and trained what
+was lost, as they do in the minutes after a correction; the other figures are those of a person who asks at once.
 With --one-conversation the person never opens a new conversation: everything is said in one, and asked after what was said.
 """
 
@@ -35,10 +37,12 @@ from benchmarks.real_measures import BATCH_SIZE, Probe
 from benchmarks.studies import changed_keys, print_figures, save_checkpoint, study_parser, study_settings
 from services.app import AppServices, open_services
 from services.chat.conversation_tree import standing_reply
+from services.learning.self_play import REASKED_AT_A_TIME
 from spear_core.training.traces import Messages
 
 CHECKPOINT_EVERY = 10  # corrections
 ARC_QUESTIONS = 300
+MOST_PASSES = 5  # of the background jobs over all that was taught
 
 
 @dataclass
@@ -152,16 +156,38 @@ class Study:
         seconds = statistics.median(done.seconds_to_live or [0.0])
         print(f"{len(done.taught)} corrections: {told}, median {seconds:.1f} s", file=sys.stderr, flush=True)
 
+    def leave_alone(self) -> dict[str, Any]:
+        """Let the jobs ask all that was taught and train what was lost, until nothing is or MOST_PASSES; then measure."""
+        app, relapses = self.app, []
+        for _ in range(MOST_PASSES):
+            relapses.append(sum(app.self_play.reask() for _ in range(0, len(self.taught), REASKED_AT_A_TIME)))
+            if not relapses[-1]:
+                break
+            app.learning.run_pending()
+        return {"relapses": relapses, **self._at_end()}
+
     def figures(self) -> dict[str, Any]:
-        done, taught = self.progress, self.taught
-        final = self.probe.learned(taught, said=self._said())
-        first_third = self.probe.learned(taught[: max(1, len(taught) // 3)], neighbours=False, said=self._said())
+        done = self.progress
         return {
-            "corrections": len(taught),
-            "already_right": done.met - len(taught),
+            "corrections": len(done.taught),
+            "already_right": done.met - len(done.taught),
             "revision_success": mean(done.revised_right),
             "learned_same": mean(done.same),
             "learned_wordings": mean(done.wordings),
+            **self._at_end(),
+            "rounds_refused": done.refused / done.rounds if done.rounds else 0.0,
+            "seconds_to_live_p50": percentile(done.seconds_to_live, 0.5),
+            "seconds_to_live_p95": percentile(done.seconds_to_live, 0.95),
+            "steps_median": statistics.median(done.steps) if done.steps else 0,
+            "curve": done.curve,
+        }
+
+    def _at_end(self) -> dict[str, float]:
+        """Everything asked of the adapter that serves now."""
+        taught = self.taught
+        final = self.probe.learned(taught, said=self._said())
+        first_third = self.probe.learned(taught[: max(1, len(taught) // 3)], neighbours=False, said=self._said())
+        return {
             "same_at_end": final.same,
             "wordings_at_end": final.wordings,
             "lasting": first_third.wordings,
@@ -169,11 +195,6 @@ class Study:
             "answers_changed": self.probe.answers_changed(),
             "retention_nll": self.probe.retention_nll(),
             "task_drop": self.probe.task_drop(),
-            "rounds_refused": done.refused / done.rounds if done.rounds else 0.0,
-            "seconds_to_live_p50": percentile(done.seconds_to_live, 0.5),
-            "seconds_to_live_p95": percentile(done.seconds_to_live, 0.95),
-            "steps_median": statistics.median(done.steps) if done.steps else 0,
-            "curve": done.curve,
         }
 
 
@@ -219,6 +240,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                     if arguments.out:  # no job runs, so nothing writes to the folder while it is copied
                         save_checkpoint(saved, data, "progress.json", {**dataclasses.asdict(progress), "asked": asked})
             figures = asked if arguments.baselines_only else {**asked, **study.figures()}
+            if arguments.left_alone:
+                figures["left_alone"] = study.leave_alone()
             if arguments.baselines:
                 taught = study.wrong_at_first(arguments.corrections) if arguments.baselines_only else study.taught
                 figures["baselines"] = real_baselines.measure(
@@ -253,10 +276,15 @@ def main() -> None:
         "--baselines", default="", metavar="NAMES", help=f"any of {','.join(real_baselines.NAMES)}, on the same stream"
     )
     parser.add_argument("--baselines-only", action="store_true", help="measure these alone")
+    parser.add_argument(
+        "--left-alone", action="store_true", help="measure again after the background jobs have trained what was lost"
+    )
     parser.add_argument("--one-conversation", action="store_true", help="say and ask everything in one conversation")
     arguments = parser.parse_args()
     if unknown := set(filter(None, arguments.baselines.split(","))) - set(real_baselines.NAMES):
         parser.error(f"unknown baselines: {', '.join(sorted(unknown))}")
+    if arguments.left_alone and arguments.baselines_only:
+        parser.error("--left-alone measures what was taught, and --baselines-only teaches nothing")
     figures = run(arguments)
     print_figures(figures, as_json=arguments.json)
 
