@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
+import anyio.to_thread
 import httpx
 from pydantic import Field
 
@@ -33,9 +35,13 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
 
 
 class Teacher:
-    """The app's HTTP API as the tools use it. Raises SpearError with the app's own sentence."""
+    """The app's HTTP API as the tools use it. Raises SpearError with the app's own sentence.
 
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+    Once `cancelled` is set, by another thread, nothing more is asked or stored, and `wait` ends.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], cancelled: threading.Event) -> None:
+        self._cancelled = cancelled
         self._client = httpx.Client(base_url=url, headers=dict(headers), timeout=TIMEOUT_SECONDS)
 
     def __enter__(self) -> Teacher:
@@ -63,9 +69,11 @@ class Teacher:
             is_over = status["phase"] in OVER and (status["paused"] or not status["pending_wins"])
             if is_over or time.monotonic() >= end:
                 return status
-            time.sleep(POLL_SECONDS)
+            self._cancelled.wait(POLL_SECONDS)
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        if self._cancelled.is_set():
+            raise SpearError("The call was cancelled.")
         try:
             answer = self._client.request(method, path, json=body)
             content = answer.json()
@@ -108,16 +116,24 @@ def make_server(url: str, key: str | None) -> Any:
 
     server = MCPServer("spear", instructions=INSTRUCTIONS)
 
-    def with_teacher(context: Any, do: Callable[[Teacher], str]) -> str:
+    async def with_teacher(context: Any, do: Callable[[Teacher], str]) -> str:
+        """Call `do` in a thread, which a cancelled call leaves behind: it ends at its next request to the app."""
         given = key and f"Bearer {key}"
         authorization = given or (context.headers or {}).get("authorization", "")
-        try:
-            with Teacher(url, {"Authorization": authorization} if authorization else {}) as teacher:
+        cancelled = threading.Event()
+
+        def work() -> str:
+            with Teacher(url, {"Authorization": authorization} if authorization else {}, cancelled) as teacher:
                 return do(teacher)
+
+        try:
+            return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
         except SpearError as e:
             raise ToolError(str(e)) from e
+        finally:
+            cancelled.set()
 
-    def teach_tool(
+    async def teach_tool(
         question: Annotated[Text, Field(description="The question, as a person would ask it.")],
         answer: Annotated[Text, Field(description="The right answer, as the model should give it.")],
         context: Context,
@@ -126,13 +142,13 @@ def make_server(url: str, key: str | None) -> Any:
         ] = 0,
     ) -> str:
         """Teach the model an answer: it is asked, corrected, trained and checked, and keeps the answer for good."""
-        return with_teacher(context, lambda teacher: teach(teacher, question, answer, wait_seconds))
+        return await with_teacher(context, lambda teacher: teach(teacher, question, answer, wait_seconds))
 
-    def recall_tool(
+    async def recall_tool(
         question: Annotated[Text, Field(description="The question, as a person would ask it.")], context: Context
     ) -> str:
         """Ask the model what it knows by now. Nothing is learned from asking."""
-        return with_teacher(context, lambda teacher: answer_of(teacher.ask(question, learn=False)))
+        return await with_teacher(context, lambda teacher: answer_of(teacher.ask(question, learn=False)))
 
     # Annotations are looked up among the module's names, where Context is not: it is imported only for this server
     teach_tool.__annotations__["context"] = recall_tool.__annotations__["context"] = Context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -34,5 +35,8 @@ def add_api(app: FastAPI, access: Access) -> None:
     app.add_exception_handler(HTTPException, answer_refused)
     app.add_exception_handler(Exception, answer_bug)
     for part in (chat, responses, completions, conversations, feedback, learning, data, health):
+        for route in part.router.routes:
+            if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
+                route.methods.add("HEAD")  # FastAPI leaves it out; programs that watch a server ask so
         app.include_router(part.router)
     app.include_router(rest)

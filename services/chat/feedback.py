@@ -60,11 +60,14 @@ class FeedbackService:
         if message.kind == "revision":
             self.still_wrong(message_id)
             return
-        if message.corrects_id:
-            self._withdraw_correction(message, "still_wrong")
-        if message.kind == "edit":
-            self._store.set_verdict(message.id, "still_wrong")
-        self.complain(self._first(message).id, message.id, "")
+        first = self._first(message)
+        with self._together():
+            if message.corrects_id:
+                self._withdraw_correction(message, "still_wrong")
+            if message.kind == "edit":
+                self._store.set_verdict(message.id, "still_wrong")
+            self._complain(first, message.id, "")
+        self.on_new_traces()
 
     def clear_vote(self, message_id: str) -> None:
         """Withdraw all feedback about a reply: traces that were not trained yet never will be.
@@ -97,14 +100,18 @@ class FeedbackService:
     def complain(self, first_id: str, about_id: str, hint: str) -> None:
         """Store a thumbs-down on a reply or on a revision of it, with its hint; an empty hint is none."""
         first = self._store.message(first_id)
-        source: Source = "unfixed" if hint else "no_hint"
         with self._together():
-            self._store.set_vote(first.id, -1)
-            if hint:
-                self._store.add_hint(about_id, hint)
-            self._set_aside_corrections(first.id)
-            self._store.replace_traces(first.id, labels.disliked(self._engine.base, self._prompt(first), first, source))
+            self._complain(first, about_id, hint)
         self.on_new_traces()
+
+    def _complain(self, first: Message, about_id: str, hint: str) -> None:
+        """Inside a transaction."""
+        source: Source = "unfixed" if hint else "no_hint"
+        self._store.set_vote(first.id, -1)
+        if hint:
+            self._store.add_hint(about_id, hint)
+        self._set_aside_corrections(first.id)
+        self._store.replace_traces(first.id, labels.disliked(self._engine.base, self._prompt(first), first, source))
 
     def better(self, message_id: str) -> None:
         """Confirm a revision: it becomes a win and the first reply a losing trace, both with confidence 1.
@@ -132,7 +139,8 @@ class FeedbackService:
         message = self._reply(message_id)
         if not message.corrects_id:
             raise SpearError("Only a reply to a correction can be kept from being learned.")
-        self._withdraw_correction(message, "declined")
+        with self._together():
+            self._withdraw_correction(message, "declined")
         self.on_new_traces()
 
     def corrected(self, message_id: str) -> None:
@@ -165,13 +173,12 @@ class FeedbackService:
         self.on_new_traces()
 
     def _withdraw_correction(self, message: Message, verdict: str | None) -> None:
-        """Set another verdict than "learn this", and withdraw the traces of an earlier "learn this"."""
+        """Set another verdict than "learn this", and withdraw the traces of an earlier "learn this". Inside a transaction."""
         assert message.corrects_id is not None
-        with self._together():
-            if message.verdict == "better":
-                self._store.set_vote(message.corrects_id, 0)
-                self._store.withdraw_traces(message.corrects_id)
-            self._store.set_verdict(message.id, verdict)
+        if message.verdict == "better":
+            self._store.set_vote(message.corrects_id, 0)
+            self._store.withdraw_traces(message.corrects_id)
+        self._store.set_verdict(message.id, verdict)
 
     def _set_aside_corrections(self, first_id: str, verdict: str | None = None, besides: str = "") -> None:
         """Reopen confirmed corrections by talking, because of newer feedback, or refuse them. Inside a transaction.

@@ -171,6 +171,13 @@ def test_a_route_that_does_not_exist_says_so_in_openais_form(server: Running, pa
     assert answer.status_code == 404 and path in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/v1/models", "/v1/models/pocket-model", "/v1/learning"])
+def test_head_is_answered_as_get_is_without_a_body(server: Running, path: str) -> None:
+    answer = server.as_user("ben").head(path)
+    assert answer.status_code == 200 and answer.content == b""
+    assert server.as_user("ben").head("/v1/models/other").status_code == 404
+
+
 def test_a_client_may_ask_for_a_shorter_reply_and_is_told_that_it_was_cut(server: Running) -> None:
     for name in ("max_completion_tokens", "max_tokens"):
         answer = create(server, user(QUESTION), **{name: 3})

@@ -56,6 +56,7 @@ def test_the_page_names_every_route() -> None:
         "{message_id}": "MESSAGE",
         "{response_id}": "$RESPONSE",
         "{conversation_id}": "$CONVERSATION",
+        "{name:path}": "pocket-model",
     }
     paths = {
         re.sub("|".join(map(re.escape, shown_as)), lambda found: shown_as[found.group()], path) for _, path in TABLE

@@ -160,3 +160,30 @@ def test_an_app_that_does_not_run_is_named() -> None:
 
     _, (result,) = call(make_server("http://127.0.0.1:9", "x"), ("recall", {"question": "x"}))
     assert result.is_error and "The app does not answer at http://127.0.0.1:9" in texts(result)
+
+
+def test_a_call_that_is_cancelled_asks_the_app_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cli.mcp_server import make_server
+
+    asked: list[str] = []
+
+    def request(self: httpx.Client, method: str, path: str, **more: Any) -> httpx.Response:
+        asked.append(path)
+        training = {"phase": "training", "paused": False, "pending_wins": 1, "headline": "Training.", "detail": ""}
+        reply = {"message_id": "1", "choices": [{"message": {"content": "Oslo."}}]}
+        return httpx.Response(200, json={"data": [{"id": "a model"}], **training, **reply})
+
+    monkeypatch.setattr(httpx.Client, "request", request)
+    arguments = {"question": QUESTION, "answer": "Reykjavik.", "wait_seconds": 20}
+
+    async def work() -> int:
+        async with mcp.Client(make_server("http://127.0.0.1:9", "x")) as client:
+            with anyio.move_on_after(3) as given:
+                await client.call_tool("teach", arguments)
+            assert given.cancelled_caught and "/v1/learning" in asked
+            await anyio.sleep(1)
+            return len(asked)
+
+    begun = time.monotonic()
+    count = anyio.run(work)
+    assert len(asked) == count and time.monotonic() - begun < 15

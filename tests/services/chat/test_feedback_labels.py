@@ -377,3 +377,28 @@ def test_a_word_is_stored_with_its_traces_or_not_at_all(
     assert before == (
         store.messages(reply.conversation_id), store.votes(reply.conversation_id), store.traces(), store.events()
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["edit", "correction"])
+def test_a_thumbs_down_on_a_right_answer_is_stored_as_a_whole_or_not_at_all(
+    app: AppServices, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    reply = ask(app, QUESTION)
+    store = app.engine.store
+    if way == "edit":
+        right = app.feedback.edit(reply.id, "It is Oslo.")
+    else:
+        right = ask(app, "no, it's Oslo", reply.conversation_id)
+        assert right.corrects == reply.id
+        app.feedback.better(right.id)
+    before = (store.messages(reply.conversation_id), store.votes(reply.conversation_id), store.traces(), store.events())
+
+    def broken(*arguments: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(store, "replace_traces", broken)
+    with pytest.raises(StoreError, match="full"):
+        app.feedback.dislike(right.id)
+    assert before == (
+        store.messages(reply.conversation_id), store.votes(reply.conversation_id), store.traces(), store.events()
+    )  # fmt: skip
