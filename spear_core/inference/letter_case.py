@@ -75,6 +75,8 @@ def _with_small_beginning(answer: str, question: str) -> list[str]:
     first, *others = answer.split()
     if not (first[:1].isupper() and (first[1:].islower() or first == "A")):
         return []
+    if others and not others[0].islower() and _ASKS_FOR_A_NAME.search(question):
+        return []  # "In Bruges", asked for a film
     if first.lower() not in _FUNCTION_WORDS:
         may_be_word = _ASKS_FOR_NO_NAME.search(question) or others and not _ASKS_FOR_A_NAME.search(question)
         if not may_be_word or not others and not question or " ".join(others) != " ".join(others).lower():

@@ -50,6 +50,7 @@ def test_a_title_or_a_name_keeps_its_capital(typed: str, question: str) -> None:
         ("Apple", "Where do I work?", ["Apple"]),
         ("Biscuit", "What is my dog's name?", ["Biscuit"]),
         ("Edouard manet", "Who painted it?", ["Edouard manet"]),
+        ("In Bruges", "What is my favourite film?", ["In Bruges"]),
         ("iPad", "What did I buy?", ["iPad"]),
         ("dr. patel", "Who is the vet?", ["dr. patel", "Dr. Patel"]),
         ("mary-jane", "What is my sister's name?", ["mary-jane", "Mary-Jane", "Mary-jane"]),
