@@ -30,7 +30,8 @@ from spear_core.errors import SpearError
 from spear_core.inference import answer_sentences as sentences
 from spear_core.inference import question_sentences
 from spear_core.inference.corrections import FollowUp, cue
-from spear_core.inference.hints import case_variants, read_hint
+from spear_core.inference.hints import read_hint
+from spear_core.inference.letter_case import case_variants
 from spear_core.inference.revision_requests import stated, without_introduction
 from spear_core.inference.scope import asked_in
 from spear_core.models.loading import load_model

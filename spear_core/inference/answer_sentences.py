@@ -20,7 +20,7 @@ from spear_core.inference.hint_words import (
 )
 from spear_core.inference.hints import capitalised
 from spear_core.inference.sentence_ends import NOT_ABBREVIATED, SENTENCE_END
-from spear_core.inference.typed_words import with_calendar_capitals
+from spear_core.inference.typed_words import with_known_capitals
 
 MOST_ADDED_WORDS = 2  # of a sentence about the answer: words that neither the question nor the answer has
 LONGEST_SENTENCE = 45  # words
@@ -116,8 +116,8 @@ def added_words(sentence: str, *known: str) -> list[str]:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital at its beginning and of weekdays, and a full stop at its end."""
-    text = with_calendar_capitals(text.strip().rstrip(" ,;:"))
+    """The text with a capital at its beginning and of known names, and a full stop at its end."""
+    text = with_known_capitals(text.strip().rstrip(" ,;:"))
     return capitalised(text) if text[-1:] in (".", "!", "?") else capitalised(text) + "."
 
 

@@ -65,6 +65,12 @@ def doer(asked: str) -> str:
     return " ".join(words[:at])
 
 
+def declared(do: str, words: Sequence[str]) -> str:
+    """The statement in a question with "do", "does" or "did", of the words after it: "your back hurts"; empty if not known."""
+    at = _verb_place([word.lower() for word in words]) if len(words) > 1 else 0
+    return " ".join([*words[:at], _conjugated(do, words[at]), *words[at + 1 :]]) if at else ""
+
+
 def _verb_place(words: Sequence[str]) -> int:
     """Where the verb stands in the words after "do"; 0 where it is not known."""
     if words[0] in {*SUBJECTS, "it"}:

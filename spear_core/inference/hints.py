@@ -62,7 +62,6 @@ _OF_TALKING = words_in("asked wanted want meant need didn't don't never")  # "yo
 _WHETHER_OR_WHY = [["why"], *([word] for word in YES_NO_QUESTIONS)]
 _LONGEST_SUBJECT = 20  # words
 _PERSONS = words_in("i im he she we they you")
-LONGEST_NAME = 7  # words
 _ASKS_FOR_THE_NAME = re.compile(r"\bmy name\b|\b(?:who am i|who i am|am i called|call me)\b", re.I)
 _OF_THE_SPEAKER = words_in("i i'm im i've we we're my our not and but so because which who where the a an")
 
@@ -153,27 +152,6 @@ def read_hint(hint: str, question: str = "") -> Hint:
     if not answer:
         return Hint(HintKind.OBJECTS, rejected=rejected or instead_of)
     return Hint(HintKind.STATES, answer, rejected or instead_of, sentence, announced=begin > 0 or end < len(words))
-
-
-def case_variants(answer: str) -> list[str]:
-    """The answer as typed and, where it is all small or all capital letters, as a name is written."""
-    letters = [c for c in answer if c.isalpha()]
-    if any(c.isdigit() or c in "@_/\\" for c in answer):
-        return [answer]  # a code, an address, a date
-    words = answer.lower().split()
-    if (
-        len(words) > LONGEST_NAME
-        or re.search(r"[,.;:]\s", answer)
-        or words
-        and words[0].partition("'")[0] in PRONOUNS | {"because"}
-    ):
-        return [answer]  # a clause
-    shouted = len(letters) > 4 and answer.upper() == answer
-    if not letters or not (shouted or answer.lower() == answer):
-        return [answer]
-    pieces = answer.lower().split(" ")
-    named = " ".join(p if p in SMALL_WORDS and i else capitalised(p) for i, p in enumerate(pieces))
-    return list(dict.fromkeys([answer, named, *([answer.lower()] if shouted else [])]))
 
 
 def capitalised(text: str) -> str:

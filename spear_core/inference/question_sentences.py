@@ -18,7 +18,7 @@ from spear_core.inference.answer_sentences import (
     sentence,
     to_you,
 )
-from spear_core.inference.do_questions import THING, from_do_question
+from spear_core.inference.do_questions import THING, declared, from_do_question
 from spear_core.inference.fact_questions import TIME_NOUNS
 from spear_core.inference.hint_words import AUXILIARIES, plain_words
 from spear_core.inference.indirect_questions import asked_last, from_indirect, is_indirect, within_request
@@ -45,7 +45,7 @@ _ANY = re.IGNORECASE | re.DOTALL
 _IS_QUESTION = re.compile(rf"^(what|who|where|when|{THING})(?:['’]s|\s+(is|are|was|were|am))\s+(.+)$", _ANY)
 _IN_WHAT = re.compile(r"^(?:in|on|at)\s+(?=(?:what|which)\s+\w+\s+(?:do|does|did)\b)", re.I)
 _WHY_QUESTION = re.compile(
-    r"^why\s+(is|are|was|were|am|can|could|should|must|will|would|do|(?:is|are|was|were|do|ca|could|should|wo|would)n['’]t)\s+(.+)$",
+    r"^why\s+(is|are|was|were|am|can|could|should|must|will|would|do|does|did|(?:is|are|was|were|do|ca|could|should|wo|would)n['’]t)\s+(.+)$",
     _ANY,
 )
 _MEASURE_QUESTION = re.compile(
@@ -155,6 +155,8 @@ def _reasons(asked: str, answer: str) -> list[str]:
     verb, words = match.group(1).lower(), to_you(match.group(2)).split()
     if verb == "do":  # "Why do we have leap years?" may be about everybody
         return [f"{subject} {answer}" for subject in dict.fromkeys((" ".join(words), match.group(2).strip()))]
+    if verb in ("does", "did"):
+        return [f"{stated} {answer}"] if (stated := declared(verb, words)) else []
     if len(words) > LONGEST_SENTENCE:
         return []
     verb = TO_BE.get(verb, verb) if words[0].lower() == "you" else verb
@@ -257,6 +259,8 @@ def _is_plain(words: Sequence[str]) -> bool:
 def _measured(measure: str, verb: str, words: list[str], answer: str) -> list[str]:
     """Sentences for "how MEASURE is WORDS?"."""
     lower = [word.lower() for word in words]
+    if measure == "far" and lower[0] == "it" and lower[1:2] != ["that"]:  # "How far is it to the station?"
+        return [joined("it", verb, answer.rstrip("."), " ".join(words[1:]) or "away")]
     if lower[0] in ("there", "it") or len(words) > LONGEST_SENTENCE:
         return []
     origin = lower.index("from") if measure == "far" and "from" in lower[1:] else len(words)

@@ -24,7 +24,8 @@ _PAST = dict(
         know:knew lead:led leave:left let:let lose:lost make:made mean:meant meet:met pay:paid put:put read:read
         ride:rode run:ran say:said see:saw sell:sold send:sent set:set shut:shut sing:sang sit:sat sleep:slept
         speak:spoke spend:spent stand:stood steal:stole swim:swam take:took teach:taught tell:told think:thought
-        throw:threw wake:woke wear:wore win:won write:wrote"""
+        throw:threw wake:woke wear:wore win:won write:wrote bleed:bled dig:dug feed:fed forgive:forgave freeze:froze hang:hung
+        lend:lent quit:quit shrink:shrank swear:swore understand:understood"""
     )
 )
 MEASURING = words_in("cost earn measure need pay take weigh")  # "it takes 20 minutes to ..."
@@ -61,11 +62,20 @@ HERE_AND_NOW = words_in("abroad away downstairs here home nearby nowhere outside
 MAY_FOLLOW = PREPOSITIONS | HERE_AND_NOW | words_in("best first if most when while")  # an object
 # "The sky is blue", not "Blue is the sky"
 QUALITIES = words_in("age brand color colour kind nationality shape size sort type")
-_CLOCK = re.compile(r"(?:\d{1,2}(?:[:.]\d\d)?\s*(?:[ap]\.?m\.?|o['’]clock)?\.?|noon|midnight)$", re.IGNORECASE)
+_HOUR = r"(?:\d{1,2}|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|noon|midnight)"
+_CLOCK = re.compile(
+    rf"(?:\d{{1,2}}(?:[:.]\d\d|h\d{{0,2}})?\s*(?:[ap]\.?m\.?|o['’]clock)?|midday|{_HOUR}(?: o['’]clock)?"
+    rf"|(?:half|(?:a )?quarter|five|ten|twenty|twenty-five|\d{{1,2}}) (?:past|to|after) {_HOUR})"
+    r"(?: (?:sharp|at night|in the (?:morning|afternoon|evening)))?\.?$",
+    re.IGNORECASE,
+)
 _WEEKDAY = re.compile(r"(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b", re.IGNORECASE)
 _MONTH = r"(?:january|february|march|april|may|june|july|august|september|october|november|december)"
 _MONTH_OR_YEAR = re.compile(rf"(?:{_MONTH}\s*)?(?:\d{{4}})?\.?$", re.IGNORECASE)
-_DATE = re.compile(rf"(?:the )?\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}\b|{_MONTH} \d{{1,2}}\b", re.IGNORECASE)
+_DATE = re.compile(
+    rf"\d{{1,2}}[./-]\d{{1,2}}[./-]\d{{2,4}}\b|(?:the )?\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}\b|{_MONTH} \d{{1,2}}\b",
+    re.IGNORECASE,
+)
 
 
 def before_time(answer: str) -> tuple[str, ...]:

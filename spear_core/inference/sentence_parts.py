@@ -32,6 +32,16 @@ def is_clause(answer: str) -> bool:
     return bool(verbs & _FINITE) and words[-1] not in _FINITE  # "your aunt gave it to you"; "Will" may be a name
 
 
+def who_does(question: str, answer: str) -> str:
+    """Of "my brother does", asked who does something, "my brother"; else the answer."""
+    subject, _, verb = answer.rstrip(".! ").rpartition(" ")
+    words = plain_words(subject)
+    is_who = plain_words(question)[:1] in (["who"], ["which"])
+    if not (is_who and words and verb.lower() in _IN_PLACE_OF_VERB) or words[0] in {*SUBJECTS, "it", "that", "there"}:
+        return answer
+    return answer if is_clause(subject) else subject
+
+
 def joined(*parts: str) -> str:
     """The parts one after the other. Words that end one and begin the next are said once: "is from", "from Graz"."""
     out: list[str] = []

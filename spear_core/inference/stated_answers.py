@@ -20,7 +20,8 @@ from spear_core.inference.copy_bias import CopyBias
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import generate
 from spear_core.inference.hint_words import plain_words
-from spear_core.inference.hints import Hint, HintKind, capitalised, case_variants, read_hint
+from spear_core.inference.hints import Hint, HintKind, capitalised, read_hint
+from spear_core.inference.letter_case import case_variants, within_sentence
 from spear_core.inference.own_names import asks_own_name, own_name
 from spear_core.inference.pronoun_subjects import with_subject
 from spear_core.inference.typed_words import with_names_of
@@ -121,12 +122,13 @@ def stated_revisions(
             return []
     name = own_name(hint.answer) if asks_own_name(asked.question) else ""
     question = with_names_of(reply, asked.question)
-    answer = name or _told(question, _as_written(model, encoder, asked, hint.answer))
+    given = sentence_parts.who_does(asked.question, hint.answer)
+    answer = name or within_sentence(_told(question, _as_written(model, encoder, asked, given)), asked.question)
     affirmed = question_sentences.affirmed(asked.question, answer) if is_objection else []
     begins = "yes" if affirmed else sentences.yes_or_no(asked.question, hint.statement or hint.answer)
     found: dict[str, str] = {}
     # nothing is built around a clause: "Your name is You are Bo."
-    is_part = not sentence_parts.is_clause(name or sentences.to_you(hint.answer))
+    is_part = not sentence_parts.is_clause(name or sentences.to_you(given))
     if is_part and (replaced := sentences.in_place_of(hint.rejected, answer, reply)) is not None:
         (changed,) = _scored(model, encoder, asked, answer, {sentences.sentence_with(answer, replaced): "replaced"})
         if len(replaced.split()) > sentences.LONG_REPLY_WORDS and changed.score > DOUBTFUL and not begins:
@@ -166,7 +168,8 @@ def stated_revisions(
     if not is_part and not is_reason and candidates:
         return candidates  # a clause is a sentence: "The dress code is there's no dress code."
     if not is_unwanted() and (not candidates or candidates[0].score < GOOD):
-        written = sentences.sentence(_written(model, encoder, asked, answer, is_unwanted))
+        own = sentences.said_to_you(_written(model, encoder, asked, answer, is_unwanted), asked.question)
+        written = sentences.sentence(own)
         if written not in found and sentences.has_verb(written):
             candidates += _scored(model, encoder, asked, answer, fit({written: "written"}))
     return sorted(candidates, key=lambda c: c.score, reverse=True)
@@ -180,7 +183,7 @@ def _told(question: str, stated: str) -> str:
 @torch.inference_mode()
 def _as_written(model: CausalModel, encoder: Encoder, asked: Asked, answer: str) -> str:
     """The answer in the capitalisation that the model finds most likely."""
-    variants = case_variants(answer)
+    variants = case_variants(answer, asked.question)
     if len(variants) == 1:
         return answer
     examples = [encoder.plain(asked.prompt, f"It is {variant}.") for variant in variants]

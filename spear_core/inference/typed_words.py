@@ -35,6 +35,34 @@ _BEFORE_MONTH = "|".join(
 _MONTH_OR_WORD = re.compile(
     rf"{_NO_WORD_BEFORE}(?:(?:{_BEFORE_MONTH})(?:march|may)|(?:march|may)(?=\s+\d)){_NO_WORD_AFTER}"
 )
+# What has one meaning in English; "turkey", "china" and "polish" have two
+_COUNTRIES_AND_LANGUAGES = words_in(
+    """africa american americans america arabic argentina argentinian asia australia australian austria austrian bangladesh belgian
+    belgium brazil brazilian britain british bulgaria bulgarian canada canadian chinese croatia croatian cuba cuban czech danish
+    denmark dutch egypt egyptian england english estonia ethiopia europe european finland finnish france french german germany ghana
+    greece greek hebrew hindi hungarian hungary iceland icelandic india indian indonesia iran iraq ireland irish israel israeli
+    italian italy jamaica jamaican japan japanese kenya kenyan korea korean latvia lebanon lithuania malaysia mexican mexico moroccan
+    morocco nepal netherlands nigeria nigerian norway norwegian pakistan pakistani peru philippines poland portugal portuguese romania
+    romanian russia russian scotland scottish serbia serbian singapore slovakia slovenia spain spanish sweden swedish switzerland
+    syria syrian taiwan thailand turkish ukraine ukrainian venezuela vietnam vietnamese wales welsh zimbabwe
+    amsterdam athens baghdad bangkok barcelona beijing belfast berlin birmingham bogota bratislava brisbane bristol brussels bucharest
+    budapest cairo cardiff chicago copenhagen delhi dubai dublin edinburgh frankfurt geneva glasgow hamburg helsinki istanbul jakarta
+    jerusalem johannesburg krakow leeds lisbon ljubljana london madrid manchester melbourne milan montreal moscow mumbai munich nairobi
+    naples oslo paris prague reykjavik riga rome rotterdam salzburg santiago seattle seoul shanghai stockholm stuttgart sydney
+    tallinn tokyo toronto vancouver venice vienna vilnius warsaw wellington zagreb zurich"""
+)
+_PLACES_IN_TWO_WORDS = (
+    "new zealand|south africa|south korea|north korea|saudi arabia|sri lanka|costa rica|united states|united kingdom|new york"
+    "|hong kong|los angeles|san francisco|buenos aires|rio de janeiro|cape town|kuala lumpur|tel aviv"
+)
+_PLACE_OR_LANGUAGE = re.compile(
+    rf"{_NO_WORD_BEFORE}(?:{_PLACES_IN_TWO_WORDS}|{'|'.join(sorted(_COUNTRIES_AND_LANGUAGES))}"
+    rf"|(?<=\bin\s)(?:china|turkey)){_NO_WORD_AFTER}"
+)
+_EXACT_LETTERS = re.compile(
+    r"\b(?:password|passcode|passphrase|pass ?word|log-?in|user ?name|user ?id|handle|hashtag|(?<!dress )code(?: ?word)?|pin)\b",
+    re.I,
+)
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z][^\W_]+(?: [A-Z][^\W_]+)*")  # not at the beginning of a sentence
 
 
@@ -48,13 +76,22 @@ def with_apostrophes(text: str) -> str:
     return _IT_IS.sub("it's", _WE_ARE.sub(r"\1we're", _TYPED.sub(written, text)))
 
 
-def with_calendar_capitals(text: str) -> str:
-    """The text with weekdays and months as English writes them."""
+def with_known_capitals(text: str) -> str:
+    """The text with weekdays, months, countries, languages and large cities as English writes them; not of a password."""
 
     def capital(match: re.Match[str]) -> str:
-        return match.group().capitalize()
+        return re.sub(r"\b(?!de\b)\w+", lambda word: word.group().capitalize(), match.group())
 
-    return _MONTH_OR_WORD.sub(capital, _CALENDAR.sub(capital, text))
+    if is_about_exact_letters(text):
+        return text
+    for pattern in (_CALENDAR, _MONTH_OR_WORD, _PLACE_OR_LANGUAGE):
+        text = pattern.sub(capital, text)
+    return text
+
+
+def is_about_exact_letters(text: str) -> bool:
+    """Whether a text is about a password, a code or a user name, of which every letter has to stay as it is."""
+    return _EXACT_LETTERS.search(text) is not None
 
 
 def with_names_of(reply: str, text: str) -> str:

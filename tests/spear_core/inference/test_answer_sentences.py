@@ -211,7 +211,6 @@ def test_what_was_done_to_the_answer_has_the_answer_for_its_subject() -> None:
         ("Why is", "because of it"),
         ("Why", "because of it"),
         ("", "because of it"),
-        ("How far is it to the lake?", "3 km"),
         ("How fast is a cheetah?", "100 km/h"),
         ("How long is Ana staying?", "a week"),
         ("How many kilos is my suitcase?", "20"),

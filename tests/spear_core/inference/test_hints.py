@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from spear_core.inference.hint_words import known_word
-from spear_core.inference.hints import HintKind, case_variants, read_hint
+from spear_core.inference.hints import HintKind, read_hint
+from spear_core.inference.letter_case import case_variants
 
 CAPITAL = "What is the capital of Norway?"
 

@@ -129,6 +129,35 @@ def test_a_sentence_in_the_words_of_the_question_is_preferred_to_a_shorter_begin
     assert "Your mum is Graz." not in [c.text for c in found]
 
 
+@pytest.mark.parametrize(
+    ("question", "reply", "said", "expected"),
+    [
+        ("Where is the key?", "It is here.", "In the shed", "The key is in the shed."),
+        ("Who is our guide?", "It is Max.", "My brother Tom", "Your guide is your brother Tom."),
+        ("who cooks at home?", "You cook.", "my wife does", "Your wife cooks at home."),
+        ("What is the wifi password?", "It is 1234.", "bluewhale", "The wifi password is bluewhale."),
+    ],
+)
+def test_the_answer_has_its_letters_as_within_a_sentence(
+    loaded: LoadedModel, question: str, reply: str, said: str, expected: str
+) -> None:
+    asked = Asked([{"role": "user", "content": question}], [reply])
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    found = stated_revisions(loaded.model, encoder, asked, read_hint(said, question), is_unwanted=lambda: True)
+    assert expected in [c.text for c in found]
+
+
+def test_what_the_model_writes_of_the_persons_own_is_said_to_them(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stated_answers, "_written", lambda *_: "The reason we left is because it rained")
+    monkeypatch.setattr(stated_answers, "SURPRISE", float("-inf"))
+    asked = Asked([{"role": "user", "content": "Tell me the reason we left."}], ["The reason is unknown."])
+    encoder = Encoder(loaded.tokenizer, loaded.context_tokens)
+    found = stated_revisions(loaded.model, encoder, asked, read_hint("because it rained"))
+    assert not [c.text for c in found if " we " in c.text]
+
+
 def test_a_fragment_that_the_model_writes_is_no_candidate(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stated_answers, "_written", lambda *_: "The 37 people in the Lisbon office")
     asked = Asked([{"role": "user", "content": "How many people are in the Lisbon office?"}], ["There are 20 people."])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spear_core.inference.typed_words import with_apostrophes, with_calendar_capitals, with_names_of
+from spear_core.inference.typed_words import with_apostrophes, with_known_capitals, with_names_of
 
 
 @pytest.mark.parametrize(
@@ -38,15 +38,33 @@ def test_a_word_of_its_own_gets_no_apostrophe(text: str) -> None:
         ("march 2031", "March 2031"),
         ("in may", "in May"),
         ("the 3rd of may", "the 3rd of May"),
+        ("we speak portuguese at home", "we speak Portuguese at home"),
+        ("in new zealand, near wellington", "in New Zealand, near Wellington"),
+        ("he lives in lisbon with his french wife", "he lives in Lisbon with his French wife"),
+        ("in turkey", "in Turkey"),
     ],
 )
 def test_weekdays_and_months_have_a_capital(typed: str, written: str) -> None:
-    assert with_calendar_capitals(typed) == written
+    assert with_known_capitals(typed) == written
 
 
-@pytest.mark.parametrize("text", ["it may rain", "they march on", "friday@home.org", "sunday-feeling", "june.kim"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "it may rain",
+        "they march on",
+        "friday@home.org",
+        "sunday-feeling",
+        "june.kim",
+        "allergic to turkey",
+        "nail polish",
+        "paris@home.org",
+        "The wifi password is monday",
+        "Your username is london",
+    ],
+)
 def test_a_word_that_may_be_another_has_none(text: str) -> None:
-    assert with_calendar_capitals(text) == text
+    assert with_known_capitals(text) == text
 
 
 @pytest.mark.parametrize(
