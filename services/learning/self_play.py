@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from feedback_store import Message, Trace
+from feedback_store.figures import EARLIER
 from feedback_store.records import TraceStatus
 from services.chat.conversation_tree import attempts, prompt_up_to
 from services.chat.revisions import Revision
@@ -264,15 +265,18 @@ class SelfPlayService:
     def reask(self) -> int:
         """Ask some learned questions of the current adapter; a relapse makes new traces. Returns the number of relapses.
 
-        Answers are checked by teacher forcing, because a learned answer may be longer than the longest reply.
+        What the last round cost comes first. Answers are checked by teacher forcing, because a learned answer may be
+        longer than the longest reply.
         """
         engine = self._engine
         version = engine.shared_models.serving.version
         asked = [trace_id for trace_id, under in self._asked.items() if under == version]
-        due = self._store.replay_wins(engine.base, REASKED_AT_A_TIME, asked, engine.seed)
+        due = self._store.replay_wins(engine.base, REPLAY_SAMPLE, asked, engine.seed)
         if not due:
             return 0
-        due = self._without_replaced(due, version)
+        lost_last = self._lost_last()
+        due = sorted(due, key=lambda trace: trace.prompt[-1]["content"] not in lost_last)
+        due = self._without_replaced(due[:REASKED_AT_A_TIME], version)
         if not due:
             return 0
         model = engine.shared_models.serving.model
@@ -303,6 +307,12 @@ class SelfPlayService:
             relapses += 1
             log.info("a learned answer was lost under v%d; it is trained again", version)
         return relapses
+
+    def _lost_last(self) -> set[str]:
+        """The questions of earlier corrections that the newest round's check found lost."""
+        last = self._store.last_round(self._engine.base)
+        gate = last.figures.gate if last else None
+        return {c.question for c in gate.changed or () if c.kind == EARLIER} if gate else set()
 
     def _without_replaced(self, due: Sequence[Trace], version: int) -> list[Trace]:
         """Without those that a newer answer contradicts, learned or waiting: the person has changed their mind."""

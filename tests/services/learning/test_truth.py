@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services.accounts.permissions import NotAllowed
 from services.accounts.users_file import LOCAL, User
 from services.app import AppServices
+from services.learning.self_play import SelfPlayService
 from services.learning.waiting_queue import coarse, usual_seconds
 from services.user_session import UserSessions
 from services.views import EARLIER, Forgotten
@@ -20,6 +22,14 @@ from tests.faults.quick import open_quick, teach
 from tests.services.harness import ask
 
 OWL, HARP = "What is an owl?", "What is a harp?"
+LOSING: dict[str, Any] = {  # a second round costs the first answer, and is kept all the same
+    "replay_wins": 0,
+    "learning_rate": 5e-3,
+    "max_steps": 30,
+    "repair_steps": 0,
+    "gate_max_forgotten": 1.0,
+    "gate_max_older_nll_rise": 1000.0,
+}
 
 
 @pytest.fixture
@@ -76,8 +86,7 @@ def test_forgetting_what_no_version_had_learned_changes_no_version(app: AppServi
 
 
 def test_an_earlier_correction_that_a_round_loses_is_named_and_erased_with_its_chat(tmp_path: Path) -> None:
-    losing: dict[str, object] = {"gate_max_forgotten": 1.0, "gate_max_older_nll_rise": 1000.0}
-    app = open_quick(tmp_path / "data", replay_wins=0, learning_rate=5e-3, max_steps=30, repair_steps=0, **losing)
+    app = open_quick(tmp_path / "data", **LOSING)
     learn(app, OWL, "a bird")
     later = learn(app, HARP, "a tool")
     status = app.learning.status()
@@ -93,6 +102,18 @@ def test_an_earlier_correction_that_a_round_loses_is_named_and_erased_with_its_c
     assert not any(c.kind == EARLIER for c in guest.learning.status().changed)
     app.engine.store.delete_conversation(app.engine.store.message(later).conversation_id)
     assert not any(c.kind == EARLIER for c in app.learning.status().changed)
+    app.close()
+
+
+def test_what_a_round_has_cost_is_asked_again_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_quick(tmp_path / "data", **LOSING)
+    learn(app, OWL, "a bird")
+    learn(app, HARP, "a tool")
+    engine = app.engine
+    in_turn = ((seed, engine.store.replay_wins(engine.base, 1, [], seed)[0]) for seed in range(100))
+    engine.seed = next(seed for seed, first in in_turn if first.prompt[-1]["content"] == HARP)
+    monkeypatch.setattr("services.learning.self_play.REASKED_AT_A_TIME", 1)
+    assert SelfPlayService(engine).reask() == 1, "and not the newest one, which holds"
     app.close()
 
 
