@@ -59,9 +59,13 @@ class Lineage:
         adapter = self._store.adapter(self._engine.base, version)
         return load_adapter(self._engine.files_of(adapter), adapter.sha256)
 
-    def check_shape(self, base: str, config: SpearConfig) -> None:
-        """Raises ConfigError where a base model's adapters have another rank, alpha or layers than `config` says."""
-        if not (version := self._store.active_version(base)):
+    def check_shape(self, base: str, config: SpearConfig, version: int | None = None) -> None:
+        """Raises ConfigError where an adapter has another rank, alpha or layers than `config` says.
+
+        It is that of `version`, by default of the base model's active one.
+        """
+        version = self._store.active_version(base) if version is None else version
+        if not version:
             return
         folder = self._engine.data_folder
         was = lora_shape(self._engine.files_of(self._store.adapter(base, version)))
@@ -181,14 +185,19 @@ class Lineage:
         return self.version
 
     def restore(self, version: int) -> int:
-        """Serve a version that was undone again. Returns it. Raises UnknownRecord, and SpearError where it cannot be."""
+        """Serve a version that was undone again. Returns it.
+
+        Raises UnknownRecord, ConfigError as `check_shape`, and SpearError where it cannot be restored.
+        """
         self.lock.require()
         status = self._store.adapter(self._engine.base, version).status
         if status != "rolled_back":
             raise SpearError(
                 f"v{version} cannot be restored: it was {'deleted' if status == 'pruned' else 'not undone'}."
             )
-        self.read(version)  # raises before anything changes
+        # both raise before anything changes; the settings may be others than when it was trained
+        self.check_shape(self._engine.base, self._engine.config, version)
+        self.read(version)
         self._store.restore(self._engine.base, version)
         self.serve_active()
         return self.version

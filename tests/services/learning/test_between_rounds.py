@@ -194,3 +194,17 @@ def test_adapters_of_another_shape_stop_the_start_with_one_sentence_and_stay(
     app = open_quick(tmp_path / "data")
     assert ask(app, OWL).text == "a bird"
     app.close()
+
+
+def test_a_version_of_another_shape_is_not_restored_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    app = open_quick(tmp_path / "data")
+    teach(app, OWL, "a bird")
+    app.learning.run_pending()
+    app.learning.roll_back()
+    app.close()
+    app = open_quick(tmp_path / "data", lora_rank=4)
+    with pytest.raises(ConfigError, match="have rank 8"):
+        app.learning.restore(1)
+    assert app.learning.lineage.version == 0 and app.learning.status().undone == 1
+    app.close()
+    open_quick(tmp_path / "data", lora_rank=4).close()
