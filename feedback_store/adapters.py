@@ -172,7 +172,8 @@ class Adapters(Rounds, PeerQuestions):
         """Erase all feedback about some replies, in one transaction.
 
         Votes, hints, verdicts and traces about the replies are deleted, trained or not, of every base model. So are the
-        questions that peers sent with merges among the undone adapters. The other traces of these become rolled_back and
+        questions that peers sent with merges among the undone adapters, which become pruned: nobody can restore them,
+        also where the program ends before the caller has deleted their files. Their other traces become rolled_back and
         can be trained again.
 
         Args:
@@ -202,7 +203,7 @@ class Adapters(Rounds, PeerQuestions):
                     [self.adapter(base, version).round_id],
                 )
                 self._execute(
-                    "UPDATE adapters SET status = 'rolled_back' WHERE base = ? AND version = ?", [base, version]
+                    "UPDATE adapters SET status = 'pruned', pinned = 0 WHERE base = ? AND version = ?", [base, version]
                 )
             self._activate(base, active)
 

@@ -238,16 +238,21 @@ class Lineage:
         """Delete the files of versions that must not be served again, of any base model."""
         self.lock.require()
         for adapter in adapters:
-            self._store.set_pinned(adapter.base, adapter.version, False)
-            self._store.mark_pruned(adapter.base, adapter.version)
             self._delete_files(adapter)
 
     def delete_unknown_files(self) -> None:
-        """Delete adapter folders without a row: a kill between writing and promoting leaves one."""
+        """Delete adapter folders without a row, and those of pruned versions of every base model.
+
+        A kill leaves them: between writing and promoting, and between pruning or forgetting and deleting.
+        """
         self.lock.require()
         folder = self._engine.adapter_folder(1).parent
         known = {self._engine.data_folder / a.folder for a in self._store.adapters(self._engine.base)}
         for child in folder.iterdir() if folder.is_dir() else ():
+        for of_base in folder.parent.iterdir() if folder.parent.is_dir() else ():
+            for adapter in self._store.adapters(of_base.name):
+                if adapter.status == "pruned":
+                    self._delete_files(adapter)
             if child.is_dir() and child not in known:
                 shutil.rmtree(child, ignore_errors=True)
 
