@@ -1,4 +1,4 @@
-"""A kill in the middle of a forgetting: nothing forgotten is left."""
+"""A kill in the middle of a forgetting or of what it trains again: nothing forgotten is left, and nothing else is lost."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 
 from feedback_store import RoundFigures
 from tests.faults.quick import open_quick, teach
+from tests.services.harness import ask
 
-OWL = "What is an owl?"
+OWL, HARP = "What is an owl?", "What is a harp?"
 
 
 class Killed(BaseException):
@@ -54,3 +55,22 @@ def test_files_of_a_version_that_was_pruned_just_before_a_kill_are_deleted_also_
     other = open_quick(tmp_path / "data", kind="llama3")
     assert [path.name for path in (tmp_path / "data").glob("adapters/*/*")] == ["v00002"]
     other.close()
+
+
+@pytest.mark.slow
+def test_what_is_trained_again_outlives_a_kill_though_its_conversation_was_deleted(tmp_path: Path) -> None:
+    app = open_quick(tmp_path / "data")
+    owl = teach(app, OWL, "a bird")
+    app.learning.run_pending()
+    harp = teach(app, HARP, "strings")
+    app.learning.run_pending()
+    store = app.engine.store
+    app.chat.delete(store.message(harp).conversation_id)
+    assert app.learning.forget([owl]).rounds == 1
+    [item] = app.learning._forgetting.waiting()
+    assert store.claim_round(app.engine.base, 0, only=item["traces"]) is not None
+    app.close()  # killed in the middle of that round
+    app = open_quick(tmp_path / "data")
+    assert app.learning.run_pending() == 1
+    assert ask(app, HARP).text == "strings", "deleting promised that what was learned stays"
+    app.close()
