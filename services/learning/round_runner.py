@@ -168,7 +168,8 @@ class RoundRunner:
             return
         waited_since = max(datetime.fromisoformat(t.created_at_utc) for t in claimed)
         seconds_to_live = round((datetime.now(UTC) - waited_since).total_seconds(), 2)
-        if anchors_before_utc is not None:  # trained again after a forgetting: nobody waited for it until now
+        # trained again after a forgetting: nobody waited for it until now; or the clock was set back
+        if anchors_before_utc is not None or seconds_to_live < 0:
             seconds_to_live = learning_seconds
         version = self.lineage.promote(
             round_,

@@ -150,7 +150,7 @@ class LearningService:
         kept, dropped = (
             self._store.traces(base=self._engine.base, subject_id=i, side="win") for i in (keep_id, drop_id)
         )
-        is_newer = bool(kept and dropped) and dropped[-1].created_at_utc > kept[-1].created_at_utc
+        is_newer = bool(kept and dropped) and dropped[-1].seq > kept[-1].seq
         if is_newer and any(t.status == "trained" for t in dropped):
             self.forget([drop_id])
         else:

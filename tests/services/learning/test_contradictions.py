@@ -53,7 +53,7 @@ def win(number: int, question: str, answer: str) -> Trace:
     return Trace(
         id=f"t{number}", side="win", conversation_id="c", message_id=f"m{number}", subject_id=f"s{number}", prompt=asked,
         completion=answer, confidence=1.0, source="edited", status="trained", round_id=1, base="b",
-        created_at_utc=f"2026-11-30T00:00:0{number}",
+        created_at_utc=f"2026-11-30T00:00:0{number}", seq=number,
     )  # fmt: skip
 
 
@@ -207,3 +207,21 @@ def test_an_answer_that_was_replaced_is_neither_practised_nor_taught_again(app: 
     assert app.self_play.reask() == 2
     waiting = app.engine.store.traces(status="pending", side="win")
     assert sorted(t.completion for t in waiting) == ["a bird", "strings"]
+
+
+@pytest.mark.slow
+def test_the_latest_answer_counts_though_the_clock_was_set_back_before_it(
+    app: AppServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach(app, FIRST, "a red bird")
+    app.learning.run_pending()
+    for module in ("traces", "conversations", "rounds", "adapters"):
+        monkeypatch.setattr(f"feedback_store.{module}.now_utc", lambda: "2020-01-01T00:00:00.000000+00:00")
+    teach(app, AGAIN, "strings")
+    found = app.learning.status().contradiction
+    assert found is not None and (found.earlier_answer, found.newer_answer) == ("a red bird", "strings")
+    app.learning.run_pending()
+    with app.learning._round_lock:
+        assert [t.completion for t in app.learning._runner._replay(1)] == ["strings"]
+    app.learning.settle(found.earlier_id, found.newer_id)
+    assert [t.completion for t in app.engine.store.traces(side="win")] == ["a red bird"], "the newer one is forgotten"

@@ -224,3 +224,13 @@ def test_three_attempts_at_one_question_are_one_question_that_was_answered_wrong
     assert status.phase == "waiting" and status.detail.startswith("1 question was answered wrongly. ")
     app.feedback.dislike(ask(app, HARP).id)
     assert app.learning.status().detail.startswith("2 questions were answered wrongly. ")
+
+
+@pytest.mark.slow
+def test_a_clock_that_is_set_back_during_a_round_makes_no_negative_time(
+    app: AppServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feedback_store.traces.now_utc", lambda: "2999-01-01T00:00:00.000000+00:00")
+    learn(app, OWL, "a bird")
+    seconds = app.learning.status().seconds
+    assert seconds is not None and seconds >= 0
