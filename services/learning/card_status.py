@@ -16,7 +16,7 @@ from services.learning.forgetting import Forgetting
 from services.learning.lineage import Lineage
 from services.learning.live_status import LiveStatus
 from services.learning.waiting_queue import MOST_TRACES, LearningQueue
-from services.views import LearningStatus
+from services.views import ContradictionView, LearningStatus
 
 
 class CardStatus:
@@ -39,7 +39,15 @@ class CardStatus:
         self._queue = queue
         self._contradictions = contradictions
 
-    def now(self, *, paused: bool, note: str, rests: bool, may_quote: Callable[[Round], bool]) -> LearningStatus:
+    def now(
+        self,
+        *,
+        paused: bool,
+        note: str,
+        rests: bool,
+        may_quote: Callable[[Round], bool],
+        may_settle: Callable[[ContradictionView], bool],
+    ) -> LearningStatus:
         """The state of the learning.
 
         Args:
@@ -47,6 +55,7 @@ class CardStatus:
             note: what failed at the start or in the last round, or empty.
             rests: whether nothing is tried for a while after a disk error.
             may_quote: whether the hints behind the style preferences of a round may be quoted.
+            may_settle: whether a contradiction may be shown; the newest of these is.
         """
         live = self._live.now
         base = self._engine.base
@@ -62,9 +71,7 @@ class CardStatus:
             "pending_loses": loses,
             "can_roll_back": version > 0,
             "proof": card_words.proof_of(last, version),
-            "checked": checked,
-            "changed": changed,
-            "contradiction": next(iter(self._contradictions.found()), None),
+            "contradiction": next(filter(may_settle, self._contradictions.found()), None),
             "seconds": last.figures.seconds_to_live if last else None,
             "undone": self._lineage.undone(),
             "queue": self._queue.waiting() if wins or live or (last and last.status == "running") else (),

@@ -77,14 +77,20 @@ class LearningService:
 
     # -- what the screen asks --------------------------------------------------------------------------------
 
-    def status(self, may_quote: Callable[[Round], bool] = lambda last: True) -> LearningStatus:
+    def status(
+        self,
+        may_quote: Callable[[Round], bool] = lambda last: True,
+        may_settle: Callable[[ContradictionView], bool] = lambda found: True,
+    ) -> LearningStatus:
         """The state of the learning, for the status card.
 
         Args:
+            may_settle: whether a contradiction may be shown.
             may_quote: whether the hints behind the style preferences of a round may be quoted.
         """
         rests = time.monotonic() < self._rests_until
-        return self._card.now(paused=self.paused, note=self._note, rests=rests, may_quote=may_quote)
+        note = self._note or self.lineage.complaint
+        return self._card.now(paused=self.paused, note=note, rests=rests, may_quote=may_quote, may_settle=may_settle)
 
     def adopted(self, last: Round) -> str:
         """A sentence on the style preferences of a round, without those forgotten or deleted since."""

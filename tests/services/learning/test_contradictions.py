@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from feedback_store import Trace
+from services.accounts.users_file import User
 from services.app import AppServices
 from services.learning.contradictions import contradictions, replaced
+from services.user_session import UserSession, UserSessions
 from tests.faults.quick import ask, open_quick, teach
 
 
@@ -225,3 +227,20 @@ def test_the_latest_answer_counts_though_the_clock_was_set_back_before_it(
         assert [t.completion for t in app.learning._runner._replay(1)] == ["strings"]
     app.learning.settle(found.earlier_id, found.newer_id)
     assert [t.completion for t in app.engine.store.traces(side="win")] == ["a red bird"], "the newer one is forgotten"
+
+
+def test_another_users_contradiction_does_not_hide_ones_own(app: AppServices) -> None:
+    sessions = UserSessions(app)
+    anna, ben = (sessions.of(User(name, "guest", name)) for name in ("anna", "ben"))
+
+    def corrects(session: UserSession, question: str, answer: str) -> None:
+        reply = list(session.chat.reply(session.chat.new_conversation().id, question))[-1]
+        session.feedback.edit(reply.id, answer)
+
+    corrects(anna, FIRST, "a red bird")
+    corrects(anna, AGAIN, "strings")
+    for session, answer in ((anna, "a tool"), (ben, "a bird")):
+        corrects(session, "What is a harp?", answer)
+    found = anna.learning.status().contradiction
+    assert found is not None and (found.earlier_answer, found.newer_answer) == ("a red bird", "strings")
+    assert ben.learning.status().contradiction is None
