@@ -62,7 +62,6 @@ class CardStatus:
         version = self._store.active_version(base)
         wins, loses = self._store.count_pending(base)
         last = self._store.last_round(base)
-        checked, changed = card_words.checked_of(last, version)
         rebuilds = len(self._forgetting.waiting())
         common: dict[str, Any] = {
             "adapter_version": version,
@@ -81,6 +80,7 @@ class CardStatus:
             common["is_first_estimate"] = not self._queue.knows(last)
         if live:
             common["progress"] = self._queue.progress(last, live.step, live.max_steps)
+            common["checked"], common["changed"] = card_words.checked_of(last, version, live.phase)
             return LearningStatus(**dataclasses.asdict(live), **common)
         phase, headline, detail = card_words.resting(
             last,
@@ -94,6 +94,7 @@ class CardStatus:
             adopted=self.adopted(last) if last and may_quote(last) else "",
             undone=common["undone"],
         )
+        common["checked"], common["changed"] = card_words.checked_of(last, version, phase)
         return LearningStatus(phase, headline, detail, **common)
 
     def adopted(self, last: Round) -> str:

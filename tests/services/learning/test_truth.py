@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from feedback_store import ChangedAnswerRecord, GateRecord, RoundFigures
 from services.accounts.permissions import NotAllowed
 from services.accounts.users_file import LOCAL, User
 from services.app import AppServices
@@ -224,6 +225,37 @@ def test_three_attempts_at_one_question_are_one_question_that_was_answered_wrong
     assert status.phase == "waiting" and status.detail.startswith("1 question was answered wrongly. ")
     app.feedback.dislike(ask(app, HARP).id)
     assert app.learning.status().detail.startswith("2 questions were answered wrongly. ")
+
+
+def refuse(app: AppServices, question: str) -> None:
+    """Teach something that the gate refuses, with an answer to another question that would have changed."""
+    teach(app, question, "a tool")
+    claimed = app.engine.store.claim_round(app.engine.base, app.learning.lineage.version)
+    assert claimed is not None
+    changed = (ChangedAnswerRecord("general", "What is iron?", "metal", "a tool"),)
+    figures = RoundFigures(gate=GateRecord(checked=16, changed=changed))
+    app.engine.store.finish_round(claimed[0].id, "discarded", verdict="Not kept: it was broken.", figures=figures)
+
+
+def test_undo_after_a_refusal_is_called_undone_and_a_refusal_after_undo_not_kept(app: AppServices) -> None:
+    learn(app, OWL, "a bird")
+    refuse(app, HARP)
+    assert app.learning.status().phase == "not_kept"
+    app.learning.roll_back()
+    assert app.learning.status().headline == "Undone: v1 is no longer used."
+    refuse(app, HARP)
+    assert app.learning.status().phase == "not_kept"
+
+
+def test_answers_that_a_refused_version_would_have_changed_are_never_shown_as_those_given_now(app: AppServices) -> None:
+    learn(app, OWL, "a bird")
+    refuse(app, HARP)
+    assert len(app.learning.status().changed) == 1
+    app.learning.pause()
+    assert (app.learning.status().changed, app.learning.status().checked) == ((), 0)
+    app.learning.resume()
+    teach(app, "What is iron?", "metal")
+    assert (app.learning.status().phase, app.learning.status().changed) == ("queued", ())
 
 
 @pytest.mark.slow
