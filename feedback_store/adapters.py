@@ -99,6 +99,15 @@ class Adapters(Rounds, PeerQuestions):
         with self._transaction(write=False):
             return int(self._value("SELECT coalesce(max(version), 0) + 1 FROM adapters WHERE base = ?", [base]))
 
+    def newest_undone(self, base: str) -> int:
+        """The newest version above the active one that was undone and not pruned; 0 where there is none."""
+        with self._transaction(write=False):
+            found = self._value(
+                "SELECT max(version) FROM adapters WHERE base = ? AND status = 'rolled_back' AND version > ?",
+                [base, self.active_version(base)],
+            )
+            return int(found or 0)
+
     def set_active(self, base: str, version: int) -> None:
         """Make any stored version active, or 0. Raises UnknownRecord, and StoreError for a pruned one.
 

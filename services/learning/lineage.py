@@ -203,11 +203,8 @@ class Lineage:
         return self.version
 
     def undone(self) -> int:
-        """The newest version where it was undone and its files are kept; else 0."""
-        newest = self._store.next_version(self._engine.base) - 1
-        if not newest or self._store.adapter(self._engine.base, newest).status != "rolled_back":
-            return 0
-        return newest
+        """The newest version above the active one that was undone and whose files are kept; 0 where there is none."""
+        return self._store.newest_undone(self._engine.base)
 
     def pin(self, version: int, pinned: bool) -> None:
         """Pin a version, so that it is never pruned, or unpin it. Raises UnknownRecord."""

@@ -258,6 +258,15 @@ def test_answers_that_a_refused_version_would_have_changed_are_never_shown_as_th
     assert (app.learning.status().phase, app.learning.status().changed) == ("queued", ())
 
 
+def test_undo_offers_to_restore_though_a_later_version_was_forgotten(app: AppServices) -> None:
+    learn(app, OWL, "a bird")
+    app.learning.forget([learn(app, HARP, "strings")])
+    app.learning.roll_back()
+    status = app.learning.status()
+    assert (status.phase, status.undone, status.adapter_version) == ("undone", 1, 0)
+    assert app.learning.restore(1) == 1 and app.learning.status().undone == 0
+
+
 @pytest.mark.slow
 def test_a_clock_that_is_set_back_during_a_round_makes_no_negative_time(
     app: AppServices, monkeypatch: pytest.MonkeyPatch
