@@ -84,6 +84,7 @@ class Lineage:
         self.lock.require()
         base, version = self._engine.base, self.version
         self.check_shape(base, self._engine.config)
+        self.complaint = ""
         while True:
             try:
                 self.state = self.read(version)

@@ -54,7 +54,7 @@ class LearningService:
         self._between = BetweenRounds(self._round_lock, self.kick)
         self._contradictions = RecentContradictions(engine)
         self._live = LiveStatus()
-        self._note = ""  # what failed at the start or in the last round, for the card
+        self._note = ""  # what failed in the last round, for the card
         self._rests_until = 0.0  # monotonic time in seconds until which nothing is tried, after a disk error
         self.most_traces = MOST_TRACES  # that one round takes
         self._left_open = False  # the end of a round could not be stored
@@ -73,7 +73,6 @@ class LearningService:
         with self._round_lock:
             self.lineage.delete_unknown_files()
             self.lineage.serve_active()
-        self._note = self.lineage.complaint
 
     # -- what the screen asks --------------------------------------------------------------------------------
 
@@ -259,7 +258,7 @@ class LearningService:
                 claimed = self._claim()
                 if not claimed:
                     break
-                self._note = ""
+                self._note = self.lineage.complaint = ""
                 self._run(*claimed)
                 done += 1
                 # after each round, because a busy instance never gets to the last one
@@ -303,9 +302,8 @@ class LearningService:
         self._features_dropped = True
         self._engine.batching.prefixes.clear()  # their conversations may have been erased
         self._store.release_interrupted(self._engine.base)
-        self.lineage.complaint = ""
+        self._note = ""
         self.lineage.serve_active()
-        self._note = self.lineage.complaint
 
     def try_adapter(self, state: AdapterState, source: str) -> int:
         """Serve an adapter from elsewhere if it passes the gate. Returns its version.

@@ -16,6 +16,7 @@ from services.learning.waiting_queue import coarse, usual_seconds
 from services.user_session import UserSessions
 from services.views import EARLIER, Forgotten
 from spear_core.errors import SpearError
+from spear_core.models.adapters import WEIGHTS
 from spear_core.training.probes import ProbeKind
 from tests.faults.quick import open_quick, teach
 from tests.services.harness import ask
@@ -265,6 +266,19 @@ def test_undo_offers_to_restore_though_a_later_version_was_forgotten(app: AppSer
     status = app.learning.status()
     assert (status.phase, status.undone, status.adapter_version) == ("undone", 1, 0)
     assert app.learning.restore(1) == 1 and app.learning.status().undone == 0
+
+
+@pytest.mark.slow
+def test_a_damaged_version_that_undo_passes_over_is_named_until_another_one_serves(app: AppServices) -> None:
+    with app.learning.between_rounds():
+        for _ in range(3):
+            app.learning.lineage.adopt(app.engine.shared_models.initial, RoundFigures())
+    (app.engine.adapter_folder(2) / WEIGHTS).write_bytes(b"")
+    assert app.learning.roll_back() == 1
+    assert "v00002" in app.learning.status().detail and "Serving v1 instead" in app.learning.status().detail
+    app.learning.roll_back()
+    status = app.learning.status()
+    assert (status.phase, status.adapter_version) == ("undone", 0) and "Serving v1" not in status.detail
 
 
 @pytest.mark.slow
