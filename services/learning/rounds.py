@@ -330,7 +330,7 @@ class LearningService:
 
     def _run(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         try:
-            self._queue.begin()
+            self._queue.begin(is_counted=anchors_before_utc is not None)
             self._live.tell("queued", "A correction is queued.", "Preparing the training.")
             self._learn(round_, claimed, anchors_before_utc)
         except TracesWithdrawn:

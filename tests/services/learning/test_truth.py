@@ -282,6 +282,24 @@ def test_a_damaged_version_that_undo_passes_over_is_named_until_another_one_serv
 
 
 @pytest.mark.slow
+def test_a_round_that_is_trained_again_counts_once_in_the_time_that_is_left(
+    app: AppServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = learn(app, OWL, "a bird")
+    learn(app, HARP, "strings")
+    app.learning.forget([reply])
+    monkeypatch.setattr("services.learning.waiting_queue.usual_seconds", lambda rounds: 100.0)
+    app.learning._queue._usual = (-1, None)
+    left = [app.learning.status().seconds_left]
+    on_step = app.learning._on_step
+    monkeypatch.setattr(
+        app.learning, "_on_step", lambda step: (on_step(step), left.append(app.learning.status().seconds_left))
+    )
+    assert app.learning.run_pending() == 1
+    assert len(left) > 1 and all(seconds is not None and seconds <= 105 for seconds in left)
+
+
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_during_a_round_makes_no_negative_time(
     app: AppServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
