@@ -233,7 +233,7 @@ class Lineage:
         return deleted
 
     def delete_versions(self, adapters: Collection[Adapter]) -> None:
-        """Delete the files of versions that must not be served again, of any base model."""
+        """Delete the files of forgotten versions, which the store has as pruned, of any base model."""
         self.lock.require()
         for adapter in adapters:
             self._delete_files(adapter)
@@ -247,12 +247,12 @@ class Lineage:
         folder = self._engine.adapter_folder(1).parent
         known = {self._engine.data_folder / a.folder for a in self._store.adapters(self._engine.base)}
         for child in folder.iterdir() if folder.is_dir() else ():
+            if child.is_dir() and child not in known:
+                shutil.rmtree(child, ignore_errors=True)
         for of_base in folder.parent.iterdir() if folder.parent.is_dir() else ():
             for adapter in self._store.adapters(of_base.name):
                 if adapter.status == "pruned":
                     self._delete_files(adapter)
-            if child.is_dir() and child not in known:
-                shutil.rmtree(child, ignore_errors=True)
 
     def _delete_files(self, adapter: Adapter) -> None:
         try:

@@ -84,8 +84,8 @@ class LearningService:
         """The state of the learning, for the status card.
 
         Args:
-            may_settle: whether a contradiction may be shown.
             may_quote: whether the hints behind the style preferences of a round may be quoted.
+            may_settle: whether a contradiction may be shown.
         """
         rests = time.monotonic() < self._rests_until
         note = self._note or self.lineage.complaint
@@ -168,18 +168,29 @@ class LearningService:
     def roll_back(self) -> int:
         """Serve the previous adapter again; undone corrections are trained again only on request. Returns its version.
 
-        Raises SpearError where there is nothing to undo, or a round does not end in time.
+        Raises SpearError where there is nothing to undo, a round does not end in time, or it made another version meanwhile.
         """
+        seen = self.lineage.version
         with self.between_rounds():
+            self._require_serving(seen)
             return self.lineage.roll_back()
 
     def restore(self, version: int) -> int:
         """Serve a version that was undone again, with its corrections. Returns its version.
 
-        Raises SpearError where it was not undone or is deleted, or a round does not end in time, UnknownRecord.
+        Raises SpearError where it was not undone or is deleted, a round does not end in time, or it made another version
+        meanwhile, UnknownRecord.
         """
+        seen = self.lineage.version
         with self.between_rounds():
+            self._require_serving(seen)
             return self.lineage.restore(version)
+
+    def _require_serving(self, seen: int) -> None:
+        """Raises SpearError where another version serves than the one that a person saw: they did not mean to undo that."""
+        if (now := self.lineage.version) != seen:
+            name = f"v{now}" if now else "The base model"
+            raise SpearError(f"{name} has come into use meanwhile, so nothing was changed. Look at it and try again.")
 
     def pin(self, version: int, pinned: bool = True) -> None:
         """Pin a version, so that it is never pruned, or unpin it. Raises UnknownRecord."""

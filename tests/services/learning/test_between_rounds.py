@@ -11,7 +11,7 @@ import pytest
 
 from feedback_store import Trace
 from services.app import AppServices
-from spear_core.errors import ConfigError
+from spear_core.errors import ConfigError, SpearError
 from spear_core.training.trainer import Progress
 from tests.faults.quick import open_quick, teach
 from tests.services.harness import ask
@@ -208,3 +208,40 @@ def test_a_version_of_another_shape_is_not_restored_and_the_next_start_goes_on(t
     assert app.learning.lineage.version == 0 and app.learning.status().undone == 1
     app.close()
     open_quick(tmp_path / "data", lora_rank=4).close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("act", ["undo", "restore"])
+def test_undo_and_restore_change_nothing_where_a_round_makes_another_version_first(
+    app: AppServices, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    for question, answer in ((OWL, "a bird"), (HARP, "strings")):
+        teach(app, question, answer)
+        app.learning.run_pending()
+    if act == "restore":
+        app.learning.roll_back()
+    refused: list[SpearError] = []
+
+    def change() -> None:
+        try:
+            app.learning.roll_back() if act == "undo" else app.learning.restore(2)
+        except SpearError as e:
+            refused.append(e)
+
+    changing, on_step = threading.Thread(target=change), app.learning._on_step
+
+    def step(progress: Progress) -> None:
+        if progress.step == 1:
+            changing.start()
+            while not app.learning._between.is_wanted:
+                pass
+        on_step(progress)
+
+    monkeypatch.setattr(app.learning, "_on_step", step)
+    teach(app, "What is iron?", "metal")
+    app.learning.run_pending()
+    changing.join(10)
+    assert [str(e) for e in refused] == [
+        "v3 has come into use meanwhile, so nothing was changed. Look at it and try again."
+    ]
+    assert app.learning.status().adapter_version == 3
