@@ -11,10 +11,12 @@ import pytest
 
 from feedback_store import Trace
 from services.app import AppServices
+from services.learning import self_play
 from spear_core.errors import ConfigError, SpearError
 from spear_core.training.trainer import Progress
 from tests.faults.quick import open_quick, teach
 from tests.services.harness import ask
+from tests.tiny_models import tiny_folder
 
 OWL, HARP = "What is an owl?", "What is a harp?"
 
@@ -245,3 +247,31 @@ def test_undo_and_restore_change_nothing_where_a_round_makes_another_version_fir
         "v3 has come into use meanwhile, so nothing was changed. Look at it and try again."
     ]
     assert app.learning.status().adapter_version == 3
+
+
+@pytest.mark.slow
+def test_what_is_asked_again_while_the_model_changes_is_asked_of_the_model_that_learned_it(
+    app: AppServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach(app, OWL, "a bird")
+    app.learning.run_pending()
+    app.engine.shared_models.publish(None, 0)  # what serves has lost it
+    first, base = app.engine.loaded, app.engine.base
+    tiny_folder("llama3", tmp_path / "llama3")
+    asked: list[object] = []
+    rows, answers = self_play.score_rows, self_play.answer_all
+
+    def changed_meanwhile(*arguments: Any, **named: Any) -> Any:
+        found = rows(*arguments, **named)
+        assert app.models.switch(str(tmp_path / "llama3"))
+        return found
+
+    def answered(model: object, tokenizer: object, *arguments: Any, **named: Any) -> Any:
+        asked.append(tokenizer)
+        return answers(model, tokenizer, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(self_play, "score_rows", changed_meanwhile)
+    monkeypatch.setattr(self_play, "answer_all", answered)
+    assert app.self_play.reask() == 1
+    assert asked == [first.tokenizer] and app.engine.base != base
+    assert {t.base for t in app.engine.store.traces(status="pending")} == {base}
