@@ -84,10 +84,14 @@ class Adapters(Rounds, PeerQuestions):
         with self._transaction(write=False):
             return self._record(Adapter, "SELECT * FROM adapters WHERE base = ? AND version = ?", [base, version])
 
-    def adapters(self, base: str) -> list[Adapter]:
-        """All adapters of a base model, newest first."""
+    def adapters(self, base: str, limit: int | None = None) -> list[Adapter]:
+        """All adapters of a base model, or the `limit` newest, newest first."""
         with self._transaction(write=False):
-            return self._records(Adapter, "SELECT * FROM adapters WHERE base = ? ORDER BY version DESC", [base])
+            return self._records(
+                Adapter,
+                "SELECT * FROM adapters WHERE base = ? ORDER BY version DESC LIMIT ?",
+                [base, -1 if limit is None else limit],
+            )
 
     def active_version(self, base: str) -> int:
         """The active version; 0 where the base model answers without an adapter."""

@@ -116,8 +116,8 @@ class UserLearning:
     def resume(self) -> None:
         self._learning.resume()
 
-    def adapters(self) -> list[AdapterView]:
-        return self._learning.adapters()
+    def adapters(self, limit: int | None = None) -> list[AdapterView]:
+        return self._learning.adapters(limit)
 
     @owner_only("undo an adapter")
     def roll_back(self) -> int:

@@ -260,12 +260,15 @@ class Lineage:
         except AdapterInvalid as e:
             log.warning("nothing was deleted: %s", e)
 
-    def views(self) -> list[AdapterView]:
-        """All versions of this base model, newest first."""
-        active = self.version
-        rounds = {r.id: r for r in self._store.rounds(self._engine.base, limit=10_000)}
+    def views(self, limit: int | None = None) -> list[AdapterView]:
+        """All versions of this base model, or the `limit` newest, newest first."""
+        active, adapters = self.version, self._store.adapters(self._engine.base, limit)
+        if limit is None:
+            rounds = {r.id: r for r in self._store.rounds(self._engine.base, limit=10_000)}
+        else:
+            rounds = {a.round_id: self._store.round(a.round_id) for a in adapters if a.round_id is not None}
         views = []
-        for a in self._store.adapters(self._engine.base):
+        for a in adapters:
             made_by = rounds.get(a.round_id) if a.round_id is not None else None
             status: VersionStatus = "live" if a.version == active else a.status
             figures = a.figures

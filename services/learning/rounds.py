@@ -116,9 +116,9 @@ class LearningService:
         self._kicked = True
         self.on_kick()
 
-    def adapters(self) -> list[AdapterView]:
-        """All versions of this base model, newest first."""
-        return self.lineage.views()
+    def adapters(self, limit: int | None = None) -> list[AdapterView]:
+        """All versions of this base model, or the `limit` newest, newest first."""
+        return self.lineage.views(limit)
 
     def learned(self, limit: int = 200) -> list[LearnedView]:
         """Feedback of all users with what became of it, newest first."""

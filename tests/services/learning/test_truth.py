@@ -307,3 +307,13 @@ def test_a_clock_that_is_set_back_during_a_round_makes_no_negative_time(
     learn(app, OWL, "a bird")
     seconds = app.learning.status().seconds
     assert seconds is not None and seconds >= 0
+
+
+def test_the_newest_versions_are_told_as_among_all_of_them(app: AppServices) -> None:
+    with app.learning.between_rounds():
+        app.learning.lineage.adopt(app.engine.shared_models.initial, RoundFigures())
+    learn(app, OWL, "a bird")
+    app.learning.roll_back()
+    every = app.learning.adapters()
+    assert len(every) == 2
+    assert [app.learning.adapters(count) for count in (1, 2, 3)] == [every[:1], every, every]
