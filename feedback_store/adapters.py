@@ -84,10 +84,14 @@ class Adapters(Rounds, PeerQuestions):
         with self._transaction(write=False):
             return self._record(Adapter, "SELECT * FROM adapters WHERE base = ? AND version = ?", [base, version])
 
-    def adapters(self, base: str) -> list[Adapter]:
-        """All adapters of a base model, newest first."""
+    def adapters(self, base: str, limit: int | None = None) -> list[Adapter]:
+        """All adapters of a base model, or the `limit` newest, newest first."""
         with self._transaction(write=False):
-            return self._records(Adapter, "SELECT * FROM adapters WHERE base = ? ORDER BY version DESC", [base])
+            return self._records(
+                Adapter,
+                "SELECT * FROM adapters WHERE base = ? ORDER BY version DESC LIMIT ?",
+                [base, -1 if limit is None else limit],
+            )
 
     def active_version(self, base: str) -> int:
         """The active version; 0 where the base model answers without an adapter."""
@@ -98,6 +102,15 @@ class Adapters(Rounds, PeerQuestions):
         """One above every number ever stored for `base`, rolled-back and pruned ones included."""
         with self._transaction(write=False):
             return int(self._value("SELECT coalesce(max(version), 0) + 1 FROM adapters WHERE base = ?", [base]))
+
+    def newest_undone(self, base: str) -> int:
+        """The newest version above the active one that was undone and not pruned; 0 where there is none."""
+        with self._transaction(write=False):
+            found = self._value(
+                "SELECT max(version) FROM adapters WHERE base = ? AND status = 'rolled_back' AND version > ?",
+                [base, self.active_version(base)],
+            )
+            return int(found or 0)
 
     def set_active(self, base: str, version: int) -> None:
         """Make any stored version active, or 0. Raises UnknownRecord, and StoreError for a pruned one.
@@ -172,7 +185,8 @@ class Adapters(Rounds, PeerQuestions):
         """Erase all feedback about some replies, in one transaction.
 
         Votes, hints, verdicts and traces about the replies are deleted, trained or not, of every base model. So are the
-        questions that peers sent with merges among the undone adapters. The other traces of these become rolled_back and
+        questions that peers sent with merges among the undone adapters, which become pruned: nobody can restore them,
+        also where the program ends before the caller has deleted their files. Their other traces become rolled_back and
         can be trained again.
 
         Args:
@@ -202,7 +216,7 @@ class Adapters(Rounds, PeerQuestions):
                     [self.adapter(base, version).round_id],
                 )
                 self._execute(
-                    "UPDATE adapters SET status = 'rolled_back' WHERE base = ? AND version = ?", [base, version]
+                    "UPDATE adapters SET status = 'pruned', pinned = 0 WHERE base = ? AND version = ?", [base, version]
                 )
             self._activate(base, active)
 

@@ -153,6 +153,7 @@ class Trace:
     round_id: int | None  # the round that claimed it last
     base: str
     created_at_utc: str
+    seq: int = 0  # order in which they were stored, which a clock that is set back does not change
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,9 @@ class Rounds(Traces):
     ) -> Round:
         """End a running round. Its claimed traces become trained (promoted) or skipped (discarded), or pending again.
 
+        Those of conversations that may not train, which only a round trained again after a forgetting claims, become
+        rolled_back instead of pending: the next try claims them too.
+
         `promoted` makes no adapter active: `promote` does that. Raises UnknownRecord, and StoreError for another
         status or a round that has ended.
         """
@@ -93,7 +96,8 @@ class Rounds(Traces):
                 )
             else:
                 self._execute(
-                    "UPDATE traces SET status = 'pending', round_id = NULL WHERE round_id = ? AND status = 'claimed'",
+                    "UPDATE traces SET status = iif(may_train, 'pending', 'rolled_back'), round_id = NULL "
+                    "WHERE round_id = ? AND status = 'claimed'",
                     [round_id],
                 )
             self._execute(

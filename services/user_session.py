@@ -70,15 +70,15 @@ class UserLearning:
 
     def status(self) -> LearningStatus:
         """The status without the words of other users: their question in the proof, their hint in a style preference."""
-        status = self._learning.status(lambda last: all(map(self._is_mine, last.figures.style_preferences or ())))
+        status = self._learning.status(
+            lambda last: all(map(self._is_mine, last.figures.style_preferences or ())), self._are_mine
+        )
         last = self._everybodys.last_round(self._base)
         changes: dict[str, object] = {
             "can_roll_back": status.can_roll_back and self.user.is_owner,
             "undone": status.undone if self.user.is_owner else 0,
             "queue": tuple(one if self._is_mine(one.message_id) else _without_words(one) for one in status.queue),
         }
-        if status.contradiction and not self._are_mine(status.contradiction):
-            changes["contradiction"] = None
         if last is not None:
             if self.user.id:  # with logins, owners see no more words of others than guests do
                 changes["changed"] = tuple(c for c in status.changed if c.kind not in OF_PEOPLE)
@@ -116,8 +116,8 @@ class UserLearning:
     def resume(self) -> None:
         self._learning.resume()
 
-    def adapters(self) -> list[AdapterView]:
-        return self._learning.adapters()
+    def adapters(self, limit: int | None = None) -> list[AdapterView]:
+        return self._learning.adapters(limit)
 
     @owner_only("undo an adapter")
     def roll_back(self) -> int:

@@ -52,7 +52,7 @@ class HeldAnswers:
             if t.source == "confirmed" and (before_utc is None or t.created_at_utc < before_utc)
         ]
         granted: list[GrantedPreference] = []
-        for t in sorted(recent, key=lambda t: t.created_at_utc):
+        for t in sorted(recent, key=lambda t: t.seq):
             # Deleted meanwhile. Not one transaction, because others would wait for hundreds of reads
             with suppress(UnknownRecord):
                 if t.subject_id and t.message_id:

@@ -16,7 +16,7 @@ from services.learning.forgetting import Forgetting
 from services.learning.lineage import Lineage
 from services.learning.live_status import LiveStatus
 from services.learning.waiting_queue import MOST_TRACES, LearningQueue
-from services.views import LearningStatus
+from services.views import ContradictionView, LearningStatus
 
 
 class CardStatus:
@@ -39,7 +39,15 @@ class CardStatus:
         self._queue = queue
         self._contradictions = contradictions
 
-    def now(self, *, paused: bool, note: str, rests: bool, may_quote: Callable[[Round], bool]) -> LearningStatus:
+    def now(
+        self,
+        *,
+        paused: bool,
+        note: str,
+        rests: bool,
+        may_quote: Callable[[Round], bool],
+        may_settle: Callable[[ContradictionView], bool],
+    ) -> LearningStatus:
         """The state of the learning.
 
         Args:
@@ -47,13 +55,13 @@ class CardStatus:
             note: what failed at the start or in the last round, or empty.
             rests: whether nothing is tried for a while after a disk error.
             may_quote: whether the hints behind the style preferences of a round may be quoted.
+            may_settle: whether a contradiction may be shown; the newest of these is.
         """
         live = self._live.now
         base = self._engine.base
         version = self._store.active_version(base)
         wins, loses = self._store.count_pending(base)
         last = self._store.last_round(base)
-        checked, changed = card_words.checked_of(last, version)
         rebuilds = len(self._forgetting.waiting())
         common: dict[str, Any] = {
             "adapter_version": version,
@@ -62,9 +70,7 @@ class CardStatus:
             "pending_loses": loses,
             "can_roll_back": version > 0,
             "proof": card_words.proof_of(last, version),
-            "checked": checked,
-            "changed": changed,
-            "contradiction": next(iter(self._contradictions.found()), None),
+            "contradiction": next(filter(may_settle, self._contradictions.found()), None),
             "seconds": last.figures.seconds_to_live if last else None,
             "undone": self._lineage.undone(),
             "queue": self._queue.waiting() if wins or live or (last and last.status == "running") else (),
@@ -74,6 +80,7 @@ class CardStatus:
             common["is_first_estimate"] = not self._queue.knows(last)
         if live:
             common["progress"] = self._queue.progress(last, live.step, live.max_steps)
+            common["checked"], common["changed"] = card_words.checked_of(last, version, live.phase)
             return LearningStatus(**dataclasses.asdict(live), **common)
         phase, headline, detail = card_words.resting(
             last,
@@ -87,6 +94,7 @@ class CardStatus:
             adopted=self.adopted(last) if last and may_quote(last) else "",
             undone=common["undone"],
         )
+        common["checked"], common["changed"] = card_words.checked_of(last, version, phase)
         return LearningStatus(phase, headline, detail, **common)
 
     def adopted(self, last: Round) -> str:

@@ -58,13 +58,14 @@ def resting(
         return "failed", "Something went wrong.", note
     if last and last.status == "running":  # its phase is not known yet
         return QUEUED
-    if last and last.status == "discarded":
+    is_undone = undone > version
+    if last and last.status == "discarded" and not (is_undone and last.parent_version != version):  # undone later
         return "not_kept", "Not kept.", last.verdict.removeprefix("Not kept: ")
     if rejected:  # of a question, not of an answer: of several attempts at one only the first is a trace
         noted = f"{_number(rejected, 'question')} {'was' if rejected == 1 else 'were'} answered wrongly."
         how = "Nothing trains until one answer is confirmed: press Better under a revision, or Write it myself."
         return "waiting", "Waiting for one right answer.", f"{noted} {how}"
-    if undone > version:
+    if is_undone:
         now = f"v{version} answers" if version else "The base model answers"
         return "undone", f"Undone: v{undone} is no longer used.", f"{now} now. Restore v{undone} to use it again."
     if last and last.status == "promoted" and version == last.adapter_version:
@@ -123,10 +124,14 @@ def proof_of(last: Round | None, version: int) -> Proof | None:
     )
 
 
-def checked_of(last: Round | None, version: int) -> tuple[int, tuple[ChangedAnswerView, ...]]:
-    """How many answers the last round's check compared, and those that changed; none where its version does not serve."""
+def checked_of(last: Round | None, version: int, phase: Phase) -> tuple[int, tuple[ChangedAnswerView, ...]]:
+    """How many answers the last round's check compared, and those that changed.
+
+    None where its version does not serve, but for a refused one while the card says that it was not kept.
+    """
     gate = last.figures.gate if last is not None else None
-    if last is None or gate is None or last.status == "promoted" and last.adapter_version != version:
+    serves = last is not None and last.status == "promoted" and last.adapter_version == version
+    if gate is None or not (serves or phase == "not_kept"):
         return 0, ()
     changed = tuple(ChangedAnswerView(c.question, c.before, c.after, c.kind, c.leaks) for c in gate.changed or ())
     return gate.checked or 0, changed

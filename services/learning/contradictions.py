@@ -70,7 +70,7 @@ class RecentContradictions:
                 for t in store.traces(base=base, status=status, side="win", limit=LOOKED_AT, newest_first=True)
                 if status != "trained" or store.stands(t.id)
             ]
-            self._found = contradictions(sorted(wins, key=lambda t: t.created_at_utc))
+            self._found = contradictions(sorted(wins, key=lambda t: t.seq))
             self._found_for = state
         return self._found
 
@@ -105,7 +105,7 @@ def replaced(wins: Sequence[Trace]) -> set[str]:
     What was asked before in the conversation does not count where the question stands by itself.
     """
     same: dict[str, list[Trace]] = {}
-    for trace in sorted(wins, key=lambda t: t.created_at_utc):
+    for trace in sorted(wins, key=lambda t: t.seq):
         if trace.source != "judged" and trace.subject_id and (key := _key(trace.prompt)):
             same.setdefault(key, []).append(trace)
     words = _Words()

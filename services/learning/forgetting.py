@@ -53,8 +53,9 @@ class Forgetting:
                 aside += besides
                 self._store.forget(base, subjects, serves, [a.version for a in (*line[first:], *besides)])
             self._store.set_setting(REBUILD, queue + self._store.setting(REBUILD, []))
-        self._lineage.delete_versions([*undone, *aside])
-        withdraw(self._engine.data_folder, {adapter.base for adapter in (*undone, *aside)})
+            # before the rows are committed: after a kill nothing would delete it
+            withdraw(self._engine.data_folder, {adapter.base for adapter in (*undone, *aside)})
+        self._lineage.delete_versions([*undone, *aside])  # what a kill leaves, the next start deletes
         self._lineage.serve_active()
         base = self._engine.base
         return Forgotten(

@@ -59,9 +59,13 @@ class Lineage:
         adapter = self._store.adapter(self._engine.base, version)
         return load_adapter(self._engine.files_of(adapter), adapter.sha256)
 
-    def check_shape(self, base: str, config: SpearConfig) -> None:
-        """Raises ConfigError where a base model's adapters have another rank, alpha or layers than `config` says."""
-        if not (version := self._store.active_version(base)):
+    def check_shape(self, base: str, config: SpearConfig, version: int | None = None) -> None:
+        """Raises ConfigError where an adapter has another rank, alpha or layers than `config` says.
+
+        It is that of `version`, by default of the base model's active one.
+        """
+        version = self._store.active_version(base) if version is None else version
+        if not version:
             return
         folder = self._engine.data_folder
         was = lora_shape(self._engine.files_of(self._store.adapter(base, version)))
@@ -80,6 +84,7 @@ class Lineage:
         self.lock.require()
         base, version = self._engine.base, self.version
         self.check_shape(base, self._engine.config)
+        self.complaint = ""
         while True:
             try:
                 self.state = self.read(version)
@@ -181,24 +186,26 @@ class Lineage:
         return self.version
 
     def restore(self, version: int) -> int:
-        """Serve a version that was undone again. Returns it. Raises UnknownRecord, and SpearError where it cannot be."""
+        """Serve a version that was undone again. Returns it.
+
+        Raises UnknownRecord, ConfigError as `check_shape`, and SpearError where it cannot be restored.
+        """
         self.lock.require()
         status = self._store.adapter(self._engine.base, version).status
         if status != "rolled_back":
             raise SpearError(
                 f"v{version} cannot be restored: it was {'deleted' if status == 'pruned' else 'not undone'}."
             )
-        self.read(version)  # raises before anything changes
+        # both raise before anything changes; the settings may be others than when it was trained
+        self.check_shape(self._engine.base, self._engine.config, version)
+        self.read(version)
         self._store.restore(self._engine.base, version)
         self.serve_active()
         return self.version
 
     def undone(self) -> int:
-        """The newest version where it was undone and its files are kept; else 0."""
-        newest = self._store.next_version(self._engine.base) - 1
-        if not newest or self._store.adapter(self._engine.base, newest).status != "rolled_back":
-            return 0
-        return newest
+        """The newest version above the active one that was undone and whose files are kept; 0 where there is none."""
+        return self._store.newest_undone(self._engine.base)
 
     def pin(self, version: int, pinned: bool) -> None:
         """Pin a version, so that it is never pruned, or unpin it. Raises UnknownRecord."""
@@ -226,21 +233,26 @@ class Lineage:
         return deleted
 
     def delete_versions(self, adapters: Collection[Adapter]) -> None:
-        """Delete the files of versions that must not be served again, of any base model."""
+        """Delete the files of forgotten versions, which the store has as pruned, of any base model."""
         self.lock.require()
         for adapter in adapters:
-            self._store.set_pinned(adapter.base, adapter.version, False)
-            self._store.mark_pruned(adapter.base, adapter.version)
             self._delete_files(adapter)
 
     def delete_unknown_files(self) -> None:
-        """Delete adapter folders without a row: a kill between writing and promoting leaves one."""
+        """Delete adapter folders without a row, and those of pruned versions of every base model.
+
+        A kill leaves them: between writing and promoting, and between pruning or forgetting and deleting.
+        """
         self.lock.require()
         folder = self._engine.adapter_folder(1).parent
         known = {self._engine.data_folder / a.folder for a in self._store.adapters(self._engine.base)}
         for child in folder.iterdir() if folder.is_dir() else ():
             if child.is_dir() and child not in known:
                 shutil.rmtree(child, ignore_errors=True)
+        for of_base in folder.parent.iterdir() if folder.parent.is_dir() else ():
+            for adapter in self._store.adapters(of_base.name):
+                if adapter.status == "pruned":
+                    self._delete_files(adapter)
 
     def _delete_files(self, adapter: Adapter) -> None:
         try:
@@ -248,12 +260,15 @@ class Lineage:
         except AdapterInvalid as e:
             log.warning("nothing was deleted: %s", e)
 
-    def views(self) -> list[AdapterView]:
-        """All versions of this base model, newest first."""
-        active = self.version
-        rounds = {r.id: r for r in self._store.rounds(self._engine.base, limit=10_000)}
+    def views(self, limit: int | None = None) -> list[AdapterView]:
+        """All versions of this base model, or the `limit` newest, newest first."""
+        active, adapters = self.version, self._store.adapters(self._engine.base, limit)
+        if limit is None:
+            rounds = {r.id: r for r in self._store.rounds(self._engine.base, limit=10_000)}
+        else:
+            rounds = {a.round_id: self._store.round(a.round_id) for a in adapters if a.round_id is not None}
         views = []
-        for a in self._store.adapters(self._engine.base):
+        for a in adapters:
             made_by = rounds.get(a.round_id) if a.round_id is not None else None
             status: VersionStatus = "live" if a.version == active else a.status
             figures = a.figures

@@ -66,6 +66,7 @@ class RoundRunner:
         drop_kept_states(self._engine.shared_models.training)
         self._engine.scope.forget()  # the same version may be of another content in a restored store
         self._learner, self.held, self.apart = None, HeldAnswers(self._engine), []
+        self._consolidated = 0  # another model's versions have the same numbers
 
     def drop_kept_texts(self) -> None:
         """Drop all texts held in memory except the starter questions, because they may be words of users."""
@@ -168,7 +169,8 @@ class RoundRunner:
             return
         waited_since = max(datetime.fromisoformat(t.created_at_utc) for t in claimed)
         seconds_to_live = round((datetime.now(UTC) - waited_since).total_seconds(), 2)
-        if anchors_before_utc is not None:  # trained again after a forgetting: nobody waited for it until now
+        # trained again after a forgetting: nobody waited for it until now; or the clock was set back
+        if anchors_before_utc is not None or seconds_to_live < 0:
             seconds_to_live = learning_seconds
         version = self.lineage.promote(
             round_,
@@ -252,9 +254,11 @@ class RoundRunner:
             return
         seed = self.lineage.seed(self.lineage.version)
         replay = self._replay(seed)
-        if len(replay) < MIN_CONSOLIDATED or self.lineage.version == self._consolidated:
+        # once for each version, whatever the outcome, and not again where it was undone, also after a restart
+        made = {a.parent_version for a in self._store.adapters(base) if a.figures.source == CONSOLIDATED}
+        if len(replay) < MIN_CONSOLIDATED or self.lineage.version in (self._consolidated, *made):
             return
-        self._consolidated = self.lineage.version  # once for each version, whatever the outcome
+        self._consolidated = self.lineage.version
         style = self.held.style_preferences()
         learner = self.learner(seed, style, None, [t.prompt[-1]["content"] for t in replay])
         words = "All your corrections are practised together."

@@ -54,7 +54,7 @@ class LearningService:
         self._between = BetweenRounds(self._round_lock, self.kick)
         self._contradictions = RecentContradictions(engine)
         self._live = LiveStatus()
-        self._note = ""  # what failed at the start or in the last round, for the card
+        self._note = ""  # what failed in the last round, for the card
         self._rests_until = 0.0  # monotonic time in seconds until which nothing is tried, after a disk error
         self.most_traces = MOST_TRACES  # that one round takes
         self._left_open = False  # the end of a round could not be stored
@@ -73,18 +73,23 @@ class LearningService:
         with self._round_lock:
             self.lineage.delete_unknown_files()
             self.lineage.serve_active()
-        self._note = self.lineage.complaint
 
     # -- what the screen asks --------------------------------------------------------------------------------
 
-    def status(self, may_quote: Callable[[Round], bool] = lambda last: True) -> LearningStatus:
+    def status(
+        self,
+        may_quote: Callable[[Round], bool] = lambda last: True,
+        may_settle: Callable[[ContradictionView], bool] = lambda found: True,
+    ) -> LearningStatus:
         """The state of the learning, for the status card.
 
         Args:
             may_quote: whether the hints behind the style preferences of a round may be quoted.
+            may_settle: whether a contradiction may be shown.
         """
         rests = time.monotonic() < self._rests_until
-        return self._card.now(paused=self.paused, note=self._note, rests=rests, may_quote=may_quote)
+        note = self._note or self.lineage.complaint
+        return self._card.now(paused=self.paused, note=note, rests=rests, may_quote=may_quote, may_settle=may_settle)
 
     def adopted(self, last: Round) -> str:
         """A sentence on the style preferences of a round, without those forgotten or deleted since."""
@@ -111,9 +116,9 @@ class LearningService:
         self._kicked = True
         self.on_kick()
 
-    def adapters(self) -> list[AdapterView]:
-        """All versions of this base model, newest first."""
-        return self.lineage.views()
+    def adapters(self, limit: int | None = None) -> list[AdapterView]:
+        """All versions of this base model, or the `limit` newest, newest first."""
+        return self.lineage.views(limit)
 
     def learned(self, limit: int = 200) -> list[LearnedView]:
         """Feedback of all users with what became of it, newest first."""
@@ -150,7 +155,7 @@ class LearningService:
         kept, dropped = (
             self._store.traces(base=self._engine.base, subject_id=i, side="win") for i in (keep_id, drop_id)
         )
-        is_newer = bool(kept and dropped) and dropped[-1].created_at_utc > kept[-1].created_at_utc
+        is_newer = bool(kept and dropped) and dropped[-1].seq > kept[-1].seq
         if is_newer and any(t.status == "trained" for t in dropped):
             self.forget([drop_id])
         else:
@@ -163,18 +168,29 @@ class LearningService:
     def roll_back(self) -> int:
         """Serve the previous adapter again; undone corrections are trained again only on request. Returns its version.
 
-        Raises SpearError where there is nothing to undo, or a round does not end in time.
+        Raises SpearError where there is nothing to undo, a round does not end in time, or it made another version meanwhile.
         """
+        seen = self.lineage.version
         with self.between_rounds():
+            self._require_serving(seen)
             return self.lineage.roll_back()
 
     def restore(self, version: int) -> int:
         """Serve a version that was undone again, with its corrections. Returns its version.
 
-        Raises SpearError where it was not undone or is deleted, or a round does not end in time, UnknownRecord.
+        Raises SpearError where it was not undone or is deleted, a round does not end in time, or it made another version
+        meanwhile, UnknownRecord.
         """
+        seen = self.lineage.version
         with self.between_rounds():
+            self._require_serving(seen)
             return self.lineage.restore(version)
+
+    def _require_serving(self, seen: int) -> None:
+        """Raises SpearError where another version serves than the one that a person saw: they did not mean to undo that."""
+        if (now := self.lineage.version) != seen:
+            name = f"v{now}" if now else "The base model"
+            raise SpearError(f"{name} has come into use meanwhile, so nothing was changed. Look at it and try again.")
 
     def pin(self, version: int, pinned: bool = True) -> None:
         """Pin a version, so that it is never pruned, or unpin it. Raises UnknownRecord."""
@@ -253,7 +269,7 @@ class LearningService:
                 claimed = self._claim()
                 if not claimed:
                     break
-                self._note = ""
+                self._note = self.lineage.complaint = ""
                 self._run(*claimed)
                 done += 1
                 # after each round, because a busy instance never gets to the last one
@@ -297,9 +313,8 @@ class LearningService:
         self._features_dropped = True
         self._engine.batching.prefixes.clear()  # their conversations may have been erased
         self._store.release_interrupted(self._engine.base)
-        self.lineage.complaint = ""
+        self._note = ""
         self.lineage.serve_active()
-        self._note = self.lineage.complaint
 
     def try_adapter(self, state: AdapterState, source: str) -> int:
         """Serve an adapter from elsewhere if it passes the gate. Returns its version.
@@ -326,7 +341,7 @@ class LearningService:
 
     def _run(self, round_: Round, claimed: list[Trace], anchors_before_utc: str | None) -> None:
         try:
-            self._queue.begin()
+            self._queue.begin(is_counted=anchors_before_utc is not None)
             self._live.tell("queued", "A correction is queued.", "Preparing the training.")
             self._learn(round_, claimed, anchors_before_utc)
         except TracesWithdrawn:

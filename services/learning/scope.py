@@ -375,7 +375,7 @@ def _taught(store: Store, wins: Sequence[Trace]) -> list[Taught]:
     """Their questions, each once, with the latest answer."""
     latest: dict[str, Trace] = {}
     corrected: dict[str, Trace] = {}  # the latest that was no praise
-    for trace in sorted(wins, key=lambda t: t.created_at_utc):
+    for trace in sorted(wins, key=lambda t: t.seq):
         question = asked_in(trace.prompt)
         latest[question] = trace
         if trace.source not in PRAISE:

@@ -41,10 +41,12 @@ class LearningQueue:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._began: float | None = None
+        self._is_counted = False
         self._usual: tuple[int, float | None] = (-1, None)  # (id of the newest round, usual seconds)
 
-    def begin(self) -> None:
-        """Note that a round begins."""
+    def begin(self, *, is_counted: bool = False) -> None:
+        """Note that a round begins. `is_counted`: it is counted among those that wait until it has ended."""
+        self._is_counted = is_counted
         self._began = time.monotonic()
 
     def end(self) -> None:
@@ -70,7 +72,8 @@ class LearningQueue:
         usual = self._usual_now(last)
         elapsed = time.monotonic() - self._began if self._began is not None else 0.0
         under_way = max(0.0, usual - elapsed) if self._began is not None else 0.0
-        return coarse(under_way + usual * rounds_waiting)
+        others = rounds_waiting - (self._began is not None and self._is_counted)
+        return coarse(under_way + usual * max(0, others))
 
     def progress(self, last: Round | None, step: int, max_steps: int) -> float | None:
         """Share of the current round that is done, 0 to MOST_SHARE: by steps or by time, whichever is larger."""

@@ -52,7 +52,7 @@ class _Cancelled(Exception):
 
 
 class ModelService:
-    """`on_switch` is called when another model serves."""
+    """`on_switch` is called when another model serves, or the same one reads or writes otherwise."""
 
     def __init__(
         self, engine: Engine, learning: LearningService, settings: Settings, on_switch: Callable[[], None]
@@ -176,15 +176,16 @@ class ModelService:
             raise SpearError("This model has no switch for thinking.")
         if self.thinks is is_thinking:
             return
-        thinking.remember(engine.store, engine.base, is_thinking)
-        loaded = thinking.as_chosen(engine.store, engine.loaded)
 
-        def change() -> None:
+        def change() -> None:  # nothing is chosen where a round is under way
+            thinking.remember(engine.store, engine.base, is_thinking)
+            loaded = thinking.as_chosen(engine.store, engine.loaded)
             engine.model = replace(
                 engine.model, loaded=loaded, encoder=Encoder(loaded.tokenizer, loaded.context_tokens)
             )
 
         self._learning.change_model(change)
+        self._on_switch()
 
     def _raise_if_cancelled(self) -> None:
         if self._cancelled.is_set():

@@ -101,9 +101,9 @@ def lora_shape(folder: Path) -> AdapterShape | None:
 def load_adapter(folder: Path, sha256: str) -> AdapterState:
     """The adapter's tensors. Raises AdapterInvalid where the folder is missing, damaged or not the recorded one."""
     weights = folder / WEIGHTS
-    if not weights.is_file():
-        raise AdapterInvalid(f"adapter folder {folder.name} is missing its weights")
     try:
+        if not weights.is_file():
+            raise AdapterInvalid(f"adapter folder {folder.name} is missing its weights")
         if sha256_of(weights) != sha256:
             raise AdapterInvalid(
                 f"adapter folder {folder.name} is damaged: its weights are not those that were recorded"

@@ -190,6 +190,25 @@ def test_a_damaged_adapter_is_passed_over_said_and_kept(three: Path, how: str) -
     app.close()
 
 
+@pytest.mark.slow
+def test_a_folder_of_an_adapter_that_may_not_be_read_is_passed_over_too(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_file = Path.is_file
+
+    def denied(path: Path) -> bool:  # root may read everything
+        if path.parent.name == "v00003":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", denied)
+    app = open_quick(three)
+    status = app.learning.status()
+    assert status.adapter_version == 2
+    assert "v00003 cannot be read" in status.detail and "Serving v2 instead" in one_sentence(status.detail)
+    app.close()
+
+
 def test_where_every_adapter_is_gone_and_older_ones_were_pruned_the_base_model_serves(three: Path) -> None:
     app = open_quick(three)
     app.engine.store.mark_pruned(app.engine.base, 2)

@@ -23,7 +23,7 @@ def test_forgetting_erases_votes_hints_verdicts_and_traces_and_undoes_what_saw_t
     store.forget(BASE, [first.reply.id], active=0, undone=[1, 2])
 
     assert store.active_version(BASE) == 0
-    assert {a.version: a.status for a in store.adapters(BASE)} == {1: "rolled_back", 2: "rolled_back"}
+    assert {a.version: a.status for a in store.adapters(BASE)} == {1: "pruned", 2: "pruned"}
     assert [t.id for t in store.traces()] == [kept[0].id]
     assert store.traces()[0].status == "rolled_back"
     assert store.vote(first.reply.id) == 0 and store.hints_of(first.reply.id) == []

@@ -18,7 +18,7 @@ ABOUT_ALL = {
     "count_learned", "count_pending", "count_rejected_questions", "counts", "end_all_sessions", "end_sessions",
     "end_unfinished_replies", "erase", "finish_round", "first_replies",
     "forget", "forget_words_of_rounds", "ids", "keep_used_request", "known_browsers", "last_round", "lineage",
-    "mark_pruned", "next_version", "note_contact", "note_pushed", "note_update",
+    "mark_pruned", "newest_undone", "next_version", "note_contact", "note_pushed", "note_update",
     "peer", "peers", "promote", "put_back", "release_interrupted", "remove_peer", "restore", "roll_back",
     "round", "rounds", "sessions", "set_active", "set_pinned", "set_setting", "setting", "taught_in", "transaction",
     "used_requests",

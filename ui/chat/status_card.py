@@ -255,7 +255,7 @@ class StatusCard:
         self.keep_earlier.click(self.settle_earlier, None, outputs, **QUIET)
 
     def _render(self, status: LearningStatus) -> str:
-        return card_html(status, self.learning.adapters())
+        return card_html(status, self.learning.adapters(HISTORY_LENGTH))
 
     @staticmethod
     def _pause_label(status: LearningStatus) -> str:

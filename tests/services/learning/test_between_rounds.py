@@ -11,10 +11,12 @@ import pytest
 
 from feedback_store import Trace
 from services.app import AppServices
-from spear_core.errors import ConfigError
+from services.learning import self_play
+from spear_core.errors import ConfigError, SpearError
 from spear_core.training.trainer import Progress
 from tests.faults.quick import open_quick, teach
 from tests.services.harness import ask
+from tests.tiny_models import tiny_folder
 
 OWL, HARP = "What is an owl?", "What is a harp?"
 
@@ -194,3 +196,82 @@ def test_adapters_of_another_shape_stop_the_start_with_one_sentence_and_stay(
     app = open_quick(tmp_path / "data")
     assert ask(app, OWL).text == "a bird"
     app.close()
+
+
+def test_a_version_of_another_shape_is_not_restored_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    app = open_quick(tmp_path / "data")
+    teach(app, OWL, "a bird")
+    app.learning.run_pending()
+    app.learning.roll_back()
+    app.close()
+    app = open_quick(tmp_path / "data", lora_rank=4)
+    with pytest.raises(ConfigError, match="have rank 8"):
+        app.learning.restore(1)
+    assert app.learning.lineage.version == 0 and app.learning.status().undone == 1
+    app.close()
+    open_quick(tmp_path / "data", lora_rank=4).close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("act", ["undo", "restore"])
+def test_undo_and_restore_change_nothing_where_a_round_makes_another_version_first(
+    app: AppServices, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    for question, answer in ((OWL, "a bird"), (HARP, "strings")):
+        teach(app, question, answer)
+        app.learning.run_pending()
+    if act == "restore":
+        app.learning.roll_back()
+    refused: list[SpearError] = []
+
+    def change() -> None:
+        try:
+            app.learning.roll_back() if act == "undo" else app.learning.restore(2)
+        except SpearError as e:
+            refused.append(e)
+
+    changing, on_step = threading.Thread(target=change), app.learning._on_step
+
+    def step(progress: Progress) -> None:
+        if progress.step == 1:
+            changing.start()
+            while not app.learning._between.is_wanted:
+                pass
+        on_step(progress)
+
+    monkeypatch.setattr(app.learning, "_on_step", step)
+    teach(app, "What is iron?", "metal")
+    app.learning.run_pending()
+    changing.join(10)
+    assert [str(e) for e in refused] == [
+        "v3 has come into use meanwhile, so nothing was changed. Look at it and try again."
+    ]
+    assert app.learning.status().adapter_version == 3
+
+
+@pytest.mark.slow
+def test_what_is_asked_again_while_the_model_changes_is_asked_of_the_model_that_learned_it(
+    app: AppServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach(app, OWL, "a bird")
+    app.learning.run_pending()
+    app.engine.shared_models.publish(None, 0)  # what serves has lost it
+    first, base = app.engine.loaded, app.engine.base
+    tiny_folder("llama3", tmp_path / "llama3")
+    asked: list[object] = []
+    rows, answers = self_play.score_rows, self_play.answer_all
+
+    def changed_meanwhile(*arguments: Any, **named: Any) -> Any:
+        found = rows(*arguments, **named)
+        assert app.models.switch(str(tmp_path / "llama3"))
+        return found
+
+    def answered(model: object, tokenizer: object, *arguments: Any, **named: Any) -> Any:
+        asked.append(tokenizer)
+        return answers(model, tokenizer, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(self_play, "score_rows", changed_meanwhile)
+    monkeypatch.setattr(self_play, "answer_all", answered)
+    assert app.self_play.reask() == 1
+    assert asked == [first.tokenizer] and app.engine.base != base
+    assert {t.base for t in app.engine.store.traces(status="pending")} == {base}

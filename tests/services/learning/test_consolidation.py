@@ -57,3 +57,19 @@ def test_it_is_off_for_the_small_preset(tmp_path: Path) -> None:
     app = open_quick(tmp_path / "data")
     assert app.engine.config.consolidate_every == 0
     app.close()
+
+
+@pytest.mark.slow
+def test_a_practice_that_was_undone_is_not_repeated_after_a_restart(tmp_path: Path) -> None:
+    often: dict[str, object] = {"consolidate_every": 2, "consolidation_steps": 10}
+    app = open_quick(tmp_path / "data", **often)
+    for question, answer in list(TAUGHT.items())[:2]:
+        teach(app, question, answer)
+        app.learning.run_pending()
+    assert app.learning.adapters()[0].source == "consolidated"
+    assert app.learning.roll_back() == 2
+    app.close()
+    app = open_quick(tmp_path / "data", **often)
+    app.learning.run_pending()
+    assert app.learning.status().adapter_version == 2
+    app.close()

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from feedback_store import Trace
+from services.accounts.users_file import User
 from services.app import AppServices
 from services.learning.contradictions import contradictions, replaced
+from services.user_session import UserSession, UserSessions
 from tests.faults.quick import ask, open_quick, teach
 
 
@@ -53,7 +55,7 @@ def win(number: int, question: str, answer: str) -> Trace:
     return Trace(
         id=f"t{number}", side="win", conversation_id="c", message_id=f"m{number}", subject_id=f"s{number}", prompt=asked,
         completion=answer, confidence=1.0, source="edited", status="trained", round_id=1, base="b",
-        created_at_utc=f"2026-11-30T00:00:0{number}",
+        created_at_utc=f"2026-11-30T00:00:0{number}", seq=number,
     )  # fmt: skip
 
 
@@ -207,3 +209,38 @@ def test_an_answer_that_was_replaced_is_neither_practised_nor_taught_again(app: 
     assert app.self_play.reask() == 2
     waiting = app.engine.store.traces(status="pending", side="win")
     assert sorted(t.completion for t in waiting) == ["a bird", "strings"]
+
+
+@pytest.mark.slow
+def test_the_latest_answer_counts_though_the_clock_was_set_back_before_it(
+    app: AppServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach(app, FIRST, "a red bird")
+    app.learning.run_pending()
+    for module in ("traces", "conversations", "rounds", "adapters"):
+        monkeypatch.setattr(f"feedback_store.{module}.now_utc", lambda: "2020-01-01T00:00:00.000000+00:00")
+    teach(app, AGAIN, "strings")
+    found = app.learning.status().contradiction
+    assert found is not None and (found.earlier_answer, found.newer_answer) == ("a red bird", "strings")
+    app.learning.run_pending()
+    with app.learning._round_lock:
+        assert [t.completion for t in app.learning._runner._replay(1)] == ["strings"]
+    app.learning.settle(found.earlier_id, found.newer_id)
+    assert [t.completion for t in app.engine.store.traces(side="win")] == ["a red bird"], "the newer one is forgotten"
+
+
+def test_another_users_contradiction_does_not_hide_ones_own(app: AppServices) -> None:
+    sessions = UserSessions(app)
+    anna, ben = (sessions.of(User(name, "guest", name)) for name in ("anna", "ben"))
+
+    def corrects(session: UserSession, question: str, answer: str) -> None:
+        reply = list(session.chat.reply(session.chat.new_conversation().id, question))[-1]
+        session.feedback.edit(reply.id, answer)
+
+    corrects(anna, FIRST, "a red bird")
+    corrects(anna, AGAIN, "strings")
+    for session, answer in ((anna, "a tool"), (ben, "a bird")):
+        corrects(session, "What is a harp?", answer)
+    found = anna.learning.status().contradiction
+    assert found is not None and (found.earlier_answer, found.newer_answer) == ("a red bird", "strings")
+    assert ben.learning.status().contradiction is None

@@ -405,7 +405,7 @@ def test_the_newest_answer_to_a_question_counts_learned_or_not(open_app: OpenBen
     app = open_app(scope="near", memory=True)
     app.feedback.edit(ask(app, FAR).id, "It is 58.")
     (older,) = app.engine.store.queued_wins(app.engine.base, 1)
-    newer = dataclasses.replace(older, completion="58.", status="trained", created_at_utc="2999-01-01T00:00:00+00:00")
+    newer = dataclasses.replace(older, completion="58.", status="trained", seq=older.seq + 1)
     for wins in ([older, newer], [newer, older]):
         (taught,) = scope_module._taught(app.engine.store, wins)
         assert taught.answer == "58." and not taught.is_waiting

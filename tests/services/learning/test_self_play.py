@@ -106,7 +106,7 @@ def test_verdicts_on_revisions_without_a_hint_or_of_another_base_do_not_count(ap
     store.set_learn(store.message(last).conversation_id, False)
     assert len(app.self_play._verdicts()) == 39, "nothing is learned from a conversation that may not teach"
     app.engine.model = replace(app.engine.model, loaded=replace(app.engine.loaded, fingerprint="another"))
-    assert app.self_play._verdicts() == {}
+    assert selfplay.SelfPlayService(app.engine)._verdicts() == {}
 
 
 @pytest.mark.slow

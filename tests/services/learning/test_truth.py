@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from feedback_store import ChangedAnswerRecord, GateRecord, RoundFigures
 from services.accounts.permissions import NotAllowed
 from services.accounts.users_file import LOCAL, User
 from services.app import AppServices
@@ -17,6 +18,7 @@ from services.learning.waiting_queue import coarse, usual_seconds
 from services.user_session import UserSessions
 from services.views import EARLIER, Forgotten
 from spear_core.errors import SpearError
+from spear_core.models.adapters import WEIGHTS
 from spear_core.training.probes import ProbeKind
 from tests.faults.quick import open_quick, teach
 from tests.services.harness import ask
@@ -245,3 +247,94 @@ def test_three_attempts_at_one_question_are_one_question_that_was_answered_wrong
     assert status.phase == "waiting" and status.detail.startswith("1 question was answered wrongly. ")
     app.feedback.dislike(ask(app, HARP).id)
     assert app.learning.status().detail.startswith("2 questions were answered wrongly. ")
+
+
+def refuse(app: AppServices, question: str) -> None:
+    """Teach something that the gate refuses, with an answer to another question that would have changed."""
+    teach(app, question, "a tool")
+    claimed = app.engine.store.claim_round(app.engine.base, app.learning.lineage.version)
+    assert claimed is not None
+    changed = (ChangedAnswerRecord("general", "What is iron?", "metal", "a tool"),)
+    figures = RoundFigures(gate=GateRecord(checked=16, changed=changed))
+    app.engine.store.finish_round(claimed[0].id, "discarded", verdict="Not kept: it was broken.", figures=figures)
+
+
+def test_undo_after_a_refusal_is_called_undone_and_a_refusal_after_undo_not_kept(app: AppServices) -> None:
+    learn(app, OWL, "a bird")
+    refuse(app, HARP)
+    assert app.learning.status().phase == "not_kept"
+    app.learning.roll_back()
+    assert app.learning.status().headline == "Undone: v1 is no longer used."
+    refuse(app, HARP)
+    assert app.learning.status().phase == "not_kept"
+
+
+def test_answers_that_a_refused_version_would_have_changed_are_never_shown_as_those_given_now(app: AppServices) -> None:
+    learn(app, OWL, "a bird")
+    refuse(app, HARP)
+    assert len(app.learning.status().changed) == 1
+    app.learning.pause()
+    assert (app.learning.status().changed, app.learning.status().checked) == ((), 0)
+    app.learning.resume()
+    teach(app, "What is iron?", "metal")
+    assert (app.learning.status().phase, app.learning.status().changed) == ("queued", ())
+
+
+def test_undo_offers_to_restore_though_a_later_version_was_forgotten(app: AppServices) -> None:
+    learn(app, OWL, "a bird")
+    app.learning.forget([learn(app, HARP, "strings")])
+    app.learning.roll_back()
+    status = app.learning.status()
+    assert (status.phase, status.undone, status.adapter_version) == ("undone", 1, 0)
+    assert app.learning.restore(1) == 1 and app.learning.status().undone == 0
+
+
+@pytest.mark.slow
+def test_a_damaged_version_that_undo_passes_over_is_named_until_another_one_serves(app: AppServices) -> None:
+    with app.learning.between_rounds():
+        for _ in range(3):
+            app.learning.lineage.adopt(app.engine.shared_models.initial, RoundFigures())
+    (app.engine.adapter_folder(2) / WEIGHTS).write_bytes(b"")
+    assert app.learning.roll_back() == 1
+    assert "v00002" in app.learning.status().detail and "Serving v1 instead" in app.learning.status().detail
+    app.learning.roll_back()
+    status = app.learning.status()
+    assert (status.phase, status.adapter_version) == ("undone", 0) and "Serving v1" not in status.detail
+
+
+@pytest.mark.slow
+def test_a_round_that_is_trained_again_counts_once_in_the_time_that_is_left(
+    app: AppServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = learn(app, OWL, "a bird")
+    learn(app, HARP, "strings")
+    app.learning.forget([reply])
+    monkeypatch.setattr("services.learning.waiting_queue.usual_seconds", lambda rounds: 100.0)
+    app.learning._queue._usual = (-1, None)
+    left = [app.learning.status().seconds_left]
+    on_step = app.learning._on_step
+    monkeypatch.setattr(
+        app.learning, "_on_step", lambda step: (on_step(step), left.append(app.learning.status().seconds_left))
+    )
+    assert app.learning.run_pending() == 1
+    assert len(left) > 1 and all(seconds is not None and seconds <= 105 for seconds in left)
+
+
+@pytest.mark.slow
+def test_a_clock_that_is_set_back_during_a_round_makes_no_negative_time(
+    app: AppServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feedback_store.traces.now_utc", lambda: "2999-01-01T00:00:00.000000+00:00")
+    learn(app, OWL, "a bird")
+    seconds = app.learning.status().seconds
+    assert seconds is not None and seconds >= 0
+
+
+def test_the_newest_versions_are_told_as_among_all_of_them(app: AppServices) -> None:
+    with app.learning.between_rounds():
+        app.learning.lineage.adopt(app.engine.shared_models.initial, RoundFigures())
+    learn(app, OWL, "a bird")
+    app.learning.roll_back()
+    every = app.learning.adapters()
+    assert len(every) == 2
+    assert [app.learning.adapters(count) for count in (1, 2, 3)] == [every[:1], every, every]

@@ -8,6 +8,8 @@ import pytest
 
 from services.app import AppServices
 from services.learning import labels
+from services.learning.between_rounds import RoundUnderWay
+from services.models.thinking import CHOSEN
 from spear_core.errors import SpearError
 from spear_core.models.prompts import encode_prompt
 from tests.services.conftest import OpenBench
@@ -93,6 +95,15 @@ def test_thinking_is_switched_off_and_stays_off_after_a_restart(open_app: OpenBe
     answers_without_thinking(app)
     app.models.set_thinking(True)
     assert app.models.thinks is True
+
+
+def test_what_a_round_under_way_keeps_from_being_switched_is_not_switched_at_the_next_start(
+    app: AppServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.learning.between_rounds.ROUND_WAIT_SECONDS", 0.01)
+    with app.learning._round_lock, pytest.raises(RoundUnderWay):
+        app.models.set_thinking(False)
+    assert app.models.thinks is True and app.engine.store.setting(CHOSEN, {}) == {}
 
 
 def answers_without_thinking(app: AppServices) -> None:

@@ -111,7 +111,7 @@ class FakeLearning:
     def status(self) -> LearningStatus:
         return self.now
 
-    def adapters(self) -> list[AdapterView]:
+    def adapters(self, limit: int) -> list[AdapterView]:
         return []
 
 
