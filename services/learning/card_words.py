@@ -67,7 +67,7 @@ def resting(
         return "waiting", "Waiting for one right answer.", f"{noted} {how}"
     if is_undone:
         now = f"v{version} answers" if version else "The base model answers"
-        return "undone", f"Undone: v{undone} is no longer used.", f"{now} now. Restore v{undone} to use it again."
+        return "undone", f"Undone: v{undone} is no longer used.", f"{now} now. v{undone} can be restored."
     if last and last.status == "promoted" and version == last.adapter_version:
         return "live", f"Learned: v{version} answers now.", f"{last.verdict} {adopted}".strip()
     if version:

@@ -36,7 +36,10 @@ ADAPTER_STATUS = {
     "live": ("live", "This version answers now."),
     "kept": ("kept", "An earlier version, still stored."),
     "rolled_back": ("undone", "Undone; it is no longer used. It can be restored."),
-    "pruned": ("deleted", "Its files were deleted to save space."),
+    "pruned": (
+        "deleted",
+        "Its files were deleted: to save space, or because something that it had learned was forgotten.",
+    ),
 }
 UNDO = "Undo: back to the previous version"
 EMPTY = (
