@@ -27,6 +27,16 @@ DO = frozenset(["do", "does", "did"])
 OWN = frozenset(["my", "our"])
 HABITS = frozenset(["take", "like", "drink", "spell", "pronounce"])  # what "how do I ..." asks of, if not for advice
 FAVOURITE = frozenset(["favourite", "favorite"])
+BEST = frozenset(
+    [
+        ("best", "friend"),
+        ("best", "friend's"),
+        ("best", "friends"),
+        ("best", "mate"),
+        ("best", "mate's"),
+        ("best", "man"),
+    ]
+)  # persons
 MEASURES = frozenset("many much long far old tall high fast deep often heavy big large".split())  # noqa: SIM905
 TIME_NOUNS = frozenset("time day date year month hour".split())  # noqa: SIM905
 PLACE_NOUNS = frozenset("city town country street place room school village address street continent".split())  # noqa: SIM905
@@ -73,7 +83,12 @@ def read_question(question: str) -> FactQuestion | None:
     begin = next((n for n in range(min(len(words), 10), 0, -1) if tuple(words[:n]) in REQUESTS), 0)
     words = words[begin:]
     is_personal = bool({*words} & PERSON)
-    if not words or {*words} & (ADVICE - FAVOURITE) or ({*words} & FAVOURITE and not is_personal):
+    of_advice = {
+        word
+        for word, after in zip(words, [*words[1:], ""], strict=True)
+        if word in ADVICE and (word, after) not in BEST
+    }
+    if not words or of_advice - FAVOURITE or (of_advice & FAVOURITE and not is_personal):
         return None
     kind, rest = _kind(words)
     if kind is None:

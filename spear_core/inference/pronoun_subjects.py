@@ -7,6 +7,7 @@ Where the question does not tell who or what is meant, the statement stays as it
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from spear_core.inference.answer_sentences import to_you
 from spear_core.inference.do_questions import doer
@@ -24,7 +25,7 @@ _OF_EITHER_SEX = words_in(
     dentist therapist nurse teacher coach trainer vet lawyer accountant plumber babysitter nanny cleaner dog puppy cat kitten
     hamster rabbit horse parrot bird tortoise"""
 )
-_PEOPLE = {
+PEOPLE = {
     "he": MASCULINE | {"grandson", "father-in-law", "brother-in-law", "son-in-law"} | _OF_EITHER_SEX,
     "she": FEMININE | {"granddaughter", "mother-in-law", "sister-in-law", "daughter-in-law"} | _OF_EITHER_SEX,
 }
@@ -43,11 +44,37 @@ def with_subject(question: str, statement: str) -> str:
         match.group(4).lower(),
     )
     asked = to_you(within_request(asked_last(question)))
-    subject = _thing(asked) if pronoun == "it" else _person(asked, _PEOPLE[pronoun])
+    subject = _thing(asked) if pronoun == "it" else _person(asked, PEOPLE[pronoun])
     if not subject or short.endswith("s") and _MAY_BE_EITHER.search(verb):
         return statement
-    said = " will" if short.endswith("ll") else "" if not short else " has" if verb in _HAS else " is"
-    return f"{opening}{subject}{said} {statement[match.start(4) :]}"
+    return f"{opening}{subject}{_verb(short, verb)} {statement[match.start(4) :]}"
+
+
+def is_about_somebody(statement: str) -> bool:
+    """Whether it begins with "he" or "she"."""
+    match = _BEGINS.match(statement)
+    return match is not None and not match.group(1) and match.group(2).lower() in PEOPLE
+
+
+def people_meant(people: Iterable[str], statement: str) -> set[str]:
+    """Those of `people` ("my sister", "my dog") whom the "he" or "she" that begins a statement can mean."""
+    pronoun = statement.partition("'")[0].partition("’")[0].split()[0].lower()
+    return {person for person in people if person.split()[-1].lower() in PEOPLE[pronoun]}
+
+
+def with_person(person: str, statement: str) -> str:
+    """The statement with a person for the "he" or "she" that begins it; as it is where its "'s" may be "is" or "has"."""
+    match = _BEGINS.match(statement)
+    assert match is not None
+    short, verb = match.group(3) or "", match.group(4).lower()
+    if short.endswith("s") and _MAY_BE_EITHER.search(verb):
+        return statement
+    return f"{person}{_verb(short, verb)} {statement[match.start(4) :]}"
+
+
+def _verb(short: str, after: str) -> str:
+    """The verb that is short for: " has" of "she's been", " is" of "she's a nurse", " will" of "she'll"; empty for none."""
+    return " will" if short.endswith("ll") else "" if not short else " has" if after in _HAS else " is"
 
 
 def _person(asked: str, people: frozenset[str]) -> str:

@@ -67,7 +67,7 @@ def fit(question: str, reply: str, message: str, hint: Hint, objection: bool) ->
         return Fit.NONE
     said = _content(typed)
     new = said - asked.content
-    if not new or len(new) > MOST_NEW_WORDS or ({*typed} - FAVOURITE) & OPINIONS:
+    if not new or len(new) > MOST_NEW_WORDS or ({*typed} - FAVOURITE - {*plain_words(question)}) & OPINIONS:
         return Fit.NONE
     main = next((w for w in typed if w not in words_of.FILLERS), "")
     is_pronoun = main in words_of.PRONOUNS  # "it's called Luna" stands for "my cat is called Luna"

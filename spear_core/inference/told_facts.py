@@ -12,14 +12,18 @@ from spear_core.inference.fact_questions import PERSON, read_question
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.hints import HintKind, read_hint
 from spear_core.inference.own_names import asks_own_name, own_name
+from spear_core.inference.pronoun_subjects import is_about_somebody, people_meant, with_person
 from spear_core.inference.refusals import Fit, fit, holds
 from spear_core.inference.sentence_ends import NOT_ABBREVIATED
+from spear_core.inference.told_in_passing import people_in, told_in_passing
 from spear_core.training.traces import Messages
 
 MOST_CHARACTERS = 300  # of a statement; what is longer says more than one thing
 MOST_LOOKED_AT = 50  # of the newest messages
 # "Hello! My name is Bo.", "My dog is called Bruno and I live in Bergen."
-_STATEMENT_ENDS = re.compile(rf"(?<=[.!;]){NOT_ABBREVIATED}\s+|,?\s+(?:and|but)\s+(?=(?:I|we|my|our)\b)", re.I)
+_STATEMENT_ENDS = re.compile(
+    rf"(?<=[.!;]){NOT_ABBREVIATED}\s+|,?\s+(?:and|but)\s+(?=(?:I|we|my|our|he|she|it|they)\b)", re.I
+)
 
 _GREETING = re.compile(r"^(?:(?:hi|hello|hey|well|so|ok|okay|oh|by the way|btw)(?: there)?[,!.]?\s+)+", re.I)
 _ME = "(?:I'm|I am)"
@@ -37,6 +41,7 @@ _IN_OTHER_WORDS = (
         re.compile(rf"{_ME} (?:\w+ )?allergic to \w+"),
     ),
 )
+_ASKS_JOB_OF = re.compile(r"what does (?:my|our) (.+) do(?: for (?:a living|work))?$")
 
 
 def told_fact(prompt: Messages) -> str:
@@ -47,13 +52,17 @@ def told_fact(prompt: Messages) -> str:
     asked, said = read_question(question), " ".join(plain_words(last_question(question)))
     is_personal = asked is not None and asked.is_personal
     of_statement = [answering for asking, answering in _IN_OTHER_WORDS if asking.search(said)]
+    if job_of := _ASKS_JOB_OF.search(said):  # "my sister lives in Graz" repeats all the words that tell
+        is_personal = False
+        of_statement = [
+            re.compile(rf"(?:my|our) {re.escape(job_of[1])} (?:is|works as) an? (?!bit\b|little\b|mess\b)\w", re.I)
+        ]
     asks_name = asks_own_name(question)
     for message in prompt[-2 : -MOST_LOOKED_AT - 2 : -1]:
         text = message["content"].strip()
         if message["role"] != "user" or "?" in text or len(text) > MOST_CHARACTERS:
             continue
-        for part in reversed(_STATEMENT_ENDS.split(text)):
-            statement = _GREETING.sub("", part)
+        for statement in reversed(_statements(text)):
             if statement and (
                 asks_name
                 and own_name(statement)
@@ -64,6 +73,23 @@ def told_fact(prompt: Messages) -> str:
             ):
                 return statement
     return ""
+
+
+def _statements(text: str) -> list[str]:
+    """The statements of a message, in their order: its sentences, and what they tell in passing."""
+    found: list[str] = []
+    people: set[str] = set()
+    for part in _STATEMENT_ENDS.split(text):
+        statement = _GREETING.sub("", part)
+        if is_about_somebody(statement):
+            meant = people_meant(people, statement)
+            if len(meant) > 1:
+                continue  # "My brother met my boss. He lives in Ulm."
+            statement = with_person(meant.pop(), statement) if meant else statement
+        told = [*told_in_passing(statement), statement]
+        people |= {person for said in told for person in people_in(said)}
+        found += told
+    return found
 
 
 def _states(statement: str, question: str) -> bool:

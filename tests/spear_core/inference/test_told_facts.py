@@ -121,6 +121,45 @@ def test_one_message_may_tell_several_things(told: str, question: str, statement
     assert told_fact(talk(told, question)) == statement
 
 
+@pytest.mark.parametrize(
+    ("told", "question", "statement"),
+    [("We have a cat called Pixel and a hamster called nugget.", "What is my cat called?", "my cat is called Pixel"),
+     ("We have a cat called Pixel and a hamster called nugget.", "What's my hamster's name?", "my hamster is called nugget"),
+     ("I've got a dog named Rex.", "What's the name of my dog?", "my dog is called Rex"),
+     ("I have two cats called Pixel and Mimi.", "What are my cats called?", "my cats are called Pixel and Mimi"),
+     ("I live in Graz with my husband Tom.", "What's my husband's name?", "my husband is called Tom"),
+     ("My sister Anna is a nurse and she lives in Berlin.", "What is my sister's name?", "My sister is called Anna"),
+     ("My sister Anna is a nurse and she lives in Berlin.", "What does my sister do?", "My sister is a nurse"),
+     ("My sister Anna is a nurse and she lives in Berlin.", "Where does my sister live?", "my sister lives in Berlin."),
+     ("My best friend Sabine is ill.", "What's my best friend's name?", "My best friend is called Sabine"),
+     ("My dog is called Bruno and he is three years old.", "What's my dog's name?", "My dog is called Bruno"),
+     ("My dog is called Bruno and he is three years old.", "How old is my dog?", "my dog is three years old."),
+     ("I have a dog called Bruno. He's three.", "How old is my dog?", "my dog is three."),
+     ("I have a dentist appointment on Tuesday at 9.", "When is my dentist appointment?",
+      "my dentist appointment is on Tuesday at 9."),
+     ("My name is lena and I live in Graz.", "What is my name?", "My name is lena")],
+)  # fmt: skip
+def test_a_sentence_tells_more_than_its_main_point(told: str, question: str, statement: str) -> None:
+    assert told_fact(talk(told, question)) == statement
+
+
+@pytest.mark.parametrize(
+    ("told", "question"),
+    [("I have a friend who has a dog called Rex.", "What is my dog called?"),
+     ("I don't have a cat called Pixel", "What's my cat called?"), ("I had a cat called Pixel", "What's my cat called?"),
+     ("I'd like to have a cat called Pixel", "What's my cat called?"),
+     ("I told my sister Anna is ill.", "What is my sister's name?"),
+     ("I was with my sister Monday evening.", "What is my sister's name?"),
+     ("My mother's sister Ruth is a baker", "What's my mother's name?"),
+     ("My mother's sister Ruth is a baker", "What's my sister's name?"),
+     ("My brother Max met my boss Paul. He lives in Ulm.", "Where does my brother live?"),
+     ("My sister lives in Berlin.", "What does my sister do?"), ("My sister is a bit ill.", "What does my sister do?"),
+     ("I have a question about my phone.", "What is my phone number?"), ("My name is difficult.", "What is my name?")],
+)  # fmt: skip
+def test_what_may_mean_something_else_tells_nothing_in_passing(told: str, question: str) -> None:
+    assert told_fact(talk(told, question)) == ""
+
+
 def test_the_newest_statement_counts_and_replies_do_not() -> None:
     question = "What is my dog called?"
     assert told_fact(talk("My dog is called Max.", "My dog is called Bruno.", question)) == "My dog is called Bruno."
