@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from spear_core.inference.hints import Hint
+from spear_core.inference.recall import related
 from spear_core.inference.revision_requests import request_messages, stated, without_introduction
 from spear_core.inference.stated_answers import Asked, Candidate, stated_revisions
 from spear_core.models.causal_model import CausalModel
@@ -27,8 +28,12 @@ class Revision:
 
     @property
     def request(self) -> list[dict[str, str]]:
-        """The prompt for a revision, used where there is no candidate sentence."""
-        return request_messages(self.prompt, self.attempts, self.settings)
+        """The prompt for a revision, used where there is no candidate sentence.
+
+        A model that copies what it has read does not read answers to other questions: it would give one of them.
+        """
+        prompt = related(self.prompt) if self.settings.reads_related_only else self.prompt
+        return request_messages(prompt, self.attempts, self.settings)
 
     @cached_property
     def hint(self) -> Hint | None:

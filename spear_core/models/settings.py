@@ -27,7 +27,7 @@ class ModelSettings:
         revise_by_request_only: whether revisions are always asked for with these two requests and answered once, for a
             model that was trained on them; else a hint's words are read (spear_core/inference/stated_answers.py).
         reads_related_only: whether a question that stands alone is asked with only those earlier exchanges that have to do
-            with it (spear_core/inference/recall.py), for a small model that copies what it has read.
+            with it (spear_core/inference/recall.py), and a revision too, for a small model that copies what it has read.
         max_new_tokens: the longest reply, in tokens.
         preset: how this model learns (spear_core/config.py); empty: by its depth.
         examples: questions that an empty chat offers.

@@ -7,9 +7,11 @@ import dataclasses
 import pytest
 
 from services.app import AppServices
+from services.chat.revisions import Revision
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.refused_answers import least_certain_prefix
 from spear_core.models.prompts import revision_messages
+from spear_core.models.settings import ModelSettings
 from tests.plain_generate import plain_reply
 from tests.services.harness import ask, wrong_task
 
@@ -94,3 +96,12 @@ def test_after_still_wrong_the_same_hint_gives_another_sentence(reading: AppServ
 
 def test_the_pocket_model_is_asked_as_it_was_trained_to_be(app: AppServices) -> None:
     assert app.engine.loaded.settings.revise_by_request_only
+
+
+def test_a_small_model_does_not_read_other_answers_for_a_revision() -> None:
+    turns = ("What's my favourite colour?", "Your favourite colour is teal.", "When is my dentist appointment?")
+    prompt = [{"role": role, "content": text} for role, text in zip(("user", "assistant", "user"), turns, strict=True)]
+    attempts = [("Ask your dentist.", "that's not right")]
+    read = Revision(prompt, attempts, ModelSettings(reads_related_only=True)).request
+    assert [m["content"] for m in read[:-1]] == [turns[2], "Ask your dentist."]
+    assert Revision(prompt, attempts, ModelSettings()).request == [*prompt[:2], *read]
