@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from spear_core.inference.answer_sentences import LONGEST_SENTENCE, PREPOSITIONS, to_you
 from spear_core.inference.fact_questions import TIME_NOUNS
-from spear_core.inference.hint_words import plain_words
+from spear_core.inference.hint_words import plain_words, words_in
 from spear_core.inference.question_words import (
     ADVERBS,
     DEMONSTRATIVES,
@@ -41,6 +41,8 @@ _DO_QUESTION = re.compile(
 )
 _JOB_QUESTION = re.compile(r"^what\s+(do|does)\s+(.+?)\s+do(?:\s+for\s+(?:a\s+living|work))?$", _ANY)
 _MANY_QUESTION = re.compile(r"^how\s+many\s+([\w' -]{1,40}?)\s+(do|does|did)\s+([^,]+)$", _ANY)
+_NO_ARTICLE = words_in("bed church college dinner kindergarten lunch school town university work")  # after "to"
+_WANTING = words_in("hate have like love need plan prefer try want")  # before "to work" as a verb
 _DOES = re.compile(r"^(?:.+\s)?(?:does|did)\s+(.+)$", _ANY)
 
 
@@ -143,6 +145,8 @@ def _after_measured(words: Sequence[str], at: int) -> int:
 
 def _after_object(words: Sequence[str], at: int) -> int:
     """Where the answer to "what" or "who" stands in words whose verb is at `at`; 0 where it is not known."""
+    if words[at + 1 : at + 2] == ["to"] and {*words[at + 2 : at + 3]} & _NO_ARTICLE and words[at] not in _WANTING:
+        return at + 1  # "take to work"
     while words[at] != "use" and words[at + 1 : at + 2] == ["to"] and words[at + 2 : at + 3] and words[at + 2] in VERBS:
         at += 2  # "need to buy"
     after = words[at + 1 : at + 3]
