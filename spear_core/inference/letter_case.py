@@ -65,7 +65,10 @@ def case_variants(answer: str, question: str = "") -> list[str]:
         return [answer]
     if words[0] in _OWNERS and not shouted:  # "my uncle Bob", not "My Uncle"
         return [answer, *([" ".join([*pieces[:-1], capitalised(pieces[-1])])] if len(words) > 2 else [])]
-    named = " ".join(p if p in SMALL_WORDS and i else capitalised(p) for i, p in enumerate(pieces))
+    small_first = (
+        frozenset() if _ASKS_FOR_A_NAME.search(question) else PREPOSITIONS
+    )  # "in Ulm", but the film "In Bruges"
+    named = " ".join(p if p in (SMALL_WORDS if i else small_first) else capitalised(p) for i, p in enumerate(pieces))
     whole = _INNER_CAPITAL.sub(lambda match: match.group().upper(), named)
     return list(dict.fromkeys([answer, whole, named, *([answer.lower()] if shouted else [])]))
 

@@ -16,6 +16,13 @@ import torch
 
 from spear_core.inference import answer_sentences as sentences
 from spear_core.inference import question_sentences, sentence_parts
+from spear_core.inference.answer_capitals import (
+    DESCRIBING,
+    asks_for_name,
+    one_capital_each,
+    with_capitals,
+    without_yes_or_no,
+)
 from spear_core.inference.copy_bias import CopyBias
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import generate
@@ -24,7 +31,7 @@ from spear_core.inference.hints import Hint, HintKind, capitalised, read_hint
 from spear_core.inference.letter_case import case_variants, within_sentence
 from spear_core.inference.own_names import asks_own_name, own_name
 from spear_core.inference.pronoun_subjects import with_subject
-from spear_core.inference.typed_words import with_names_of
+from spear_core.inference.typed_words import is_about_exact_letters, with_names_of
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import decode_reply, encode_no_thought, encode_prompt, encode_text, padding_token_id
 from spear_core.models.thoughts import answer_of
@@ -55,6 +62,7 @@ _SHOWS_REQUEST = re.compile(
 _ASKS_FOR_SUCH = re.compile(_NAMES_REQUEST, re.I)  # "the answer to the riddle"
 HEADS_SCORED = 3  # places in the refused reply's sentence at which the answer is most likely
 ADDED_WORD = 0.15  # nats per token: penalty for a word that neither question nor answer has
+MIN_GAIN = 2.0  # nats: by which a capital must be likelier where the question gives no sentence for it
 SURPRISE = -7.0  # nats: a sentence with a token less likely than this is unnatural
 ASKED_GAIN = 0.4  # nats per token: for a sentence in the words of the question
 SUBJECT_COST = 0.3  # nats per token: penalty for "Oslo is the capital" compared with "The capital is Oslo"
@@ -182,13 +190,36 @@ def _told(question: str, stated: str) -> str:
 
 @torch.inference_mode()
 def _as_written(model: CausalModel, encoder: Encoder, asked: Asked, answer: str) -> str:
-    """The answer in the capitalisation that the model finds most likely."""
-    variants = case_variants(answer, asked.question)
-    if len(variants) == 1:
+    """The answer with the capitals of names: those that the question asks for, and others where the model finds them likely.
+
+    A colour or a job has none: "Your favourite colour is teal.". In a description, each word is decided by itself: "Paul and
+    his wife Sabine".
+    """
+    if is_about_exact_letters(asked.question):
         return answer
-    examples = [encoder.plain(asked.prompt, f"It is {variant}.") for variant in variants]
-    logps = score(model, examples, padding_token_id(encoder.tokenizer), every_token=True).logps
-    return variants[int(logps.sum(-1).argmax())]  # padding counts 0; on a tie the one as typed wins
+    typed, *others = case_variants(answer, asked.question)
+    if not others or sentence_parts.is_clause(sentences.to_you(without_yes_or_no(answer))):
+        return with_capitals(answer, [])
+    is_small, describes = typed == typed.lower(), {*plain_words(answer)} & DESCRIBING
+    if is_small and not describes and asks_for_name(asked.question):
+        return others[0]
+    variants = [typed, *(one_capital_each(typed, others[0]) if is_small and describes else others)]
+    texts = [_around_answer(asked.question, variant) for variant in variants] if is_small else []
+    is_known = bool(texts) and all(texts)
+    prompt, said = (asked.told(typed), texts) if is_known else (asked.prompt, [f"It is {v}." for v in variants])
+    examples = [encoder.plain(prompt, text) for text in said]
+    scores = score(model, examples, padding_token_id(encoder.tokenizer), every_token=True)
+    logps = scores.logps.sum(-1)  # padding counts 0
+    if not is_small:
+        return variants[int(logps.argmax())]
+    least = float(logps[0]) + (0.0 if is_known else MIN_GAIN)
+    return with_capitals(typed, [v for v, logp in zip(variants[1:], logps[1:].tolist(), strict=True) if logp > least])
+
+
+def _around_answer(question: str, answer: str) -> str:
+    """A sentence in the words of the question in which the answer is not at the beginning; empty where there is none."""
+    found = question_sentences.from_question(question, answer)
+    return next((text for text in found if not text.lower().startswith(answer.lower())), "")
 
 
 @torch.inference_mode()

@@ -60,8 +60,12 @@ _PLACE_OR_LANGUAGE = re.compile(
     rf"|(?<=\bin\s)(?:china|turkey)){_NO_WORD_AFTER}"
 )
 _EXACT_LETTERS = re.compile(
-    r"\b(?:password|passcode|passphrase|pass ?word|log-?in|user ?name|user ?id|handle|hashtag|(?<!dress )code(?: ?word)?|pin)\b",
+    r"\b(?:password|passcode|passphrase|pass ?word|log-?in|user ?name|user ?id|handle|hashtag|(?<!dress )code(?: ?word)?|pin"
+    r"|wi-?fi|ssid|e-?mail|url|website)\b",
     re.I,
+)
+_TITLED = re.compile(
+    rf"{_NO_WORD_BEFORE}(?P<title>dr|mr|mrs|ms|prof)(?P<between>\.?\s+)(?P<name>[a-z][\w'’-]+){_NO_WORD_AFTER}", re.I
 )
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z][^\W_]+(?: [A-Z][^\W_]+)*")  # not at the beginning of a sentence
 
@@ -77,7 +81,7 @@ def with_apostrophes(text: str) -> str:
 
 
 def with_known_capitals(text: str) -> str:
-    """The text with weekdays, months, countries, languages and large cities as English writes them; not of a password."""
+    """The text with weekdays, months, titles, countries, languages and large cities as English writes them; not of a password."""
 
     def capital(match: re.Match[str]) -> str:
         return re.sub(r"\b(?!de\b)\w+", lambda word: word.group().capitalize(), match.group())
@@ -86,12 +90,22 @@ def with_known_capitals(text: str) -> str:
         return text
     for pattern in (_CALENDAR, _MONTH_OR_WORD, _PLACE_OR_LANGUAGE):
         text = pattern.sub(capital, text)
-    return text
+    return with_title_capitals(text)
 
 
 def is_about_exact_letters(text: str) -> bool:
     """Whether a text is about a password, a code or a user name, of which every letter has to stay as it is."""
     return _EXACT_LETTERS.search(text) is not None
+
+
+def with_title_capitals(text: str) -> str:
+    """The text with the capitals of a title and of the name after it: "dr. weber" is "Dr. Weber"."""
+
+    def capital(match: re.Match[str]) -> str:
+        title, name = (part[0].upper() + part[1:] for part in (match["title"], match["name"]))
+        return f"{title}{match['between']}{name}"
+
+    return _TITLED.sub(capital, text)
 
 
 def with_names_of(reply: str, text: str) -> str:

@@ -386,11 +386,21 @@ def test_a_comma_follows_the_yes_or_no(question: str, stated: str, expected: str
     assert sentences.with_comma(question, stated) == expected
 
 
-@pytest.mark.parametrize("answer", ["your aunt gave it to you", "germany beat argentina", "Lena will pick you up"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "your aunt gave it to you",
+        "germany beat argentina",
+        "Lena will pick you up",
+        "your mom lives in Ulm, by the sea",
+    ],
+)
 def test_a_noun_and_a_verb_are_a_clause(answer: str) -> None:
     assert sentence_parts.is_clause(answer)
 
 
-@pytest.mark.parametrize("answer", ["a house built in 1920", "Jonas and Will", "a must", "the made bed"])
+@pytest.mark.parametrize(
+    "answer", ["a house built in 1920", "Jonas and Will", "a must", "the made bed", "your sister's drinks cabinet"]
+)
 def test_a_noun_with_what_looks_like_a_verb_is_none(answer: str) -> None:
     assert not sentence_parts.is_clause(answer)

@@ -321,6 +321,8 @@ def test_of_a_yes_or_no_question_the_no_belongs_to_the_answer() -> None:
         ("eddie shah", ["eddie shah", "Eddie Shah"]),
         ("YVONNE FLETCHER", ["YVONNE FLETCHER", "Yvonne Fletcher", "yvonne fletcher"]),
         ("Eddie Shah", ["Eddie Shah"]),
+        ("mr. keller", ["mr. keller", "Mr. Keller"]),  # the full stop ends no sentence
+        ("in ulm", ["in ulm", "in Ulm"]),
         ("bluewhale42", ["bluewhale42"]),  # a password is as it is
         ("NASA", ["NASA"]),
         ("1976", ["1976"]),

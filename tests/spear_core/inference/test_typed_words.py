@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from spear_core.inference.typed_words import with_apostrophes, with_known_capitals, with_names_of
+from spear_core.inference.typed_words import (
+    with_apostrophes,
+    with_known_capitals,
+    with_names_of,
+    with_title_capitals,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +51,20 @@ def test_a_word_of_its_own_gets_no_apostrophe(text: str) -> None:
 )
 def test_weekdays_and_months_have_a_capital(typed: str, written: str) -> None:
     assert with_known_capitals(typed) == written
+
+
+@pytest.mark.parametrize(
+    ("typed", "written"),
+    [
+        ("on Tuesday with dr. weber", "on Tuesday with Dr. Weber"),
+        ("mrs keller", "Mrs Keller"),
+        ("Dr. Weber", "Dr. Weber"),
+        ("dr.weber@home.org", "dr.weber@home.org"),
+        ("the mr", "the mr"),
+    ],
+)
+def test_a_title_and_its_name_have_capitals(typed: str, written: str) -> None:
+    assert with_title_capitals(typed) == written
 
 
 @pytest.mark.parametrize(
