@@ -28,7 +28,8 @@ from spear_core.inference.hint_words import (
 )
 from spear_core.inference.hints import Hint, HintKind, read_hint
 from spear_core.inference.objecting_statements import states_otherwise
-from spear_core.inference.refusals import Fit, fit, is_exact, refuses
+from spear_core.inference.refusal_words import NO_ANSWERS
+from spear_core.inference.refusals import Fit, asks_back, fit, is_exact, refuses
 from spear_core.models.causal_model import CausalModel
 from spear_core.models.prompts import padding_token_id
 from spear_core.training.scoring import score_rows
@@ -76,20 +77,22 @@ def cue(follow_up: FollowUp) -> Sign:
     refused = refuses(
         follow_up.reply
     )  # its last sentence may offer something else: "Can I help you with anything else?"
-    is_asked = follow_up.reply.rstrip().endswith("?") and not refused
+    words = words_of.after_interjection([known_word(word) for word in typed])
+    objection = words_of.begins_with(words, words_of.OBJECTIONS)
+    is_asked = asks_back(follow_up.reply, objection) and not refused
     if not typed or len(typed) > MOST_WORDS or message.endswith("?"):
         return Sign.NONE
     if is_asked:  # it may answer that, but not where it says what the person had asked for
         hint = read_hint(message, follow_up.question)
         return Sign.STRONG if _tells_of_the_person(follow_up, message, hint, False) else Sign.NONE
-    words = words_of.after_interjection([known_word(word) for word in typed])
     explicit = words_of.begins_with(words, words_of.EXPLICIT_OBJECTIONS)
     if (words_of.begins_with(words, words_of.NOT_A_CORRECTION) and not explicit) or "?" in message:
         return Sign.NONE
-    objection = words_of.begins_with(words, words_of.OBJECTIONS)
     hint = read_hint(message, follow_up.question)
     if hint.kind in (HintKind.ASKS, HintKind.POINTS):
         return Sign.NONE
+    if follow_up.reply.rstrip().endswith("?") and {*plain_words(hint.answer)} <= NO_ANSWERS and not refused:
+        return Sign.NONE  # "no, nothing"
     if hint.kind is HintKind.OBJECTS:
         if len(words) == 1 and words[0] in words_of.BARE_NO or words_of.begins_with(words, words_of.SURPRISE):
             return Sign.NONE  # an answer to an offer, or surprise

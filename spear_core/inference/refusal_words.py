@@ -46,6 +46,8 @@ NO_ANSWERS = frozenset(
     lovely angry happy tired busy know mean kind personal normal question thing way problem matter joke forget never mind whatever
     understood noted come on seriously i'm i'll i'd""".split()  # noqa: SIM905
 )
+# begin questions that "no" does not answer
+NOT_YES_OR_NO = frozenset("what what's which who who's where where's when when's why how how's".split())  # noqa: SIM905
 UNITS = frozenset(
     """years year old cm m metre metres meter meters kg kilo kilos feet foot inches pounds months
     minute minutes hour hours days weeks km miles kilometres kilometers litres liters euros dollars percent""".split()  # noqa: SIM905

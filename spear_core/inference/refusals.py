@@ -97,7 +97,16 @@ def fit(question: str, reply: str, message: str, hint: Hint, objection: bool) ->
         is_typed = asked.kind in (Asked.NUMBER, Asked.TIME, Asked.PLACE)
         if _is_of_kind(asked.kind, typed, hint.answer) and (is_typed or is_name):
             return Fit.STATES
-    return _short(asked, reply, typed, answer, hint, is_pronoun, objection)
+    if asks_back(reply, objection):
+        return Fit.NONE  # it answers what the model asked
+    return _short(asked, typed, answer, hint, is_pronoun, objection)
+
+
+def asks_back(reply: str, objection: bool) -> bool:
+    """Whether a reply ends in a question that the next message may answer. An objection ("no, ...") answers no "what" or "who"."""
+    if not reply.rstrip().endswith("?"):
+        return False
+    return not (objection and {*plain_words(last_question(reply))[:1]} & words_of.NOT_YES_OR_NO)
 
 
 def is_exact(question: str, answer: str) -> bool:
@@ -127,11 +136,11 @@ def with_verbs_apart(text: str) -> list[str]:
 
 
 def _short(
-    asked: FactQuestion, reply: str, typed: list[str], answer: list[str], hint: Hint, is_pronoun: bool, objection: bool
+    asked: FactQuestion, typed: list[str], answer: list[str], hint: Hint, is_pronoun: bool, objection: bool
 ) -> Fit:
     """Of a message that does not repeat the question: "Luna", "it's Luna", "I'm 34"."""
-    if reply.rstrip().endswith("?") or not _is_of_kind(asked.kind, typed, hint.answer):
-        return Fit.NONE  # it answers what the model asked
+    if not _is_of_kind(asked.kind, typed, hint.answer):
+        return Fit.NONE
     if asked.kind is Asked.NUMBER and not asked.content:  # "how old am I?"
         is_age = all(w in words_of.UNITS | {"i'm"} or words_of.is_number(w) for w in answer)
         return Fit.STATES if is_age else Fit.NONE

@@ -198,3 +198,23 @@ def test_an_objection_after_hm_and_the_time_asked_for_are_strong_signs(question:
 )
 def test_hm_and_other_remarks_are_none(question: str, reply: str, message: str) -> None:
     assert cue(FollowUp(question, reply, message)) is not Sign.STRONG
+
+
+@pytest.mark.parametrize(
+    ("message", "back", "sign"),
+    [
+        ("no, it's lasagne", "What do you like to cook?", Sign.STRONG),
+        ("No, my favourite food is lasagne.", "What do you like to cook?", Sign.STRONG),
+        ("no, it's lasagne", "Do you like it?", Sign.NONE),
+        ("lasagne", "What do you like to cook?", Sign.NONE),
+        ("no idea", "What do you like to cook?", Sign.NONE),
+        ("no, I hate cooking", "What do you like to cook?", Sign.NONE),
+    ],
+)
+def test_a_no_does_not_answer_a_reply_that_asks_what(message: str, back: str, sign: Sign) -> None:
+    assert cue(FollowUp("What is my favourite food?", f"You love pizza. {back}", message)) is sign
+
+
+def test_a_no_after_a_reply_that_asks_what_corrects_a_follow_up_question() -> None:
+    reply = "Pixel is the name of a hamster. What's the other one called?"
+    assert cue(FollowUp("And the hamster?", reply, "No, the hamster is called Nugget.")) is Sign.STRONG
