@@ -77,10 +77,14 @@ def content_words(text: str) -> list[str]:
     return [w for w in words_of(text) if w not in STOP_WORDS and (len(w) >= SHORTEST or w.isdigit())]
 
 
+_AMERICAN = re.compile(r"^(col|fav|hon|neighb|flav|hum|behavi|lab|harb)our")
+
+
 def question_key(question: str) -> str:
-    """Equal for questions that ask the same in about the same words; empty for one without content words."""
+    """Equal for questions that ask the same in about the same words, British or American; empty without content words."""
     content = content_words(question)
-    return " ".join(sorted({*content, *(ASKS_FOR & set(words_of(question)))})) if content else ""
+    words = {*content, *(ASKS_FOR & set(words_of(question)))}
+    return " ".join(sorted({_AMERICAN.sub(r"\1or", word) for word in words})) if content else ""
 
 
 def telling_words(answer: str, *others: str) -> frozenset[str]:

@@ -85,6 +85,7 @@ def test_another_question_or_the_same_answer_is_no_contradiction(
     [
         ("When is the flight from Oslo to Rome?", "At 8.", "When is the flight to Rome from Oslo?", "At 9."),
         ("What is the name of my dog?", "Bruno.", "What is my dog called?", "Rex."),
+        ("What's my favourite colour?", "Teal.", "What's my favorite color?", "Dark green."),
         ("Is a tomato a fruit?", "Yes.", "Is a tomato a fruit?", "No."),
         ("Is smoking allowed here?", "It is allowed.", "Is smoking allowed here?", "It is not allowed."),
         ("Can I park here?", "Yes, you can.", "Can I park here?", "No, you can't."),
