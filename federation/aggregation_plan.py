@@ -34,7 +34,7 @@ class MergeSettings:
             None leaves them. It needs a parent.
         scale: factor on the averaged difference from the parent. With k peers that each correct other facts, 1 leaves
             1/k of each correction and k adds them all up. Other values than 1 need a parent.
-        trim: share of the peers dropped at each end by `trimmed_mean`, entry by entry.
+        trim: share of the peers dropped at each end by `trimmed_mean`, entry by entry; of three or more at least one.
 
     Raises:
         FederationError: for a value out of range.

@@ -13,8 +13,14 @@ CHUNK_ENTRIES = 1 << 20  # values sorted at once, all peers' together; 4 MB stay
 
 
 def dropped_at_each_end(count: int, share: float) -> int:
-    """How many of `count` values are dropped at each end; at least the middle one, or two, stay."""
-    return min(int(count * share + 1e-9), (count - 1) // 2)
+    """How many of `count` values are dropped at each end; at least the middle one, or two, stay.
+
+    At least one is dropped of three or more: a share of three peers rounded down is none, and one of them could then
+    move the mean anywhere.
+    """
+    if share == 0:
+        return 0
+    return min(max(int(count * share + 1e-9), 1), (count - 1) // 2)
 
 
 def trimmed_mean(stack: Tensor, share: float) -> Tensor:
@@ -22,7 +28,7 @@ def trimmed_mean(stack: Tensor, share: float) -> Tensor:
 
     Args:
         stack: (k, ...), one tensor of each peer.
-        share: 0 is the mean, 0.5 the median (of an even number the mean of the middle two).
+        share: 0 is the mean, 0.5 the median (of an even number the mean of the middle two); see `dropped_at_each_end`.
 
     Returns:
         (...), float32.

@@ -37,7 +37,9 @@ class FederationSettings:
         float | None,
         "differences longer than this many times the median peer's are shortened to it",
     ] = None
-    trim: Annotated[float, "share of the peers that `trimmed_mean` drops at each end"] = 0.3
+    trim: Annotated[
+        float, "share of the peers that `trimmed_mean` drops at each end, of three or more at least one; 0 drops none"
+    ] = 0.3
     max_wins: Annotated[int, "a peer's count of right answers counts up to here"] = 50
     share_questions: Annotated[
         bool,

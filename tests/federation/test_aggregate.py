@@ -200,8 +200,13 @@ def test_the_median_and_the_trimmed_mean_by_hand() -> None:
 
 
 def test_how_many_are_dropped() -> None:
-    assert [dropped_at_each_end(k, 0.3) for k in (1, 2, 3, 4, 5, 7, 10)] == [0, 0, 0, 1, 1, 2, 3]
+    assert [dropped_at_each_end(k, 0.3) for k in (1, 2, 3, 4, 5, 7, 10)] == [0, 0, 1, 1, 1, 2, 3]
     assert [dropped_at_each_end(k, 0.5) for k in (1, 2, 3, 4, 5)] == [0, 0, 1, 1, 2]
+    assert [dropped_at_each_end(k, 0.0) for k in (1, 3, 10)] == [0, 0, 0]
+
+
+def test_the_trimmed_mean_of_three_peers_leaves_a_wild_one_out() -> None:
+    assert trimmed_mean(torch.tensor([[1.0], [2.0], [1000.0]]), MergeSettings(method="trimmed_mean").trim).item() == 2
 
 
 def test_a_large_tensor_is_sorted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
