@@ -149,11 +149,14 @@ def _changed(status: LearningStatus) -> str:
     confirmed_last = [replace(c, before=c.after, after=c.before) for c in lost]
     return _answers(
         confirmed_last, "The model now", "Confirmed", f"{len(lost)} earlier {noun} to be practised again"
-    ) + _answers(other, "Before", after, f"{len(other)} of {status.checked} other answers changed")
+    ) + _answers(other, "Before", after, f"{len(other)} of {status.checked} other answers changed", "neither-right")
 
 
-def _answers(changed: Sequence[ChangedAnswerView], before: str, after: str, summary: str) -> str:
-    """Questions with their two answers, so labelled, the first struck out; folded away under a summary, empty without any."""
+def _answers(changed: Sequence[ChangedAnswerView], before: str, after: str, summary: str, css: str = "") -> str:
+    """Questions with their two answers, so labelled; folded away under a summary, empty without any.
+
+    The first is struck out and the second shown as right, but with `neither-right`: nobody has said which is.
+    """
     if not changed:
         return ""
     items = "".join(
@@ -162,7 +165,7 @@ def _answers(changed: Sequence[ChangedAnswerView], before: str, after: str, summ
         f'<dt>{after}</dt><dd class="after">{escape(c.after)}</dd></dl></li>'
         for c in changed[:CHANGED_LENGTH]
     )
-    return f'<details class="changed proof"><summary>{summary}</summary><ul>{items}</ul></details>'
+    return f'<details class="changed proof {css}"><summary>{summary}</summary><ul>{items}</ul></details>'
 
 
 def _contradiction(status: LearningStatus) -> str:

@@ -69,6 +69,8 @@ def test_lost_corrections_are_listed_apart_from_other_changed_answers() -> None:
     assert lost[0] == "1 earlier correction to be practised again" and other[0] == "1 of 40 other answers changed"
     assert re.findall(r"<d[td]\b[^>]*>(.*?)</d", lost[1]) == ["The model now", "Tom", "Confirmed", "&lt;Pixel&gt;"]
     assert re.findall(r"<d[td]\b[^>]*>(.*?)</d", other[1]) == ["Before", "Blue.", "Now", "Grey."]
+    marked = [folded.partition("<summary>")[0] for folded in card.split("<details")[1:]]
+    assert ["neither-right" in css for css in marked] == [False, True], "nobody has confirmed that the sky is grey"
     assert "practised again" not in card_html(LearningStatus("live", "", "", checked=40, changed=changed[1:]), [])
 
 
