@@ -57,9 +57,8 @@ class SelfPlayService:
     """Background jobs that are cheap and may be called at any interval. Each returns how much it did."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = dataclasses.replace(
-            engine
-        )  # keeps its model, where another comes to serve in the middle of a job
+        # a copy keeps its model where another one comes to serve in the middle of a job
+        self._engine = dataclasses.replace(engine)
         self._store = engine.store
         self._asked: dict[str, int] = {}  # trace id -> adapter version under which it was last asked
         self._scores: dict[str, Score] = {}  # revision id -> its score under the base model, which never changes

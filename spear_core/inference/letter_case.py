@@ -7,18 +7,22 @@ Where only the meaning tells, several forms are offered and the model chooses (s
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from spear_core.inference.answer_sentences import PREPOSITIONS
+from spear_core.inference.fact_questions import Asked, read_question
 from spear_core.inference.hint_words import PRONOUNS, SMALL_WORDS, plain_words, words_in
 from spear_core.inference.hints import capitalised
 from spear_core.inference.question_words import QUALITIES
 from spear_core.inference.refusal_words import is_number
 from spear_core.inference.sentence_ends import NOT_ABBREVIATED
+from spear_core.inference.sentence_parts import OWNERS
 from spear_core.inference.typed_words import is_about_exact_letters
 
 LONGEST_NAME = 7  # words
+# In a description rather than a name: "his wife sabine", "a beagle called rex", "cinema with anna"
+DESCRIBING = words_in("my your our his her its their a an with called named")
 _CLAUSE = re.compile(rf"[,;:]\s|\.{NOT_ABBREVIATED}\s", re.I)
-_OWNERS = words_in("my our your his her their")
 _INNER_CAPITAL = re.compile(r"(?<=-)\w|(?<=\b[OD]['’])\w(?=\w\w)")  # "Mary-Jane", "O'Brien"
 # Of what may be one word that is no name: "Peanuts", "Teal"
 _ASKS_FOR_NO_NAME = re.compile(
@@ -34,7 +38,7 @@ _TIME_OR_PLACE = re.compile(r"\b(?:how|when|where|what time|which day|what day)\
 # No answer's name begins with one of them, if no other capital follows
 _FUNCTION_WORDS = (
     PREPOSITIONS
-    | _OWNERS
+    | OWNERS
     | words_in(
         "a an the you about almost around both every everyone everything half nobody nothing only quarter some usually very"
     )
@@ -63,11 +67,10 @@ def case_variants(answer: str, question: str = "") -> list[str]:
     pieces = answer.lower().split(" ")
     if words[0] in ("a", "an") and not shouted:
         return [answer]
-    if words[0] in _OWNERS and not shouted:  # "my uncle Bob", not "My Uncle"
+    if words[0] in OWNERS and not shouted:  # "my uncle Bob", not "My Uncle"
         return [answer, *([" ".join([*pieces[:-1], capitalised(pieces[-1])])] if len(words) > 2 else [])]
-    small_first = (
-        frozenset() if _ASKS_FOR_A_NAME.search(question) else PREPOSITIONS
-    )  # "in Ulm", but the film "In Bruges"
+    # "in Ulm", but the film "In Bruges"
+    small_first = frozenset() if _ASKS_FOR_A_NAME.search(question) else PREPOSITIONS
     named = " ".join(p if p in (SMALL_WORDS if i else small_first) else capitalised(p) for i, p in enumerate(pieces))
     whole = _INNER_CAPITAL.sub(lambda match: match.group().upper(), named)
     return list(dict.fromkeys([answer, whole, named, *([answer.lower()] if shouted else [])]))
@@ -97,6 +100,29 @@ def within_sentence(answer: str, question: str) -> str:
         return answer
     if goes_on and not (word in PREPOSITIONS and _TIME_OR_PLACE.search(question)):
         return answer  # "The Third Man", "Five Guys"
-    if _ASKS_FOR_A_NAME.search(question) and word not in _OWNERS and len(plain_words(answer)) < 2:
+    if _ASKS_FOR_A_NAME.search(question) and word not in OWNERS and len(plain_words(answer)) < 2:
         return answer
     return first.lower() + answer[len(first) :]
+
+
+def asks_for_name(question: str) -> bool:
+    """Whether a question asks what somebody or something is called."""
+    asked = read_question(question)
+    return asked is not None and asked.kind is Asked.NAME
+
+
+def without_yes_or_no(answer: str) -> str:
+    """The answer without the "yes" or "no" with which it begins."""
+    return re.sub(r"^\W*(?:yes|no)\b\W*", "", answer, flags=re.I) or answer
+
+
+def one_capital_each(typed: str, named: str) -> list[str]:
+    """For each word that has a capital in `named`, `typed` with that capital alone."""
+    words, other = typed.split(" "), named.split(" ")
+    return [" ".join([*words[:i], other[i], *words[i + 1 :]]) for i in range(len(words)) if words[i] != other[i]]
+
+
+def with_capitals(typed: str, variants: Sequence[str]) -> str:
+    """`typed` with the capitals of all variants, and of a name after "called"."""
+    text = "".join(next((variant[i] for variant in variants if variant[i] != c), c) for i, c in enumerate(typed))
+    return re.sub(r"\b(?:called|named) \w", lambda match: match[0][:-1] + match[0][-1].upper(), text)

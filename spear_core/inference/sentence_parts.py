@@ -14,7 +14,7 @@ _FINITE = words_in(
     """beat became began came drank drove ate fell flew forgot gave went grew knew ran sang spoke stole swam took threw wore wrote
     has had have will would could should must"""
 )
-_OWNERS = words_in("your my our his her their")
+OWNERS = words_in("your my our his her their")
 _THIRD_PERSON = frozenset(map(third_person, VERBS))
 _IN_PLACE_OF_VERB = words_in("does do did has is are was were")
 
@@ -30,7 +30,7 @@ def is_clause(answer: str) -> bool:
         return words[1][:1].islower()  # "We Will Rock You" is a title
     if any(word in BE - {"am"} for word in plain[1:ends]):  # "6 am" is a time
         return True
-    if plain[:1] and plain[0] in _OWNERS:  # "your mom lives in Graz", but "your sister's drinks"
+    if plain[:1] and plain[0] in OWNERS:  # "your mom lives in Graz", but "your sister's drinks"
         after_noun = zip(plain[2 : ends - 1], plain[1:], strict=False)
         if any(word in _THIRD_PERSON and not noun.endswith(("'s", "s'")) for word, noun in after_noun):
             return True

@@ -16,19 +16,20 @@ import torch
 
 from spear_core.inference import answer_sentences as sentences
 from spear_core.inference import question_sentences, sentence_parts
-from spear_core.inference.answer_capitals import (
-    DESCRIBING,
-    asks_for_name,
-    one_capital_each,
-    with_capitals,
-    without_yes_or_no,
-)
 from spear_core.inference.copy_bias import CopyBias
 from spear_core.inference.generate import ReplySettings
 from spear_core.inference.generation import generate
 from spear_core.inference.hint_words import plain_words
 from spear_core.inference.hints import Hint, HintKind, capitalised, read_hint
-from spear_core.inference.letter_case import case_variants, within_sentence
+from spear_core.inference.letter_case import (
+    DESCRIBING,
+    asks_for_name,
+    case_variants,
+    one_capital_each,
+    with_capitals,
+    within_sentence,
+    without_yes_or_no,
+)
 from spear_core.inference.own_names import asks_own_name, own_name
 from spear_core.inference.pronoun_subjects import with_subject
 from spear_core.inference.typed_words import is_about_exact_letters, with_names_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.models.built_in import SMOLLM2, model_folder, smollm2_weights
-from spear_core.inference.answer_capitals import (
+from spear_core.inference.letter_case import (
     asks_for_name,
     one_capital_each,
     with_capitals,
